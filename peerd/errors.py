@@ -1,0 +1,93 @@
+"""Every error of peerd, by whose fault it is.
+
+    PeerdError
+    ├── UserError        a request that cannot be done: the caller changes it. Answered as a problem document
+    ├── ConfigError      the configuration: every problem at once, with file, key and value
+    ├── StoreError       our disk or database
+    │   ├── DiskFull     nothing was written; try again when there is space
+    │   ├── StoreBusy    another process holds the database
+    │   └── StoreDamaged the file is not what it was
+    ├── ProtocolError    never raised itself
+    │   ├── LocalProtocolError   a bug of ours: loud
+    │   └── RemoteProtocolError  theirs: the link is closed with its code
+    └── LinkLost         weather: the link is gone, dial again
+
+The sentence of an error says what was wrong and what to do next; `docs/errors.md` lists every code.
+"""
+
+from __future__ import annotations
+
+
+class PeerdError(Exception):
+    """The root. `code` is stable and documented; `next_step` is what a person does about it."""
+
+    code = "internal"
+    exit_code = 1
+
+    def __init__(self, message: str, *, code: str | None = None, next_step: str = "") -> None:
+        super().__init__(message)
+        self.code = code or type(self).code
+        self.next_step = next_step
+
+
+class UserError(PeerdError):
+    """A request that cannot be done as asked. `status` is the HTTP status of the problem document."""
+
+    code = "bad-request"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, status: int = 400, next_step: str = "", **extra: object
+    ) -> None:
+        super().__init__(message, code=code, next_step=next_step)
+        self.status = status
+        self.extra = extra
+
+
+class ConfigError(PeerdError):
+    """All problems of the configuration; each names file, key and value."""
+
+    code = "bad-config"
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StoreError(PeerdError):
+    code = "store-failed"
+
+
+class DiskFull(StoreError):
+    code = "disk-full"
+
+
+class StoreBusy(StoreError):
+    code = "store-busy"
+
+
+class StoreDamaged(StoreError):
+    code = "store-damaged"
+
+
+class ProtocolError(PeerdError):
+    """Base of the two below; `close_code` is the WebSocket close code that belongs to it."""
+
+    code = "protocol"
+    close_code = 4400
+
+
+class LocalProtocolError(ProtocolError):
+    """We were about to say something the protocol forbids: a bug of ours."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """They said something the protocol forbids."""
+
+    def __init__(self, message: str, *, code: str = "protocol", close_code: int = 4400) -> None:
+        super().__init__(message, code=code)
+        self.close_code = close_code
+
+
+class LinkLost(PeerdError):
+    code = "link-lost"
