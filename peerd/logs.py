@@ -11,7 +11,7 @@ exist, so that a log can be searched without guessing. Levels:
 
 A key outside the list is a bug. Strict (tests, `python -X dev`) it raises; otherwise it is dropped and its
 name is reported once. A value can come from a stranger, so it is cut and cannot break a line or paint a
-terminal. No value is a secret: `code` carries error codes only, and what looks like a pairing code is withheld.
+terminal. No value is a secret: `code` carries error codes only, what looks like a pairing code is withheld.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ class _Gate:
         self.strict = False
         self.reported: set[str] = set()
 
-    def level(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    def level(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         if _SEVERITY.get(method, _SEVERITY["error"]) < self.severity:
             raise structlog.DropEvent
         event["level"] = method
+        event["logger"] = logger.name
         return event
 
     def keys(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -128,7 +129,7 @@ def configure(
 
 def get(name: str) -> FilteringBoundLogger:
     """The logger of a module; `name` is its `__name__` and stands in each line as `logger`."""
-    return cast("FilteringBoundLogger", structlog.get_logger(logger=name))
+    return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
 def resolve_format(stream: TextIO, env: Mapping[str, str]) -> str:
@@ -227,14 +228,20 @@ def _utc_now() -> str:
 # --- where it goes -----------------------------------------------------------------------------------
 
 
+class _Writer(structlog.WriteLogger):
+    def __init__(self, stream: TextIO, name: str) -> None:
+        super().__init__(stream)
+        self.name = name
+
+
 class _Writers:
-    """structlog's logger factory: every logger writes whole lines to one stream."""
+    """structlog's logger factory: every logger writes whole lines to the one stream."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._writer = structlog.WriteLogger(stream)
+        self._stream = stream
 
-    def __call__(self, *_names: object) -> structlog.WriteLogger:
-        return self._writer
+    def __call__(self, name: str = "peerd") -> _Writer:
+        return _Writer(self._stream, name)
 
 
 def _processors() -> list[Processor]:
