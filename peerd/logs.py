@@ -217,7 +217,7 @@ def _pairs(event: Mapping[str, Any]) -> str:
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return text if text and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
+    return text if text and not set(text) & set(' "=') else '"' + text.replace('"', '\\"') + '"'
 
 
 def _utc_now() -> str:
