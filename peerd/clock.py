@@ -1,14 +1,15 @@
 """Time and chance, touched in one place: everything else gets them as arguments.
 
-The quality of the wall clock (`tq`) travels with every transaction and breaks ties between concurrent writes only:
+The quality of the wall clock (`tq`) travels with every transaction and breaks ties between concurrent writes
+only:
 
     2   the kernel says that something keeps the clock: a stated error below 16 s
     1   not that, but a peer agreed with it lately (`set_agreed`)
     0   neither
 
 The kernel's word is `adjtimex`, read the way systemd-timedated reads it: the maximum error counts, the flag
-STA_UNSYNC does not, since it may be set only to keep the kernel off the hardware clock. A sandbox may forbid even
-reading; then systemd-timesyncd's mark of a completed synchronisation is taken instead.
+STA_UNSYNC does not, since it may be set only to keep the kernel off the hardware clock. A sandbox may forbid
+even reading; then systemd-timesyncd's mark of a completed synchronisation is taken instead.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ import ctypes
 import os
 import random
 import time
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TIMESYNCD_MARK: Final = Path("/run/systemd/timesync/synchronized")
 _WORST_ERROR_US: Final = 16_000_000
@@ -83,11 +88,16 @@ def kernel_is_synchronised() -> bool:
 
 
 def _kernel_error_us() -> int | None:
-    try:
-        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
-    except (AttributeError, OSError):
-        return None
+    adjtimex = _adjtimex()
     reading = _Timex(modes=0)
-    if adjtimex(ctypes.byref(reading)) < 0:
+    if adjtimex is None or adjtimex(ctypes.byref(reading)) < 0:
         return None
     return int(reading.maxerror)
+
+
+@cache
+def _adjtimex() -> Callable[[object], int] | None:
+    try:
+        return ctypes.CDLL(None).adjtimex
+    except (AttributeError, OSError):
+        return None
