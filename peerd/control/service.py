@@ -1,0 +1,176 @@
+"""What the socket needs from the rest of the daemon. The engine satisfies it by shape.
+
+Everything here has passed the socket's own checks: JSON within the model, names within `peerd.core.names`,
+sizes within limits, the caller allowed to write. Spaces are given by their name on this device; an unknown
+one is `UserError(code="space-not-found", status=404)`.
+
+Methods raise `peerd.errors.UserError(message, code=, status=, next_step=)` for what the caller can change;
+codes and their meaning are the table of `peerd.control.problems`. `DiskFull` is answered with 507,
+`StoreBusy` with 503, any other error of ours with 500. A caller that goes away does not cancel a method, but
+it closes a stream.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from peerd.protocol.control_messages import (
+        ChangeEvent,
+        ChangeRequest,
+        CollectionChange,
+        CollectionList,
+        CollectionSettings,
+        ConflictList,
+        Health,
+        InvitationEvent,
+        Joined,
+        LogPage,
+        MemberList,
+        MemberView,
+        NewJoin,
+        PeerList,
+        RecordPage,
+        RecordView,
+        Reloaded,
+        Resolution,
+        SpaceList,
+        SpaceView,
+        Status,
+        WriteResult,
+    )
+
+
+class Service(Protocol):
+    # --- the daemon ---
+
+    async def status(self) -> Status: ...
+
+    async def health(self) -> Health:
+        """Must not wait for the store or a peer: a supervisor asks often."""
+        ...
+
+    async def metrics(self) -> str:
+        """Give the metrics in the Prometheus text format, version 0.0.4."""
+        ...
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again; a `ConfigError` is answered with 422 and the old one stays."""
+        ...
+
+    async def peers(self) -> PeerList: ...
+
+    # --- spaces ---
+
+    async def spaces(self) -> SpaceList: ...
+
+    async def create_space(self, name: str) -> SpaceView:
+        """Create a space with this device as its only member. `space-exists` (409)."""
+        ...
+
+    async def space(self, name: str) -> SpaceView: ...
+
+    async def collections(self, space: str) -> CollectionList: ...
+
+    async def set_collection(
+        self, space: str, collection: str, change: CollectionChange
+    ) -> CollectionSettings:
+        """Change what `change` names and give the settings as they are then. `merge-fixed` (409)."""
+        ...
+
+    # --- records ---
+
+    async def read_record(self, space: str, collection: str, key: str) -> RecordView:
+        """`record-not-found` (404) also for a record that is parked."""
+        ...
+
+    async def list_records(
+        self, space: str, collection: str, prefix: str, limit: int, cursor: str | None
+    ) -> RecordPage:
+        """Give at most `limit` records whose key starts with `prefix`, and fewer rather than more than about
+        4 MiB.
+
+        An unknown collection is empty. A cursor that is not ours is `bad-cursor` (400).
+        """
+        ...
+
+    async def write(self, space: str, changes: Sequence[ChangeRequest]) -> WriteResult:
+        """Apply all changes as one transaction, or none; return when it is durable.
+
+        `precondition-failed` (412) for if_match, if_none_match, and a patch of a record that was deleted
+        since `seen`; `record-not-found` (404) for a patch of an absent record, and for a delete with
+        `must_exist`; `too-large` (413).
+        """
+        ...
+
+    async def changes(
+        self, space: str, since: str | None, *, follow: bool
+    ) -> AsyncGenerator[Sequence[ChangeEvent], None]:
+        """Check the arguments, then give the feed, as batches that are never empty.
+
+        `since` None: `reset`, then the whole state. `since` "now": only what happens from now on. Otherwise
+        a token of an earlier event; one that this copy no longer can continue gives `reset` and the state.
+        After the backlog comes `current`; there the feed ends unless `follow`. The next batch is read from
+        the log when the reader is ready for it: nothing queues up behind a slow one.
+        """
+        ...
+
+    async def log(
+        self,
+        space: str,
+        *,
+        device: str | None,
+        collection: str | None,
+        key: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> LogPage: ...
+
+    # --- conflicts ---
+
+    async def conflicts(
+        self, space: str, *, collection: str | None, key: str | None, limit: int, cursor: str | None
+    ) -> ConflictList: ...
+
+    async def resolve(self, space: str, conflict: str, resolution: Resolution) -> WriteResult:
+        """Settle a conflict. `resolution` has exactly one of choose, value and drop.
+
+        `conflict-not-found` (404) also when it is settled already; `precondition-failed` (412) if `etag` is
+        not its etag any more; `bad-choice` (400) if no value has that number.
+        """
+        ...
+
+    # --- members ---
+
+    async def invite(self, space: str, *, assume_yes: bool) -> AsyncGenerator[InvitationEvent, None]:
+        """Open an invitation, and give its events from the code to the admission.
+
+        Closing the stream cancels it. `invitation-open` (409) if there is one already. What goes wrong later
+        is raised as `UserError` by the stream, and becomes its last line.
+        """
+        ...
+
+    async def confirm_invitation(self, invitation: str, *, admit: bool) -> None:
+        """Answer the device that asks. `invitation-not-found` (404), `nobody-asks` (409)."""
+        ...
+
+    async def cancel_invitation(self, invitation: str) -> None: ...
+
+    async def join(self, request: NewJoin) -> Joined:
+        """Join a space. `request` has exactly one of code and device.
+
+        Takes as long as the other side does.
+        """
+        ...
+
+    async def members(self, space: str) -> MemberList: ...
+
+    async def admit(self, space: str, device: str, role: str) -> MemberView:
+        """Admit a device by its id in text form, checked here: `bad-device-id` (400)."""
+        ...
+
+    async def remove(self, space: str, device: str) -> None:
+        """Remove a member for good. `member-not-found` (404), `not-admin` (403)."""
+        ...

@@ -1,0 +1,411 @@
+"""What is said on the control socket: the bodies of requests and answers, as JSON.
+
+Pure types; the socket (`peerd/control/`) decodes and encodes them, the engine makes and takes them. Answers
+may gain members in later versions, requests with members unknown here are refused. Times are `_ms` since the
+Unix epoch by the clock of whoever stated them, and null where nobody did. A device is named by its id in
+text form, a dot is written `origin:seq` with the origin in hexadecimal.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+
+class Request(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all request bodies: a misspelt member is an error, not a wish that is ignored."""
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+class ChangeRequest(Request):
+    """One change of a write.
+
+    kind            `put` needs `value`; `patch` needs `set` or `drop`; `delete` needs neither
+    if_match        the write happens only if the record's etag is this one now (412); `*`: only if it exists
+    if_none_match   the write happens only if there is no such record (412)
+    seen            the etag of what the writer had seen; what came later is not overwritten, both stay as
+                    siblings. Empty: the writer had seen no record. None: it has seen what is here now
+    must_exist      a delete of what is absent is refused (404) instead of doing nothing
+    """
+
+    kind: Literal["put", "patch", "delete"]
+    collection: str
+    key: str
+    value: dict[str, Any] | None = None
+    set: dict[str, Any] = {}
+    drop: list[str] = []
+    if_match: str | None = None
+    if_none_match: bool = False
+    seen: str | None = None
+    must_exist: bool = False
+
+
+class Transaction(Request):
+    """Several changes, applied whole or not at all, here and on every other device."""
+
+    changes: list[ChangeRequest]
+
+
+class Patch(Request):
+    """The body of a PATCH: fields to set, and names of fields to drop."""
+
+    set: dict[str, Any] = {}
+    drop: list[str] = []
+
+
+class ChangeResult(Struct, kw_only=True):
+    """The record after the write.
+
+    `etag` is None if there is none; `changed` is False if the write said nothing new.
+    """
+
+    collection: str
+    key: str
+    etag: str | None
+    changed: bool = True
+    created: bool = False
+
+
+class WriteResult(Struct, kw_only=True):
+    """A durable write.
+
+    `dot` is None and `changed` False if nothing differed; `results` in the order of the changes.
+    """
+
+    dot: str | None
+    changed: bool
+    results: list[ChangeResult]
+
+
+class RecordView(Struct, kw_only=True):
+    """A record as shown. `conflicts` names the fields that have more than one different value."""
+
+    collection: str
+    key: str
+    value: dict[str, Any]
+    etag: str
+    conflicts: list[str] = []
+
+
+class RecordPage(Struct, kw_only=True):
+    """Records in the order of their keys (by UTF-8 bytes). `cursor` continues the list; None at its end."""
+
+    records: list[RecordView]
+    cursor: str | None = None
+
+
+class ChangeEvent(Struct, kw_only=True, omit_defaults=True):
+    """One line of the feed. `token` resumes after this line.
+
+    put       the record is now `value`; `conflicts` names its fields with several values
+    delete    the record is gone (or parked)
+    reset     forget what you know: the whole state follows as puts
+    current   everything up to here has been sent; what follows happens from now on
+    """
+
+    kind: Literal["put", "delete", "reset", "current"]
+    token: str
+    collection: str | None = None
+    key: str | None = None
+    value: dict[str, Any] | None = None
+    etag: str | None = None
+    conflicts: list[str] = []
+    dot: str | None = None
+    device: str | None = None
+    time_ms: int | None = None
+
+
+# --- collections ----------------------------------------------------------------------------------
+
+PolicyName = Literal["keep", "newest", "max", "min"]
+
+
+class CollectionSettings(Struct, kw_only=True):
+    """How a collection is read and merged: the policy of all fields, those of single fields, and of deletes.
+
+    `merge` is fixed when the collection is created: `record` keeps the whole object as one value.
+    """
+
+    policy: PolicyName = "keep"
+    fields: dict[str, PolicyName] = {}
+    delete_wins: bool = False
+    merge: Literal["field", "record"] = "field"
+
+
+class CollectionChange(Request):
+    """What to change of the settings; what is not named stays.
+
+    A field's policy null: back to the collection's.
+    """
+
+    policy: PolicyName | None = None
+    fields: dict[str, PolicyName | None] = {}
+    delete_wins: bool | None = None
+    merge: Literal["field", "record"] | None = None
+
+
+class CollectionView(Struct, kw_only=True):
+    name: str
+    records: int
+    conflicts: int
+    settings: CollectionSettings
+
+
+class CollectionList(Struct, kw_only=True):
+    collections: list[CollectionView]
+
+
+# --- conflicts ------------------------------------------------------------------------------------
+
+
+class ConflictValue(Struct, kw_only=True):
+    """One sibling. `n` is what `choose` takes; `shown` marks the winner that readers see meanwhile."""
+
+    n: int
+    value: Any
+    device: str | None
+    device_name: str
+    time_ms: int
+    dot: str
+    shown: bool
+
+
+class ConflictView(Struct, kw_only=True):
+    """A conflict; `id` is the same on every device, `etag` names the set of values that it has now.
+
+    kind `field`: several values of `field`. kind `restored`: an edit met a delete and won; `field` is None
+    and the values are whole records. kind `parked`: an edit met a delete and the record is not shown yet.
+    """
+
+    id: str
+    kind: Literal["field", "restored", "parked"]
+    collection: str
+    key: str
+    field: str | None
+    etag: str
+    values: list[ConflictValue]
+
+
+class ConflictList(Struct, kw_only=True):
+    conflicts: list[ConflictView]
+    cursor: str | None = None
+
+
+class Resolution(Request):
+    """Exactly one of: a value's number, a value of one's own, or `drop` (the field, or the restored record).
+
+    `etag` is the conflict's when it was looked at; if it has other values by now, nothing happens (412).
+    """
+
+    choose: int | None = None
+    value: Any | UnsetType = UNSET
+    drop: bool = False
+    etag: str | None = None
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+class LogChange(Struct, kw_only=True, omit_defaults=True):
+    kind: Literal["put", "patch", "delete", "restore"]
+    collection: str
+    key: str
+    set: dict[str, Any] = {}
+    drop: list[str] = []
+
+
+class LogEntry(Struct, kw_only=True):
+    """One transaction. `time_ms` by its author's clock, `arrived_ms` by ours."""
+
+    dot: str
+    device: str | None
+    device_name: str
+    time_ms: int
+    arrived_ms: int | None
+    changes: list[LogChange]
+
+
+class LogPage(Struct, kw_only=True):
+    """Newest first, in the order in which this device applied them."""
+
+    transactions: list[LogEntry]
+    cursor: str | None = None
+
+
+# --- devices and spaces ---------------------------------------------------------------------------
+
+
+class PeerStatus(Struct, kw_only=True):
+    """Another member of a space, seen from here.
+
+    `behind` is the number of transactions it has and we lack, `ahead` the opposite, None where unknown.
+    `reason` is empty if all is well; otherwise `next_step` says what to do.
+    """
+
+    device: str
+    name: str
+    state: str
+    reason: str = ""
+    next_step: str = ""
+    behind: int | None = None
+    ahead: int | None = None
+    since_ms: int | None = None
+
+
+class SpaceView(Struct, kw_only=True):
+    name: str
+    id: str
+    state: str
+    records: int
+    conflicts: int
+    parked: int = 0
+    clock: dict[str, int]
+    digest: str
+    peers: list[PeerStatus]
+    reason: str = ""
+    next_step: str = ""
+
+
+class SpaceList(Struct, kw_only=True):
+    spaces: list[SpaceView]
+
+
+class NewSpace(Request):
+    name: str
+
+
+class DeviceStatus(Struct, kw_only=True):
+    id: str
+    name: str
+    state: str
+    reason: str = ""
+    next_step: str = ""
+
+
+class Status(Struct, kw_only=True):
+    version: str
+    device: DeviceStatus
+    spaces: list[SpaceView]
+    since_ms: int | None = None
+
+
+class PeerView(Struct, kw_only=True):
+    """A device: how we reach it or why not, and which spaces we share with it."""
+
+    device: str
+    name: str
+    state: str
+    reason: str = ""
+    next_step: str = ""
+    addresses: list[str] = []
+    spaces: list[str] = []
+    version: str = ""
+    since_ms: int | None = None
+
+
+class PeerList(Struct, kw_only=True):
+    peers: list[PeerView]
+
+
+class Health(Struct, kw_only=True):
+    """live: the daemon answers. ready: its spaces are open.
+
+    converged: nothing is behind, refused or in doubt.
+    """
+
+    live: bool
+    ready: bool
+    converged: bool
+    reason: str = ""
+
+
+class Reloaded(Struct, kw_only=True):
+    """Names of settings: those that took effect, and those that wait for a restart."""
+
+    changed: list[str]
+    needs_restart: list[str]
+
+
+# --- people and machines that come and go ---------------------------------------------------------
+
+
+class NewInvitation(Request):
+    """`yes` admits whoever knows the code without asking again."""
+
+    space: str
+    yes: bool = False
+
+
+class InvitationEvent(Struct, kw_only=True, omit_defaults=True):
+    """One line of an invitation's stream; the first has `code`, the last `admitted` or `error` (a problem
+    document).
+
+    `asking` is the device that knows the code and waits for an answer to `POST /v1/invitations/{id}`.
+    """
+
+    id: str
+    code: str | None = None
+    expires_in_s: int | None = None
+    asking: dict[str, Any] | None = None
+    admitted: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+class InvitationAnswer(Request):
+    admit: bool
+
+
+class NewJoin(Request):
+    """By `code`, or, without one, by `device`: the id of the member that admits this device.
+
+    `host` (`HOST:PORT`) replaces finding the other by mDNS. `name` is what the space is called here.
+    """
+
+    code: str | None = None
+    device: str | None = None
+    host: str | None = None
+    name: str | None = None
+    yes: bool = False
+
+
+class Joined(Struct, kw_only=True):
+    space: str
+    id: str
+    device: str
+    device_name: str
+
+
+class Admission(Request):
+    """`device` is the text form of its id, with check characters."""
+
+    device: str
+    role: Literal["admin", "member"] = "admin"
+
+
+class MemberView(Struct, kw_only=True):
+    device: str
+    name: str
+    role: str
+    state: str
+    own: bool = False
+    admitted_ms: int | None = None
+    seen_ms: int | None = None
+
+
+class MemberList(Struct, kw_only=True):
+    members: list[MemberView]
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """RFC 9457. `code` is stable; `next_step` says what to do. Some codes add members of their own."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    next_step: str = ""
