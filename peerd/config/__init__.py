@@ -1,0 +1,8 @@
+"""The configuration: `settings` declares, `load` reads files, `render` writes the default one."""
+
+from __future__ import annotations
+
+from peerd.config.load import check, load
+from peerd.config.settings import Changes, Settings, SpaceSettings
+
+__all__ = ["Changes", "Settings", "SpaceSettings", "check", "load"]

@@ -1,0 +1,192 @@
+"""From files to `Settings`: the main file, then `conf.d/*.toml` beside it in lexical order; later keys win.
+
+Nothing stops at the first problem. Each one names file, key and value and says what is allowed, and all of them
+are raised together. A key that does nothing is a problem too: it is a misspelling, or a promise nobody keeps.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from peerd.config.checks import Name
+from peerd.config.places import Surroundings
+from peerd.config.settings import (
+    MAX_SPACE_NAME_BYTES,
+    RESERVED_SECTIONS,
+    RESERVED_SPACE_KEYS,
+    SECTIONS,
+    Control,
+    Device,
+    Log,
+    Network,
+    Settings,
+    SpaceSettings,
+    declared,
+)
+from peerd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+_SHOWN_CHARS = 80
+_SPACE_NAME = Name(MAX_SPACE_NAME_BYTES)
+_LATER = "not in this version yet; take it out"
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The configuration of `path`, else of $PEERD_CONFIG, else of the default place, where nothing need be.
+
+    Raises:
+        ConfigError: with every problem found.
+
+    """
+    here = Surroundings.of_this_process(environ)
+    reader = _Reader(here)
+    if path is None and environ.get("PEERD_CONFIG"):
+        path = Path(environ["PEERD_CONFIG"])
+    reader.read_all(path or here.config_file(), must_exist=path is not None)
+    return reader.settings()
+
+
+def check(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Every problem of the configuration that `load` would read; none means that it is good."""
+    try:
+        load(path, environ)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+class _Reader:
+    """Gathers checked values by (section, key) and problems, file after file."""
+
+    def __init__(self, here: Surroundings) -> None:
+        self._here = here
+        self._files: list[Path] = []
+        self._problems: list[str] = []
+        self._values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        self._spaces: dict[str, dict[str, Any]] = {}
+
+    def read_all(self, main: Path, *, must_exist: bool) -> None:
+        self._read(main, must_exist=must_exist)
+        for extra in sorted((main.parent / "conf.d").glob("[!.]*.toml")):
+            self._read(extra, must_exist=True)
+
+    def settings(self) -> Settings:
+        device, network = self._complete("device", Device), self._complete("network", Network)
+        control, log = self._complete("control", Control), self._complete("log", Log)
+        if device is None or network is None or control is None or log is None or self._problems:
+            raise ConfigError(self._problems)
+        plain = SpaceSettings(**self._defaults(SpaceSettings))
+        return Settings(
+            device=device,
+            network=network,
+            control=control,
+            log=log,
+            spaces={name: msgspec.structs.replace(plain, **given) for name, given in self._spaces.items()},
+            space_default=plain,
+            files=tuple(self._files),
+        )
+
+    # --- one file -------------------------------------------------------------------------------------
+
+    def _read(self, file: Path, *, must_exist: bool) -> None:
+        try:
+            with file.open("rb") as opened:
+                tree = tomllib.load(opened)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            if isinstance(error, FileNotFoundError) and not must_exist:
+                return
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._problems.append(f"{file}: cannot be read: {reason}")
+            return
+        self._files.append(file)
+        for name, content in tree.items():
+            if name == "spaces":
+                self._read_spaces(file, content)
+            elif name in SECTIONS:
+                self._read_section(file, name, SECTIONS[name], content, self._values[name])
+            elif name in RESERVED_SECTIONS:
+                self._problems.append(f"{file}: [{name}]: {_LATER}")
+            else:
+                hint = _did_you_mean(name, [*SECTIONS, "spaces"])
+                self._problems.append(f"{file}: {name} = {_shown(content)}: no such section{hint}")
+
+    def _read_spaces(self, file: Path, content: object) -> None:
+        if not isinstance(content, dict):
+            self._problems.append(f"{file}: spaces = {_shown(content)}: must be sections [spaces.NAME]")
+            return
+        for name, given in content.items():
+            try:
+                _SPACE_NAME(name, self._here)
+            except ValueError:
+                self._problems.append(f"{file}: spaces.{_key(name)}: the name must be {_SPACE_NAME.allowed}")
+                continue
+            into = self._spaces.setdefault(name, {})
+            self._read_section(file, f"spaces.{_key(name)}", SpaceSettings, given, into)
+
+    def _read_section(
+        self, file: Path, name: str, struct: type[msgspec.Struct], content: object, into: dict[str, Any]
+    ) -> None:
+        if not isinstance(content, dict):
+            self._problems.append(f"{file}: {name} = {_shown(content)}: must be a section [{name}]")
+            return
+        settings = declared(struct)
+        for key, value in content.items():
+            where = f"{file}: {name}.{_key(key)} = {_shown(value)}"
+            if key not in settings:
+                later = struct is SpaceSettings and key in RESERVED_SPACE_KEYS
+                sentence = _LATER if later else "no such setting" + _did_you_mean(key, settings)
+                self._problems.append(f"{where}: {sentence}")
+                continue
+            try:
+                into[key] = settings[key].check(value, self._here)
+            except ValueError:
+                self._problems.append(f"{where}: must be {settings[key].check.allowed}")
+
+    # --- defaults -------------------------------------------------------------------------------------
+
+    def _complete(self, name: str, struct: type[Section]) -> Section | None:
+        values = self._defaults(struct, self._values[name], name)
+        return struct(**values) if len(values) == len(declared(struct)) else None
+
+    def _defaults(
+        self, struct: type[msgspec.Struct], given: Mapping[str, Any] | None = None, name: str = ""
+    ) -> dict[str, Any]:
+        values = dict(given or {})
+        for key, setting in declared(struct).items():
+            if key in values:
+                continue
+            try:
+                values[key] = setting.default_value(self._here)
+            except ValueError:
+                # Only what the environment decides can fail: a home directory too deep for a socket.
+                value = _shown(setting.default(self._here))
+                self._problems.append(
+                    f"default: {name}.{key} = {value}: must be {setting.check.allowed}; set it in a file"
+                )
+        return values
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)
+
+
+def _shown(value: object) -> str:
+    """As TOML writes it, near enough, on one line and cut."""
+    text = "{...}" if isinstance(value, dict) else json.dumps(value, default=str)
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."
