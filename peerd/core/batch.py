@@ -1,0 +1,292 @@
+"""Everything that one SQL transaction does to a copy, decided without touching anything.
+
+A batch starts from a `CopyState`, reads stored records through a `Reader`, takes runs of others and transactions of
+our own, and ends in `Writes`. If the commit fails, nothing has happened: the state it began with is still true.
+
+    run of another     known origin → accepted by the roster → next in line → context covered here, with the same
+                       hashes → chain and signature → applied; or it waits, is known already, or is refused
+    own transaction    one entry; entries between two foreign runs form a run, signed at its end
+    afterwards         parked records that are ours to restore get their births back, in a run of our own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from peerd.core import chain, entry, limits
+from peerd.core.chain import Run
+from peerd.core.clocks import Dot
+from peerd.core.copy import CopyState, context_before
+from peerd.core.entry import Change, Entry, Head
+from peerd.core.origin import Announcement
+from peerd.core.record import Dropped, Record, Stamp, apply_change
+from peerd.core.restore import Image
+
+Name = tuple[str, str]
+
+
+class Stored(Struct, frozen=True, gc=False):
+    """A record as the store holds it, and its share of the digest."""
+
+    record: Record
+    share: int
+
+
+class Reader(Protocol):
+    """What a batch reads of the store, inside its transaction."""
+
+    def records(self, names: Iterable[Name]) -> Mapping[Name, Stored]: ...
+
+    def images(self, names: Iterable[Name]) -> Mapping[Name, Image]: ...
+
+    def hash8(self, origin: bytes, seq: int) -> bytes | None:
+        """The kept hash of a run end; None if none is kept there."""
+        ...
+
+
+class Author(Struct, frozen=True):
+    """Who writes here: the open origin of this copy, and its key."""
+
+    origin: bytes
+    announcement: Announcement
+    sign: Callable[[bytes], bytes]
+
+
+class Verdict(Enum):
+    APPLIED = "applied"
+    KNOWN = "known"
+    WAITING = "waiting"  # something it depends on is missing
+    REFUSED = "refused"  # its author was removed before it
+    UNKNOWN_ORIGIN = "unknown origin"
+
+
+class Fork(Exception):
+    """Two different histories claim one position of an origin."""
+
+    def __init__(self, origin: bytes, seq: int) -> None:
+        super().__init__(f"two histories of origin {origin.hex()} at {seq}")
+        self.origin = origin
+        self.seq = seq
+
+
+class Forged(ValueError):
+    """A signature or an entry that no honest author makes."""
+
+
+class AppliedRun(Struct, frozen=True):
+    run: Run
+    head: bytes  # hₙ at its last entry
+
+
+class HistoryRow(Struct, frozen=True):
+    """What one change dropped, and by whom."""
+
+    name: Name
+    dropped: Dropped
+    by: Dot
+
+
+class Batch:
+    """One SQL transaction's worth of decisions. `limit_of(announcement)` is the last accepted seq of an origin
+    (None: no limit); `verify(device, signature, data)` checks against the roster's key of that device.
+    """
+
+    def __init__(
+        self,
+        state: CopyState,
+        reader: Reader,
+        limit_of: Callable[[bytes, Announcement], int | None],
+        verify: Callable[[bytes, bytes, bytes], bool],
+    ) -> None:
+        self.before = state
+        self.state = state
+        self.records: dict[Name, Record | None] = {}
+        self.stored: dict[Name, tuple[int, bool]] = {}  # share of the digest and visibility before
+        self.touched: dict[Name, None] = {}
+        self.runs: list[AppliedRun] = []
+        self.history: list[HistoryRow] = []
+        self.images: dict[Name, Image] = {}  # of what was deleted here
+        self._open: _OpenRun | None = None
+        self._reader = reader
+        self._limit_of = limit_of
+        self._verify = verify
+
+    # ---- records
+
+    def load(self, names: Iterable[Name]) -> None:
+        """Read the records that are not here yet, in one go."""
+        wanted = {name for name in names if name not in self.records}
+        if not wanted:
+            return
+        found = self._reader.records(wanted)
+        for name in wanted:
+            stored = found.get(name)
+            if stored is None:
+                self.records[name] = None
+            else:
+                self.records[name] = stored.record
+                self.stored[name] = stored.share, stored.record.visible
+
+    def image(self, name: Name) -> Image | None:
+        """What the record looked like when it was last visible, as far as anybody here remembers."""
+        return self.images.get(name) or self._reader.images([name]).get(name)
+
+    # ---- runs of others
+
+    def take(self, run: Run, entries: Sequence[Entry]) -> Verdict:
+        """Apply a run of another device, if it is its turn. `entries` are the decoded entries of the run.
+
+        Raises:
+            Fork: it was written on another history than ours.
+            Forged: the chain or the signature does not hold.
+        """
+        theirs = self.state.origins.get(run.origin)
+        if theirs is None:
+            return Verdict.UNKNOWN_ORIGIN
+        if run.last <= theirs.seq:
+            return Verdict.KNOWN
+        limit = self._limit_of(run.origin, theirs.announcement)
+        if limit is not None and run.last > limit:
+            return Verdict.REFUSED
+        if run.first > theirs.seq + 1:
+            return Verdict.WAITING
+        if run.first <= theirs.seq:
+            raise Fork(run.origin, theirs.seq)
+        delta = entries[0].delta
+        if any(head.seq > self.state.seq(head.origin) for head in delta):
+            return Verdict.WAITING
+        self._check_heads(delta)
+        head = self._check_signature(run, theirs.head, theirs.announcement.device)
+        if any(following.delta for following in entries[1:]):
+            raise Forged("only the first entry of a run may name new heads")
+        self._apply_run(run, head, entries)
+        return Verdict.APPLIED
+
+    def _check_heads(self, delta: Iterable[Head]) -> None:
+        for head in delta:
+            at = self.state.origins[head.origin]
+            ours = at.head[:8] if at.seq == head.seq else self._hash8(head.origin, head.seq)
+            if ours is not None and ours != head.hash8:
+                raise Fork(head.origin, head.seq)
+
+    def _hash8(self, origin: bytes, seq: int) -> bytes | None:
+        for applied in self.runs:
+            if applied.run.origin == origin and applied.run.last == seq:
+                return applied.head[:8]
+        return self._reader.hash8(origin, seq)
+
+    def _check_signature(self, run: Run, previous: bytes, device: bytes) -> bytes:
+        head = chain.hash_after(previous, run.entries)
+        data = chain.signed_bytes(self.state.space, run.origin, run.last, head)
+        if not self._verify(device, run.signature, data):
+            raise Forged(f"the signature of a run of {run.origin.hex()} does not hold")
+        return head
+
+    # ---- our own transactions
+
+    def write(self, author: Author, changes: Sequence[Change], t_ms: int, tq: int) -> Dot:
+        """Author one transaction and apply it; `close_run` must follow before the batch ends. The records that it
+        names must be loaded. Gives its dot.
+
+        Raises:
+            ValueError: the entry breaks a limit that every receiver enforces; nothing was applied.
+        """
+        self.state = self.state.with_origin(author.origin, author.announcement)
+        fresh = Entry(
+            entry.FORMAT, t_ms, tq, () if self._open else self._new_heads(author.origin), None, tuple(changes)
+        )
+        entry.check(fresh)
+        encoded = entry.encode(fresh)
+        if len(encoded) > limits.ENTRY_BYTES:
+            raise ValueError("a transaction is larger than 64 MiB")
+        if self._open and self._open.is_full(len(encoded)):
+            self.close_run()
+        if self._open is None:
+            self._open = _OpenRun(author, self.state.seq(author.origin) + 1)
+        at = self.state.origins[author.origin]
+        context = context_before(at, author.origin, {head.origin: head.seq for head in fresh.delta})
+        dot = Dot(author.origin, at.seq + 1)
+        self._apply(fresh, dot, context)
+        self._open.add(encoded)
+        self._move(author.origin, dot.seq, chain.next_hash(at.head, encoded), context)
+        return dot
+
+    def close_run(self) -> None:
+        """Sign what was written since the last foreign run."""
+        if self._open is None:
+            return
+        author, first, entries = self._open.author, self._open.first, tuple(self._open.entries)
+        at = self.state.origins[author.origin]
+        signature = author.sign(chain.signed_bytes(self.state.space, author.origin, at.seq, at.head))
+        self.runs.append(AppliedRun(Run(author.origin, first, entries, signature), at.head))
+        self._open = None
+
+    def _new_heads(self, own: bytes) -> tuple[Head, ...]:
+        """What our next entry has seen that our last one had not."""
+        seen = self.state.origins[own].context
+        return tuple(
+            Head(origin, at.seq, at.head[:8])
+            for origin, at in self.state.origins.items()
+            if origin != own and at.seq > seen.get(origin, 0)
+        )
+
+    # ---- applying
+
+    def _apply_run(self, run: Run, head: bytes, entries: Sequence[Entry]) -> None:
+        self.load([change.record for decoded in entries for change in decoded.changes])
+        at = self.state.origins[run.origin]
+        context = context_before(at, run.origin, {named.origin: named.seq for named in entries[0].delta})
+        for seq, decoded in enumerate(entries, run.first):
+            context[run.origin] = seq - 1
+            self._apply(decoded, Dot(run.origin, seq), context)
+        self._move(run.origin, run.last, head, context)
+        self.runs.append(AppliedRun(run, head))
+
+    def _move(self, origin: bytes, seq: int, head: bytes, context: dict[bytes, int]) -> None:
+        context.pop(origin, None)
+        moved = replace(self.state.origins[origin], seq=seq, head=head, context=context)
+        self.state = replace(self.state, origins={**self.state.origins, origin: moved})
+
+    def _apply(self, decoded: Entry, dot: Dot, context: Mapping[bytes, int]) -> None:
+        stamp = Stamp(decoded.t_ms, decoded.tq)
+        for change in decoded.changes:
+            self._change(change, dot, stamp, context)
+
+    def _change(self, change: Change, dot: Dot, stamp: Stamp, context: Mapping[bytes, int]) -> None:
+        name = change.record
+        record = self.records[name]
+        if record is None:
+            record = self.records[name] = Record()
+        looked_like = record.winners() if record.births and change.kind == entry.Kind.DELETE else None
+        dropped = apply_change(record, change, dot, stamp, context)
+        if dropped:
+            self.history.append(HistoryRow(name, dropped, dot))
+        if looked_like is not None and not record.births:
+            self.images[name] = Image(looked_like, dot)
+        self.touched[name] = None
+
+    def parked(self) -> list[Name]:
+        """The touched records that stand parked now."""
+        return [name for name in self.touched if (record := self.records[name]) is not None and record.parked]
+
+
+class _OpenRun:
+    """Our entries since the last signature."""
+
+    def __init__(self, author: Author, first: int) -> None:
+        self.author = author
+        self.first = first
+        self.entries: list[bytes] = []
+        self._size_bytes = 0
+
+    def add(self, encoded: bytes) -> None:
+        self.entries.append(encoded)
+        self._size_bytes += len(encoded)
+
+    def is_full(self, next_bytes: int) -> bool:
+        return len(self.entries) >= limits.RUN_ENTRIES or self._size_bytes + next_bytes > limits.RUN_BYTES

@@ -1,0 +1,119 @@
+"""From what a caller wants to the change that says so.
+
+A caller who gives no token has seen the record as it stands here. With a token (an etag) it has seen that and no more:
+what came since is listed in `keep`, so it is neither overwritten nor reverted, and meets the new value as a sibling.
+A put of a record that was seen becomes the smallest patch: set what differs, drop what is no longer named; and
+nothing at all if nothing differs. Otherwise a form that writes everything back would fight over fields nobody touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from peerd.core.clocks import Dot
+from peerd.core.entry import Change, Kind
+from peerd.core.reading import WHOLE, Rules, as_object, shown
+from peerd.core.record import Record
+from peerd.core.values import same
+from peerd.errors import UserError
+
+Past = Callable[[], Mapping[str, Mapping[Dot, bytes]]]
+
+
+class Intent(NamedTuple):
+    """One wanted change. Values are packed. `seen`: the dots in the caller's token; `must_match`: fail unless the
+    record's dots are exactly these; `must_be_absent`: fail if the record is visible.
+    """
+
+    kind: Kind
+    collection: str
+    key: str
+    set: dict[str, bytes] = {}
+    drop: tuple[str, ...] = ()
+    seen: frozenset[Dot] | None = None
+    must_match: frozenset[Dot] | None = None
+    must_be_absent: bool = False
+
+
+def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Change | None:
+    """The change that carries out `intent` on `record` as it stands (None: never heard of), or None if there is
+    nothing to do. `past` gives values that were dropped here, for comparing with what an old token had seen.
+
+    Raises:
+        UserError: 404 not-found, 412 precondition-failed.
+    """
+    _check_preconditions(record, intent)
+    if rules.merge == "record":
+        intent = _as_whole(record, intent, rules)
+    if record is None or not record.visible:
+        return _plan_absent(record, intent)
+    seen = record.dots() if intent.seen is None else intent.seen
+    unseen = record.dots() - seen
+    if intent.kind == Kind.DELETE:
+        return Change(Kind.DELETE, intent.collection, intent.key, keep=tuple(sorted(unseen)))
+    set_, drop = _difference(record, intent, seen, past if unseen else dict)
+    if not set_ and not drop:
+        return None
+    keep = {dot for name in (*set_, *drop) for dot in record.fields.get(name, ()) if dot in unseen}
+    raw = {name: Raw(value) for name, value in set_.items()}
+    return Change(Kind.PATCH, intent.collection, intent.key, raw, tuple(drop), tuple(sorted(keep)))
+
+
+def _check_preconditions(record: Record | None, intent: Intent) -> None:
+    visible = record is not None and record.visible
+    where = f"{intent.collection}/{intent.key}"
+    if intent.must_be_absent and visible:
+        raise UserError(f"{where} exists already", code="precondition-failed", status=412)
+    if intent.must_match is not None and (record is None or record.dots() != intent.must_match):
+        raise UserError(
+            f"{where} has changed since it was read",
+            code="precondition-failed",
+            status=412,
+            next_step="Read it again, or send Peerd-Seen instead of If-Match to merge.",
+        )
+
+
+def _plan_absent(record: Record | None, intent: Intent) -> Change | None:
+    if intent.kind == Kind.PUT:
+        # A parked record counts as absent, so its siblings were not seen and stay beside what is put now.
+        keep = tuple(sorted(record.dots())) if record is not None else ()
+        raw = {name: Raw(value) for name, value in intent.set.items()}
+        return Change(Kind.PUT, intent.collection, intent.key, raw, keep=keep)
+    where = f"{intent.collection}/{intent.key}"
+    if intent.seen is not None:
+        raise UserError(f"{where} was deleted meanwhile", code="precondition-failed", status=412)
+    raise UserError(f"there is no record {where}", code="not-found", status=404)
+
+
+def _difference(record: Record, intent: Intent, seen: frozenset[Dot], past: Past) -> tuple[dict[str, bytes], list[str]]:
+    dropped_here = past()
+    set_: dict[str, bytes] = {}
+    for name, value in intent.set.items():
+        siblings = record.fields.get(name, {})
+        known = [dot for dot in siblings if dot in seen]
+        if known:
+            base: bytes | None = siblings[max(known, key=record.precedence)]
+        else:
+            base = next((old for dot, old in dropped_here.get(name, {}).items() if dot in seen), None)
+        settles = intent.kind == Kind.PATCH and len(known) > 1
+        if base is None or settles or not same(base, value):
+            set_[name] = value
+    gone = intent.drop if intent.kind == Kind.PATCH else [name for name in record.fields if name not in intent.set]
+    drop = [name for name in gone if any(dot in seen for dot in record.fields.get(name, ()))]
+    return set_, drop
+
+
+def _as_whole(record: Record | None, intent: Intent, rules: Rules) -> Intent:
+    """The same intent on a collection whose records merge as one field."""
+    if intent.kind == Kind.DELETE:
+        return intent
+    whole = {name: msgspec.msgpack.decode(value) for name, value in intent.set.items()}
+    if intent.kind == Kind.PATCH and record is not None and record.visible:
+        now = as_object(shown(record, rules))
+        whole = {name: value for name, value in now.items() if name not in intent.drop} | whole
+    kind = intent.kind if record is None or not record.visible else Kind.PUT
+    return intent._replace(kind=kind, set={WHOLE: msgspec.msgpack.encode(whole)}, drop=())

@@ -1,0 +1,94 @@
+"""How a record is stored, and its share of the digest.
+
+    stamps = [[origin, seq, t, tq | 4 if restored, answers?], ...]  sorted by (origin, seq)
+    body   = [[index of a birth's stamp, ...], {field: [index, value, index, value, ...]}]  fields sorted
+
+The body refers to stamps by index, so the same record has the same body everywhere, and a store may write its own
+short numbers for the origins in the stamps. The digest of a record covers all of it: a flipped value is a difference.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from peerd.core.clocks import Dot
+from peerd.core.record import Dropped, Record, Stamp
+
+_encode = msgspec.msgpack.Encoder().encode
+_raw_body_decoder = msgspec.msgpack.Decoder(tuple[list[int], dict[str, list[Raw]]])
+_index_decoder = msgspec.msgpack.Decoder(int)
+
+_RESTORED = 4
+
+
+def encode_stamps(stamps: dict[Dot, Stamp]) -> tuple[list[Dot], list[list[Any]]]:
+    """The sorted dots, and for each the list that is stored; its first item is the 16-byte origin."""
+    if len(stamps) == 1:
+        order = list(stamps)
+    else:
+        order = sorted(stamps)
+    rows: list[list[Any]] = []
+    for dot in order:
+        t_ms, tq, restored, answers = stamps[dot]
+        row: list[Any] = [dot.origin, dot.seq, t_ms, tq | _RESTORED if restored else tq]
+        if answers is not None:
+            row.append(list(answers))
+        rows.append(row)
+    return order, rows
+
+
+def encode_body(births: set[Dot] | tuple[Dot, ...], fields: dict[str, dict[Dot, bytes]], order: list[Dot]) -> bytes:
+    """The body for stamps in `order`."""
+    if len(order) == 1:
+        return _encode(([0] if births else [], {name: _only(fields[name]) for name in sorted(fields)}))
+    index = {dot: number for number, dot in enumerate(order)}
+    cells = {
+        name: [item for dot in sorted(fields[name]) for item in (index[dot], Raw(fields[name][dot]))]
+        for name in sorted(fields)
+    }
+    return _encode((sorted(index[dot] for dot in births), cells))
+
+
+def _only(siblings: dict[Dot, bytes]) -> list[Any]:
+    (value,) = siblings.values()
+    return [0, Raw(value)]
+
+
+def decode_record(stamp_rows: list[list[Any]], body: bytes) -> Record:
+    """The inverse. Raises ValueError if the stored form is damaged."""
+    record = Record()
+    try:
+        order = []
+        for row in stamp_rows:
+            dot = Dot(row[0], row[1])
+            order.append(dot)
+            answers = Dot(*row[4]) if len(row) > 4 else None
+            record.stamps[dot] = Stamp(row[2], row[3] & 3, bool(row[3] & _RESTORED), answers)
+        births, cells = _raw_body_decoder.decode(body)
+        record.births = {order[number] for number in births}
+        for name, items in cells.items():
+            siblings = {}
+            for position in range(0, len(items), 2):
+                siblings[order[_index_decoder.decode(items[position])]] = bytes(items[position + 1])
+            record.fields[name] = siblings
+    except (msgspec.MsgspecError, IndexError, TypeError) as problem:
+        raise ValueError(f"a stored record is damaged: {problem}") from None
+    return record
+
+
+def encode_dropped(dropped: Dropped) -> tuple[list[list[Any]], bytes]:
+    """What a change removed, in the same form."""
+    order, rows = encode_stamps(dropped.stamps)
+    return rows, encode_body(dropped.births, dropped.fields, order)
+
+
+def digest_of(collection: str, key: str, stamp_rows: list[list[Any]], body: bytes) -> tuple[int, int]:
+    """(bucket 0..255, 64-bit share): what this record adds to the digest of its space."""
+    name = _encode((collection, key))
+    bucket = blake2b(name, digest_size=1).digest()[0]
+    share = blake2b(name + _encode(stamp_rows) + body, digest_size=8).digest()
+    return bucket, int.from_bytes(share, "big")
