@@ -1,7 +1,7 @@
 """From files to `Settings`: the main file, then `conf.d/*.toml` beside it in lexical order; later keys win.
 
-Nothing stops at the first problem. Each one names file, key and value and says what is allowed, and all of them
-are raised together. A key that does nothing is a problem too: it is a misspelling, or a promise nobody keeps.
+Nothing stops at the first problem. Each one names file, key and value and says what is allowed, and all are
+raised together. A key that does nothing is a problem too: it is a misspelling, or a promise nobody keeps.
 """
 
 from __future__ import annotations

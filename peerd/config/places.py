@@ -1,4 +1,4 @@
-"""Where peerd keeps its things when no setting says so: where systemd says, else root's places or a user's."""
+"""Where peerd keeps its things when no setting says so: systemd's word, else root's places or a user's."""
 
 from __future__ import annotations
 

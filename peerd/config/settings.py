@@ -1,7 +1,7 @@
 """Every setting, declared once: type, default, check, explanation, and whether a change needs a restart.
 
-The file that ships, the reference in `docs/configuration.md` and the problems that `peerd check-config` reports
-are made from these declarations. The structs are what the rest of peerd gets; nothing else reads the files.
+The file that ships, the reference in `docs/configuration.md` and the problems that `peerd check-config`
+reports are made from these declarations. The structs are what the rest of peerd gets.
 """
 
 # Annotations are read at run time here: no `from __future__ import annotations`.
@@ -94,7 +94,8 @@ class Network(msgspec.Struct, frozen=True):
         tuple[Address, ...],
         Setting(
             explanation=(
-                "Addresses on which other devices may connect. Port 0 is any free one; an empty list only dials."
+                "Addresses on which other devices may connect. "
+                "Port 0 is any free one; with an empty list this device only dials."
             ),
             check=Addresses(lowest_port=0),
             default=[f"0.0.0.0:{DEFAULT_PORT}", f"[::]:{DEFAULT_PORT}"],
@@ -120,8 +121,8 @@ class Network(msgspec.Struct, frozen=True):
         tuple[Address, ...],
         Setting(
             explanation=(
-                'Addresses to dial besides what is found, for other subnets: "nas.lan:7337". An address is only '
-                "a hint; who answers is proved by its key."
+                'Addresses to dial besides those that are found, for other subnets: "nas.lan:7337". '
+                "An address is only a hint; who answers is proved by its key."
             ),
             check=Addresses(lowest_port=1),
             default=[],
