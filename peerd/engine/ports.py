@@ -1,0 +1,179 @@
+"""What the engine needs of the edges. They satisfy these by shape; the type checker proves it where they meet, in
+`peerd.daemon`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+from peerd.core.batch import Name, Reader
+from peerd.core.chain import Run
+from peerd.core.clocks import Clock, Dot
+from peerd.core.copy import CopyState
+from peerd.core.record import Record
+from peerd.core.statements import SignedStatement
+from peerd.core.writes import Writes
+
+T = TypeVar("T")
+Address = tuple[str, int]
+
+
+class Times(Protocol):
+    """The only source of time and chance."""
+
+    def wall_ms(self) -> int: ...
+    def monotonic_s(self) -> float: ...
+    def quality(self) -> int: ...
+    def random_bytes(self, count: int) -> bytes: ...
+    def uniform(self, low: float, high: float) -> float: ...
+
+
+class Keys(Protocol):
+    """This device's keys."""
+
+    @property
+    def device(self) -> bytes: ...
+    @property
+    def public_key(self) -> bytes: ...
+    @property
+    def sealing_public_key(self) -> bytes: ...
+    def sign(self, data: bytes) -> bytes: ...
+    def open(self, sealed: bytes, info: bytes, aad: bytes) -> bytes: ...
+
+
+class Link(Protocol):
+    """One connection to one device, whose identity is proven."""
+
+    @property
+    def theirs(self) -> bytes: ...
+    @property
+    def dialed(self) -> bool: ...
+    @property
+    def address(self) -> Address: ...
+    async def send(self, frame: bytes) -> None: ...
+    async def receive(self) -> bytes: ...
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+class Dialer(Protocol):
+    async def dial(
+        self, address: Address, subprotocol: str, expect: bytes | None, timeout_s: float = 5.0
+    ) -> Link: ...
+
+
+class LogRow(Struct, frozen=True):
+    """One run in local apply order. Positions grow by one; `arrived_ms` is wall time, for people."""
+
+    position: int
+    run: Run
+    arrived_ms: int
+
+
+class StagedRun(Struct, frozen=True):
+    """A run that waits for what it depends on: durable, bounded, not part of the clock."""
+
+    number: int
+    run: Run
+
+
+class StoredPeer(Struct, frozen=True):
+    """What is remembered of another device between two starts."""
+
+    device: bytes
+    name: str = ""
+    addresses: tuple[Address, ...] = ()
+    seen_ms: int = 0  # wall clock when the last session ended or said something, for people
+    acks: Clock = {}
+
+
+class Opened(Struct, frozen=True):
+    """Everything about a space that is in its database but not in its tables of records."""
+
+    space: bytes
+    name: str  # the local name
+    copy_id: bytes  # drawn anew whenever positions of this copy lose their meaning: part of every feed token
+    state: CopyState
+    own_origin: bytes | None  # None: none yet, or one that may not go on (new, restored or cloned database)
+    origin_note: str  # why a new origin must be taken: "" or a sentence
+    statements: tuple[SignedStatement, ...]
+    peers: tuple[StoredPeer, ...]
+    staged: tuple[StagedRun, ...]
+
+
+class RecordPage(Struct, frozen=True):
+    records: list[tuple[str, Record]]  # key, record: visible ones, in key order (bytes of UTF-8)
+    more: bool
+
+
+class CollectionCount(Struct, frozen=True):
+    name: str
+    records: int
+
+
+class Transaction(Reader, Protocol):
+    """What may be read while a write transaction is open."""
+
+    def past(self, name: Name) -> Mapping[str, Mapping[Dot, bytes]]:
+        """Values of a record that were dropped here and are still in the local history: {field: {dot: value}}."""
+        ...
+
+    def staged(self) -> Sequence[StagedRun]: ...
+
+
+class SpaceStore(Protocol):
+    """The database of one space. Every method that writes is durable when it returns."""
+
+    async def transact(
+        self,
+        decide: Callable[[Transaction], tuple[Writes | None, T]],
+        own_origin: Callable[[], bytes | None] = lambda: None,
+        unstaged: Callable[[], Iterable[int]] = tuple,
+    ) -> T:
+        """Run `decide` inside BEGIN IMMEDIATE, write what it gives, commit with synchronous=FULL, and give its
+        result. `own_origin()` and `unstaged()` are asked after `decide`: the origin that writes here now, if it is
+        new, and the numbers of staged runs that were used up. Nothing is written if `decide` gives None or raises.
+        Cancelling the caller neither tears nor undoes it.
+
+        Raises:
+            DiskFull, StoreBusy, StoreDamaged, StoreError.
+        """
+        ...
+
+    async def read(self, reading: Callable[[Transaction], T]) -> T:
+        """Run `reading` in one read transaction of another connection."""
+        ...
+
+    async def page(self, collection: str, prefix: str, after: str | None, limit: int) -> RecordPage: ...
+    async def collections(self) -> list[CollectionCount]: ...
+    async def flagged(self, after: Name | None, limit: int) -> list[tuple[Name, Record]]:
+        """Records whose flags are not 0, in order of (collection, key)."""
+        ...
+
+    async def runs_after(
+        self, position: int, max_bytes: int, max_runs: int = 1000, covered: Mapping[bytes, int] | None = None
+    ) -> list[LogRow]:
+        """Runs in local apply order after `position`, at least one if there is any, else up to `max_bytes`; those
+        that the clock `covered` covers are left out (their positions are skipped)."""
+        ...
+
+    async def position_before(self, clock: Mapping[bytes, int]) -> int:
+        """The position after which every run lies that `clock` does not cover."""
+        ...
+
+    async def last_position(self) -> int: ...
+    async def add_statements(self, statements: Sequence[SignedStatement]) -> None: ...
+    async def save_peer(self, peer: StoredPeer) -> None: ...
+    async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
+        """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
+        ...
+
+    async def unstage(self, numbers: Sequence[int]) -> None: ...
+    async def age(self, elapsed_ms: int, history_ms: int) -> int:
+        """Let `elapsed_ms` of daemon time pass for this database and forget local history older than `history_ms`
+        of it. Gives the number of rows forgotten (at most some thousands a call)."""
+        ...
+
+    async def size_bytes(self) -> int: ...
+    async def close(self) -> None: ...
