@@ -1,0 +1,180 @@
+"""What two devices say to each other on a link: the messages of `peerd.sync.1`.
+
+A frame is `[type, request, body]`; a body is a map with short string keys. Keys that a receiver does not know are
+ignored, and so is a type from 128 on. A message with `space` belongs to the session of that space.
+PROTOCOL.md section 7 is the specification.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+from peerd.core.chain import Run
+from peerd.core.origin import Announcement, Id16, Id32
+from peerd.core.statements import SignedStatement
+
+MAJOR, MINOR = 1, 0
+SUBPROTOCOL = f"peerd.sync.{MAJOR}"
+OPTIONAL_TYPES = 128
+
+FRAME_BYTES = 1 << 20
+BULK_BYTES = 512 << 10  # of entries in one frame, before compression
+CREDIT_BYTES = 4 << 20
+PART_BYTES = 512 << 10
+
+Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Hash8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
+Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Text = Annotated[str, Meta(max_length=500)]
+Word = Annotated[str, Meta(max_length=64)]
+Position: TypeAlias = tuple[Id16, Seq, Hash8]
+WireClock: TypeAlias = Annotated[dict[Id16, Seq], Meta(max_length=10_000)]
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    type: ClassVar[int]
+    bulk: ClassVar[bool] = False  # may wait behind everything else
+
+
+class Hello(Message, frozen=True, omit_defaults=True):
+    """The first message of each side: who speaks, and which of two links is the newer."""
+
+    type = 1
+    version: Annotated[list[int], Meta(min_length=2, max_length=2)] = field(name="v")
+    boot: Hash8  # drawn when the process started
+    counter: Seq = field(name="n")  # of the dials of that process
+    t_ms: Seq = field(name="t")
+    tq: Annotated[int, Meta(ge=0, le=2)] = 0
+    capabilities: Annotated[list[Word], Meta(max_length=64)] = field(name="caps", default_factory=list)
+    software: Word = field(name="sw", default="")
+    name: Word = ""
+
+
+class Welcome(Message, frozen=True, omit_defaults=True):
+    """The spaces that the speaker shares with the hearer as far as the speaker's rosters say. Sent again when that
+    changes."""
+
+    type = 2
+    spaces: Annotated[list[Id16], Meta(max_length=1_000)]
+
+
+class RosterMessage(Message, frozen=True, omit_defaults=True):
+    """The digest of the speaker's statements, and some of them that the hearer may lack."""
+
+    type = 3
+    space: Id16 = field(name="s")
+    digest: Digest = field(name="d")
+    statements: Annotated[list[SignedStatement], Meta(max_length=1_000)] = field(name="st", default_factory=list)
+
+
+class Summary(Message, frozen=True, omit_defaults=True):
+    """Where the speaker's copy stands."""
+
+    type = 4
+    space: Id16 = field(name="s")
+    positions: Annotated[list[Position], Meta(max_length=10_000)] = field(name="p")
+    digest: Digest = field(name="d")
+    horizon: WireClock = field(name="h", default_factory=dict)
+    level: int = field(name="l", default=1)  # the feature level that the speaker supports
+    acks: Annotated[list[tuple[Id32, WireClock]], Meta(max_length=1_000)] = field(name="a", default_factory=list)
+
+
+class Want(Message, frozen=True, omit_defaults=True):
+    """Send me everything that this clock does not cover, now and from now on, as far as the credit goes."""
+
+    type = 5
+    space: Id16 = field(name="s")
+    clock: WireClock = field(name="c")
+    credit_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = field(name="b")
+
+
+class Entries(Message, frozen=True, omit_defaults=True):
+    """Whole runs in an order in which they can be applied; before them the origins that are new on this link."""
+
+    type = 6
+    bulk = True
+    space: Id16 = field(name="s")
+    runs: Annotated[list[Run], Meta(max_length=1_000)] = field(name="r")
+    origins: Annotated[list[Announcement], Meta(max_length=10_000)] = field(name="o", default_factory=list)
+
+
+class Part(Message, frozen=True, omit_defaults=True):
+    """A piece of a run whose only entry is too large for a frame."""
+
+    type = 7
+    bulk = True
+    space: Id16 = field(name="s")
+    origin: Id16 = field(name="g")
+    seq: Seq = field(name="q")
+    number: Annotated[int, Meta(ge=0, le=1 << 10)] = field(name="n")
+    count: Annotated[int, Meta(ge=2, le=1 << 10)] = field(name="of")
+    data: bytes = field(name="b")
+    signature: bytes = field(name="x", default=b"")
+    origins: Annotated[list[Announcement], Meta(max_length=10_000)] = field(name="o", default_factory=list)
+
+
+class Ack(Message, frozen=True, omit_defaults=True):
+    """What the speaker has applied durably: the origins that moved since it last said so, and the digest there."""
+
+    type = 8
+    space: Id16 = field(name="s")
+    clock: WireClock = field(name="c")
+    digest: Digest = field(name="d")
+
+
+class Credit(Message, frozen=True, omit_defaults=True):
+    """So many bytes have been applied or durably staged and may be sent again."""
+
+    type = 9
+    space: Id16 = field(name="s")
+    released_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = field(name="b")
+
+
+class Ping(Message, frozen=True, omit_defaults=True):
+    """A question for the hearer's clock."""
+
+    type = 15
+    id: Seq
+    t_ms: Seq = field(name="t")
+
+
+class Pong(Message, frozen=True, omit_defaults=True):
+    type = 16
+    id: Seq
+    t_ms: Seq = field(name="t")
+    tq: Annotated[int, Meta(ge=0, le=2)] = 0
+
+
+class Error(Message, frozen=True, omit_defaults=True):
+    """Something stops this link, or the session of `space`, until it is put right."""
+
+    type = 17
+    code: Word
+    text: Text = ""
+    space: Id16 | None = field(name="s", default=None)
+
+
+class Bye(Message, frozen=True, omit_defaults=True):
+    """The link will be closed on purpose."""
+
+    type = 18
+    reason: Word
+
+
+class Lacking(Message, frozen=True, omit_defaults=True):
+    """Parked records of which the speaker holds no image (as two lists of the same length): somebody else must
+    restore them."""
+
+    type = 19
+    space: Id16 = field(name="s")
+    records: Annotated[list[tuple[str, str]], Meta(max_length=1_000)] = field(name="r")
+
+
+# 10 to 14 are kept for SNAPSHOT_WANT, SNAPSHOT_BEGIN, SNAPSHOT_CHUNK, SNAPSHOT_END and SNAPSHOT_REFUSE.
+ALL: tuple[type[Message], ...] = (
+    Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, Ping, Pong, Error, Bye, Lacking,
+)  # fmt: skip
+
+SessionMessage: TypeAlias = RosterMessage | Summary | Want | Entries | Part | Ack | Credit | Error | Lacking
