@@ -93,9 +93,7 @@ def path(*parts: str) -> str:
     try:
         return "/v1/" + "/".join(_quoted(part) for part in parts)
     except UnicodeEncodeError:
-        raise PeerdError(
-            "a name is not valid UTF-8", code="bad-name", next_step="give names as UTF-8 text"
-        ) from None
+        raise PeerdError("a name is not valid UTF-8", code="bad-name", next_step="give names as UTF-8 text") from None
 
 
 def _quoted(part: str) -> str:
@@ -121,10 +119,12 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """One connection to the daemon, made when needed and kept; not for use by two threads at once.
 
+    `timeout_s` is how long an answer may take, None for as long as it does.
+
     Every method raises `NotRunning`, `NotAllowed`, `BadAnswer` or, for an answer of 400 and above, `Problem`.
     """
 
-    def __init__(self, socket_path: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(self, socket_path: str, *, timeout_s: float | None = ANSWER_TIMEOUT_S) -> None:
         self.socket_path = socket_path
         self._timeout_s = timeout_s
         self._connection: _UnixConnection | None = None
@@ -171,7 +171,7 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the documents of an NDJSON answer as they come, on a connection of their own, with no time limit.
+        """Yield the documents of an NDJSON answer as they come, on a connection of their own, untimed.
 
         A stream that the daemon ends ends the iterator; one that breaks off raises `NotRunning`.
         """
@@ -186,6 +186,16 @@ class Client:
                 yield _decoded(line)
         finally:
             connection.close()
+
+    def pages(self, address: str, member: str, *, query: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list that comes in pages; `member` is the name under which a page has them."""
+        asked = dict(query or {})
+        while True:
+            page = self.call("GET", address, query=asked).body
+            yield from page[member]
+            if not page.get("cursor"):
+                return
+            asked["cursor"] = page["cursor"]
 
     def _lines(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         pending: list[bytes] = []
@@ -279,9 +289,7 @@ def _explained(socket_path: str, timeout_s: float | None) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise NotRunning(
-            f"peerd is not running: there is no socket at {socket_path}", next_step=start
-        ) from None
+        raise NotRunning(f"peerd is not running: there is no socket at {socket_path}", next_step=start) from None
     except ConnectionRefusedError:
         raise NotRunning(f"peerd is not running: nobody listens at {socket_path}", next_step=start) from None
     except PermissionError:
@@ -291,7 +299,7 @@ def _explained(socket_path: str, timeout_s: float | None) -> Iterator[None]:
         ) from None
     except TimeoutError:
         raise PeerdError(
-            f"peerd did not answer within {timeout_s:g} s",
+            f"peerd did not answer within {timeout_s or 0:g} s",
             code="no-answer",
             next_step="look at its log; a request that writes may still have been done",
         ) from None
@@ -307,6 +315,4 @@ def _explained(socket_path: str, timeout_s: float | None) -> Iterator[None]:
             next_step="name peerd's socket with --socket",
         ) from None
     except OSError as error:
-        raise NotRunning(
-            f"cannot use the socket {socket_path}: {error.strerror or error}", next_step=start
-        ) from None
+        raise NotRunning(f"cannot use the socket {socket_path}: {error.strerror or error}", next_step=start) from None

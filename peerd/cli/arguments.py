@@ -1,0 +1,83 @@
+"""What the commands' arguments have in common."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any, NoReturn
+
+from peerd.cli.exits import USAGE
+from peerd.errors import PeerdError
+
+
+class Misused(PeerdError):
+    """An argument or a file that cannot mean what it should."""
+
+    code = "usage"
+    exit_code = USAGE
+
+
+class Commands:
+    """A group of subcommands under construction; every command also takes the options that stand before it."""
+
+    def __init__(self, group: Any, common: argparse.ArgumentParser) -> None:
+        self._group = group
+        self._common = common
+
+    def add(self, name: str, summary: str, more: str = "") -> argparse.ArgumentParser:
+        """Add a command. `summary` is one line for the list; `more` follows it in the command's own help."""
+        parser: argparse.ArgumentParser = self._group.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.{' ' + more if more else ''}",
+            parents=[self._common],
+            allow_abbrev=False,
+        )
+        return parser
+
+    def family(self, name: str, summary: str) -> Commands:
+        """Add a command that has subcommands of its own."""
+        parser = self.add(name, summary)
+        group = parser.add_subparsers(dest=f"{name}_command", metavar="COMMAND", required=True)
+        return Commands(group, self._common)
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text. Raises `Misused` for what JSON, or the protocol's numbers, cannot hold."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except ValueError as error:
+        raise Misused(f"not JSON: {error}", code="bad-json", next_step="check quotes and commas") from None
+    except RecursionError:
+        raise Misused("JSON nested too deeply", code="bad-json") from None
+
+
+def json_object(text: str) -> dict[str, Any]:
+    value = json_value(text)
+    if not isinstance(value, dict):
+        raise Misused(
+            "a record is a JSON object", code="bad-json", next_step='write fields in braces: {"title": "Milk"}'
+        )
+    return value
+
+
+def from_argument_or_stdin(text: str | None) -> str:
+    """The argument itself, or all of stdin for `-` and for nothing."""
+    if text is not None and text != "-":
+        return text
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Misused("stdin is not UTF-8", code="bad-json", next_step="JSON text is UTF-8") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in {float("inf"), float("-inf")}:
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number

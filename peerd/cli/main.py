@@ -1,0 +1,110 @@
+"""The entry point of `peerctl`: read the arguments, run one command, turn what went wrong into words."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from peerd import __version__
+from peerd.cli import bulk, conflicts, exits, history, pairing, records, spaces, status, upkeep
+from peerd.cli.arguments import Commands
+from peerd.cli.output import Output
+from peerd.control.client import Client, Problem, default_socket
+from peerd.errors import PeerdError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FAMILIES = (status, spaces, pairing, records, bulk, conflicts, history, upkeep)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; `docs/commands.md` is written from it."""
+    top = argparse.ArgumentParser(
+        prog="peerctl",
+        description="Ask and drive the peerd daemon on this machine.",
+        epilog="`peerctl COMMAND --help` tells more; docs/commands.md has all commands and exit codes.",
+        allow_abbrev=False,
+    )
+    _add_common(top, for_commands=False)
+    top.add_argument("--version", action="version", version=f"peerctl {__version__}")
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    _add_common(common, for_commands=True)
+    commands = Commands(top.add_subparsers(dest="command", metavar="COMMAND", required=True), common)
+    for family in _FAMILIES:
+        family.add(commands)
+    return top
+
+
+def _add_common(target: argparse.ArgumentParser, *, for_commands: bool) -> None:
+    # After the command they must not undo what stood before it, so there they have no default.
+    absent: Any = argparse.SUPPRESS if for_commands else None
+    target.add_argument("--socket", metavar="PATH", default=absent, help="the daemon's socket (PEERD_SOCKET)")
+    off: Any = argparse.SUPPRESS if for_commands else False
+    target.add_argument(
+        "--json", action="store_true", default=off, help="JSON on stdout; streams as one document a line"
+    )
+    target.add_argument("--no-color", action="store_true", default=off, help="no colour (NO_COLOR)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Only argparse ends the process itself, for help and usage."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return exits.INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        _tolerate(stream, utf8=arguments.json)
+    out = Output(as_json=arguments.json, colour=not arguments.no_color)
+    try:
+        with Client(arguments.socket or default_socket()) as client:
+            code: int = arguments.run(arguments, client, out)
+    except PeerdError as error:
+        complain(error, out)
+        code = error.exit_code
+    sys.stdout.flush()
+    return code
+
+
+def complain(error: PeerdError, out: Output) -> None:
+    """Say what was wrong and what to do next; with `--json` also as a document on stdout."""
+    if out.as_json:
+        document: dict[str, Any] = error.document if isinstance(error, Problem) else {}
+        out.line_of_stream(
+            {"error": {**document, "code": error.code, "detail": str(error), "next_step": error.next_step}}
+        )
+    out.talk(f"peerctl: {error} [{error.code}]", "red")
+    if error.next_step:
+        out.talk(f"  next: {error.next_step}")
+
+
+def _tolerate(stream: Any, *, utf8: bool) -> None:
+    """Print what the locale cannot as escapes instead of failing; JSON is UTF-8 in every locale."""
+    if reconfigure := getattr(stream, "reconfigure", None):
+        reconfigure(errors="backslashreplace", encoding="utf-8" if utf8 else None)
+
+
+def _silence_stdout() -> None:
+    # The interpreter flushes stdout once more at its end, and would complain about the broken pipe then.
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+def entry() -> NoReturn:
+    """Run as a script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

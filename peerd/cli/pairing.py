@@ -1,0 +1,127 @@
+"""Letting devices into a space: `invite` on one side and `join` on the other, or `admit` and `join --from`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from peerd.cli import exits
+from peerd.cli.arguments import Misused
+from peerd.control.client import Client, Problem, path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from peerd.cli.arguments import Commands
+    from peerd.cli.output import Output
+
+
+def add(commands: Commands) -> None:
+    invite = commands.add(
+        "invite",
+        "show a code with which another device joins a space, and wait for it",
+        "The code is good for one device and a short time. Interrupting the command ends the invitation.",
+    )
+    invite.add_argument("space", metavar="SPACE")
+    invite.add_argument("--yes", action="store_true", help="admit whoever knows the code without asking")
+    invite.set_defaults(run=run_invite)
+
+    join = commands.add(
+        "join",
+        "join a space with a code from `invite`, or as a device that `admit` was told of",
+        "Without CODE and --from the code is asked for.",
+    )
+    join.add_argument("code", metavar="CODE", nargs="?", help="the eight digits; blanks and dashes do not matter")
+    join.add_argument("--from", dest="device", metavar="DEVICE-ID", help="the member that has admitted this device")
+    join.add_argument("--host", metavar="HOST:PORT", help="where the other device is, if it is not found by itself")
+    join.add_argument("--name", metavar="NAME", help="what the space is called on this device")
+    join.add_argument("--yes", action="store_true", help="do not ask")
+    join.set_defaults(run=run_join)
+
+    admit = commands.add("admit", "let a device join a space without a code, by its id (see `device`)")
+    admit.add_argument("space", metavar="SPACE")
+    admit.add_argument("device", metavar="DEVICE-ID")
+    admit.add_argument("--role", choices=("admin", "member"), default="admin", help="default: admin")
+    admit.set_defaults(run=run_admit)
+
+
+def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    body = {"space": arguments.space, "yes": arguments.yes}
+    for event in client.stream("POST", path("invitations"), body=body):
+        if error := event.get("error"):
+            raise Problem(int(error.get("status", 409)), error)
+        if out.as_json:
+            out.line_of_stream(event)
+        if event.get("code"):
+            _show_code(event, out)
+        if asking := event.get("asking"):
+            _answer(str(event["id"]), asking, client, out, yes=arguments.yes)
+        if admitted := event.get("admitted"):
+            if not out.as_json:
+                out.talk(f"admitted {_called(admitted)} to {arguments.space}")
+            return exits.OK
+    out.talk("the invitation has ended and nobody was admitted", "yellow")
+    return exits.REFUSED
+
+
+def _show_code(event: Mapping[str, Any], out: Output) -> None:
+    code = str(event["code"])
+    if not out.as_json:
+        out.text(code, "bold")
+        out.flush()
+    seconds = f" (good for {event['expires_in_s']} s)" if event.get("expires_in_s") else ""
+    out.talk(f"on the other device: peerctl join {code}{seconds}")
+
+
+def _answer(invitation: str, asking: Mapping[str, Any], client: Client, out: Output, *, yes: bool) -> None:
+    if yes:
+        return
+    admit = out.ask(f"{_called(asking)} knows the code. Admit it?")
+    client.call("POST", path("invitations", invitation), body={"admit": admit})
+
+
+def _called(device: Mapping[str, Any]) -> str:
+    name, identity = str(device.get("name") or device.get("device_name") or ""), str(device.get("device") or "")
+    return f"{name} ({identity})" if name and identity else name or identity or "a device"
+
+
+def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    if arguments.code and arguments.device:
+        raise Misused("give a code or --from, not both")
+    code = arguments.code
+    if not code and not arguments.device:
+        code = _asked_code(out)
+    body = {"yes": arguments.yes}
+    if code:
+        body["code"] = "".join(code.split()).replace("-", "")
+    for member in ("device", "host", "name"):
+        if value := getattr(arguments, member):
+            body[member] = value
+    if not out.as_json:
+        out.talk(f"looking for {arguments.host or 'the other device'} …")
+    # The other side may wait for its person.
+    with Client(client.socket_path, timeout_s=None) as patient:
+        joined = patient.call("POST", path("joins"), body=body).body
+    if out.as_json:
+        out.document(joined)
+    else:
+        out.talk(f"joined {joined['space']}, let in by {_called(joined)}")
+    return exits.OK
+
+
+def _asked_code(out: Output) -> str:
+    if not sys.stdin.isatty():
+        raise Misused("no code given", next_step="peerctl join CODE, or peerctl join --from DEVICE-ID")
+    return out.ask_text("code:")
+
+
+def run_admit(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    body = {"device": arguments.device, "role": arguments.role}
+    member = client.call("POST", path("spaces", arguments.space, "members"), body=body).body
+    own = client.call("GET", path("status")).body["device"]["id"]
+    if out.as_json:
+        out.document(member)
+    else:
+        out.talk(f"{arguments.device} may join {arguments.space}; on it: peerctl join --from {own}")
+    return exits.OK

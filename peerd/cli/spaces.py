@@ -1,0 +1,194 @@
+"""Spaces, their members and the settings of their collections: `space`, `members`, `remove`, `collection`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from peerd.cli import exits
+from peerd.cli.arguments import Misused
+from peerd.cli.status import STATE_STYLES, short
+from peerd.cli.text import moment
+from peerd.control.client import path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from peerd.cli.arguments import Commands
+    from peerd.cli.output import Output
+    from peerd.control.client import Client
+
+POLICIES: Final = ("keep", "newest", "max", "min")
+
+
+def add(commands: Commands) -> None:
+    family = commands.family("space", "create and list spaces")
+    create = family.add("create", "create a space with this device as its only member")
+    create.add_argument("name", metavar="NAME")
+    create.set_defaults(run=run_create)
+    listing = family.add("list", "list the spaces of this device")
+    listing.set_defaults(run=run_list)
+
+    members = commands.add("members", "list the members of a space")
+    members.add_argument("space", metavar="SPACE")
+    members.set_defaults(run=run_members)
+    remove = commands.add(
+        "remove",
+        "remove a member from a space for good",
+        "What it wrote until now stays; what it writes from now on is not accepted. What it has, it keeps.",
+    )
+    remove.add_argument("space", metavar="SPACE")
+    remove.add_argument("device", metavar="DEVICE", help="its id, its short id, or its name if only one has it")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    remove.set_defaults(run=run_remove)
+    _add_collection(commands)
+
+
+def _add_collection(commands: Commands) -> None:
+    collection = commands.add(
+        "collection",
+        "show or change how a collection is read and merged",
+        "The settings are the same on all devices. Policies only decide what is shown, never what is kept: "
+        "keep shows the winner and lists the others as a conflict, newest shows it silently, max and min show "
+        "the largest and the smallest value.",
+    )
+    collection.add_argument("space", metavar="SPACE")
+    collection.add_argument("name", metavar="NAME")
+    collection.add_argument("--policy", choices=POLICIES, help="for all fields")
+    collection.add_argument(
+        "--field-policy",
+        metavar="FIELD=POLICY",
+        action="append",
+        default=[],
+        help="for one field; `default` as the policy goes back to the collection's (repeatable)",
+    )
+    collection.add_argument(
+        "--merge", choices=("field", "record"), help="merge by field or as a whole; fixed once there are records"
+    )
+    collection.add_argument(
+        "--deletes", choices=("edit-wins", "delete-wins"), help="what happens when an edit meets a delete"
+    )
+    collection.set_defaults(run=run_collection)
+
+
+def run_create(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    made = client.call("POST", path("spaces"), body={"name": arguments.name}).body
+    if out.as_json:
+        out.document(made)
+    else:
+        out.talk(f"created {made['name']}; `peerctl invite {made['name']}` lets another device in")
+    return exits.OK
+
+
+def run_list(_: argparse.Namespace, client: Client, out: Output) -> int:
+    found: dict[str, Any] = client.call("GET", path("spaces")).body
+    if out.as_json:
+        out.document(found)
+        return exits.OK
+    rows = [
+        [space["name"], space["id"], space["state"], space["records"], space["conflicts"], len(space["peers"])]
+        for space in found["spaces"]
+    ]
+    out.table(("SPACE", "ID", "STATE", "RECORDS", "CONFLICTS", "PEERS"), rows, STATE_STYLES)
+    if not rows:
+        out.talk("no space yet: `peerctl space create NAME`, or `peerctl join CODE`")
+    return exits.OK
+
+
+def run_members(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    found: dict[str, Any] = client.call("GET", path("spaces", arguments.space, "members")).body
+    if out.as_json:
+        out.document(found)
+        return exits.OK
+    rows = [
+        [
+            member["name"],
+            member["device"],
+            member["role"],
+            "this device" if member.get("own") else member["state"],
+            moment(member.get("admitted_ms")),
+            moment(member.get("seen_ms")),
+        ]
+        for member in found["members"]
+    ]
+    out.table(("NAME", "DEVICE", "ROLE", "STATE", "ADMITTED", "LAST SEEN"), rows, STATE_STYLES)
+    return exits.OK
+
+
+def run_remove(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    address = path("spaces", arguments.space, "members")
+    members = client.call("GET", address).body["members"]
+    member = _named(members, arguments.device)
+    device = member["device"] if member else arguments.device
+    called = f"{member['name']} ({short(device)})" if member else device
+    if not arguments.yes and not out.ask(f"Remove {called} from {arguments.space} for good?"):
+        out.talk("nothing removed")
+        return exits.FAILED
+    client.call("DELETE", f"{address}/{path(device).rpartition('/')[2]}")
+    if out.as_json:
+        out.document({"removed": {"device": device, "name": member["name"] if member else ""}})
+    else:
+        out.talk(f"removed {called} from {arguments.space}")
+    return exits.OK
+
+
+def _named(members: list[dict[str, Any]], wanted: str) -> dict[str, Any] | None:
+    """The one member with this id, short id or name; None if it is not known here. Two are an error."""
+    plain = wanted.replace("-", "").replace(" ", "").upper()
+    found = [
+        member for member in members if member["device"].replace("-", "") == plain or short(member["device"]) == plain
+    ] or [member for member in members if member["name"] == wanted]
+    if len(found) > 1:
+        ids = ", ".join(short(member["device"]) for member in found)
+        raise Misused(f"{wanted} may be any of {ids}", code="ambiguous-device", next_step="give one of these ids")
+    return found[0] if found else None
+
+
+def run_collection(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    change = _wanted_change(arguments)
+    base = path("spaces", arguments.space, "collections")
+    if change:
+        settings = client.call(
+            "PATCH", path("spaces", arguments.space, "collections", arguments.name), body=change
+        ).body
+    else:
+        collections = client.call("GET", base).body["collections"]
+        views = [view for view in collections if view["name"] == arguments.name]
+        settings = views[0]["settings"] if views else {}
+        if not views:
+            out.talk(f"{arguments.name} has no records and no settings yet; the defaults hold")
+    if out.as_json:
+        out.document(settings)
+    else:
+        out.table(("SETTING", "VALUE"), _setting_rows(settings))
+    return exits.OK
+
+
+def _wanted_change(arguments: argparse.Namespace) -> dict[str, Any]:
+    change: dict[str, Any] = {}
+    if arguments.policy:
+        change["policy"] = arguments.policy
+    if arguments.merge:
+        change["merge"] = arguments.merge
+    if arguments.deletes:
+        change["delete_wins"] = arguments.deletes == "delete-wins"
+    fields: dict[str, str | None] = {}
+    for text in arguments.field_policy:
+        field, equals, policy = text.rpartition("=")
+        if not equals or policy not in {*POLICIES, "default"}:
+            known = ", ".join((*POLICIES, "default"))
+            raise Misused(f"{text} is not FIELD=POLICY", next_step=f"policies are {known}")
+        fields[field] = None if policy == "default" else policy
+    if fields:
+        change["fields"] = fields
+    return change
+
+
+def _setting_rows(settings: Mapping[str, Any]) -> list[list[object]]:
+    rows: list[list[object]] = [
+        ["policy", settings.get("policy", "keep")],
+        ["merge", settings.get("merge", "field")],
+        ["deletes", "delete-wins" if settings.get("delete_wins") else "edit-wins"],
+    ]
+    rows += [[f"policy of {field}", policy] for field, policy in sorted(settings.get("fields", {}).items())]
+    return rows

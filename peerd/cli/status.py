@@ -1,0 +1,173 @@
+"""How this device and its spaces stand: `status`, `peers`, `device`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from peerd.cli import exits
+from peerd.cli.text import counted, moment
+from peerd.control.client import path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from peerd.cli.arguments import Commands
+    from peerd.cli.output import Output
+    from peerd.control.client import Client
+
+STATE_STYLES: Final = {
+    "in sync": "green",
+    "connected": "green",
+    "running": "green",
+    "syncing": "yellow",
+    "connecting": "yellow",
+    "offline": "yellow",
+    "refused": "red",
+    "blocked": "red",
+    "degraded": "red",
+}
+
+
+def add(commands: Commands) -> None:
+    status = commands.add(
+        "status",
+        "show for every space and peer whether it is in sync, and if not, why",
+        "Exit code 4 if anything gives a reason for not being well, else 5 if conflicts are open.",
+    )
+    status.set_defaults(run=run_status)
+    peers = commands.add("peers", "list the other devices, how they are reached, and why not")
+    peers.set_defaults(run=run_peers)
+    device = commands.add("device", "show this device's id", "Others give it to `admit` and `join --from`.")
+    device.set_defaults(run=run_device)
+
+
+def short(device: str) -> str:
+    """The first eight characters of a device id's text form, without its dashes."""
+    return device.replace("-", "")[:8]
+
+
+def run_status(_: argparse.Namespace, client: Client, out: Output) -> int:
+    found: dict[str, Any] = client.call("GET", path("status")).body
+    if out.as_json:
+        out.document(found)
+    elif out.on_terminal:
+        _show_status(found, out)
+    else:
+        _list_status(found, out)
+    return _verdict(found)
+
+
+def _verdict(found: Mapping[str, Any]) -> int:
+    # The daemon gives a reason exactly where something is not well; here it is only counted.
+    places = [found["device"], *found["spaces"], *(peer for space in found["spaces"] for peer in space["peers"])]
+    if any(place.get("reason") for place in places):
+        return exits.DEGRADED
+    return exits.CONFLICTS if any(space["conflicts"] for space in found["spaces"]) else exits.OK
+
+
+def _list_status(found: Mapping[str, Any], out: Output) -> None:
+    """One line per fact, the first word says of what."""
+    device = found["device"]
+    rows: list[list[object]] = [["device", device["name"], device["id"], device["state"], *_why(device)]]
+    for space in found["spaces"]:
+        name = space["name"]
+        counts = [space["records"], space["conflicts"], space.get("parked", 0)]
+        rows.append(["space", name, space["id"], space["state"], *counts, space["digest"], *_why(space)])
+        for peer in space["peers"]:
+            lag = [peer.get("behind"), peer.get("ahead"), moment(peer.get("since_ms"))]
+            rows.append(["peer", name, peer["name"], peer["device"], peer["state"], *lag, *_why(peer)])
+    out.table((), rows)
+
+
+def _why(place: Mapping[str, Any]) -> list[object]:
+    return [place.get("reason", ""), place.get("next_step", "")]
+
+
+def _show_status(found: Mapping[str, Any], out: Output) -> None:
+    device = found["device"]
+    state = out.styled(device["state"], STATE_STYLES.get(device["state"], ""))
+    version = out.styled(f"peerd {found['version']}", "dim") if found.get("version") else ""
+    out.raw(f"{out.styled(device['name'], 'bold')}  {short(device['id'])}  {state}  {version}".rstrip())
+    _explain(device, out, indent="  ")
+    if not found["spaces"]:
+        out.talk("no space yet: `peerctl space create NAME`, or `peerctl join CODE`")
+    for space in found["spaces"]:
+        out.raw("")
+        _show_space(space, out)
+
+
+def _show_space(space: Mapping[str, Any], out: Output) -> None:
+    parts = [
+        out.styled(space["name"], "bold"),
+        out.styled(space["state"], STATE_STYLES.get(space["state"], "")),
+        counted(space["records"], "record"),
+    ]
+    if space["conflicts"]:
+        parts.append(out.styled(counted(space["conflicts"], "conflict"), "yellow"))
+    if space.get("parked"):
+        parts.append(out.styled(f"{space['parked']:,} parked", "yellow"))
+    parts.append(out.styled(f"digest {space['digest'][:16]}", "dim"))
+    out.raw("  ".join(parts))
+    _explain(space, out, indent="  ")
+    rows = [
+        [
+            peer["name"],
+            short(peer["device"]),
+            peer["state"],
+            _lag(peer, "behind"),
+            _lag(peer, "ahead"),
+            moment(peer.get("since_ms")),
+        ]
+        for peer in space["peers"]
+    ]
+    out.table(("PEER", "DEVICE", "STATE", "WE LACK", "IT LACKS", "SINCE"), rows, STATE_STYLES)
+    for peer in space["peers"]:
+        _explain(peer, out, indent=f"  {peer['name']}: ")
+
+
+def _lag(peer: Mapping[str, Any], direction: str) -> str:
+    count = peer.get(direction)
+    return "?" if count is None else f"{count:,}"
+
+
+def _explain(place: Mapping[str, Any], out: Output, indent: str) -> None:
+    reason, next_step = _why(place)
+    if reason:
+        out.text(f"{indent}{reason}", "yellow")
+    if next_step:
+        out.text(f"{indent}next: {next_step}")
+
+
+def run_peers(_: argparse.Namespace, client: Client, out: Output) -> int:
+    found: dict[str, Any] = client.call("GET", path("peers")).body
+    if out.as_json:
+        out.document(found)
+        return exits.OK
+    rows = [
+        [
+            peer["name"],
+            peer["device"],
+            peer["state"],
+            " ".join(peer.get("addresses", ())),
+            " ".join(peer.get("spaces", ())),
+            moment(peer.get("since_ms")),
+            *([] if out.on_terminal else _why(peer)),
+        ]
+        for peer in found["peers"]
+    ]
+    out.table(("PEER", "DEVICE", "STATE", "ADDRESSES", "SPACES", "SINCE"), rows, STATE_STYLES)
+    if not rows:
+        out.talk("no other device yet")
+    for peer in found["peers"] if out.on_terminal else ():
+        _explain(peer, out, indent=f"  {peer['name']}: ")
+    return exits.OK
+
+
+def run_device(_: argparse.Namespace, client: Client, out: Output) -> int:
+    device = client.call("GET", path("status")).body["device"]
+    if out.as_json:
+        out.document(device)
+    else:
+        out.text(device["id"])
+    return exits.OK

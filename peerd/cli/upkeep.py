@@ -1,0 +1,83 @@
+"""Looking after the daemon: `doctor`, `reload`, `explain`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from peerd.cli import codes, exits
+from peerd.cli.arguments import Misused
+from peerd.control.client import path
+
+if TYPE_CHECKING:
+    import argparse
+
+    from peerd.cli.arguments import Commands
+    from peerd.cli.output import Output
+    from peerd.control.client import Client
+
+
+def add(commands: Commands) -> None:
+    doctor = commands.add(
+        "doctor",
+        "look for what commonly goes wrong on this machine and say what to do",
+        "Exit code 3 if the daemon cannot be reached, 4 if something else needs attention.",
+    )
+    doctor.set_defaults(run=run_doctor)
+    reload = commands.add("reload", "let the daemon read its configuration again")
+    reload.set_defaults(run=run_reload)
+    explain = commands.add("explain", "say what an error code means and what to do", "Without CODE: all codes.")
+    explain.add_argument("code", metavar="CODE", nargs="?")
+    explain.set_defaults(run=run_explain)
+
+
+def run_doctor(_: argparse.Namespace, client: Client, out: Output) -> int:
+    from peerd.cli import checkup  # noqa: PLC0415 - no other command should pay for what it imports
+
+    findings, code = checkup.examine(client)
+    if out.as_json:
+        out.document({"findings": [finding._asdict() for finding in findings]})
+        return code
+    rows = [[finding.state, finding.check, finding.detail] for finding in findings]
+    if not out.on_terminal:
+        out.table((), [[*row, finding.next_step] for row, finding in zip(rows, findings, strict=True)])
+        return code
+    styles = {"ok": "green", "look": "yellow", "bad": "red"}
+    for finding in findings:
+        state = out.styled(f"{finding.state:4}", styles[finding.state])
+        out.raw(f"{state}  {out.styled(f'{finding.check:12}', 'bold')}  {out.styled(finding.detail, '')}")
+        if finding.next_step:
+            out.text(f"      next: {finding.next_step}")
+    return code
+
+
+def run_reload(_: argparse.Namespace, client: Client, out: Output) -> int:
+    done: dict[str, Any] = client.call("POST", path("reload")).body
+    if out.as_json:
+        out.document(done)
+        return exits.OK
+    changed, waiting = done.get("changed", []), done.get("needs_restart", [])
+    out.talk(f"in effect now: {', '.join(changed)}" if changed else "nothing in effect has changed")
+    if waiting:
+        out.talk(f"after a restart: {', '.join(waiting)}", "yellow")
+    return exits.OK
+
+
+def run_explain(arguments: argparse.Namespace, _: Client, out: Output) -> int:
+    if arguments.code is None:
+        if out.as_json:
+            out.document({"codes": [{"code": code, "text": text} for code, text in sorted(codes.TEXTS.items())]})
+        else:
+            out.table(("CODE", "MEANING"), sorted(codes.TEXTS.items()))
+        return exits.OK
+    text = codes.TEXTS.get(arguments.code)
+    if text is None:
+        raise Misused(
+            f"there is no error code {arguments.code}",
+            code="unknown-code",
+            next_step="`peerctl explain` lists them; the code stands in brackets behind an error",
+        )
+    if out.as_json:
+        out.document({"code": arguments.code, "text": text})
+    else:
+        out.text(text)
+    return exits.OK
