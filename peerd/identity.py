@@ -5,8 +5,8 @@ are made once, together, and never again: a missing, damaged or readable key is 
 settle, because a device with a new key is another device, and its spaces would not know it.
 
 The certificate says nothing. OpenSSL shows a peer's certificate only when a CA vouches for it, so every
-certificate is signed by a CA whose private key is public: derived from a constant below, it vouches for anybody
-and proves nothing but that the peer owns the key it shows. Only the pin of that key, compared in
+certificate is signed by a CA whose private key is public: derived from a constant below, it vouches for
+anybody and proves nothing but that the peer owns the key it shows. Only the pin of that key, read in
 `peerd.net.tls`, says who it is. Nothing in the certificate is personal, it is valid from 1970 to 9999, and it
 is made anew with every start.
 """
@@ -70,7 +70,7 @@ class Identity:
     @classmethod
     def load_or_create(cls, folder: Path) -> Identity:
         """The identity in the systemd credentials `device.key` and `sealing.key` (`CREDENTIALS_DIRECTORY`) if
-        the service was given any, else the one in this folder; a new one only if the folder holds neither key.
+        the service was given any, else the one in this folder; a new one only if the folder has neither key.
         IdentityError for anything in between.
         """
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -140,7 +140,7 @@ class Identity:
 
 def seal(recipient: bytes, plaintext: bytes, info: bytes, aad: bytes = b"") -> bytes:
     """The plaintext, readable only by the owner of this raw X25519 public key: HPKE (RFC 9180) in base mode
-    with X25519, HKDF-SHA256 and ChaCha20-Poly1305, as enc followed by the ciphertext. Who sealed it stays open.
+    with X25519, HKDF-SHA256 and ChaCha20-Poly1305, as enc then ciphertext. It does not say who sealed it.
 
     `info` and `aad` are both bound by the key schedule, as u32(length of info) + info + aad; HPKE's own aad
     is empty. ValueError if the public key is not one.
@@ -236,8 +236,8 @@ def _read(path: Path, *, private: bool) -> _PrivateKey | object:
 def _damaged(path: Path, why: str) -> IdentityError:
     return IdentityError(
         f"The key {path} is damaged: {why}.",
-        next_step=f"Put {path.name} back from a backup. Without one this device is lost to its spaces: remove "
-        f"it there, delete {DEVICE_KEY} and {SEALING_KEY} in {path.parent}, and join again.",
+        next_step=f"Put {path.name} back from a backup. Without one this device is lost to its spaces: "
+        f"remove it there, delete {DEVICE_KEY} and {SEALING_KEY} in {path.parent}, and join again.",
     )
 
 
