@@ -1,0 +1,131 @@
+"""Every refusal of the socket: its code, status and title, and the document that says so (RFC 9457).
+
+Whoever refuses raises `UserError` with a code of this table; the title is the table's, the sentence and the
+next step come from where the error was raised. A status that an error names itself goes before the table's.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import msgspec
+
+from peerd.errors import ConfigError, DiskFull, PeerdError, StoreBusy, UserError
+
+CONTENT_TYPE: Final = "application/problem+json"
+_TYPE_PREFIX: Final = "urn:peerd:error:"
+_SHOWN_CHARS: Final = 2_000
+
+
+class Code(NamedTuple):
+    status: int
+    title: str
+
+
+CODES: Final[dict[str, Code]] = {
+    # what was sent
+    "malformed-request": Code(400, "Not a well-formed HTTP request"),
+    "malformed-json": Code(400, "The body is not JSON"),
+    "duplicate-key": Code(400, "An object names a member twice"),
+    "number-too-large": Code(400, "A number does not fit 64 bits"),
+    "too-deep": Code(400, "The value is nested too deeply"),
+    "bad-body": Code(400, "The body is not what this request takes"),
+    "bad-value": Code(400, "A value outside the data model"),
+    "bad-name": Code(400, "A name that is not allowed"),
+    "bad-query": Code(400, "The query is not what this request takes"),
+    "bad-header": Code(400, "A header is not what this request takes"),
+    "bad-cursor": Code(400, "A cursor or token that is not of this list"),
+    "bad-choice": Code(400, "The conflict has no such value"),
+    "bad-device-id": Code(400, "Not a device id"),
+    "request-timeout": Code(408, "The request did not arrive in time"),
+    "length-required": Code(411, "The request needs a body"),
+    "too-large": Code(413, "Larger than what may be written at once"),
+    "address-too-long": Code(414, "The address is too long"),
+    "not-json": Code(415, "The body is declared as something other than JSON"),
+    "headers-too-large": Code(431, "The headers are too large"),
+    "version-unsupported": Code(505, "This version of HTTP is not spoken here"),
+    # what it was sent to
+    "no-such-path": Code(404, "There is nothing at this address"),
+    "method-not-allowed": Code(405, "The address does not take this method"),
+    "space-not-found": Code(404, "There is no such space on this device"),
+    "record-not-found": Code(404, "There is no such record"),
+    "collection-not-found": Code(404, "There is no such collection"),
+    "conflict-not-found": Code(404, "There is no such conflict, or it is settled"),
+    "invitation-not-found": Code(404, "There is no such invitation"),
+    "member-not-found": Code(404, "There is no such member"),
+    "not-found": Code(404, "There is no such thing"),
+    # who sent it
+    "read-only": Code(403, "You may read here, not write"),
+    "not-admin": Code(403, "This device may not do that in this space"),
+    # when it was sent
+    "precondition-failed": Code(412, "It has changed in the meantime"),
+    "space-exists": Code(409, "There is a space of this name already"),
+    "merge-fixed": Code(409, "How a collection merges is fixed when it is created"),
+    "invitation-open": Code(409, "There is an open invitation already"),
+    "nobody-asks": Code(409, "Nobody asks to be admitted"),
+    "join-failed": Code(409, "The other device did not let this one in"),
+    "bad-config": Code(422, "The configuration has problems; the one before stays"),
+    "needs-newer-peerd": Code(409, "The space needs a newer peerd"),
+    "too-many-connections": Code(503, "Too many connections"),
+    "too-busy": Code(503, "Too much is being written at this moment"),
+    "stopping": Code(503, "The daemon is stopping"),
+    # what we could not do
+    "disk-full": Code(507, "The disk is full; nothing was written"),
+    "store-busy": Code(503, "Another process holds the database"),
+    "store-failed": Code(500, "The database failed"),
+    "store-damaged": Code(500, "The database is damaged"),
+    "internal": Code(500, "A fault of peerd"),
+}
+
+
+def refusal(code: str, detail: str, next_step: str = "", **extra: object) -> UserError:
+    """An error of this table, with its status."""
+    return UserError(detail, code=code, status=CODES[code].status, next_step=next_step, **extra)
+
+
+def status_of(error: BaseException) -> int:
+    """The status with which an error is answered."""
+    if isinstance(error, UserError):
+        return error.status if 400 <= error.status <= 599 else 500
+    if isinstance(error, DiskFull):
+        return 507
+    if isinstance(error, StoreBusy):
+        return 503
+    if isinstance(error, ConfigError):
+        return 422
+    return 500
+
+
+def document(error: BaseException) -> dict[str, object]:
+    """The problem document of any error. What is not meant for the caller is not told."""
+    status = status_of(error)
+    if isinstance(error, PeerdError):
+        code, detail, next_step = error.code, str(error)[:_SHOWN_CHARS], error.next_step
+    else:
+        code, detail = "internal", "peerd failed at this request"
+        next_step = "Look into the log of the daemon; please report it."
+    known = CODES.get(code)
+    base: dict[str, object] = {
+        "type": _TYPE_PREFIX + code,
+        "title": known.title if known else HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "next_step": next_step,
+    }
+    if isinstance(error, UserError):
+        base |= {name: value for name, value in error.extra.items() if name not in base}
+    if isinstance(error, ConfigError):
+        base["problems"] = error.problems
+    return base
+
+
+def encode(error: BaseException) -> bytes:
+    """The document as JSON, whatever the error carries."""
+    try:
+        return msgspec.json.encode(document(error))
+    except (TypeError, UnicodeEncodeError):
+        plain = UserError(ascii(str(error))[:_SHOWN_CHARS], code=ascii(getattr(error, "code", "internal"))[1:-1])
+        plain.status = status_of(error)
+        return msgspec.json.encode(document(plain))
