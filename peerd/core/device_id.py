@@ -6,7 +6,7 @@ can be made anew without changing who the device is.
 Text form: base32 (RFC 4648) without padding, 52 characters, in four blocks of 13 that each end in a check
 character (Luhn mod N with N = 32), shown as eight groups of seven:
 
-    MFZWI3D-BONSGYC-YLTMRWG-C43ENR5-QXGZDMM-FZWI3DP-BONSGYY-LTMRWAD
+    AAAQEAY-EAUDAO5-CAJBIFQ-YDIOB4X-IBCEQTC-QKRMFYM-YDENBWH-A5DYPQS      (the bytes 0 to 31)
 
 A check character finds every single wrong character of its block and nearly every swap of two neighbours.
 """
