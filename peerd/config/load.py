@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from peerd.config.checks import Name
 from peerd.config.places import Surroundings
 from peerd.config.settings import (
-    MAX_SPACE_NAME_BYTES,
     RESERVED_SECTIONS,
     RESERVED_SPACE_KEYS,
     SECTIONS,
@@ -30,7 +28,8 @@ from peerd.config.settings import (
     SpaceSettings,
     declared,
 )
-from peerd.errors import ConfigError
+from peerd.core.names import check_space_name
+from peerd.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 _SHOWN_CHARS = 80
-_SPACE_NAME = Name(MAX_SPACE_NAME_BYTES)
 _LATER = "not in this version yet; take it out"
 
 
@@ -127,9 +125,9 @@ class _Reader:
             return
         for name, given in content.items():
             try:
-                _SPACE_NAME(name, self._here)
-            except ValueError:
-                self._problems.append(f"{file}: spaces.{_key(name)}: the name must be {_SPACE_NAME.allowed}")
+                check_space_name(name)
+            except UserError as error:
+                self._problems.append(f"{file}: spaces.{_key(name)}: {error}")
                 continue
             into = self._spaces.setdefault(name, {})
             self._read_section(file, f"spaces.{_key(name)}", SpaceSettings, given, into)

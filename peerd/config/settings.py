@@ -29,7 +29,6 @@ from peerd.config.checks import (
 from peerd.config.places import MAX_NAME_BYTES, Surroundings
 
 DEFAULT_PORT = 7337
-MAX_SPACE_NAME_BYTES = 63
 
 # Sections and keys of later versions: named so that whoever tries them learns why nothing happens.
 RESERVED_SECTIONS = ("relay",)

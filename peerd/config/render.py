@@ -1,0 +1,95 @@
+"""The two texts made from the declarations: the file that ships, and the reference in the documentation.
+
+`python -m peerd.config.render file` and `... reference` print them; tests compare them with what is in the tree.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+from peerd.config.settings import SECTIONS, Setting, SpaceSettings, declared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import msgspec
+
+_WIDTH = 100
+_HEAD = """\
+# peerd.toml: the configuration of peerd. Every setting is optional; each stands here at its default.
+#
+# Read from --config FILE or $PEERD_CONFIG; else from $XDG_CONFIG_HOME/peerd/peerd.toml (~/.config),
+# for root and the system service from /etc/peerd/peerd.toml. Then conf.d/*.toml beside it, in order of
+# their names; what comes later wins. `peerd check-config` reports every mistake at once.
+# A changed setting takes effect at a reload (SIGHUP, `systemctl reload peerd`) where it says so.
+"""
+_SPACE_EXAMPLE = "home"
+
+
+def render_default() -> str:
+    """`config/peerd.toml`: every setting as a comment, at its default, with its explanation."""
+    return _HEAD + "".join(_section_file(head, struct) for head, struct in _sections(_SPACE_EXAMPLE))
+
+
+def render_reference() -> str:
+    """The settings as Markdown, one table for each section."""
+    return "\n".join(_section_reference(head, struct) for head, struct in _sections("NAME")).rstrip() + "\n"
+
+
+def _sections(space: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    yield from SECTIONS.items()
+    yield f"spaces.{space}", SpaceSettings
+
+
+def _section_file(head: str, struct: type[msgspec.Struct]) -> str:
+    # The head of a fixed section stands uncommented, so that a key set below it lands in it.
+    lines = ["", *_comment(inspect.getdoc(struct) or ""), f"[{head}]" if head in SECTIONS else f"#[{head}]"]
+    for key, setting in declared(struct).items():
+        effect = "A reload is enough." if setting.live else "Needs a restart."
+        sentence = f"{setting.explanation} Allowed: {setting.check.allowed}. {effect}"
+        if setting.otherwise:
+            sentence += f" Default: {setting.otherwise}; for example:"
+        lines += ["", *_comment(sentence), f"#{key} = {_default(setting)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def _section_reference(head: str, struct: type[msgspec.Struct]) -> str:
+    lines = [
+        f"### `[{head}]`",
+        "",
+        inspect.getdoc(struct) or "",
+        "",
+        "| key | default | allowed | meaning | a change needs |",
+        "|---|---|---|---|---|",
+    ]
+    for key, setting in declared(struct).items():
+        default = setting.otherwise or f"`{_default(setting)}`"
+        effect = "reload" if setting.live else "restart"
+        cells = [f"`{key}`", default, setting.check.allowed, setting.explanation, effect]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(setting: Setting) -> str:
+    return json.dumps(setting.example if setting.otherwise else setting.default)
+
+
+def main(arguments: list[str]) -> int:
+    texts = {"file": render_default, "reference": render_reference}
+    if len(arguments) != 1 or arguments[0] not in texts:
+        sys.stderr.write(f"usage: python -m peerd.config.render {'|'.join(texts)}\n")
+        return 2
+    sys.stdout.write(texts[arguments[0]]())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
