@@ -66,22 +66,29 @@ def read_interfaces() -> list[Interface]:
 
 
 def choose(interfaces: Iterable[Interface], patterns: Sequence[str]) -> list[Interface]:
-    """Those that a pattern names and no pattern that begins with "!" excludes, the loopback last.
+    """Those that are `named` by the patterns, the loopback last.
 
-    A list of exclusions alone starts from all. "*" means every interface of a local network; a tunnel or the port
-    of a bridge must be named ("wg0", "tun*").
+    "*" means every interface of a local network; a tunnel or the port of a bridge must be named otherwise ("wg0",
+    "tun*").
     """
-    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    included = [pattern for pattern in patterns if not pattern.startswith("!")]
-    if excluded and not included:
-        included = ["*"]
+    spelled_out = [pattern for pattern in patterns if pattern != "*" and not pattern.startswith("!")]
     chosen = [
         each
         for each in interfaces
-        if not any(fnmatchcase(each.name, pattern) for pattern in excluded)
-        and any(each.wanted_by_star if pattern == "*" else fnmatchcase(each.name, pattern) for pattern in included)
+        if named(each.name, patterns)
+        and (each.wanted_by_star or any(fnmatchcase(each.name, pattern) for pattern in spelled_out))
     ]
     return sorted(chosen, key=lambda each: (each.loopback, each.index))
+
+
+def named(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern names the interface and none that begins with "!" excludes it.
+
+    A list of exclusions alone starts from all.
+    """
+    excluded = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    included = [pattern for pattern in patterns if not pattern.startswith("!")] or ["*"]
+    return any(fnmatchcase(name, p) for p in included) and not any(fnmatchcase(name, p) for p in excluded)
 
 
 def _interface(handle: socket.socket, name: str, ips: list[ifaddr.IP]) -> Interface | None:
