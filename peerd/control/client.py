@@ -19,12 +19,13 @@ from urllib.parse import quote, urlencode
 from peerd.errors import PeerdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ANSWER_TIMEOUT_S: Final = 60.0
 # The daemon may close a connection that was idle; a request on such a one would be lost without an answer.
 IDLE_LIMIT_S: Final = 2.0
 _CHUNK_BYTES: Final = 65536
+_SYSTEM_SOCKET: Final = "/run/peerd/peerd.sock"
 _REFUSALS: Final = frozenset({401, 403, 409, 412, 428})
 
 
@@ -71,21 +72,18 @@ class Answer(NamedTuple):
         return self.headers.get("etag", "")
 
 
-def default_socket(environ: Mapping[str, str] = os.environ) -> str:
+def default_socket(environ: Mapping[str, str] = os.environ, *, exists: Callable[[str], bool] = os.path.exists) -> str:
     """Where the daemon listens when nobody says otherwise.
 
     `PEERD_SOCKET` wins; else the first of the runtime directory, `/run` and the state directory that has
-    a socket; else the place where this user's own daemon would put it.
+    a socket; else the place where a daemon of this user would put it.
     """
     if named := environ.get("PEERD_SOCKET"):
         return named
-    places = []
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
-        places.append(os.path.join(runtime, "peerd", "peerd.sock"))  # noqa: PTH118 - pathlib costs 15 ms here
-    places.append("/run/peerd/peerd.sock")
-    home = environ.get("HOME") or "~"
-    places.append(os.path.expanduser(f"{home}/.local/state/peerd/peerd.sock"))  # noqa: PTH111 - as above
-    return next((place for place in places if os.path.exists(place)), places[0])  # noqa: PTH110 - as above
+    state = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state"
+    own = [f"{base}/peerd/peerd.sock" for base in (environ.get("XDG_RUNTIME_DIR"), state) if base]
+    found = next((place for place in (*own[:-1], _SYSTEM_SOCKET, own[-1]) if exists(place)), "")
+    return found or (_SYSTEM_SOCKET if os.geteuid() == 0 else own[0])
 
 
 def path(*parts: str) -> str:
