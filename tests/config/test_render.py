@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from peerd.config import load, render
+from peerd.config.settings import SECTIONS, SpaceSettings, declared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_file_that_ships_is_what_the_declarations_say() -> None:
+    """Made again by `make generated`."""
+    assert (ROOT / "config/peerd.toml").read_text() == render.render_default()
+
+
+def test_the_reference_is_what_the_declarations_say() -> None:
+    """Made again by `make generated`."""
+    assert render.render_reference() in (ROOT / "docs/configuration.md").read_text()
+
+
+def test_the_file_that_ships_changes_nothing(write: Callable[..., Path]) -> None:
+    environ = {"HOME": "/home/ann"}
+    shipped = load(write(render.render_default()), environ)
+    empty = load(write("", "empty.toml"), environ)
+    assert shipped.changes(empty) == ((), ())
+    assert shipped.spaces == {}
+
+
+def test_every_setting_can_be_uncommented_and_then_stands_at_its_default(write: Callable[..., Path]) -> None:
+    text = re.sub(r"^#(?=[a-z\[])", "", render.render_default(), flags=re.MULTILINE)
+    assert {name: set(keys) for name, keys in tomllib.loads(text).items() if name != "spaces"} == {
+        name: set(declared(struct)) for name, struct in SECTIONS.items()
+    }
+    settings, defaults = load(write(text), {}), load(write("", "empty.toml"), {})
+    different = {name for names in settings.changes(defaults) for name in names}
+    depends = {
+        f"{name}.{key}" for name, struct in SECTIONS.items() for key, s in declared(struct).items() if s.otherwise
+    }
+    assert different <= depends
+    assert set(settings.spaces) == {"home"}
+    assert settings.spaces["home"] == SpaceSettings(history_days=30)
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["file"], 0), (["reference"], 0), ([], 2), (["other"], 2)])
+def test_the_texts_can_be_printed(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert render.main(arguments) == code
+    printed = capsys.readouterr()
+    assert bool(printed.out) == (code == 0)
+    assert bool(printed.err) == (code != 0)
