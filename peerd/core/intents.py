@@ -41,7 +41,8 @@ class Intent(NamedTuple):
 
 def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Change | None:
     """The change that carries out `intent` on `record` as it stands (None: never heard of), or None if there is
-    nothing to do. `past` gives values that were dropped here, for comparing with what an old token had seen.
+    nothing to do. `past` gives the values that were dropped here, {field: {dot: value}} in the order in which they went,
+    for comparing with what an old token had seen.
 
     Raises:
         UserError: 404 not-found, 412 precondition-failed.
@@ -53,9 +54,10 @@ def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Cha
         return _plan_absent(record, intent)
     seen = record.dots() if intent.seen is None else intent.seen
     unseen = record.dots() - seen
+    is_stale = seen != record.dots()
     if intent.kind == Kind.DELETE:
         return Change(Kind.DELETE, intent.collection, intent.key, keep=tuple(sorted(unseen)))
-    set_, drop = _difference(record, intent, seen, past if unseen else dict)
+    set_, drop = _difference(record, intent, seen, past if is_stale else dict)
     if not set_ and not drop:
         return None
     keep = {dot for name in (*set_, *drop) for dot in record.fields.get(name, ()) if dot in unseen}
@@ -98,7 +100,8 @@ def _difference(record: Record, intent: Intent, seen: frozenset[Dot], past: Past
         if known:
             base: bytes | None = siblings[max(known, key=record.precedence)]
         else:
-            base = next((old for dot, old in dropped_here.get(name, {}).items() if dot in seen), None)
+            gone_values = [old for dot, old in dropped_here.get(name, {}).items() if dot in seen]
+            base = gone_values[-1] if gone_values else None  # the others were gone before the caller looked
         settles = intent.kind == Kind.PATCH and len(known) > 1
         if base is None or settles or not same(base, value):
             set_[name] = value
