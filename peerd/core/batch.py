@@ -164,6 +164,7 @@ class Batch:
         head = self._check_signature(run, theirs.head, theirs.announcement.device)
         if any(following.delta for following in entries[1:]):
             raise Forged("only the first entry of a run may name new heads")
+        self.close_run()
         self._apply_run(run, head, entries)
         return Verdict.APPLIED
 

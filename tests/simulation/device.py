@@ -1,0 +1,280 @@
+"""One simulated device: a copy on a disk, a clock, opinions about others, and what the daemon would do around the core.
+
+The core decides, this file only carries: it opens a batch, lets the steps of one group commit act on it, gives parked
+records their births back, and commits or loses all of it. Signatures are keyed hashes, because histories are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from peerd.core import batch as batches
+from peerd.core import entry, intents, restore, writes
+from peerd.core.batch import Author, Batch, Fork, Name, Verdict
+from peerd.core.chain import Run
+from peerd.core.clocks import Clock, Dot, join
+from peerd.core.copy import CopyState
+from peerd.core.entry import Change, Kind
+from peerd.core.intents import Intent
+from peerd.core.origin import Announcement, origin_of
+from peerd.core.reading import DEFAULT_RULES
+from peerd.core.restore import Image
+from tests.simulation.memory import Disk, MemoryReader
+from tests.simulation.oracle import Event, Meant
+
+SPACE = b"simulated space!"
+Draw = Callable[[int], bytes]
+
+
+class Wrong(AssertionError):
+    """The history did what the rules forbid."""
+
+
+@dataclass
+class Truth:
+    """What really happened, known to the simulator alone."""
+
+    events: list[Event] = field(default_factory=list)
+    numbers: dict[tuple[bytes, int, bytes], int] = field(default_factory=dict)  # origin, seq, entry
+    next_number: int = 0
+
+    def draw_number(self) -> int:
+        self.next_number += 1
+        return self.next_number
+
+    def settle(self, event: Event) -> None:
+        self.events.append(event)
+        self.numbers[(*event.dot, event.entry)] = event.number
+
+
+@dataclass
+class Backup:
+    """A copy of a device's disk, and what the simulator knows about it."""
+
+    disk: Disk
+    applied: int
+    removed: dict[bytes, Clock]
+
+
+def signature(device: bytes, data: bytes) -> bytes:
+    return blake2b(data, key=device).digest()
+
+
+def verify(device: bytes, signed: bytes, data: bytes) -> bool:
+    return signature(device, data) == signed
+
+
+class Device:
+    def __init__(self, number: int, draw: Draw, truth: Truth) -> None:
+        self.id = blake2b(b"device %d" % number, digest_size=32).digest()
+        self.number = number
+        self.truth = truth
+        self.disk = Disk(CopyState(SPACE))
+        self.applied = 0  # mask of the transactions that this copy has really applied
+        self.removed: dict[bytes, Clock] = {}  # removed device -> its origins' last accepted seq
+        self.active: set[bytes] = {self.id}
+        self.lacking: dict[Name, set[bytes]] = {}  # parked record -> devices that hold no image of it
+        self.staged: list[Run] = []
+        self.stamp: tuple[int, int] = (0, 0)  # (t, tq) of what is written now
+        self.restores = 0
+        self._draw = draw
+        self.take_new_origin()
+
+    def __repr__(self) -> str:
+        return f"device {self.number}"
+
+    # ---- its lives
+
+    def take_new_origin(self) -> None:
+        announcement = Announcement(self.id, b"admission number", self._draw(16))
+        origin = origin_of(SPACE, announcement)
+        self.author = Author(origin, announcement, lambda data: signature(self.id, data))
+
+    def backup(self) -> Backup:
+        removed = {device: dict(accepted) for device, accepted in self.removed.items()}
+        return Backup(self.disk.backup(), self.applied, removed)
+
+    def put_back(self, backup: Backup) -> None:
+        """The device is restored from an older copy, and notices it at start."""
+        again = Backup(backup.disk.backup(), backup.applied, backup.removed)
+        self.disk, self.applied = again.disk, again.applied
+        self.removed = {device: dict(accepted) for device, accepted in again.removed.items()}
+        self.lacking = {}
+        self.staged = []
+        self.take_new_origin()
+
+    # ---- one SQL transaction
+
+    def transact(self, act: Callable[[Work], None], *, crash: bool = False) -> None:
+        """Let `act` work on a batch, then commit it; or lose it, in a crash."""
+        work = Work(self)
+        act(work)
+        work.restore_parked()
+        done = writes.finish(work.batch)
+        if crash:
+            self.staged = []
+            self.lacking = {}
+            return
+        self.disk.commit(done)
+        self.applied = work.applied
+        work.tell(done.runs)
+        self.check_nothing_waits()
+
+    def restore_parked(self) -> None:
+        """Look again at every parked record: who holds images, or who is active, has changed."""
+        parked = [name for name, row in self.disk.rows.items() if row[3] & writes.PARKED]
+        if parked:
+            self.transact(lambda work: work.look_at(parked))
+
+    def check_nothing_waits(self) -> None:
+        """No record is parked at its author, if the author holds an image of it."""
+        for name, row in self.disk.rows.items():
+            if row[3] & writes.PARKED and name in self.disk.images:
+                record = self.disk.record(name)
+                if record and self.id in {self.disk.state.device_of(origin) for origin in record.writers()}:
+                    raise Wrong(f"{name} is parked at its author, {self}")
+
+    def holds_image(self, name: Name) -> bool:
+        row = self.disk.rows.get(name)
+        return name in self.disk.images or (row is not None and not row[3] & writes.PARKED)
+
+    # ---- members
+
+    def limit_of(self, origin: bytes, announcement: Announcement) -> int | None:
+        accepted = self.removed.get(announcement.device)
+        return None if accepted is None else accepted.get(origin, 0)
+
+    def learn_removals(self, removals: dict[bytes, Clock]) -> None:
+        """Learning of a removal and vouching for what is applied already are one step."""
+        for device, accepted in removals.items():
+            applied = {
+                origin: at.seq for origin, at in self.disk.state.origins.items() if at.announcement.device == device
+            }
+            self.removed[device] = join(join(self.removed.get(device, {}), accepted), applied)
+
+
+class Work:
+    """The steps of one group commit."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.reader = MemoryReader(device.disk)
+        self.batch = Batch(device.disk.state, self.reader, device.limit_of, verify)
+        self.applied = device.applied
+        self._written: list[tuple[int, batches.Dot, int, int, tuple[Meant, ...]]] = []
+
+    # ---- from others
+
+    def learn_origins(self, announcements: Iterable[Announcement]) -> None:
+        for announcement in announcements:
+            self.batch.state = self.batch.state.with_origin(origin_of(SPACE, announcement), announcement)
+
+    def take(self, run: Run) -> Verdict:
+        """Apply a run, and then whatever waited for it."""
+        verdict = self._take(run)
+        if verdict is Verdict.WAITING:
+            self.device.staged.append(run)
+        while verdict is Verdict.APPLIED and self._retry_staged():
+            pass
+        return verdict
+
+    def _take(self, run: Run) -> Verdict:
+        verdict = self.batch.take(run, [entry.decode(data) for data in run.entries])
+        if verdict is Verdict.APPLIED:
+            for seq, data in enumerate(run.entries, run.first):
+                self.applied |= 1 << self.device.truth.numbers[run.origin, seq, data]
+        return verdict
+
+    def _retry_staged(self) -> bool:
+        before = self.device.staged
+        self.device.staged = []
+        left = [run for run in before if self._take(run) is Verdict.WAITING]
+        self.device.staged = left
+        return len(left) < len(before)
+
+    # ---- our own
+
+    def plan(self, intent: Intent) -> Change | None:
+        name = (intent.collection, intent.key)
+        self.batch.load([name])
+        return intents.plan(self.batch.records[name], intent, DEFAULT_RULES, lambda: self._past(name))
+
+    def _past(self, name: Name) -> dict[str, dict[Dot, bytes]]:
+        """What was dropped here in earlier commits, then what this one has dropped so far."""
+        gone = {field_name: dict(cells) for field_name, cells in self.reader.past(name).items()}
+        for row in self.batch.history:
+            if row.name == name:
+                for field_name, cells in row.dropped.fields.items():
+                    gone.setdefault(field_name, {}).update(cells)
+        return gone
+
+    def write(self, changes: list[Change], meant: list[Meant]) -> None:
+        t_ms, tq = self.device.stamp
+        self.batch.load([change.record for change in changes])
+        number = self.device.truth.draw_number()
+        dot = self.batch.write(self.device.author, changes, t_ms, tq)
+        self.applied |= 1 << number
+        self._written.append((number, dot, t_ms, tq, tuple(meant)))
+
+    # ---- edit wins
+
+    def restore_parked(self) -> None:
+        changes = []
+        for name in sorted(self.batch.parked()):
+            record, image = self.batch.records[name], self.batch.image(name)
+            if record is not None and image is not None and self._is_ours(name):
+                changes.append(self._restore(name, image))
+        if changes:
+            self.device.restores += len(changes)
+            meant = [
+                Meant(Kind.RESTORE, one.record, {field: bytes(raw) for field, raw in one.set.items()}, (), 0, one.answers)
+                for one in changes
+            ]
+            self.write(changes, meant)
+
+    def look_at(self, names: list[Name]) -> None:
+        self.batch.load(names)
+        for name in names:
+            self.batch.touched[name] = None
+
+    def _is_ours(self, name: Name) -> bool:
+        device, record = self.device, self.batch.records[name]
+        assert record is not None
+        active = device.active - device.removed.keys()
+        lacking = device.lacking.get(name, set())
+        return restore.is_ours_to_restore(record, device.id, self.batch.state.device_of, active, lacking)
+
+    def _restore(self, name: Name, image: Image) -> Change:
+        record = self.batch.records[name]
+        assert record is not None
+        change = restore.restore(record, name, image)
+        if record.fields.keys() & change.set.keys():
+            raise Wrong(f"the restore of {name} writes over what stands there")
+        return change
+
+    # ---- what the simulator notes
+
+    def tell(self, runs: Iterable[batches.AppliedRun]) -> None:
+        """After the commit: what was written has happened."""
+        entries = {
+            (applied.run.origin, seq): data
+            for applied in runs
+            for seq, data in enumerate(applied.run.entries, applied.run.first)
+        }
+        for number, dot, t_ms, tq, meant in self._written:
+            self.device.truth.settle(Event(number, dot, entries[dot], t_ms, tq, meant))
+
+
+def compare_histories(one: Device, other: Device) -> None:
+    """What two copies do first: every origin at the last run end both have must have one hash.
+
+    Raises:
+        Fork: they have not.
+    """
+    theirs = other.disk.state.clock()
+    for origin, seq in one.disk.state.clock().items():
+        at = (origin, min(seq, theirs.get(origin, 0)))
+        if at[1] and one.disk.hashes.get(at) != other.disk.hashes.get(at):
+            raise Fork(*at)
