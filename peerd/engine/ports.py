@@ -6,18 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from msgspec import Struct
 
 from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
-from peerd.core.clocks import Clock, Dot
-from peerd.core.copy import CopyState
+from peerd.core.clocks import Dot
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
+from peerd.core.stored import Address, CollectionCount, LogRow, RecordPage, StagedRun, StoredPeer
 from peerd.core.writes import Writes
 
 T = TypeVar("T")
-Address = tuple[str, int]
 
 
 class Times(Protocol):
@@ -58,58 +56,7 @@ class Link(Protocol):
 
 
 class Dialer(Protocol):
-    async def dial(
-        self, address: Address, subprotocol: str, expect: bytes | None, timeout_s: float = 5.0
-    ) -> Link: ...
-
-
-class LogRow(Struct, frozen=True):
-    """One run in local apply order. Positions grow by one; `arrived_ms` is wall time, for people."""
-
-    position: int
-    run: Run
-    arrived_ms: int
-
-
-class StagedRun(Struct, frozen=True):
-    """A run that waits for what it depends on: durable, bounded, not part of the clock."""
-
-    number: int
-    run: Run
-
-
-class StoredPeer(Struct, frozen=True):
-    """What is remembered of another device between two starts."""
-
-    device: bytes
-    name: str = ""
-    addresses: tuple[Address, ...] = ()
-    seen_ms: int = 0  # wall clock when the last session ended or said something, for people
-    acks: Clock = {}
-
-
-class Opened(Struct, frozen=True):
-    """Everything about a space that is in its database but not in its tables of records."""
-
-    space: bytes
-    name: str  # the local name
-    copy_id: bytes  # drawn anew whenever positions of this copy lose their meaning: part of every feed token
-    state: CopyState
-    own_origin: bytes | None  # None: none yet, or one that may not go on (new, restored or cloned database)
-    origin_note: str  # why a new origin must be taken: "" or a sentence
-    statements: tuple[SignedStatement, ...]
-    peers: tuple[StoredPeer, ...]
-    staged: tuple[StagedRun, ...]
-
-
-class RecordPage(Struct, frozen=True):
-    records: list[tuple[str, Record]]  # key, record: visible ones, in key order (bytes of UTF-8)
-    more: bool
-
-
-class CollectionCount(Struct, frozen=True):
-    name: str
-    records: int
+    async def dial(self, address: Address, subprotocol: str, expect: bytes | None, timeout_s: float = 5.0) -> Link: ...
 
 
 class Transaction(Reader, Protocol):

@@ -1,0 +1,74 @@
+"""What a store gives back: values only, so that the engine and the store need not know each other."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from peerd.core.chain import Run
+from peerd.core.clocks import Clock
+from peerd.core.copy import CopyState
+from peerd.core.record import Record
+from peerd.core.statements import SignedStatement
+
+
+class LogRow(Struct, frozen=True):
+    """One run in local apply order. Positions grow by one; `arrived_ms` is wall time, for people."""
+
+    position: int
+    run: Run
+    arrived_ms: int
+
+
+class LogSlice(Struct, frozen=True):
+    """Rows after a position; `read_up_to` is the last position that was looked at, chosen or left out."""
+
+    rows: list[LogRow]
+    read_up_to: int
+
+
+class StagedRun(Struct, frozen=True):
+    """A run that waits for what it depends on: durable, bounded, not part of the clock."""
+
+    number: int
+    run: Run
+
+
+class StoredPeer(Struct, frozen=True):
+    """What is remembered of another device between two starts. `seen_ms`: wall clock when it was last linked."""
+
+    device: bytes
+    name: str = ""
+    addresses: tuple[tuple[str, int], ...] = ()
+    seen_ms: int = 0
+    acks: Clock = {}
+
+
+class Opened(Struct, frozen=True):
+    """Everything about a space that is in its database but not in its tables of records.
+
+    `name` is the local one. `copy_id` is drawn anew whenever positions of this copy lose their meaning, and is part of
+    every feed token. `own_origin` is None if there is none yet, or one that may not go on, because the database is
+    new, restored or cloned; `origin_note` says which, in a sentence.
+    """
+
+    space: bytes
+    name: str
+    copy_id: bytes
+    state: CopyState
+    own_origin: bytes | None
+    origin_note: str
+    statements: tuple[SignedStatement, ...]
+    peers: tuple[StoredPeer, ...]
+    staged: tuple[StagedRun, ...]
+
+
+class RecordPage(Struct, frozen=True):
+    """Visible records of a collection in the order of their keys (by UTF-8 bytes)."""
+
+    records: list[tuple[str, Record]]
+    more: bool
+
+
+class CollectionCount(Struct, frozen=True):
+    name: str
+    records: int
