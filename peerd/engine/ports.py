@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-
 from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import Address, CollectionCount, LogRow, RecordPage, StagedRun, StoredPeer
+from peerd.core.stored import CollectionCount, LogSlice, RecordPage, StagedRun, StoredPeer
 from peerd.core.writes import Writes
 
 T = TypeVar("T")
+Address = tuple[str, int]
 
 
 class Times(Protocol):
@@ -100,7 +100,7 @@ class SpaceStore(Protocol):
 
     async def runs_after(
         self, position: int, max_bytes: int, max_runs: int = 1000, covered: Mapping[bytes, int] | None = None
-    ) -> list[LogRow]:
+    ) -> LogSlice:
         """Runs in local apply order after `position`, at least one if there is any, else up to `max_bytes`; those
         that the clock `covered` covers are left out (their positions are skipped)."""
         ...
