@@ -84,6 +84,7 @@ class Supervisor:
         self._stop_within_s = stop_within_s
         self._tasks: dict[str, _Task] = {}
         self._ended = asyncio.Event()
+        self._stopping = False
         self._failure: TaskFailedError | None = None
 
     def add(self, name: str, work: Callable[[], Awaitable[None]], *, essential: bool = False) -> None:
@@ -126,6 +127,9 @@ class Supervisor:
             try:
                 await task.work()
             except Exception as error:
+                if self._stopping:
+                    log.exception("task failed while stopping", key=task.name, cause=str(error))
+                    return
                 task.failures += 1
                 task.cause = str(error) or type(error).__name__
                 if task.essential:
@@ -135,7 +139,7 @@ class Supervisor:
                     delay_s = _FIRST_DELAY_S
                 log.exception("task failed", key=task.name, count=task.failures, cause=task.cause)
             else:
-                if task.essential:
+                if task.essential and not self._stopping:
                     self._end_with(task, None)
                 else:
                     task.state = State.FINISHED
@@ -156,6 +160,7 @@ class Supervisor:
     # --- the end ----------------------------------------------------------------------------------------
 
     async def _stop_all(self) -> None:
+        self._stopping = True
         deadline_s = self._clock.monotonic_s() + self._stop_within_s
         for task in reversed(self._tasks.values()):
             if task.running is None:
@@ -166,7 +171,5 @@ class Supervisor:
             _done, pending = await asyncio.wait([task.running], timeout=left_s)
             if pending:
                 log.error("task did not stop", key=task.name, hint="a bug of peerd, please report it")
-            elif not task.running.cancelled() and task.running.exception() is not None:
-                log.error("task failed while stopping", key=task.name, exc_info=task.running.exception())
             if task.state is not State.FAILED:
                 task.state = State.STOPPED
