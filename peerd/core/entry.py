@@ -158,3 +158,18 @@ def _check_change(change: Change) -> None:
     for dot in change.keep:
         if len(dot.origin) != 16 or not 0 < dot.seq <= limits.INT64_MAX:
             raise ValueError("a malformed dot")
+
+
+class _Header(Struct, array_like=True, frozen=True):
+    format: int
+    t_ms: int
+    tq: int
+    delta: tuple[Head, ...]
+
+
+_header_decoder = msgspec.msgpack.Decoder(_Header)
+
+
+def delta_of(data: bytes) -> tuple[Head, ...]:
+    """The context delta of an entry that was checked when it came in, without decoding the rest."""
+    return _header_decoder.decode(data).delta

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from msgspec import Struct
 
 from peerd.core.chain import Run
@@ -9,6 +11,8 @@ from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
+
+Address: TypeAlias = tuple[str, int]
 
 
 class LogRow(Struct, frozen=True):
@@ -38,7 +42,7 @@ class StoredPeer(Struct, frozen=True):
 
     device: bytes
     name: str = ""
-    addresses: tuple[tuple[str, int], ...] = ()
+    addresses: tuple[Address, ...] = ()
     seen_ms: int = 0
     acks: Clock = {}
 

@@ -1,5 +1,6 @@
 """What the engine needs of the edges. They satisfy these by shape; the type checker proves it where they meet, in
-`peerd.daemon`."""
+`peerd.daemon`.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ class SpaceStore(Protocol):
         self, position: int, max_bytes: int, max_runs: int = 1000, covered: Mapping[bytes, int] | None = None
     ) -> LogSlice:
         """Runs in local apply order after `position`, at least one if there is any, else up to `max_bytes`; those
-        that the clock `covered` covers are left out (their positions are skipped)."""
+        that the clock `covered` covers are left out (their positions are skipped).
+        """
         ...
 
     async def position_before(self, clock: Mapping[bytes, int]) -> int:
@@ -119,7 +121,8 @@ class SpaceStore(Protocol):
     async def unstage(self, numbers: Sequence[int]) -> None: ...
     async def age(self, elapsed_ms: int, history_ms: int) -> int:
         """Let `elapsed_ms` of daemon time pass for this database and forget local history older than `history_ms`
-        of it. Gives the number of rows forgotten (at most some thousands a call)."""
+        of it. Gives the number of rows forgotten (at most some thousands a call).
+        """
         ...
 
     async def size_bytes(self) -> int: ...

@@ -54,7 +54,8 @@ class Hello(Message, frozen=True, omit_defaults=True):
 
 class Welcome(Message, frozen=True, omit_defaults=True):
     """The spaces that the speaker shares with the hearer as far as the speaker's rosters say. Sent again when that
-    changes."""
+    changes.
+    """
 
     type = 2
     spaces: Annotated[list[Id16], Meta(max_length=1_000)]
@@ -165,7 +166,8 @@ class Bye(Message, frozen=True, omit_defaults=True):
 
 class Lacking(Message, frozen=True, omit_defaults=True):
     """Parked records of which the speaker holds no image (as two lists of the same length): somebody else must
-    restore them."""
+    restore them.
+    """
 
     type = 19
     space: Id16 = field(name="s")

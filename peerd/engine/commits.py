@@ -1,0 +1,400 @@
+"""The only door to the data of a space: local writes, runs of others and restores all go through here.
+
+Commit, then speak: nothing is answered, acknowledged or rung before its SQL transaction is durable. Local writes that
+arrive while a commit is syncing share the next one (group commit); there is no timer. Runs of others take the same
+lock, in turn, so a long catch-up and a local writer alternate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from peerd.core import entry
+from peerd.core.batch import Author, Batch, Forged, Fork, Name, Verdict
+from peerd.core.chain import Run
+from peerd.core.clocks import Dot
+from peerd.core.copy import CopyState
+from peerd.core.entry import Change, Kind, NeedsNewer
+from peerd.core.intents import Intent, plan
+from peerd.core.limits import ENTRY_BYTES
+from peerd.core.origin import Announcement, origin_of
+from peerd.core.reading import DEFAULT_RULES, SETTINGS, Rules, as_object, etag, rules_from, shown
+from peerd.core.record import Record
+from peerd.core.record_form import decode_record
+from peerd.core.restore import is_ours_to_restore, restore
+from peerd.core.roster import Roster
+from peerd.core.statements import SignedStatement
+from peerd.core.stored import Opened, StagedRun
+from peerd.core.writes import Writes, finish
+from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
+from peerd.errors import RemoteProtocolError, UserError
+from peerd.logs import get
+
+log = get(__name__)
+
+STAGING_BYTES = ENTRY_BYTES + (64 << 20)
+GROUP_WRITES = 2_000
+RESTORES_AT_ONCE = 1_000
+
+
+class Touched(NamedTuple):
+    """A record after a write."""
+
+    etag: str | None
+    changed: bool
+    created: bool
+
+
+class Written(NamedTuple):
+    """A durable transaction; `dot` is None if there was nothing to say."""
+
+    dot: Dot | None
+    records: list[Touched]
+
+
+class Commit(Struct, frozen=True):
+    """What the doorbell says: `own` if transactions of ours are among it; records that stand parked without an image
+    here.
+    """
+
+    own: bool
+    foreign: bool
+    lacking: list[Name]
+    settings_changed: bool
+
+
+KeepStatements = Callable[[Sequence[SignedStatement]], Awaitable[None]]
+
+
+class _Pending(NamedTuple):
+    intents: Sequence[Intent]
+    answer: asyncio.Future[Written]
+
+
+class Commits:
+    """`ring` is called after each commit that moved the copy. `active` gives the devices of members seen lately."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        store: SpaceStore,
+        keys: Keys,
+        times: Times,
+        verify: Callable[[bytes, bytes, bytes], bool],
+        roster: Roster,
+    ) -> None:
+        self.state: CopyState = opened.state
+        self.roster = roster
+        self.own_origin = opened.own_origin
+        self.rules: dict[str, Rules] = {}
+        self.last_position = 0
+        self.staged: dict[int, StagedRun] = {staged.number: staged for staged in opened.staged}
+        self.without_image: dict[Name, set[bytes]] = {}
+        self.ring: Callable[[Commit], None] = lambda _: None
+        self.active: Callable[[], set[bytes]] = set
+        self._store = store
+        self._keys = keys
+        self._times = times
+        self._verify_with = verify
+        self._lock = asyncio.Lock()
+        self._pending: list[_Pending] = []
+        self._drain: asyncio.Task[None] | None = None
+        self._fresh: tuple[bytes, Announcement] | None = None  # an origin that has not written yet
+
+    async def open(self) -> None:
+        """Read what is kept in memory: the settings of collections and the end of the log."""
+        self.last_position = await self._store.last_position()
+        page = await self._store.page(SETTINGS, "", None, 10_000)
+        for name, record in page.records:
+            self._learn_rules(name, record)
+
+    async def close(self) -> None:
+        """Let the commit in progress finish; writes that have not begun are refused."""
+        pending, self._pending = self._pending, []
+        for waiting in pending:
+            waiting.answer.set_exception(UserError("the daemon is stopping", code="stopping", status=503))
+        if self._drain is not None:
+            await asyncio.wait([self._drain])
+        async with self._lock:
+            pass
+
+    def rules_of(self, collection: str) -> Rules:
+        return self.rules.get(collection, DEFAULT_RULES)
+
+    # ---- our own transactions
+
+    async def write(self, intents: Sequence[Intent]) -> Written:
+        """Apply all intents as one transaction, durably, or none.
+
+        Raises:
+            UserError: a precondition does not hold, or this device is no member (any more).
+            StoreError: nothing was written, and no sequence number is used up.
+        """
+        answer: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Pending(intents, answer))
+        if self._drain is None or self._drain.done():
+            self._drain = asyncio.create_task(self._drain_pending(), name="group commit")
+        return await answer
+
+    async def _drain_pending(self) -> None:
+        while self._pending:
+            async with self._lock:
+                group, self._pending = self._pending[:GROUP_WRITES], self._pending[GROUP_WRITES:]
+                group = [waiting for waiting in group if not waiting.answer.done()]
+                if group:
+                    await self._commit_group(group)
+
+    async def _commit_group(self, group: Sequence[_Pending]) -> None:
+        answers: list[Written | UserError] = []
+
+        def decide(transaction: Transaction, batch: Batch) -> None:
+            answers.clear()
+            batch.load([(intent.collection, intent.key) for waiting in group for intent in waiting.intents])
+            author = self._author()
+            t_ms, tq = self._times.wall_ms(), self._times.quality()
+            for waiting in group:
+                try:
+                    answers.append(self._write_one(transaction, batch, author, waiting.intents, t_ms, tq))
+                except UserError as refusal:
+                    answers.append(refusal)
+
+        try:
+            await self._transact(decide)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, each writer has to hear of it
+            for waiting in group:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(problem)
+            return
+        for waiting, answer in zip(group, answers, strict=True):
+            if waiting.answer.done():
+                continue
+            if isinstance(answer, UserError):
+                waiting.answer.set_exception(answer)
+            else:
+                waiting.answer.set_result(answer)
+
+    def _write_one(
+        self, transaction: Transaction, batch: Batch, author: Author, intents: Sequence[Intent], t_ms: int, tq: int
+    ) -> Written:
+        changes: list[Change] = []
+        befores: list[bool] = []
+        for intent in intents:
+            name = intent.collection, intent.key
+            record = batch.records[name]
+            befores.append(record is not None and record.visible)
+            change = plan(record, intent, self.rules_of(intent.collection), partial(transaction.past, name))
+            if change is not None:
+                changes.append(change)
+        try:
+            dot = batch.write(author, changes, t_ms, tq) if changes else None
+        except ValueError as problem:
+            raise UserError(str(problem), code="too-large", status=413) from None
+        changed = {change.record for change in changes}
+        touched = []
+        for intent, was_visible in zip(intents, befores, strict=True):
+            record = batch.records[intent.collection, intent.key]
+            visible = record is not None and record.visible
+            touched.append(
+                Touched(
+                    etag(record) if record is not None and visible else None,
+                    (intent.collection, intent.key) in changed,
+                    visible and not was_visible,
+                )
+            )
+        return Written(dot, touched)
+
+    # ---- runs of others
+
+    async def take(self, announcements: Sequence[Announcement], runs: Sequence[Run]) -> None:
+        """Apply what can be applied, stage what must wait, durably.
+
+        Raises:
+            RemoteProtocolError: a run is forged, or its author unknown; nothing of this call was applied.
+            Fork, NeedsNewer: this space cannot go on with that peer.
+            StoreError: nothing was written.
+        """
+        waiting: list[Run] = []
+
+        def decide(_: Transaction, batch: Batch) -> None:
+            waiting.clear()
+            for announcement in announcements:
+                self._introduce(batch, announcement)
+            waiting.extend(run for run in runs if self._try(batch, run) is Verdict.WAITING)
+            self._try_staged(batch)
+
+        async with self._lock:
+            if not all(run.last <= self.state.seq(run.origin) for run in runs):
+                await self._transact(decide)
+                if waiting:
+                    for staged in await self._store.stage(waiting, STAGING_BYTES):
+                        self.staged[staged.number] = staged
+
+    def _introduce(self, batch: Batch, announcement: Announcement) -> None:
+        admission = self.roster.entry(announcement.admission)
+        if admission is None or admission.device != announcement.device:
+            raise RemoteProtocolError("an origin of a device that the roster does not know", code="unknown-author")
+        origin = origin_of(self.state.space, announcement)
+        batch.state = batch.state.with_origin(origin, announcement)
+
+    def _try(self, batch: Batch, run: Run) -> Verdict:
+        at = batch.state.origins.get(run.origin)
+        if at is None:
+            raise RemoteProtocolError("a run of an origin that was not announced", code="unknown-author")
+        if run.last <= at.seq:
+            return Verdict.KNOWN
+        try:
+            return batch.take(run, [entry.decode(data) for data in run.entries])
+        except NeedsNewer:
+            raise
+        except (Forged, ValueError) as problem:
+            raise RemoteProtocolError(str(problem), code="bad-entry", close_code=4400) from None
+
+    def _try_staged(self, batch: Batch) -> None:
+        """Staged runs whose time has come; used up are those that are in the copy afterwards."""
+        progress = bool(self.staged)
+        while progress:
+            progress = False
+            for staged in self.staged.values():
+                run = staged.run
+                at = batch.state.origins.get(run.origin)
+                if at is None or run.last <= at.seq or run.first != at.seq + 1:
+                    continue
+                progress |= self._try(batch, run) is Verdict.APPLIED
+
+    def _used_up(self, state: CopyState) -> list[int]:
+        return [number for number, staged in self.staged.items() if staged.run.last <= state.seq(staged.run.origin)]
+
+    # ---- the roster
+
+    async def grow_roster(self, grow: Callable[[Roster, CopyState], Roster], keep: KeepStatements) -> Roster:
+        """Replace the roster by what `grow` makes of it and of the copy as it stands, durably, while nothing else
+        moves: learning of a removal and vouching for what one has applied is one step.
+        """
+        async with self._lock:
+            before = self.roster
+            larger = grow(before, self.state)
+            await keep(larger.missing_from(frozenset(before.ids())))
+            self.roster = larger
+            return before
+
+    # ---- restores
+
+    async def restore_parked(self) -> None:
+        """Look again at all parked records: somebody said that they hold no image, or is active no more."""
+
+        def decide(_: Transaction, batch: Batch) -> None:
+            for name in parked:
+                batch.touched[name] = None
+            batch.load(parked)
+
+        parked = [name for name, record in await self._store.flagged(None, RESTORES_AT_ONCE) if record.parked]
+        if parked:
+            async with self._lock:
+                await self._transact(decide)
+
+    def _restores(self, batch: Batch, lacking: list[Name]) -> list[Change]:
+        changes: list[Change] = []
+        active = self.active()
+        for name in batch.parked():
+            record = batch.records[name]
+            assert record is not None  # noqa: S101 - parked() says so
+            if self.rules_of(name[0]).deletes == "delete_wins":
+                changes.append(Change(Kind.DELETE, *name))
+                continue
+            image = batch.image(name)
+            if image is None:
+                lacking.append(name)
+                continue
+            without = self.without_image.get(name, set())
+            if is_ours_to_restore(record, self._keys.device, batch.state.device_of, active, without):
+                changes.append(restore(record, name, image))
+        return changes[:RESTORES_AT_ONCE]
+
+    # ---- one SQL transaction
+
+    async def _transact(self, decide: Callable[[Transaction, Batch], None]) -> None:
+        """Run `decide`, add the restores that are ours, commit, and ring. The lock is held."""
+        before = self.state
+        lacking: list[Name] = []
+        used_up: list[int] = []
+
+        def inside(transaction: Transaction) -> tuple[Writes | None, Writes | None]:
+            lacking.clear()
+            batch = Batch(before, transaction, self._limit_of, self._verify)
+            decide(transaction, batch)
+            if batch.touched and self.roster.is_member(self._keys.device):
+                changes = self._restores(batch, lacking)
+                if changes:
+                    batch.close_run()
+                    batch.write(self._author(), changes, self._times.wall_ms(), self._times.quality())
+            writes = finish(batch)
+            used_up[:] = self._used_up(writes.state)
+            nothing = not writes.runs and writes.state.origins is before.origins
+            return (None, None) if nothing else (writes, writes)
+
+        writes = await self._store.transact(inside, own_origin=lambda: self.own_origin, unstaged=lambda: used_up)
+        if writes is None:
+            return
+        self.state = writes.state
+        self.last_position += len(writes.runs)
+        for number in used_up:
+            del self.staged[number]
+        settings = self._learn_settings(writes)
+        own = any(applied.run.origin == self.own_origin for applied in writes.runs)
+        foreign = any(applied.run.origin != self.own_origin for applied in writes.runs)
+        self.ring(Commit(own, foreign, list(lacking), settings))
+
+    def _learn_settings(self, writes: Writes) -> bool:
+        names = [row.name[1] for row in writes.rows if row.name[0] == SETTINGS]
+        gone = [name[1] for name in writes.gone if name[0] == SETTINGS]
+        for row in writes.rows:
+            if row.name[0] == SETTINGS:
+                self._learn_rules(row.name[1], decode_record(row.stamps, row.body))
+        for name in gone:
+            self.rules.pop(name, None)
+        return bool(names or gone)
+
+    def _learn_rules(self, collection: str, record: Record) -> None:
+        self.rules[collection] = rules_from(as_object(shown(record, DEFAULT_RULES)))
+
+    def _author(self) -> Author:
+        """Who we are here; draws a new origin if we may not go on under an old one."""
+        device = self._keys.device
+        member = self.roster.members.get(device)
+        if member is None:
+            raise UserError(
+                "this device is no member of the space any more; its copy can be read but not written",
+                code="removed",
+                status=403,
+                next_step="Ask a member to invite this device again.",
+            )
+        if self.own_origin is not None:
+            at = self.state.origins.get(self.own_origin)
+            if at is not None and at.announcement.admission == member.admission:
+                return Author(self.own_origin, at.announcement, self._keys.sign)
+            if self._fresh is not None and self._fresh[0] == self.own_origin:
+                return Author(*self._fresh, self._keys.sign)
+        announcement = Announcement(device, member.admission, self._times.random_bytes(16))
+        self.own_origin = origin_of(self.state.space, announcement)
+        self._fresh = self.own_origin, announcement
+        log.info("origin taken", space=self.state.space.hex(), origin=self.own_origin.hex())
+        return Author(self.own_origin, announcement, self._keys.sign)
+
+    def take_new_origin(self) -> None:
+        """Our copy went back in time: what we write next belongs to a new origin."""
+        self.own_origin = None
+
+    def _limit_of(self, origin: bytes, announcement: Announcement) -> int | None:
+        return self.roster.limit_of(origin, announcement)
+
+    def _verify(self, device: bytes, signature: bytes, data: bytes) -> bool:
+        key = self.roster.public_key(device)
+        return key is not None and self._verify_with(key, signature, data)
+
+
+__all__ = ["Commit", "Commits", "Fork", "NeedsNewer", "Touched", "Written"]

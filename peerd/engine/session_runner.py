@@ -1,0 +1,236 @@
+"""Performs what one session asks for, and tells it how that went.
+
+Two workers per session: *inbound* learns statements and applies runs, in the order in which they came, several frames
+in one commit if they have piled up; *outbound* finds, reads and compares in the log. Neither holds more than the
+credit allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from peerd.core.batch import Fork
+from peerd.core.entry import NeedsNewer
+from peerd.engine.commits import Commit
+from peerd.engine.ports import Times, Transaction
+from peerd.engine.space import Space
+from peerd.logs import get
+from peerd.protocol.effects import (
+    Acked,
+    ApplyRuns,
+    Blocked,
+    CaughtUp,
+    CheckPositions,
+    Compared,
+    Effect,
+    FindPosition,
+    LearnLacking,
+    LearnStatements,
+    ReadLog,
+    RolledBack,
+    Send,
+    Wake,
+    WantTurn,
+)  # fmt: skip
+from peerd.protocol.messages import Lacking, SessionMessage
+from peerd.protocol.session import Phase, Session
+
+if TYPE_CHECKING:
+    from peerd.engine.link_runner import LinkRunner
+
+log = get(__name__)
+
+COMMIT_BYTES = 1 << 20  # of runs in one SQL transaction
+LACKING_AT_ONCE = 1_000
+
+
+class SessionRunner:
+    """`on_turn` and `on_caught_up` are the switchboard's: who may catch up from whom."""
+
+    def __init__(self, space: Space, theirs: bytes, link: LinkRunner, times: Times) -> None:
+        self.space = space
+        self.theirs = theirs
+        self.machine = Session(space.id, theirs)
+        self.diverged = False
+        self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
+        self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
+        self._link = link
+        self._times = times
+        self._inbound: deque[LearnStatements | ApplyRuns] = deque()
+        self._outbound: deque[ReadLog | FindPosition | CheckPositions] = deque()
+        self._work_in = asyncio.Event()
+        self._work_out = asyncio.Event()
+        self._wake: asyncio.TimerHandle | None = None
+        self._started = False
+        self._stopped = False
+
+    # ---- events
+
+    def open(self) -> None:
+        log.info("session opened", space=self.space.name, device=self.theirs.hex()[:8])
+        self._perform(self.machine.opened(self.space.ours()))
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begin to work, in the link's group: its end is theirs."""
+        if not self._started:
+            self._started = True
+            group.create_task(self._work_inbound(), name="session inbound")
+            group.create_task(self._work_outbound(), name="session outbound")
+
+    def stop(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._stopped = True
+        self._work_in.set()
+        self._work_out.set()
+
+    def received(self, message: SessionMessage) -> None:
+        self._perform(self.machine.received(message, self.space.ours(), self._now()))
+
+    def bulk_sent(self) -> None:
+        self._perform(self.machine.sent(self._now()))
+
+    def committed(self, commit: Commit) -> None:
+        if commit.lacking:
+            self._link.say(Lacking(self.space.id, list(commit.lacking[:LACKING_AT_ONCE])))
+        self._perform(self.machine.committed(self.space.ours(), self._now(), own=commit.own))
+
+    def roster_changed(self) -> None:
+        self._perform(self.machine.roster_changed(self.space.ours()))
+
+    def take_turn(self) -> None:
+        """It is our turn to receive."""
+        self._perform(self.machine.want(self.space.ours()))
+
+    @property
+    def is_ready(self) -> bool:
+        return self.machine.phase is Phase.READY
+
+    def _now(self) -> float:
+        return self._times.monotonic_s()
+
+    # ---- effects
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self._link.say(effect.message, self)
+                case LearnStatements() | ApplyRuns():
+                    self._inbound.append(effect)
+                    self._work_in.set()
+                case ReadLog() | FindPosition() | CheckPositions():
+                    self._outbound.append(effect)
+                    self._work_out.set()
+                case Wake():
+                    self._arm(effect.at_s)
+                case _:
+                    self._note(effect)
+
+    def _note(self, effect: Effect) -> None:
+        match effect:
+            case WantTurn():
+                self.on_turn(self, effect.behind)
+            case CaughtUp():
+                self.on_caught_up(self)
+            case Acked():
+                self.space.note_acks(self.theirs, effect.clock)
+            case RolledBack():
+                log.warning("copy went back in time", space=self.space.name, origin=effect.origin.hex())
+                self.space.commits.take_new_origin()
+            case Compared():
+                self._compared(equal=effect.equal)
+            case Blocked():
+                log.warning("session blocked", space=self.space.name, code=effect.code, cause=effect.text)
+            case LearnLacking():
+                for collection, key in effect.records:
+                    self.space.commits.without_image.setdefault((collection, key), set()).add(self.theirs)
+                self.space.look_at_parked()
+
+    def _compared(self, *, equal: bool) -> None:
+        if equal == self.diverged:
+            self.diverged = not equal
+            if not equal:
+                log.error("copies diverged", space=self.space.name, device=self.theirs.hex()[:8])
+
+    def _arm(self, at_s: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        delay = max(0.0, at_s - self._now())
+        self._wake = asyncio.get_running_loop().call_later(delay, self._woken)
+
+    def _woken(self) -> None:
+        self._wake = None
+        self._perform(self.machine.woken(self._now()))
+
+    # ---- workers
+
+    async def _work_inbound(self) -> None:
+        while not self._stopped:
+            if not self._inbound:
+                self._work_in.clear()
+                await self._work_in.wait()
+                continue
+            effect = self._inbound.popleft()
+            if isinstance(effect, LearnStatements):
+                await self.space.learn(effect.statements)
+                self._perform(self.machine.roster_changed(self.space.ours()))
+            else:
+                await self._apply(self._with_followers(effect))
+
+    def _with_followers(self, first: ApplyRuns) -> list[ApplyRuns]:
+        group = [first]
+        size = first.size_bytes
+        while self._inbound and isinstance(self._inbound[0], ApplyRuns) and size < COMMIT_BYTES:
+            group.append(self._inbound.popleft())  # type: ignore[arg-type] # looked at just now
+            size += group[-1].size_bytes
+        return group
+
+    async def _apply(self, group: list[ApplyRuns]) -> None:
+        announcements = [one for effect in group for one in effect.announcements]
+        runs = [run for effect in group for run in effect.runs]
+        try:
+            await self.space.commits.take(announcements, runs)
+        except Fork as fork:
+            self._perform(self.machine.refuse("fork", str(fork)))
+        except NeedsNewer as later:
+            self._perform(self.machine.refuse("needs-newer", f"{later} needs a newer peerd here"))
+        else:
+            self._perform(self.machine.applied(sum(effect.size_bytes for effect in group), self.space.ours()))
+
+    async def _work_outbound(self) -> None:
+        while not self._stopped:
+            if not self._outbound:
+                self._work_out.clear()
+                await self._work_out.wait()
+                continue
+            match self._outbound.popleft():
+                case FindPosition() as effect:
+                    position = await self.space.store.position_before(effect.clock)
+                    self._perform(self.machine.positioned(position, self.space.ours(), self._now()))
+                case CheckPositions() as effect:
+                    fork = await self._find_fork(effect.positions)
+                    self._perform(self.machine.positions_checked(fork, self.space.ours()))
+                case ReadLog() as effect:
+                    await self._read_log(effect)
+
+    async def _read_log(self, effect: ReadLog) -> None:
+        slice_ = await self.space.store.runs_after(effect.after, effect.max_bytes, covered=effect.covered)
+        self._perform(
+            self.machine.log_read(
+                slice_.rows, slice_.read_up_to, self.space.ours(), self._now(), express=effect.express
+            )
+        )
+
+    async def _find_fork(self, positions: list[tuple[bytes, int, bytes]]) -> tuple[bytes, int] | None:
+        def compare(transaction: Transaction) -> tuple[bytes, int] | None:
+            for origin, seq, hash8 in positions:
+                ours = transaction.hash8(origin, seq)
+                if ours is not None and ours != hash8:
+                    return origin, seq
+            return None
+
+        return await self.space.store.read(compare)

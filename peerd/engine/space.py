@@ -1,0 +1,125 @@
+"""One open space: its store, its commit door, its roster, and who listens for the doorbell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from peerd.core import compose
+from peerd.core.acceptance import vouches_due
+from peerd.core.clocks import Clock, join
+from peerd.core.copy import CopyState
+from peerd.core.roster import Roster
+from peerd.core.statements import SignedStatement
+from peerd.core.stored import Opened, StoredPeer
+from peerd.engine.commits import Commit, Commits
+from peerd.engine.ports import Keys, SpaceStore, Times
+from peerd.logs import get
+from peerd.protocol.session import Ours
+
+log = get(__name__)
+
+ACTIVE_MS = 60 * 24 * 3600 * 1000
+
+
+class Space:
+    """`on_commit` and `on_roster` are called after the fact, in the order in which they were added."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        store: SpaceStore,
+        keys: Keys,
+        times: Times,
+        verify: Callable[[bytes, bytes, bytes], bool],
+    ) -> None:
+        roster, _ = Roster(opened.space, verify).with_statements(opened.statements)
+        self.id = opened.space
+        self.name = opened.name
+        self.copy_id = opened.copy_id
+        self.store = store
+        self.commits = Commits(opened, store, keys, times, verify, roster)
+        self.peers = {peer.device: peer for peer in opened.peers}
+        self.on_commit: list[Callable[[Commit], None]] = []
+        self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
+        self.trouble: tuple[str, str] | None = None  # code and sentence of what stops this space
+        self._parked_task: asyncio.Task[None] | None = None
+        self._keys = keys
+        self._times = times
+        self.commits.ring = self._ring
+        self.commits.active = self.active
+        if opened.origin_note:
+            log.info("new origin needed", space=self.name, cause=opened.origin_note)
+
+    async def open(self) -> None:
+        await self.commits.open()
+
+    async def close(self) -> None:
+        await self.commits.close()
+        for peer in self.peers.values():
+            await self.store.save_peer(peer)
+        await self.store.close()
+
+    @property
+    def roster(self) -> Roster:
+        return self.commits.roster
+
+    @property
+    def copy(self) -> CopyState:
+        return self.commits.state
+
+    def ours(self) -> Ours:
+        """Our side as it stands now, for a session."""
+        commits = self.commits
+        return Ours(commits.state, commits.roster, commits.own_origin, commits.last_position)
+
+    def _ring(self, commit: Commit) -> None:
+        for listener in self.on_commit:
+            listener(commit)
+
+    def look_at_parked(self) -> None:
+        """Somebody said that they cannot restore; perhaps we can."""
+        if self._parked_task is None or self._parked_task.done():
+            self._parked_task = asyncio.create_task(self.commits.restore_parked(), name="restore parked")
+
+    # ---- members
+
+    def active(self) -> set[bytes]:
+        """The devices of members seen within 60 days, and ours."""
+        since = self._times.wall_ms() - ACTIVE_MS
+        seen = {device for device, peer in self.peers.items() if peer.seen_ms >= since}
+        return {device for device in self.roster.members if device in seen or device == self._keys.device}
+
+    def note_seen(self, device: bytes, **changed: object) -> None:
+        """Remember that a member was here, and what else is known of it."""
+        peer = self.peers.get(device, StoredPeer(device))
+        self.peers[device] = replace(peer, seen_ms=self._times.wall_ms(), **changed)
+
+    def note_acks(self, device: bytes, clock: Clock) -> None:
+        peer = self.peers.get(device, StoredPeer(device))
+        self.peers[device] = replace(peer, acks=join(peer.acks, clock))
+
+    async def learn(self, statements: Iterable[SignedStatement]) -> bool:
+        """Take in statements of a peer, or of our own; vouch where that is due. True if the roster grew."""
+        offered = tuple(statements)
+
+        def grow(roster: Roster, copy: CopyState) -> Roster:
+            larger, _ = roster.with_statements(offered)
+            applied = {origin: (at.seq, at.head[:8]) for origin, at in copy.origins.items()}
+            announced = {origin: at.announcement for origin, at in copy.origins.items()}
+            due = vouches_due(larger, self._keys.device, applied, announced)
+            if due:
+                vouch = compose.signed(compose.vouch(larger, self._keys.device, due), self._keys.sign)
+                larger, _ = larger.with_statements([vouch])
+            return larger
+
+        before = await self.commits.grow_roster(grow, self.store.add_statements)
+        for refusal in self.roster.refused:
+            log.warning("statement refused", space=self.name, code=refusal.code, cause=refusal.message)
+        if self.roster == before:
+            return False
+        for listener in self.on_roster:
+            listener(before)
+        return True

@@ -1,0 +1,303 @@
+"""One space on one link, from the roster to live changes. A pure machine: methods are events, they give effects.
+
+| phase     | meaning                                    | leaves when                                             |
+|-----------|--------------------------------------------|---------------------------------------------------------|
+| settling  | both sides exchange roster statements      | their digest of the roster equals ours → comparing      |
+| comparing | SUMMARY sent; positions are compared       | no fork is found, theirs is here → ready                |
+| ready     | waiting for our turn to receive            | the engine says so: WANT → streaming                    |
+| streaming | log to log, both ways, until the link ends | -                                                       |
+| blocked   | a fork, a refusal, a version: `reason`     | a new link                                              |
+
+Statements are exchanged in every phase. What they want is served from `comparing` on: sending does not wait for our
+turn to receive. A message that the phase does not allow is the peer's mistake and closes the link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from peerd.core import digest
+from peerd.core.clocks import Clock, includes, join, lacking
+from peerd.core.copy import CopyState
+from peerd.core.roster import Roster
+from peerd.core.statements import SignedStatement, statement_id
+from peerd.core.stored import LogRow
+from peerd.errors import RemoteProtocolError
+from peerd.protocol.effects import (
+    Acked,
+    ApplyRuns,
+    Blocked,
+    CaughtUp,
+    CheckPositions,
+    Compared,
+    Effect,
+    LearnLacking,
+    LearnStatements,
+    RolledBack,
+    Send,
+    WantTurn,
+)  # fmt: skip
+from peerd.protocol.inflow import Inflow
+from peerd.protocol.messages import (
+    CREDIT_BYTES,
+    Ack,
+    Credit,
+    Entries,
+    Error,
+    Lacking,
+    Part,
+    RosterMessage,
+    SessionMessage,
+    Summary,
+    Want,
+)  # fmt: skip
+from peerd.protocol.outflow import Outflow
+
+FEATURE_LEVEL = 1
+_STATEMENTS_BYTES = 256 << 10  # in one frame
+
+
+class Phase(Enum):
+    SETTLING = "settling"
+    COMPARING = "comparing"
+    READY = "ready"
+    STREAMING = "streaming"
+    BLOCKED = "blocked"
+
+
+class Ours(Struct, frozen=True):
+    """What a session has to know of our side at the moment of an event."""
+
+    copy: CopyState
+    roster: Roster
+    own_origin: bytes | None
+    last_position: int
+
+
+class Session:
+    def __init__(self, space: bytes, theirs: bytes) -> None:
+        self.phase = Phase.SETTLING
+        self.blocked: Blocked | None = None
+        self.their_clock: Clock = {}  # what they are known to have
+        self._space = space
+        self._theirs = theirs
+        self._their_digest: bytes | None = None  # of their roster
+        self._told_digest: bytes | None = None
+        self._told: set[bytes] = set()  # ids of statements that they have from us or we from them
+        self._acked: Clock = {}  # what we told them that we have
+        self._summary: Summary | None = None
+        self._inflow = Inflow()
+        self._outflow = Outflow(space)
+
+    # ---- the roster
+
+    def opened(self, ours: Ours) -> list[Effect]:
+        return self._tell_roster(ours)
+
+    def roster_changed(self, ours: Ours) -> list[Effect]:
+        """Our roster grew, by their statements or by others."""
+        if self.phase is Phase.BLOCKED:
+            return []
+        return self._tell_roster(ours) + self._settle(ours)
+
+    def _tell_roster(self, ours: Ours) -> list[Effect]:
+        roster_digest = ours.roster.digest()
+        effects: list[Effect] = []
+        if self._their_digest is not None and self._their_digest != roster_digest:
+            fresh = ours.roster.missing_from(self._told)
+            self._told.update(statement_id(signed.data) for signed in fresh)
+            effects.extend(Send(RosterMessage(self._space, roster_digest, some)) for some in _frames(fresh))
+        if not effects and self._told_digest != roster_digest:
+            effects.append(Send(RosterMessage(self._space, roster_digest)))
+        self._told_digest = roster_digest
+        return effects
+
+    def _on_roster(self, message: RosterMessage, ours: Ours) -> list[Effect]:
+        self._their_digest = message.digest
+        self._told.update(statement_id(signed.data) for signed in message.statements)
+        if message.statements:
+            return [LearnStatements(list(message.statements))]
+        return self._tell_roster(ours) + self._settle(ours)
+
+    def _settle(self, ours: Ours) -> list[Effect]:
+        if self.phase is not Phase.SETTLING or self._their_digest != ours.roster.digest():
+            return []
+        self.phase = Phase.COMPARING
+        self._acked = ours.copy.clock()
+        summary = Summary(
+            self._space, ours.copy.positions(), digest.summary(ours.copy.digest), level=FEATURE_LEVEL
+        )  # fmt: skip
+        effects: list[Effect] = [Send(summary)]
+        if self._summary is not None:
+            effects += self._on_summary(self._summary, ours)
+        return effects
+
+    # ---- comparing
+
+    def _on_summary(self, message: Summary, ours: Ours) -> list[Effect]:
+        self._summary = message
+        if self.phase is Phase.SETTLING:
+            return []  # they saw equal rosters first; ours follows
+        self.their_clock = {origin: seq for origin, seq, _ in message.positions}
+        self._outflow.learn(self.their_clock)
+        clock = ours.copy.clock()
+        effects: list[Effect] = [Acked(dict(self.their_clock))]
+        own = ours.own_origin
+        if own is not None and self.their_clock.get(own, 0) > clock.get(own, 0):
+            effects.append(RolledBack(own))
+        if self.their_clock == clock:
+            effects.append(Compared(message.digest == digest.summary(ours.copy.digest)))
+        if not includes(clock, message.horizon):
+            return [*effects, *self.refuse("horizon", "their log no longer reaches back to what we have")]
+        # For each origin the side that is further compares, since it has a hash where the other stands.
+        mine = [position for position in message.positions if position[1] <= clock.get(position[0], 0)]
+        return [*effects, CheckPositions(mine)]
+
+    def positions_checked(self, fork: tuple[bytes, int] | None, ours: Ours) -> list[Effect]:
+        """`fork`: the origin and seq where our history differs from theirs, if any."""
+        if self.phase is not Phase.COMPARING:
+            return []
+        if fork is not None:
+            return self.refuse("fork", f"two histories of origin {fork[0].hex()} at {fork[1]}")
+        self.phase = Phase.READY
+        return [WantTurn(self.behind(ours))]
+
+    def want(self, ours: Ours) -> list[Effect]:
+        """It is our turn to receive on this session."""
+        if self.phase is not Phase.READY:
+            return []
+        self.phase = Phase.STREAMING
+        effects: list[Effect] = [Send(Want(self._space, ours.copy.clock(), CREDIT_BYTES))]
+        if self.behind(ours) == 0:
+            effects.append(CaughtUp())
+        return effects
+
+    def refuse(self, code: str, text: str) -> list[Effect]:
+        self.phase = Phase.BLOCKED
+        self.blocked = Blocked(code, text, ours=True)
+        return [self.blocked, Send(Error(code, text, self._space))]
+
+    # ---- streaming
+
+    def received(self, message: SessionMessage, ours: Ours, now_s: float) -> list[Effect]:
+        """A message of this session's space.
+
+        Raises:
+            RemoteProtocolError: the phase does not allow it, or it breaks a limit.
+        """
+        if isinstance(message, Error):
+            self.phase = Phase.BLOCKED
+            self.blocked = Blocked(message.code, message.text, ours=False)
+            return [self.blocked]
+        if self.phase is Phase.BLOCKED:
+            return []
+        match message:
+            case RosterMessage():
+                return self._on_roster(message, ours)
+            case Summary():
+                return self._on_summary(message, ours)
+            case Lacking():
+                return [LearnLacking(list(message.records))]
+        if self.phase is Phase.SETTLING:
+            raise RemoteProtocolError(f"{type(message).__name__.upper()} before the rosters agreed", code="order")
+        match message:
+            case Want():
+                self._know(message.clock)
+                return [Acked(dict(message.clock)), *self._outflow.wanted(message.clock, message.credit_bytes)]
+            case Ack():
+                return self._on_ack(message, ours)
+            case Credit():
+                return self._outflow.credited(message.released_bytes, now_s)
+            case Entries() | Part():
+                return self._on_entries(message)
+        raise RemoteProtocolError(f"{type(message).__name__} has no place in a session", code="order")
+
+    def _on_entries(self, message: Entries | Part) -> list[Effect]:
+        if self.phase is not Phase.STREAMING:
+            raise RemoteProtocolError("entries that nobody wanted", code="order")
+        if isinstance(message, Entries):
+            size = self._inflow.entries(message)
+            self._know({run.origin: run.last for run in message.runs})
+            return [ApplyRuns(list(message.origins), list(message.runs), size)]
+        complete = self._inflow.part(message)
+        effects: list[Effect] = [Send(Credit(self._space, len(message.data)))]
+        if complete is not None:
+            run, introduced = complete
+            self._know({run.origin: run.last})
+            effects.append(ApplyRuns(introduced, [run], 0))
+        return effects
+
+    def _on_ack(self, message: Ack, ours: Ours) -> list[Effect]:
+        self._know(message.clock)
+        effects: list[Effect] = [Acked(dict(message.clock))]
+        if self.their_clock == ours.copy.clock():
+            effects.append(Compared(message.digest == digest.summary(ours.copy.digest)))
+        return effects
+
+    def _know(self, clock: Clock) -> None:
+        self.their_clock = join(self.their_clock, clock)
+        self._outflow.learn(clock)
+
+    def applied(self, size_bytes: int, ours: Ours) -> list[Effect]:
+        """Runs of `size_bytes` from this session are applied or staged."""
+        self._inflow.release(size_bytes)
+        effects: list[Effect] = []
+        if size_bytes:
+            effects.append(Send(Credit(self._space, size_bytes)))
+        if self.behind(ours) == 0:
+            effects.append(CaughtUp())
+        return effects
+
+    def committed(self, ours: Ours, now_s: float, *, own: bool) -> list[Effect]:
+        """Our copy moved: by our own transactions, or by those of others from any session."""
+        if self.phase in {Phase.SETTLING, Phase.BLOCKED}:
+            return []
+        effects: list[Effect] = []
+        if not own:
+            clock = ours.copy.clock()
+            news = {origin: seq for origin, seq in clock.items() if seq > self._acked.get(origin, 0)}
+            if news:
+                self._acked = clock
+                effects.append(Send(Ack(self._space, news, digest.summary(ours.copy.digest))))
+        return effects + self._outflow.committed(ours.last_position, now_s, own=own)
+
+    def positioned(self, position: int, ours: Ours, now_s: float) -> list[Effect]:
+        return self._outflow.positioned(position, ours.last_position, now_s)
+
+    def log_read(
+        self, rows: Sequence[LogRow], read_up_to: int, ours: Ours, now_s: float, *, express: bool
+    ) -> list[Effect]:
+        return self._outflow.log_read(rows, read_up_to, ours.copy, now_s, express=express)
+
+    def sent(self, now_s: float) -> list[Effect]:
+        return self._outflow.sent(now_s)
+
+    def woken(self, now_s: float) -> list[Effect]:
+        return self._outflow.pump(now_s)
+
+    # ---- for people
+
+    def behind(self, ours: Ours) -> int:
+        """Transactions that they are known to have and we have not."""
+        return lacking(ours.copy.clock(), self.their_clock)
+
+    def ahead(self, ours: Ours) -> int:
+        """Transactions that we have and they are not known to have."""
+        return lacking(self.their_clock, ours.copy.clock())
+
+
+def _frames(statements: Sequence[SignedStatement]) -> list[list[SignedStatement]]:
+    """Statements in groups that fit a frame."""
+    groups: list[list[SignedStatement]] = []
+    size = _STATEMENTS_BYTES
+    for signed in statements:
+        length = len(signed.data) + 80
+        if size + length > _STATEMENTS_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(signed)
+        size += length
+    return groups
