@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 
     put = commands.add("put", "write a record as a whole")
     _add_place(put)
-    put.add_argument("json", metavar="JSON", nargs="?", help="an object; - or nothing reads stdin")
+    put.add_argument("text", metavar="JSON", nargs="?", help="an object; - or nothing reads stdin")
     put.add_argument("--patch", action="store_true", help="set only the fields named, leave the others")
     put.add_argument("--create", action="store_true", help="only if there is no such record")
     _add_conditions(put)
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 
     patch = commands.add("patch", "set and drop single fields of a record")
     _add_place(patch)
-    patch.add_argument("json", metavar="JSON", nargs="?", help="the fields to set; - or nothing reads stdin")
+    patch.add_argument("text", metavar="JSON", nargs="?", help="the fields to set; - or nothing reads stdin")
     patch.add_argument("--drop", metavar="FIELD", action="append", default=[], help="drop a field (repeatable)")
     _add_conditions(patch)
     patch.set_defaults(run=run_patch)
@@ -101,7 +101,7 @@ def run_get(arguments: argparse.Namespace, client: Client, out: Output) -> int:
 
 
 def run_put(arguments: argparse.Namespace, client: Client, out: Output) -> int:
-    value = json_object(from_argument_or_stdin(arguments.json))
+    value = json_object(from_argument_or_stdin(arguments.text))
     headers = _conditions(arguments)
     if arguments.create:
         if arguments.patch:
@@ -113,8 +113,8 @@ def run_put(arguments: argparse.Namespace, client: Client, out: Output) -> int:
 
 
 def run_patch(arguments: argparse.Namespace, client: Client, out: Output) -> int:
-    nothing_to_set = arguments.json is None and arguments.drop
-    fields = {} if nothing_to_set else json_object(from_argument_or_stdin(arguments.json))
+    nothing_to_set = arguments.text is None and arguments.drop
+    fields = {} if nothing_to_set else json_object(from_argument_or_stdin(arguments.text))
     body = {"set": fields, "drop": arguments.drop}
     return _written(client.call("PATCH", _place(arguments), body=body, headers=_conditions(arguments)).body, out)
 

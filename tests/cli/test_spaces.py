@@ -1,0 +1,131 @@
+"""`space`, `members`, `remove` and `collection`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+NAS = "NASAAAA-NASBBBB-NASCCCC-NASDDDD-NASEEEE-NASFFFF-NASGGGG-NASHHHH"
+PHONE = "PHONEAA-PHONEBB-PHONECC-PHONEDD-PHONEEE-PHONEFF-PHONEGG-PHONEHH"
+HOME = {"name": "home", "id": "00ff", "state": "in sync", "records": 5, "conflicts": 1, "peers": [{}, {}]}
+MEMBERS = {
+    "members": [
+        {"device": NAS, "name": "nas", "role": "admin", "state": "member", "own": True, "admitted_ms": 0},
+        {"device": PHONE, "name": "phone", "role": "member", "state": "member", "own": False, "seen_ms": 1000},
+    ]
+}
+WHERE = "/v1/spaces/home/members"
+
+
+def test_create_names_the_next_step(daemon: Any, peerctl: Any) -> None:
+    daemon.on("POST", "/v1/spaces", HOME, status=201)
+    got = peerctl("space", "create", "home")
+    assert (got.code, got.out) == (0, "")
+    assert "peerctl invite home" in got.err
+    assert json.loads(peerctl("space", "create", "home", "--json").out) == HOME
+    assert daemon.bodies("POST") == [{"name": "home"}] * 2
+
+
+def test_a_name_that_is_taken_is_a_refusal(daemon: Any, peerctl: Any) -> None:
+    daemon.problem("POST", "/v1/spaces", 409, code="space-exists", detail="home is there already", next_step="another")
+    assert peerctl("space", "create", "home") == (
+        6,
+        "",
+        "peerctl: home is there already [space-exists]\n  next: another\n",
+    )
+
+
+def test_list_shows_each_space(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    daemon.on("GET", "/v1/spaces", {"spaces": [HOME]})
+    assert peerctl("space", "list").out == "home\t00ff\tin sync\t5\t1\t2\n"
+    assert json.loads(peerctl("space", "list", "--json").out) == {"spaces": [HOME]}
+    assert on_terminal("space", "list", "--no-color").out == (
+        "SPACE  ID    STATE    RECORDS  CONFLICTS  PEERS\nhome   00ff  in sync        5          1      2\n"
+    )
+
+
+def test_no_space_says_how_to_begin(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", "/v1/spaces", {"spaces": []})
+    got = peerctl("space", "list")
+    assert (got.code, got.out) == (0, "")
+    assert "space create" in got.err
+
+
+def test_members_marks_this_device(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, MEMBERS)
+    assert peerctl("members", "home").out == (
+        f"nas\t{NAS}\tadmin\tthis device\t1970-01-01 00:00:00\t\n"
+        f"phone\t{PHONE}\tmember\tmember\t\t1970-01-01 00:00:01\n"
+    )
+    assert json.loads(peerctl("members", "home", "--json").out) == MEMBERS
+
+
+@pytest.mark.parametrize("named", [PHONE, PHONE.replace("-", "").lower(), "PHONEAAP", "phoneaap", "phone"])
+def test_remove_takes_id_short_id_or_name(daemon: Any, peerctl: Any, named: str) -> None:
+    daemon.on("GET", WHERE, MEMBERS)
+    daemon.on("DELETE", f"{WHERE}/{PHONE}", None, status=204)
+    got = peerctl("remove", "home", named, "--yes")
+    assert (got.code, got.out, got.err) == (0, "", "removed phone (PHONEAAP) from home\n")
+
+
+def test_remove_passes_on_what_it_does_not_know(daemon: Any, peerctl: Any) -> None:
+    """The daemon says whether there is such a member; peerctl does not decide it."""
+    daemon.on("GET", WHERE, MEMBERS)
+    daemon.problem("DELETE", f"{WHERE}/a%2Fb", 404, code="member-not-found", detail="no such member")
+    assert peerctl("remove", "home", "a/b", "--yes").code == 1
+
+
+def test_remove_does_not_guess_between_two_of_one_name(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, {"members": [{**member, "name": "nas"} for member in MEMBERS["members"]]})
+    got = peerctl("remove", "home", "nas", "--yes")
+    assert (got.code, got.out) == (2, "")
+    assert "NASAAAAN, PHONEAAP" in got.err
+    assert not [asked for asked in daemon.asked if asked.method == "DELETE"]
+
+
+def test_remove_asks_and_takes_silence_for_no(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, MEMBERS)
+    daemon.on("DELETE", f"{WHERE}/{PHONE}", None, status=204)
+    for answer in ("n\n", ""):
+        got = peerctl("remove", "home", "phone", stdin=answer)
+        assert (got.code, got.out) == (1, "")
+        assert "Remove phone (PHONEAAP) from home for good? [y/N]" in got.err
+    assert [asked.method for asked in daemon.asked] == ["GET", "GET"]
+    got = peerctl("remove", "home", "phone", "--json", stdin="y\n")
+    assert json.loads(got.out) == {"removed": {"device": PHONE, "name": "phone"}}
+
+
+SETTINGS = {"policy": "keep", "fields": {"n": "max"}, "delete_wins": False, "merge": "field"}
+
+
+def test_collection_shows_the_settings(daemon: Any, peerctl: Any) -> None:
+    view = {"name": "books", "records": 3, "conflicts": 0, "settings": SETTINGS}
+    daemon.on("GET", "/v1/spaces/home/collections", {"collections": [view]})
+    assert peerctl("collection", "home", "books").out == (
+        "policy\tkeep\nmerge\tfield\ndeletes\tedit-wins\npolicy of n\tmax\n"
+    )
+    assert json.loads(peerctl("collection", "home", "books", "--json").out) == SETTINGS
+    got = peerctl("collection", "home", "films")
+    assert (got.code, got.out.splitlines()[0]) == (0, "policy\tkeep")
+    assert "defaults hold" in got.err
+
+
+def test_collection_changes_only_what_is_named(daemon: Any, peerctl: Any) -> None:
+    daemon.on("PATCH", "/v1/spaces/home/collections/books", SETTINGS)
+    peerctl("collection", "home", "books", "--policy", "newest", "--deletes", "delete-wins")
+    peerctl("collection", "home", "books", "--field-policy", "a=b=max", "--field-policy", "n=default")
+    peerctl("collection", "home", "books", "--merge", "record")
+    assert daemon.bodies("PATCH") == [
+        {"policy": "newest", "delete_wins": True},
+        {"fields": {"a=b": "max", "n": None}},
+        {"merge": "record"},
+    ]
+
+
+@pytest.mark.parametrize("text", ["n", "n=", "n=largest", "=max="])
+def test_a_policy_that_is_none_is_misuse(peerctl: Any, daemon: Any, text: str) -> None:
+    got = peerctl("collection", "home", "books", "--field-policy", text)
+    assert (got.code, daemon.asked) == (2, [])
+    assert "keep, newest, max, min, default" in got.err

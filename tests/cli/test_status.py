@@ -1,0 +1,175 @@
+"""`status`, `peers` and `device`: every word of them, on a terminal and off it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+import pytest
+
+OWN = "KITCHEN-AAAAAAB-BBBBBBB-CCCCCCC-DDDDDDD-EEEEEEE-FFFFFFF-GGGGGGG"
+NAS = "NASAAAA-NASBBBB-NASCCCC-NASDDDD-NASEEEE-NASFFFF-NASGGGG-NASHHHH"
+PHONE = "PHONEAA-PHONEBB-PHONECC-PHONEDD-PHONEEE-PHONEFF-PHONEGG-PHONEHH"
+
+IN_SYNC = {"device": NAS, "name": "nas", "state": "in sync", "reason": "", "next_step": "", "behind": 0, "ahead": 0}
+OFFLINE = {
+    "device": PHONE,
+    "name": "phone",
+    "state": "offline",
+    "reason": "not found: no announcement since yesterday",
+    "next_step": "switch it on",
+    "behind": None,
+    "ahead": 1204,
+    "since_ms": 1_700_000_000_000,
+}
+SPACE: dict[str, Any] = {
+    "name": "home",
+    "id": "00ff" * 8,
+    "state": "in sync",
+    "records": 1204,
+    "conflicts": 0,
+    "parked": 0,
+    "clock": {"aa" * 16: 7},
+    "digest": "0123456789abcdef0123456789abcdef",
+    "peers": [{**IN_SYNC, "since_ms": 1_700_000_000_000}],
+    "reason": "",
+    "next_step": "",
+}
+WELL: dict[str, Any] = {
+    "version": "1.2",
+    "device": {"id": OWN, "name": "kitchen", "state": "running", "reason": "", "next_step": ""},
+    "spaces": [SPACE],
+    "since_ms": 1_700_000_000_000,
+}
+
+
+def changed(**places: Any) -> dict[str, Any]:
+    """The well-being with members of the first space, or of the device, replaced."""
+    status = copy.deepcopy(WELL)
+    status["device"] |= places.pop("device", {})
+    status["spaces"][0] |= places
+    return status
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_json_is_what_the_daemon_said(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", "/v1/status", WELL)
+    for argv in (("--json", "status"), ("status", "--json")):
+        got = peerctl(*argv)
+        assert (got.code, json.loads(got.out), got.err) == (0, WELL, "")
+
+
+def test_off_a_terminal_every_line_says_of_what_it_speaks(daemon: Any, peerctl: Any) -> None:
+    """Device, space and peers, one line each, tabs between, reason and next step at the end."""
+    daemon.on("GET", "/v1/status", changed(peers=[*SPACE["peers"], OFFLINE], conflicts=2))
+    got = peerctl("status")
+    assert got.out.splitlines() == [
+        f"device\tkitchen\t{OWN}\trunning\t\t",
+        f"space\thome\t{'00ff' * 8}\tin sync\t1204\t2\t0\t0123456789abcdef0123456789abcdef\t\t",
+        f"peer\thome\tnas\t{NAS}\tin sync\t0\t0\t2023-11-14 22:13:20\t\t",
+        f"peer\thome\tphone\t{PHONE}\toffline\t\t1204\t2023-11-14 22:13:20\t{OFFLINE['reason']}\tswitch it on",
+    ]
+
+
+def test_on_a_terminal_a_table_with_what_to_do(daemon: Any, on_terminal: Any) -> None:
+    daemon.on("GET", "/v1/status", changed(peers=[*SPACE["peers"], OFFLINE], conflicts=1, parked=2))
+    got = on_terminal("status")
+    assert plain(got.out) == (
+        "kitchen  KITCHENA  running  peerd 1.2\n"
+        "\n"
+        "home  in sync  1,204 records  1 conflict  2 parked  digest 0123456789abcdef\n"
+        "PEER   DEVICE    STATE    WE LACK  IT LACKS  SINCE\n"
+        "nas    NASAAAAN  in sync  0        0         2023-11-14 22:13:20\n"
+        "phone  PHONEAAP  offline  ?        1,204     2023-11-14 22:13:20\n"
+        "  phone: not found: no announcement since yesterday\n"
+        "  phone: next: switch it on\n"
+    )
+    assert "\x1b[32min sync\x1b[0m" in got.out
+    assert "\x1b[33moffline\x1b[0m" in got.out
+
+
+def test_colour_can_be_declined_on_a_terminal(daemon: Any, on_terminal: Any) -> None:
+    daemon.on("GET", "/v1/status", WELL)
+    assert "\x1b[" not in on_terminal("status", "--no-color").out
+    assert "\x1b[" not in on_terminal("status", env={"NO_COLOR": "1"}).out
+
+
+def test_a_daemon_without_spaces_says_how_to_begin(daemon: Any, on_terminal: Any) -> None:
+    daemon.on("GET", "/v1/status", {**WELL, "spaces": []})
+    assert "peerctl space create NAME" in on_terminal("status").out
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (WELL, 0),
+        (changed(conflicts=3), 5),
+        (changed(reason="the disk is full", next_step="make room", state="blocked"), 4),
+        (changed(device={"reason": "the clock stands still"}), 4),
+        (changed(peers=[OFFLINE]), 4),
+        (changed(peers=[OFFLINE], conflicts=3), 4),
+        (changed(peers=[{**IN_SYNC, "state": "syncing", "behind": 5}]), 0),
+    ],
+)
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_the_exit_code_tells_well_degraded_and_conflicts_apart(
+    daemon: Any, peerctl: Any, status: dict[str, Any], code: int, flags: tuple[str, ...]
+) -> None:
+    """A reason anywhere is 4, whatever else there is; open conflicts alone are 5; work in progress is 0."""
+    daemon.on("GET", "/v1/status", status)
+    assert peerctl("status", *flags).code == code
+
+
+def test_a_peers_name_cannot_command_the_terminal(daemon: Any, on_terminal: Any, peerctl: Any) -> None:
+    hostile = "nas\x1b]0;owned\x07\u202e\nspace\tfake"
+    daemon.on("GET", "/v1/status", changed(name=hostile, peers=[{**OFFLINE, "name": hostile, "reason": hostile}]))
+    for got in (on_terminal("status", "--no-color"), peerctl("status"), peerctl("status", "--json")):
+        assert not set(got.out) & {"\x1b", "\x07", "\u202e"}
+    assert len(peerctl("status").out.splitlines()) == 3
+    assert json.loads(peerctl("status", "--json").out)["spaces"][0]["name"] == hostile
+
+
+PEERS = {
+    "peers": [
+        {
+            "device": NAS,
+            "name": "nas",
+            "state": "connected",
+            "reason": "",
+            "next_step": "",
+            "addresses": ["192.0.2.7:7337", "[fe80::1%eth0]:7337"],
+            "spaces": ["home", "work"],
+            "version": "1.2",
+            "since_ms": 1_700_000_000_000,
+        },
+        {"device": PHONE, "name": "phone", "state": "refused", "reason": "it does not know us", "next_step": "pair"},
+    ]
+}
+
+
+def test_peers_lists_addresses_spaces_and_reasons(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    daemon.on("GET", "/v1/peers", PEERS)
+    assert json.loads(peerctl("peers", "--json").out) == PEERS
+    assert peerctl("peers").out == (
+        f"nas\t{NAS}\tconnected\t192.0.2.7:7337 [fe80::1%eth0]:7337\thome work\t2023-11-14 22:13:20\t\t\n"
+        f"phone\t{PHONE}\trefused\t\t\t\tit does not know us\tpair\n"
+    )
+    shown = on_terminal("peers", "--no-color").out.splitlines()
+    assert shown[0].split() == ["PEER", "DEVICE", "STATE", "ADDRESSES", "SPACES", "SINCE"]
+    assert shown[-2:] == ["  phone: it does not know us", "  phone: next: pair"]
+
+
+def test_no_peers_is_said_on_stderr(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", "/v1/peers", {"peers": []})
+    assert peerctl("peers") == (0, "", "no other device yet\n")
+
+
+def test_device_prints_the_id_alone(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", "/v1/status", WELL)
+    assert peerctl("device") == (0, OWN + "\n", "")
+    assert json.loads(peerctl("device", "--json").out)["id"] == OWN
