@@ -1,6 +1,6 @@
 """The two texts made from the declarations: the file that ships, and the reference in the documentation.
 
-`python -m peerd.config.render file` and `... reference` print them; tests compare them with what is in the tree.
+`make generated` writes both into the tree; tests compare them with what stands there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import inspect
 import json
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from peerd.config.settings import SECTIONS, Setting, SpaceSettings, declared
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     import msgspec
 
-_WIDTH = 100
+BEGIN: Final = "<!-- made from peerd/config/settings.py: begin -->"
+END: Final = "<!-- made from peerd/config/settings.py: end -->"
+
+_WIDTH: Final = 100
 _HEAD = """\
 # peerd.toml: the configuration of peerd. Every setting is optional; each stands here at its default.
 #
@@ -82,14 +86,21 @@ def _default(setting: Setting) -> str:
     return json.dumps(setting.example if setting.otherwise else setting.default)
 
 
-def main(arguments: list[str]) -> int:
-    texts = {"file": render_default, "reference": render_reference}
-    if len(arguments) != 1 or arguments[0] not in texts:
-        sys.stderr.write(f"usage: python -m peerd.config.render {'|'.join(texts)}\n")
-        return 2
-    sys.stdout.write(texts[arguments[0]]())
-    return 0
+def write(root: Path) -> None:
+    """Write both texts into the tree at `root`; the rest of the documentation's page stays as it is.
+
+    Raises:
+        ValueError: the page lacks the two marks between which the reference stands.
+
+    """
+    (root / "config/peerd.toml").write_text(render_default())
+    page = root / "docs/configuration.md"
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _old, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} lacks {BEGIN} and {END}")
+    page.write_text(f"{before}{begin}\n\n{render_reference()}\n{end}{after}")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    write(Path(sys.argv[1]))

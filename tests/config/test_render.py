@@ -49,9 +49,25 @@ def test_every_setting_can_be_uncommented_and_then_stands_at_its_default(write: 
     assert settings.spaces["home"] == SpaceSettings(history_days=30)
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["file"], 0), (["reference"], 0), ([], 2), (["other"], 2)])
-def test_the_texts_can_be_printed(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert render.main(arguments) == code
-    printed = capsys.readouterr()
-    assert bool(printed.out) == (code == 0)
-    assert bool(printed.err) == (code != 0)
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("config", "docs"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_writing_again_keeps_what_stands_round_the_reference(tree: Path) -> None:
+    page = tree / "docs/configuration.md"
+    page.write_text(f"before\n{render.BEGIN}\nold\n{render.END}\nafter\n")
+    render.write(tree)
+    render.write(tree)
+    assert (tree / "config/peerd.toml").read_text() == render.render_default()
+    assert page.read_text() == (f"before\n{render.BEGIN}\n\n{render.render_reference()}\n{render.END}\nafter\n")
+
+
+def test_a_page_without_the_marks_is_left_alone(tree: Path) -> None:
+    page = tree / "docs/configuration.md"
+    page.write_text(f"{render.BEGIN} only\n")
+    with pytest.raises(ValueError, match="lacks"):
+        render.write(tree)
+    assert page.read_text() == f"{render.BEGIN} only\n"

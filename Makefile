@@ -1,0 +1,72 @@
+# The commands of this tree. `make setup` makes .venv; everything else sets itself up the same way.
+#
+#   make test                 all checks: format, lint, types, import floors, tests
+#   make demo                 three daemons on this machine: found, paired, cut, healed
+#   make run                  one daemon in the foreground with the default configuration
+#   make bench                the speed table, beside the floor measured in the same run
+#   make simulate RUNS=2000   more random histories than `make test` plays
+#   make fuzz RUNS=100000     more hostile input than `make test` sends
+#   make generated            write again what is made from declarations
+
+PYTHON ?= python3
+RUNS ?= 2000
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-pyproject
+
+.DEFAULT_GOAL := test
+.PHONY: setup test demo run bench simulate fuzz generated needs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "peerd needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+	    { echo "this Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "setting up $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+test: setup needs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+# Some tests want machines of their own, made of namespaces. Where the tools are missing, CI installs them and everybody
+# else is told what will be skipped.
+needs:
+	@missing=""; \
+	command -v ip >/dev/null && command -v tc >/dev/null || missing="$$missing iproute2"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	command -v unshare >/dev/null || missing="$$missing util-linux"; \
+	if [ -n "$$missing" ] && [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
+	    } >/dev/null && missing=""; \
+	fi; \
+	[ -z "$$missing" ] || echo "not installed:$$missing. Tests that need them are skipped and say so."; \
+	[ "$$(id -u)" = 0 ] || echo "not root: tests in network namespaces and under systemd are skipped and say so."
+
+demo: setup
+	@$(BIN)/python tests/demo.py
+
+run: setup
+	@$(BIN)/python -m peerd
+
+bench: setup
+	@$(BIN)/python -m tests.bench
+
+simulate: setup
+	RUNS=$(RUNS) $(BIN)/python -m pytest tests/simulation
+
+fuzz: setup
+	RUNS=$(RUNS) $(BIN)/python -m pytest tests -k "fuzz or hostile"
+
+generated: setup
+	$(BIN)/python -m peerd.config.render write .
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
