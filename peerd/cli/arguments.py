@@ -46,7 +46,7 @@ class Commands:
 def json_value(text: str) -> Any:
     """The value of a JSON text. Raises `Misused` for what JSON, or the protocol's numbers, cannot hold."""
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_named_once)
     except ValueError as error:
         raise Misused(f"not JSON: {error}", code="bad-json", next_step="check quotes and commas") from None
     except RecursionError:
@@ -70,6 +70,14 @@ def from_argument_or_stdin(text: str | None) -> str:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Misused("stdin is not UTF-8", code="bad-json", next_step="JSON text is UTF-8") from None
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # A parser that keeps one of two members of a name loses the other without a word.
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object names a member twice")
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -175,7 +175,7 @@ def run_export(arguments: argparse.Namespace, client: Client, out: Output) -> in
             written += 1
             progress.advance(written, written)
     if keyless:
-        out.talk(f"{counted(keyless, 'key')} stand in no field; --key FIELD writes them", "yellow")
+        out.talk(f"keys that stand in no field of their record: {keyless:,}; --key FIELD writes them", "yellow")
     return exits.OK
 
 

@@ -49,7 +49,7 @@ class Writers:
 
     def put(self, key: str, item: Any) -> Iterator[tuple[Any, Any]]:
         """Hand over an item, waiting for room; then yield what has been answered meanwhile."""
-        own = self._waiting[zlib.crc32(key.encode("utf-8", "surrogatepass")) % len(self._waiting)]
+        own = self._waiting[connection_of(key, len(self._waiting))]
         while not self._stopped.is_set():
             try:
                 own.put((item,), timeout=0.5)
@@ -89,3 +89,8 @@ class Writers:
                     with self._lock:
                         self._failure = self._failure or error
                     self._stopped.set()
+
+
+def connection_of(key: str, count: int) -> int:
+    """Which of `count` connections has this key: always the same one, so that its last write comes last."""
+    return zlib.crc32(key.encode("utf-8", "surrogatepass")) % count

@@ -18,7 +18,20 @@ def test_values_keep_their_kinds() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "nope", '{"a": NaN}', "[Infinity]", "-Infinity", "1e999", "[" * 100_000, "1" * 5000, "{'a': 1}"]
+    "text",
+    [
+        "",
+        "{",
+        "nope",
+        '{"a": NaN}',
+        "[Infinity]",
+        "-Infinity",
+        "1e999",
+        "[" * 100_000,
+        "1" * 5000,
+        "{'a': 1}",
+        '{"a": 1, "a": 2}',
+    ],
 )
 def test_what_is_no_json_is_refused_as_misuse(text: str) -> None:
     with pytest.raises(Misused, match="JSON") as caught:

@@ -1,0 +1,173 @@
+"""`import` and `export`."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peerd.cli.parallel import CONNECTIONS, connection_of
+
+POST = "/v1/spaces/home/transactions"
+RECORDS = "/v1/spaces/home/records/books"
+
+
+def take(asked: Any) -> dict[str, Any]:
+    """Answer a transaction as the daemon does; values with "same" are there already."""
+    results = [{"key": c["key"], "changed": "same" not in c["value"]} for c in asked.body["changes"]]
+    return {"dot": "aa:1", "changed": any(result["changed"] for result in results), "results": results}
+
+
+def ndjson(folder: Path, *records: Any, tail: str = "") -> str:
+    file = folder / "books.ndjson"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records) + tail)
+    return str(file)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    return ndjson(tmp_path, *({"id": f"k{number}", "n": number} for number in range(2500)))
+
+
+def test_import_writes_a_thousand_records_in_each_transaction(daemon: Any, peerctl: Any, file: str) -> None:
+    daemon.on_call("POST", POST, take)
+    got = peerctl("import", "home", "books", file, "--key", "id", "--json")
+    report = json.loads(got.out)
+    assert (got.code, report["imported"], report["transactions"], report["unchanged"]) == (0, 2500, 3, 0)
+    bodies = daemon.bodies("POST")
+    assert [len(body["changes"]) for body in bodies] == [1000, 1000, 500]
+    put = {"kind": "put", "collection": "books", "key": "k2499", "value": {"id": "k2499", "n": 2499}}
+    assert bodies[2]["changes"][-1] == put
+    assert daemon.connections == 1
+
+
+def test_import_talks_on_stderr_and_counts_what_was_there(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    daemon.on_call("POST", POST, take)
+    path = ndjson(tmp_path, {"id": "a"}, {"id": "b", "same": 1})
+    got = peerctl("import", "home", "books", path, "--key", "id")
+    assert (got.code, got.out) == (0, "")
+    assert re.fullmatch(r"imported 2 records in 1 transaction in 0 s, 1 of them unchanged\n", got.err)
+
+
+def test_import_reads_stdin(daemon: Any, peerctl: Any) -> None:
+    daemon.on_call("POST", POST, take)
+    got = peerctl("import", "home", "books", "-", "--key", "id", "--json", stdin='{"id": 7}\n{"id": "b"}\n')
+    assert json.loads(got.out)["imported"] == 2
+    assert [change["key"] for change in daemon.bodies("POST")[0]["changes"]] == ["7", "b"]
+
+
+def test_import_stops_at_a_bad_line_and_writes_nothing_of_its_batch(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    """1,000 records are in, the 500 before the bad line are not, and the line is named."""
+    daemon.on_call("POST", POST, take)
+    path = ndjson(tmp_path, *({"id": str(number)} for number in range(1500)), tail="oops\n")
+    got = peerctl("import", "home", "books", path, "--key", "id")
+    assert (got.code, got.out) == (1, "")
+    assert "line 1501: not JSON" in got.err
+    assert "1,000 records had been written before" in got.err
+    assert [len(body["changes"]) for body in daemon.bodies("POST")] == [1000]
+
+
+def test_import_names_the_lines_of_a_transaction_that_is_refused(daemon: Any, peerctl: Any, file: str) -> None:
+    daemon.problem("POST", POST, 413, code="too-large", detail="a record is too large", next_step="make it smaller")
+    got = peerctl("import", "home", "books", file, "--key", "id")
+    assert got.code == 1
+    assert "lines 1 to 1000: a record is too large [too-large]" in got.err
+
+
+def test_import_of_a_file_that_cannot_be_read_is_misuse(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    got = peerctl("import", "home", "books", str(tmp_path / "absent"), "--key", "id")
+    assert (got.code, daemon.asked) == (2, [])
+    assert "cannot read" in got.err
+    assert peerctl("import", "home", "books", str(tmp_path), "--key", "id").code == 2
+
+
+def test_import_of_nothing_writes_nothing(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    got = peerctl("import", "home", "books", ndjson(tmp_path), "--key", "id", "--json")
+    assert (got.code, json.loads(got.out)["imported"], daemon.asked) == (0, 0, [])
+
+
+def test_import_each_keeps_several_records_in_flight(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    """Four requests meet at a barrier in the daemon; one connection alone would wait there for ever."""
+    barrier = threading.Barrier(4, timeout=20)
+
+    def put(_: Any) -> dict[str, Any]:
+        barrier.wait()
+        return {"dot": "aa:1", "changed": True, "results": [{"changed": True}]}
+
+    keys = list({connection_of(key, CONNECTIONS): key for key in "abcdefghijkl"}.values())[:4]
+    for key in keys:
+        daemon.on_call("PUT", f"{RECORDS}/{key}", put)
+    path = ndjson(tmp_path, *({"id": key} for key in keys))
+    got = peerctl("import", "home", "books", path, "--key", "id", "--each", "--json")
+    assert got.code == 0
+    assert (json.loads(got.out)["imported"], json.loads(got.out)["transactions"]) == (4, 4)
+
+
+def test_import_each_writes_everything_before_a_bad_line(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    for number in range(300):
+        daemon.on("PUT", f"{RECORDS}/{number}", {"changed": True})
+    path = ndjson(tmp_path, *({"id": number} for number in range(300)), tail='{"id": []}\n{"id": 1}\n')
+    got = peerctl("import", "home", "books", path, "--key", "id", "--each")
+    assert got.code == 1
+    assert "line 301: " in got.err
+    assert "300 records had been written before" in got.err
+    assert len(daemon.bodies("PUT")) == 300
+
+
+def test_import_each_names_the_line_that_is_refused(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    daemon.on("PUT", f"{RECORDS}/0", {"changed": True})
+    daemon.problem("PUT", f"{RECORDS}/1", 403, code="read-only", detail="you may not write")
+    got = peerctl("import", "home", "books", ndjson(tmp_path, {"id": 0}, {"id": 1}), "--key", "id", "--each")
+    assert got.code == 6
+    assert "line 2: you may not write [read-only]" in got.err
+
+
+def test_import_shows_its_progress_on_a_terminal(daemon: Any, on_terminal: Any, file: str) -> None:
+    daemon.on_call("POST", POST, take)
+    got = on_terminal("import", "home", "books", file, "--key", "id")
+    assert got.code == 0
+    assert re.search(r"\r\x1b\[2K\[#+-*\] +\d+%  1,000 records", got.out)
+    assert re.search(r"\r\x1b\[2Kimported 2,500 records in 3 transactions in \d+ s\n$", got.out)
+
+
+def record(key: str, **value: Any) -> dict[str, Any]:
+    return {"collection": "books", "key": key, "value": value, "etag": "e", "conflicts": []}
+
+
+@pytest.fixture
+def shelf(daemon: Any) -> Any:
+    """Three records on two pages; the key of the last stands in no field."""
+    records = [record("a", id="a", t="ü"), record("7", id=7), record("c", t="\u202e")]
+    pages = {None: {"records": records[:2], "cursor": "x"}, "x": {"records": records[2:], "cursor": None}}
+    daemon.on_call("GET", RECORDS, lambda asked: pages[asked.query.get("cursor")])
+    daemon.on("GET", "/v1/spaces/home/collections", {"collections": [{"name": "books", "records": 3}]})
+    return daemon
+
+
+def test_export_prints_records_that_import_takes_again(shelf: Any, peerctl: Any) -> None:
+    got = peerctl("export", "home", "books")
+    assert (got.code, got.out) == (0, '{"id":"a","t":"ü"}\n{"id":7}\n{"t":"\\u202e"}\n')
+    assert got.err == "keys that stand in no field of their record: 1; --key FIELD writes them\n"
+
+
+def test_export_writes_the_key_where_it_is_told_to(shelf: Any, peerctl: Any) -> None:
+    got = peerctl("export", "home", "books", "--key", "id")
+    assert [json.loads(line)["id"] for line in got.out.splitlines()] == ["a", "7", "c"]
+    assert not got.err
+    shelf.on_call("POST", POST, take)
+    again = peerctl("import", "home", "books", "-", "--key", "id", "--json", stdin=got.out)
+    assert json.loads(again.out)["imported"] == 3
+
+
+def test_a_reader_of_an_export_may_leave(daemon: Any, start: Any) -> None:
+    daemon.on("GET", RECORDS, {"records": [record("a", id="a", t="x" * 1000)] * 1000, "cursor": "again"})
+    daemon.on("GET", "/v1/spaces/home/collections", {"collections": []})
+    process = start("export", "home", "books")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() == 130
+    assert not process.stderr.read()
