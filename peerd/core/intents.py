@@ -37,6 +37,8 @@ class Intent(NamedTuple):
     seen: frozenset[Dot] | None = None
     must_match: frozenset[Dot] | None = None
     must_be_absent: bool = False
+    must_be_visible: bool = False
+    may_be_absent: bool = False
 
 
 def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Change | None:
@@ -45,7 +47,7 @@ def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Cha
     for comparing with what an old token had seen.
 
     Raises:
-        UserError: 404 not-found, 412 precondition-failed.
+        UserError: 404 record-not-found, 412 precondition-failed.
     """
     _check_preconditions(record, intent)
     if rules.merge == "record":
@@ -70,6 +72,8 @@ def _check_preconditions(record: Record | None, intent: Intent) -> None:
     where = f"{intent.collection}/{intent.key}"
     if intent.must_be_absent and visible:
         raise UserError(f"{where} exists already", code="precondition-failed", status=412)
+    if intent.must_be_visible and not visible:
+        raise UserError(f"{where} does not exist", code="precondition-failed", status=412)
     if intent.must_match is not None and (record is None or record.dots() != intent.must_match):
         raise UserError(
             f"{where} has changed since it was read",
@@ -86,9 +90,11 @@ def _plan_absent(record: Record | None, intent: Intent) -> Change | None:
         raw = {name: Raw(value) for name, value in intent.set.items()}
         return Change(Kind.PUT, intent.collection, intent.key, raw, keep=keep)
     where = f"{intent.collection}/{intent.key}"
+    if intent.kind == Kind.DELETE and intent.may_be_absent:
+        return None
     if intent.seen is not None:
         raise UserError(f"{where} was deleted meanwhile", code="precondition-failed", status=412)
-    raise UserError(f"there is no record {where}", code="not-found", status=404)
+    raise UserError(f"there is no record {where}", code="record-not-found", status=404)
 
 
 def _difference(record: Record, intent: Intent, seen: frozenset[Dot], past: Past) -> tuple[dict[str, bytes], list[str]]:

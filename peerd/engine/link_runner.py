@@ -18,14 +18,13 @@ from peerd.engine.session_runner import SessionRunner
 from peerd.engine.space import Space
 from peerd.errors import LinkLost, RemoteProtocolError, StoreError
 from peerd.logs import get
-from peerd.protocol import codec, messages
+from peerd.protocol import codec
 from peerd.protocol.messages import Bye, Error, Hello, Message, Ping, Pong, Welcome
 
 log = get(__name__)
 
 GREETING_S = 5.0
 DUPLICATE = 4409
-INTERNAL = 4500
 
 
 class Greeting(Struct, frozen=True):
@@ -87,6 +86,7 @@ class LinkRunner:
         self._something = asyncio.Event()
         self._pinged: tuple[int, float] | None = None
         self._pings = 0
+        self._group: asyncio.TaskGroup | None = None
 
     @property
     def theirs(self) -> bytes:
@@ -98,14 +98,16 @@ class LinkRunner:
         Raises:
             LinkLost, RemoteProtocolError, StoreError: why it ended.
         """
-        self.share()
         try:
             async with asyncio.TaskGroup() as group:
+                self._group = group
+                self.share()
                 group.create_task(self._write(), name="link writer")
-                group.create_task(self._read(group), name="link reader")
+                group.create_task(self._read(), name="link reader")
         except* (LinkLost, RemoteProtocolError, StoreError) as problems:
             raise _first(problems) from None
         finally:
+            self._group = None
             for session in self.sessions.values():
                 session.stop()
                 self.on_end(session)
@@ -126,6 +128,8 @@ class LinkRunner:
         self._match_sessions()
 
     def _match_sessions(self) -> None:
+        if self._group is None:
+            return
         shared = self._spaces()
         for space_id in [one for one in self.sessions if one not in shared or one not in self._theirs]:
             session = self.sessions.pop(space_id)
@@ -136,7 +140,7 @@ class LinkRunner:
                 session = SessionRunner(space, self.theirs, self, self._times)
                 self.sessions[space_id] = session
                 self.on_session(session)
-                session.open()
+                session.start(self._group)
 
     # ---- speaking
 
@@ -172,7 +176,7 @@ class LinkRunner:
 
     # ---- listening
 
-    async def _read(self, group: asyncio.TaskGroup) -> None:
+    async def _read(self) -> None:
         while True:
             message = codec.decode(await self.link.receive())
             match message:
@@ -181,8 +185,6 @@ class LinkRunner:
                 case Welcome():
                     self._theirs = set(message.spaces)
                     self._match_sessions()
-                    for session in self.sessions.values():
-                        session.start(group)
                 case Ping():
                     self.say(Pong(message.id, self._times.wall_ms(), self._times.quality()))
                 case Pong():
@@ -220,6 +222,3 @@ def _flatten(group: BaseExceptionGroup) -> list[BaseException]:
     for one in group.exceptions:
         found.extend(_flatten(one) if isinstance(one, BaseExceptionGroup) else [one])
     return found
-
-
-__all__ = ["DUPLICATE", "INTERNAL", "Greeting", "LinkRunner", "greet", "messages"]

@@ -64,21 +64,16 @@ class SessionRunner:
         self._work_in = asyncio.Event()
         self._work_out = asyncio.Event()
         self._wake: asyncio.TimerHandle | None = None
-        self._started = False
         self._stopped = False
 
     # ---- events
 
-    def open(self) -> None:
-        log.info("session opened", space=self.space.name, device=self.theirs.hex()[:8])
-        self._perform(self.machine.opened(self.space.ours()))
-
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Begin to work, in the link's group: its end is theirs."""
-        if not self._started:
-            self._started = True
-            group.create_task(self._work_inbound(), name="session inbound")
-            group.create_task(self._work_outbound(), name="session outbound")
+        """Begin, with workers in the link's group: its end is theirs."""
+        log.info("session opened", space=self.space.name, device=self.theirs.hex()[:8])
+        group.create_task(self._work_inbound(), name="session inbound")
+        group.create_task(self._work_outbound(), name="session outbound")
+        self._perform(self.machine.opened(self.space.ours()))
 
     def stop(self) -> None:
         if self._wake is not None:

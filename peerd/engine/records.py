@@ -1,0 +1,244 @@
+"""Records, for applications: read, list, write, and the settings of collections."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+from peerd.core.clocks import Dot
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
+from peerd.core.names import check_collection_name, check_field_name, check_key
+from peerd.core.reading import DELETED, SETTINGS, WHOLE, Rules, conflicts, etag, seen_from, shown
+from peerd.core.record import Record
+from peerd.core.values import pack, unpack
+from peerd.engine.ports import Transaction
+from peerd.engine.space import Space
+from peerd.errors import UserError
+from peerd.protocol.control_messages import (
+    ChangeRequest,
+    ChangeResult,
+    CollectionChange,
+    CollectionList,
+    CollectionSettings,
+    CollectionView,
+    RecordPage,
+    RecordView,
+    WriteResult,
+)
+
+PAGE_BYTES = 4 << 20
+_KINDS = {"put": Kind.PUT, "patch": Kind.PATCH, "delete": Kind.DELETE}
+
+
+def view(name: tuple[str, str], record: Record, rules: Rules) -> RecordView:
+    """A visible record as it is shown."""
+    found = conflicts(record, rules)
+    return RecordView(
+        collection=name[0],
+        key=name[1],
+        value=json_object(record, rules),
+        etag=etag(record),
+        conflicts=[conflict_name(conflict.field) for conflict in found],
+    )
+
+
+def conflict_name(field: str) -> str:
+    """A field as conflicts name it for people."""
+    return {DELETED: "(deleted)", WHOLE: "(record)"}.get(field, field)
+
+
+def json_object(record: Record, rules: Rules) -> dict[str, Any]:
+    """The record as JSON."""
+    fields = {name: unpack(value) for name, value in shown(record, rules).items()}
+    whole = fields.pop(WHOLE, None)
+    return {**whole, **fields} if isinstance(whole, dict) else fields
+
+
+def dot_text(dot: Dot) -> str:
+    return f"{dot.origin.hex()}:{dot.seq}"
+
+
+class Records:
+    """The records of one space."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    async def load(self, collection: str, key: str) -> Record:
+        """Raises UserError 404 if there is no visible record."""
+        name = collection, key
+
+        def reading(transaction: Transaction) -> Record | None:
+            stored = transaction.records([name]).get(name)
+            return stored.record if stored is not None else None
+
+        record = await self._space.store.read(reading)
+        if record is None or not record.visible:
+            raise UserError(f"there is no record {collection}/{key}", code="record-not-found", status=404)
+        return record
+
+    async def read(self, collection: str, key: str) -> RecordView:
+        record = await self.load(collection, key)
+        return view((collection, key), record, self._space.commits.rules_of(collection))
+
+    async def list(self, collection: str, prefix: str, limit: int, cursor: str | None) -> RecordPage:
+        after = _decode_cursor(cursor) if cursor else None
+        rules = self._space.commits.rules_of(collection)
+        views: list[RecordView] = []
+        size = 0
+        more = True
+        while more and len(views) < limit and size < PAGE_BYTES:
+            page = await self._space.store.page(collection, prefix, after, min(200, limit - len(views)))
+            more = page.more
+            for key, record in page.records:
+                views.append(view((collection, key), record, rules))
+                size += sum(len(value) for siblings in record.fields.values() for value in siblings.values())
+                after = key
+                if size >= PAGE_BYTES:
+                    more = True if key != page.records[-1][0] else page.more
+                    break
+            if not page.records:
+                break
+        return RecordPage(records=views, cursor=_encode_cursor(views[-1].key) if more and views else None)
+
+    async def write(self, changes: Sequence[ChangeRequest]) -> WriteResult:
+        """One transaction.
+
+        Raises:
+            UserError: see `peerd.control.service.Service.write`.
+        """
+        names = {(change.collection, change.key) for change in changes}
+        if len(names) < len(changes):
+            raise UserError(
+                "the transaction names a record twice",
+                code="bad-body",
+                next_step="Combine what is to happen to one record into one change.",
+            )
+        written = await self._space.commits.write([_intent(change) for change in changes])
+        results = [
+            ChangeResult(
+                collection=change.collection,
+                key=change.key,
+                etag=after.etag,
+                changed=after.changed,
+                created=after.created,
+            )
+            for change, after in zip(changes, written.records, strict=True)
+        ]
+        dot = dot_text(written.dot) if written.dot else None
+        return WriteResult(dot=dot, changed=written.dot is not None, results=results)
+
+    # ---- collections
+
+    async def collections(self, conflicting: dict[str, int]) -> CollectionList:
+        counts = await self._space.store.collections()
+        rules = self._space.commits.rules
+        known = {count.name: count.records for count in counts if count.name != SETTINGS}
+        names = sorted({*known, *rules})
+        return CollectionList(
+            collections=[
+                CollectionView(
+                    name=name,
+                    records=known.get(name, 0),
+                    conflicts=conflicting.get(name, 0),
+                    settings=settings_view(self._space.commits.rules_of(name)),
+                )
+                for name in names
+            ]
+        )
+
+    async def set_collection(self, collection: str, change: CollectionChange) -> CollectionSettings:
+        """Write the settings of a collection; they travel like any record."""
+        check_collection_name(collection)
+        rules = self._space.commits.rules_of(collection)
+        if change.merge is not None and change.merge != rules.merge and await self._exists(collection):
+            raise UserError(
+                f"the collection {collection} exists; how its records merge was fixed when it was created",
+                code="merge-fixed",
+                status=409,
+                next_step="Create another collection and move the records.",
+            )
+        fields: dict[str, Any] = {}
+        drop: list[str] = []
+        if change.policy is not None:
+            fields["policy"] = change.policy
+        if change.merge is not None:
+            fields["merge"] = change.merge
+        if change.delete_wins is not None:
+            fields["deletes"] = "delete_wins" if change.delete_wins else "edit_wins"
+        for name, policy in change.fields.items():
+            if policy is None:
+                drop.append(f"policy.{name}")
+            else:
+                fields[f"policy.{name}"] = policy
+        await self._write_settings(collection, fields, tuple(drop))
+        return settings_view(self._space.commits.rules_of(collection))
+
+    async def _write_settings(self, collection: str, fields: dict[str, Any], drop: tuple[str, ...]) -> None:
+        packed = {name: pack(value) for name, value in fields.items()}
+        known = collection in self._space.commits.rules
+        if known and (packed or drop):
+            await self._space.commits.write([Intent(Kind.PATCH, SETTINGS, collection, packed, drop)])
+        elif not known:
+            await self._space.commits.write([Intent(Kind.PUT, SETTINGS, collection, packed)])
+
+    async def _exists(self, collection: str) -> bool:
+        page = await self._space.store.page(collection, "", None, 1)
+        return bool(page.records) or collection in self._space.commits.rules
+
+
+def settings_view(rules: Rules) -> CollectionSettings:
+    return CollectionSettings(
+        policy=rules.policy,  # type: ignore[arg-type] # rules_from lets no other word in
+        fields=dict(rules.fields),  # type: ignore[arg-type] # the same
+        delete_wins=rules.deletes == "delete_wins",
+        merge="record" if rules.merge == "record" else "field",
+    )
+
+
+def _intent(change: ChangeRequest) -> Intent:
+    check_collection_name(change.collection)
+    check_key(change.key)
+    values = change.value if change.kind == "put" else change.set
+    if change.kind == "put" and values is None:
+        raise UserError("a put needs a value", code="bad-body")
+    fields = values or {}
+    for name in (*fields, *change.drop):
+        check_field_name(name)
+    if change.kind == "patch" and not fields and not change.drop:
+        raise UserError("a patch sets or drops at least one field", code="bad-body")
+    any_version = change.if_match == "*"
+    return Intent(
+        _KINDS[change.kind],
+        change.collection,
+        change.key,
+        {name: pack(value) for name, value in fields.items()},
+        tuple(name for name in dict.fromkeys(change.drop) if name not in fields),
+        None if change.seen is None else seen(change.seen),
+        None if change.if_match is None or any_version else seen(change.if_match),
+        must_be_absent=change.if_none_match,
+        must_be_visible=any_version,
+        may_be_absent=not change.must_exist,
+    )
+
+
+def seen(tag: str) -> frozenset[Dot]:
+    """The dots in an etag as a caller sends it back; none for an empty one. Raises UserError."""
+    try:
+        return seen_from(tag.strip('"')) if tag else frozenset()
+    except ValueError:
+        raise UserError("this is no etag", code="bad-header", next_step="Send the ETag as it was received.") from None
+
+
+def _encode_cursor(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (ValueError, binascii.Error):
+        raise UserError("this cursor is none of ours", code="bad-cursor") from None

@@ -1,0 +1,225 @@
+"""All live links: which of two stays, who may catch up from whom, and the doorbell to every session of a space.
+
+Catching up takes turns: while one session of a space is far behind and receiving, the others wait, so that the same
+bulk does not arrive from everybody at once. Whatever a waiting peer commits meanwhile comes through the one that is
+being received from, or when its own turn comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from peerd.core.links import newcomer_stays
+from peerd.engine.commits import Commit
+from peerd.engine.link_runner import DUPLICATE, LinkRunner, greet
+from peerd.engine.peer_book import PeerBook, Trouble
+from peerd.engine.ports import Keys, Link, Times
+from peerd.engine.session_runner import SessionRunner
+from peerd.engine.space import Space
+from peerd.errors import LinkLost, PeerdError, RemoteProtocolError, StoreError
+from peerd.logs import get
+from peerd.protocol import codec
+from peerd.protocol.messages import MAJOR, MINOR, Hello
+
+log = get(__name__)
+
+FAR_BEHIND = 2_000  # transactions: from here on catching up takes turns
+PROBE_S = 2.0
+
+
+class Switchboard:
+    """`spaces` is the daemon's table of open spaces; `name` and `software` are told to peers."""
+
+    def __init__(
+        self, spaces: dict[bytes, Space], keys: Keys, times: Times, book: PeerBook, *, name: str, software: str
+    ) -> None:
+        self.links: dict[bytes, LinkRunner] = {}
+        self.name = name
+        self.changed: Callable[[bytes], None] = lambda _: None  # a device's link came or went
+        self.stopping = False
+        self._spaces = spaces
+        self._keys = keys
+        self._times = times
+        self._book = book
+        self._software = software
+        self._boot = times.random_bytes(8)
+        self._dials = 0
+        self._receiving: dict[bytes, SessionRunner] = {}  # space -> who has the turn
+        self._waiting: dict[bytes, list[SessionRunner]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    # ---- spaces
+
+    def add_space(self, space: Space) -> None:
+        """Sessions of this space may begin on every link."""
+        space.on_commit.append(lambda commit: self._on_commit(space, commit))
+        space.on_roster.append(lambda _: self._on_roster(space))
+        self.share()
+
+    def share(self) -> None:
+        for link in list(self.links.values()):
+            link.share()
+
+    def shared_with(self, device: bytes) -> dict[bytes, Space]:
+        return {one.id: one for one in self._spaces.values() if one.roster.is_member(device) and self._is_ours(one)}
+
+    def _is_ours(self, space: Space) -> bool:
+        return space.trouble is None and space.roster.is_member(self._keys.device)
+
+    def sessions(self, space: Space) -> list[SessionRunner]:
+        return [one for link in self.links.values() if (one := link.sessions.get(space.id)) is not None]
+
+    def _on_commit(self, space: Space, commit: Commit) -> None:
+        for session in self.sessions(space):
+            self._guarded(session, partial(session.committed, commit))
+
+    def _on_roster(self, space: Space) -> None:
+        for device, link in list(self.links.items()):
+            if not self.shared_with(device):
+                self._drop(link, "removed")
+                continue
+            link.share()
+            session = link.sessions.get(space.id)
+            if session is not None:
+                self._guarded(session, session.roster_changed)
+
+    def _guarded(self, session: SessionRunner, event: Callable[[], None]) -> None:
+        """An event from our side must not fail because of what one peer did."""
+        try:
+            event()
+        except PeerdError as problem:
+            log.warning("session failed", device=session.theirs.hex()[:8], cause=str(problem))
+            self._drop(self.links[session.theirs], "internal")
+
+    # ---- links
+
+    async def run_link(self, link: Link) -> None:
+        """Own a link from its greeting to its end; never raises what a peer or the weather did."""
+        theirs = link.theirs
+        trouble = Trouble("link-lost", "the connection was lost")
+        try:
+            greeting = await greet(link, self._hello(dialed=link.dialed), self._times)
+        except (LinkLost, RemoteProtocolError) as problem:
+            await link.close(4400, problem.code)
+            if theirs not in self.links:
+                self._book.failed(theirs, Trouble(problem.code, str(problem)), refused=False)
+            return
+        existing = self.links.get(theirs)
+        if existing is not None:
+            if not newcomer_stays(self._keys.device, theirs, existing.greeting.facts, greeting.facts):
+                await link.close(DUPLICATE, "duplicate")
+                return
+            self.links.pop(theirs)
+            self._drop(existing, "duplicate", DUPLICATE)
+        if self.stopping or not self.shared_with(theirs):
+            await link.close(4403, "removed")
+            return
+        runner = LinkRunner(link, greeting, self._times, lambda: self.shared_with(theirs))
+        runner.on_session = self._on_session
+        runner.on_end = self._on_end
+        self.links[theirs] = runner
+        self._book.linked(theirs, greeting.theirs.name, greeting.theirs.software)
+        log.info("link opened", device=theirs.hex()[:8], address=f"{link.address[0]} {link.address[1]}")
+        self.changed(theirs)
+        try:
+            await runner.run()
+        except LinkLost as problem:
+            trouble = Trouble(problem.code, str(problem), problem.next_step)
+        except RemoteProtocolError as problem:
+            log.warning("peer refused", device=theirs.hex()[:8], code=problem.code, cause=str(problem))
+            trouble = Trouble(
+                problem.code, f"refused here: {problem}", "Look at that device: it does not keep the rules."
+            )
+            await link.close(problem.close_code, problem.code)
+        except StoreError as problem:
+            log.warning("link closed by our store", device=theirs.hex()[:8], code=problem.code, cause=str(problem))
+            trouble = Trouble(problem.code, f"our own disk: {problem}", problem.next_step)
+            await link.close(4500, problem.code)
+        finally:
+            self._ended(runner, trouble)
+
+    def _ended(self, runner: LinkRunner, trouble: Trouble) -> None:
+        if self.links.get(runner.theirs) is runner:
+            del self.links[runner.theirs]
+            for space in self.shared_with(runner.theirs).values():
+                space.note_seen(runner.theirs)
+            self._book.lost(runner.theirs, trouble)
+            log.info("link closed", device=runner.theirs.hex()[:8], cause=trouble.text)
+            self.changed(runner.theirs)
+
+    def _hello(self, *, dialed: bool) -> Hello:
+        self._dials += dialed
+        return Hello(
+            [MAJOR, MINOR],
+            self._boot,
+            self._dials,
+            self._times.wall_ms(),
+            self._times.quality(),
+            [codec.ZSTD],
+            self._software,
+            self.name,
+        )
+
+    def _drop(self, link: LinkRunner, reason: str, code: int = 1000) -> None:
+        task = asyncio.create_task(link.leave(reason, code), name="leave link")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def probe(self) -> None:
+        """After a network change or a sleep: drop every link that does not answer within 2 s."""
+        asked = self._times.monotonic_s()
+        links = list(self.links.values())
+        for link in links:
+            link.ping()
+        await asyncio.sleep(PROBE_S)
+        for link in links:
+            if self.links.get(link.theirs) is link and not link.answered_since(asked):
+                log.info("link silent", device=link.theirs.hex()[:8])
+                self._drop(link, "silent")
+
+    async def stop(self) -> None:
+        """Say goodbye on every link."""
+        self.stopping = True
+        await asyncio.gather(*(link.leave("stopping") for link in list(self.links.values())), return_exceptions=True)
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=2)
+
+    # ---- turns
+
+    def _on_session(self, session: SessionRunner) -> None:
+        session.on_turn = self._on_turn
+        session.on_caught_up = self._pass_on
+        device, space = session.theirs, session.space
+        space.note_seen(device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:8])
+
+    def _on_turn(self, session: SessionRunner, behind: int) -> None:
+        if behind < FAR_BEHIND:
+            session.take_turn()
+            return
+        holder = self._receiving.setdefault(session.space.id, session)
+        if holder is session:
+            session.take_turn()
+        else:
+            self._waiting.setdefault(session.space.id, []).append(session)
+
+    def _pass_on(self, session: SessionRunner) -> None:
+        """Caught up, or gone: the next one may receive."""
+        space_id = session.space.id
+        waiting = self._waiting.get(space_id, [])
+        if session in waiting:
+            waiting.remove(session)
+        if self._receiving.get(space_id) is session:
+            del self._receiving[space_id]
+            if waiting:
+                following = waiting.pop(0)
+                self._on_turn(following, following.machine.behind(session.space.ours()))
+
+    def _on_end(self, session: SessionRunner) -> None:
+        log.info("session closed", space=session.space.name, device=session.theirs.hex()[:8])
+        self._pass_on(session)
+
+    def has_turn(self, session: SessionRunner) -> bool:
+        """Is it receiving the bulk, or free to?"""
+        return self._receiving.get(session.space.id) in {None, session}
