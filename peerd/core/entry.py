@@ -30,6 +30,9 @@ class Kind(IntEnum):
     RESTORE = 4  # gives a parked record its birth back
 
 
+_LAST_KIND = max(Kind)
+
+
 class Change(Struct, array_like=True, frozen=True, gc=False):
     """One operation on one record. Values are packed (see `values`)."""
 
@@ -65,7 +68,9 @@ class Entry(Struct, array_like=True, frozen=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
-_format_decoder = msgspec.msgpack.Decoder(list[Raw])
+_parts_decoder = msgspec.msgpack.Decoder(list[Raw])
+_changes_decoder = msgspec.msgpack.Decoder(list[list[Raw]])
+_number_decoder = msgspec.msgpack.Decoder(int)
 
 
 def encode(entry: Entry) -> bytes:
@@ -100,32 +105,36 @@ def decode(data: bytes) -> Entry:
     try:
         entry = _decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError) as problem:
-        _refuse_later_format(data)
+        _refuse_later_shape(data)
         raise ValueError(f"an entry cannot be decoded: {problem}") from None
-    if entry.format != FORMAT:
-        raise NeedsNewer(f"an entry of format {entry.format}")
     check(entry)
     return entry
 
 
-def _refuse_later_format(data: bytes) -> None:
+def _refuse_later_shape(data: bytes) -> None:
+    """An entry that has not our shape may be one of a later format, or hold a later kind of change."""
     try:
-        first = msgspec.msgpack.decode(_format_decoder.decode(data)[0])
+        parts = _parts_decoder.decode(data)
+        format_ = _number_decoder.decode(parts[0])
+        kinds = (
+            [_number_decoder.decode(change[0]) for change in _changes_decoder.decode(parts[5])] if format_ == 1 else []
+        )
     except (msgspec.MsgspecError, RecursionError, IndexError):
         return
-    if isinstance(first, int) and first > FORMAT:
-        raise NeedsNewer(f"an entry of format {first}")
+    if format_ > FORMAT:
+        raise NeedsNewer(f"an entry of format {format_}")
+    if any(kind > _LAST_KIND for kind in kinds):
+        raise NeedsNewer(f"a change of kind {max(kinds)}")
 
 
 def check(entry: Entry) -> None:
     """The limits that hold for authors and receivers alike. Raises ValueError (or NeedsNewer) with the reason."""
+    if entry.format != FORMAT:
+        raise (NeedsNewer if entry.format > FORMAT else ValueError)(f"an entry of format {entry.format}")
     if not 0 <= entry.t_ms <= limits.INT64_MAX or not 0 <= entry.tq <= 2:
         raise ValueError("a time outside its range")
-    if len(entry.delta) > limits.CONTEXT_ORIGINS:
-        raise ValueError("a context names too many origins")
-    for head in entry.delta:
-        if len(head.origin) != 16 or not 0 < head.seq <= limits.INT64_MAX or len(head.hash8) != 8:
-            raise ValueError("a context names a malformed position")
+    if entry.delta:
+        _check_delta(entry.delta)
     changes = entry.changes
     if not 0 < len(changes) <= limits.CHANGES_PER_TRANSACTION:
         raise ValueError("a transaction has no change, or too many")
@@ -135,29 +144,57 @@ def check(entry: Entry) -> None:
         _check_change(change)
 
 
+def _check_delta(delta: tuple[Head, ...]) -> None:
+    if len(delta) > limits.CONTEXT_ORIGINS:
+        raise ValueError("a context names too many origins")
+    if len({head.origin for head in delta}) < len(delta):
+        raise ValueError("a context names an origin twice")
+    for head in delta:
+        if not _is_dot(head.origin, head.seq) or len(head.hash8) != 8:
+            raise ValueError("a context names a malformed position")
+
+
+def _is_dot(origin: bytes, seq: int) -> bool:
+    return len(origin) == 16 and 0 < seq <= limits.INT64_MAX
+
+
+def _fits(name: str, most_bytes: int) -> bool:
+    """Is the name's UTF-8 short enough? No character takes more than 4 bytes."""
+    return len(name) * 4 <= most_bytes or len(name.encode()) <= most_bytes
+
+
 def _check_change(change: Change) -> None:
-    kind, names = change.kind, change.set
-    if not 1 <= kind <= 4:
-        raise NeedsNewer(f"a change of kind {kind}")
-    if not 0 < len(change.key.encode()) <= limits.KEY_BYTES:
+    kind, set_, drop = change.kind, change.set, change.drop
+    if not 1 <= kind <= _LAST_KIND:
+        raise (NeedsNewer if kind > 0 else ValueError)(f"a change of kind {kind}")
+    if not change.key or not _fits(change.key, limits.KEY_BYTES):
         raise ValueError("a key is empty or longer than 1024 bytes")
-    if not 0 < len(change.collection.encode()) <= limits.COLLECTION_BYTES:
+    if not change.collection or not _fits(change.collection, limits.COLLECTION_BYTES):
         raise ValueError("a collection's name is empty or longer than 255 bytes")
-    if len(names) + len(change.drop) > limits.FIELDS_PER_RECORD:
+    if len(set_) + len(drop) > limits.FIELDS_PER_RECORD:
         raise ValueError("a change names more than 4096 fields")
-    for name, value in names.items():
-        if len(name.encode()) > limits.FIELD_NAME_BYTES:
+    for name, value in set_.items():
+        if not _fits(name, limits.FIELD_NAME_BYTES):
             raise ValueError("a field's name is longer than 255 bytes")
-        check_packed(bytes(value))
-    if change.drop and (kind != Kind.PATCH or not names.keys().isdisjoint(change.drop)):
+        check_packed(value)
+    if drop or change.keep or change.answers is not None or kind == Kind.DELETE:
+        _check_rare_parts(change)
+
+
+def _check_rare_parts(change: Change) -> None:
+    kind = change.kind
+    if change.drop and (kind != Kind.PATCH or not change.set.keys().isdisjoint(change.drop)):
         raise ValueError("fields are dropped where that has no meaning")
-    if kind == Kind.DELETE and names:
+    if not all(_fits(name, limits.FIELD_NAME_BYTES) for name in change.drop):
+        raise ValueError("a field's name is longer than 255 bytes")
+    if kind == Kind.DELETE and change.set:
         raise ValueError("a delete sets fields")
-    if change.answers is not None and kind != Kind.RESTORE:
-        raise ValueError("only a restore answers a delete")
-    for dot in change.keep:
-        if len(dot.origin) != 16 or not 0 < dot.seq <= limits.INT64_MAX:
-            raise ValueError("a malformed dot")
+    if change.answers is not None and (kind != Kind.RESTORE or not _is_dot(*change.answers)):
+        raise ValueError("only a restore answers a delete, and a delete has a dot")
+    if change.keep and kind == Kind.RESTORE:
+        raise ValueError("a restore removes nothing and so keeps nothing")
+    if not all(_is_dot(*dot) for dot in change.keep):
+        raise ValueError("a malformed dot")
 
 
 class _Header(Struct, array_like=True, frozen=True):
