@@ -117,7 +117,7 @@ def check_packed(packed: bytes | msgspec.Raw) -> None:
         value = _decoder.decode(packed)  # also finds text that is not UTF-8, which skipping over a value does not
     except RecursionError:
         raise ValueError("a value is nested too deeply") from None
-    if type(value) is not str and value is not None:
+    if not isinstance(value, str):
         _check_model(value, 1)
 
 

@@ -6,8 +6,8 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from peerd.core import chain, entry, limits, writes
-from peerd.core.batch import Author, Batch, Fork, Forged, Verdict
+from peerd.core import chain, entry, writes
+from peerd.core.batch import Author, Batch, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState

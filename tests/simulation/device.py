@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from peerd.core import batch as batches
 from peerd.core import entry, intents, restore, writes
-from peerd.core.batch import Author, Batch, Fork, Name, Verdict
+from peerd.core.batch import AppliedRun, Author, Batch, Fork, Name, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, Dot, join
 from peerd.core.copy import CopyState
@@ -163,7 +162,7 @@ class Work:
         self.reader = MemoryReader(device.disk)
         self.batch = Batch(device.disk.state, self.reader, device.limit_of, verify)
         self.applied = device.applied
-        self._written: list[tuple[int, batches.Dot, int, int, tuple[Meant, ...]]] = []
+        self._written: list[tuple[int, Dot, int, int, tuple[Meant, ...]]] = []
 
     # ---- from others
 
@@ -229,7 +228,9 @@ class Work:
         if changes:
             self.device.restores += len(changes)
             meant = [
-                Meant(Kind.RESTORE, one.record, {field: bytes(raw) for field, raw in one.set.items()}, (), 0, one.answers)
+                Meant(
+                    Kind.RESTORE, one.record, {field: bytes(raw) for field, raw in one.set.items()}, (), 0, one.answers
+                )
                 for one in changes
             ]
             self.write(changes, meant)
@@ -256,7 +257,7 @@ class Work:
 
     # ---- what the simulator notes
 
-    def tell(self, runs: Iterable[batches.AppliedRun]) -> None:
+    def tell(self, runs: Iterable[AppliedRun]) -> None:
         """After the commit: what was written has happened."""
         entries = {
             (applied.run.origin, seq): data

@@ -25,7 +25,9 @@ class Disk:
     """What survives a crash of one copy."""
 
     state: CopyState
-    rows: dict[Name, tuple[list[list[Any]], bytes, int, int]] = field(default_factory=dict)  # stamps, body, share, flags
+    rows: dict[Name, tuple[list[list[Any]], bytes, int, int]] = field(
+        default_factory=dict
+    )  # stamps, body, share, flags
     images: dict[Name, Image] = field(default_factory=dict)
     history: list[HistoryRow] = field(default_factory=list)
     hashes: dict[tuple[bytes, int], bytes] = field(default_factory=dict)  # of every run end

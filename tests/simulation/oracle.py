@@ -86,9 +86,7 @@ def _expected(story: list[tuple[Event, Meant]]) -> Expected:
         record.precedence[event.dot] = (not restored, event.tq > 0, event.t_ms, event.dot)
         if restored or change.kind == Kind.PUT:
             record.births[event.dot] = (restored, change.answers)
-        named = {
-            name for later in lookers if later.kind == Kind.PATCH for name in (*later.set, *later.drop)
-        }
+        named = {name for later in lookers if later.kind == Kind.PATCH for name in (*later.set, *later.drop)}
         for name, value in change.set.items():
             if name not in named:
                 record.fields.setdefault(name, {})[event.dot] = value

@@ -81,9 +81,7 @@ def write_something(chance: random.Random, work: Work, tokens: Tokens, step: int
     return stale
 
 
-def some_intent(
-    chance: random.Random, name: Name, record: Record | None, token: Token | None, step: int
-) -> Intent:
+def some_intent(chance: random.Random, name: Name, record: Record | None, token: Token | None, step: int) -> Intent:
     seen = None if token is None else reading.seen_from(token.etag)
     shown = as_expected(record).winners() if record and record.births else {}
     if token is not None:
@@ -126,9 +124,7 @@ def planned(work: Work, intent: Intent, record: Record | None, token: Token | No
     return change
 
 
-def _check_difference(
-    work: Work, intent: Intent, record: Record, token: Token | None, change: Change | None
-) -> None:
+def _check_difference(work: Work, intent: Intent, record: Record, token: Token | None, change: Change | None) -> None:
     """A change of a record that was looked at says what differs, and nothing else."""
     if change is not None and change.kind != Kind.PATCH:
         raise Wrong(f"{intent} of a visible record became {change}")
