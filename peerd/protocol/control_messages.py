@@ -81,6 +81,14 @@ class WriteResult(Struct, kw_only=True):
     results: list[ChangeResult]
 
 
+class Written(ChangeResult, kw_only=True):
+    """What a write of one record is answered with: the result of its change, and the dot of the
+    transaction.
+    """
+
+    dot: str | None
+
+
 class RecordView(Struct, kw_only=True):
     """A record as shown. `conflicts` names the fields that have more than one different value."""
 

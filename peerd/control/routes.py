@@ -1,0 +1,10 @@
+"""All routes of the socket, in the order in which the description lists them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from peerd.control import records, spaces, system
+from peerd.control.router import Route
+
+ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *spaces.ROUTES, *records.ROUTES)

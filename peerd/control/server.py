@@ -1,0 +1,116 @@
+"""The control socket: assembled, started and stopped here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from peerd import logs
+from peerd.control import listening, messages, problems
+from peerd.control.http import Connection
+from peerd.control.lobby import Limits, Lobby
+from peerd.control.permissions import Permissions
+from peerd.control.problems import refusal
+from peerd.control.router import Router
+from peerd.control.routes import ROUTES
+from peerd.errors import PeerdError
+
+if TYPE_CHECKING:
+    from peerd.control.messages import Answer, Request, Stream
+    from peerd.control.service import Service
+
+_log = logs.get(__name__)
+_CONDITIONS = ((b"if-match", "If-Match"), (b"peerd-seen", "Peerd-Seen"))
+
+
+class ControlServer:
+    """HTTP/1.1 and JSON over a Unix socket, in front of a `Service`."""
+
+    def __init__(
+        self,
+        service: Service,
+        socket_path: str | os.PathLike[str],
+        write_group: str = "",
+        inherited_fd: int | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """`inherited_fd` is a listening socket of a supervisor; `socket_path` is then not touched."""
+        self._service = service
+        self._socket_path = socket_path
+        self._inherited_fd = inherited_fd
+        self._permissions = Permissions(write_group)
+        self._router = Router(ROUTES)
+        self._lobby = Lobby(limits or Limits())
+        self._place: listening.Place | None = None
+        self._server: asyncio.Server | None = None
+
+    @property
+    def connections(self) -> int:
+        return len(self._lobby)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            AlreadyRunning: another daemon answers at the socket.
+            ConfigError: the place cannot be had.
+        """
+        if self._inherited_fd is not None:
+            place = listening.adopt(self._inherited_fd)
+        else:
+            place = await listening.take(self._socket_path)
+        loop = asyncio.get_running_loop()
+        self._place = place
+        self._server = await loop.create_unix_server(lambda: Connection(self, self._lobby), sock=place.socket)
+        _log.info("control socket opened", path=os.fspath(self._socket_path))
+
+    async def stop(self) -> None:
+        """Take no more, end streams, finish the requests in hand; done within a second.
+
+        May be called twice.
+        """
+        server, self._server = self._server, None
+        place, self._place = self._place, None
+        if place is not None:
+            place.give_up()
+        if server is None:
+            return
+        server.close()
+        await self._lobby.stop()
+        _log.info("control socket closed", path=os.fspath(self._socket_path))
+
+    def set_write_group(self, write_group: str) -> None:
+        """Take over a changed setting; open connections feel it with their next request."""
+        self._permissions = Permissions(write_group)
+
+    # --- the application behind the connections ---
+
+    def begin(self, request: Request) -> None:
+        self._router.find(request)
+        route = request.route
+        if route is None or not route.writes:
+            return
+        self._permissions.check_write(request.caller)
+        for header, name in _CONDITIONS:
+            # A condition that is not looked at would be one that is silently taken to hold.
+            if header in request.headers and name not in {parameter.name for parameter in route.headers}:
+                raise refusal("bad-header", f"this address does not take {name}", "Leave it out.")
+
+    async def answer(self, request: Request) -> Answer | Stream:
+        route = request.route
+        if route is None or self._lobby.stopping:
+            return messages.problem(refusal("stopping", "the daemon is stopping", "Try again when it is back."))
+        try:
+            return await route.handler(self._service, request)
+        except Exception as error:  # noqa: BLE001 - whatever happened, the caller gets an answer
+            if problems.status_of(error) >= 500:
+                _tell(error)
+            return messages.problem(error)
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, PeerdError):
+        _log.warning("request failed", code=error.code, cause=str(error))
+    else:
+        _log.error("request failed", cause=repr(error), exc_info=error)
