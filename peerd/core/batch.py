@@ -143,8 +143,9 @@ class Batch:
 
         Raises:
             Fork: it was written on another history than ours.
-            Forged: the chain or the signature does not hold.
+            Forged: the chain or the signature does not hold, or no honest author makes such a run.
         """
+        _check_shape(run, entries)
         theirs = self.state.origins.get(run.origin)
         if theirs is None:
             return Verdict.UNKNOWN_ORIGIN
@@ -162,8 +163,8 @@ class Batch:
             return Verdict.WAITING
         self._check_heads(delta)
         head = self._check_signature(run, theirs.head, theirs.announcement.device)
-        if any(following.delta for following in entries[1:]):
-            raise Forged("only the first entry of a run may name new heads")
+        if any(named.seq <= theirs.context.get(named.origin, 0) for named in delta):
+            raise Forged("a context goes back")
         self.close_run()
         self._apply_run(run, head, entries)
         return Verdict.APPLIED
@@ -274,6 +275,19 @@ class Batch:
     def parked(self) -> list[Name]:
         """The touched records that stand parked now."""
         return [name for name in self.touched if (record := self.records[name]) is not None and record.parked]
+
+
+def _check_shape(run: Run, entries: Sequence[Entry]) -> None:
+    if run.first < 1 or not run.entries:
+        raise Forged("a run without a beginning")
+    if len(run.entries) > limits.RUN_ENTRIES:
+        raise Forged("a run of more than 1,000 entries")
+    if len(run.entries) > 1 and sum(map(len, run.entries)) > limits.RUN_BYTES:
+        raise Forged("a run of several entries that is larger than 256 KiB")
+    if any(named.origin == run.origin for named in entries[0].delta):
+        raise Forged("an entry names its own origin as seen")
+    if any(following.delta for following in entries[1:]):
+        raise Forged("only the first entry of a run may name new heads")
 
 
 class _OpenRun:

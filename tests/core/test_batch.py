@@ -6,8 +6,8 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from peerd.core import chain, entry, writes
-from peerd.core.batch import Author, Batch, Verdict
+from peerd.core import chain, entry, limits, writes
+from peerd.core.batch import Author, Batch, Fork, Forged, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
@@ -92,3 +92,235 @@ def test_nothing_foreign_stands_inside_a_run(ours: Copy, theirs: Copy) -> None:
     assert (first.origin, foreign.origin, second.origin) == (ours.origin, theirs.origin, ours.origin)
     assert (first.first, first.last, second.first, second.last) == (1, 1, 2, 2)
     assert [(head.origin, head.seq) for head in entry.decode(second.entries[0]).delta] == [(theirs.origin, 1)]
+
+
+def test_one_group_commit_is_one_run_that_names_heads_once(ours: Copy, theirs: Copy) -> None:
+    ours.know(theirs)
+    ours.take(theirs.write(put("theirs")))
+    batch = ours.batch()
+    for number in range(3):
+        ours.write_in(batch, put(str(number)))
+    (run,) = ours.commit(batch)
+    assert (run.first, run.last) == (1, 3)
+    deltas = [entry.decode(data).delta for data in run.entries]
+    assert [len(delta) for delta in deltas] == [1, 0, 0]
+    again = entry.decode(ours.write(put("later")).entries[0])
+    assert again.delta == ()  # against the previous entry, which had seen it
+
+
+def test_a_run_that_is_full_is_closed(ours: Copy) -> None:
+    batch = ours.batch()
+    for number in range(limits.RUN_ENTRIES + 1):
+        ours.write_in(batch, put(str(number)))
+    first, second = ours.commit(batch)
+    assert (len(first.entries), len(second.entries)) == (limits.RUN_ENTRIES, 1)
+
+
+def test_a_run_holds_256_kib_unless_one_entry_alone_is_larger(ours: Copy, theirs: Copy) -> None:
+    batch = ours.batch()
+    for number, size in enumerate((100_000, 100_000, 100_000, 300_000, 10)):
+        ours.write_in(batch, put(str(number), "x" * size))
+    runs = ours.commit(batch)
+    assert [len(run.entries) for run in runs] == [2, 1, 1, 1]
+    theirs.know(ours)
+    assert [theirs.take(run) for run in runs] == [Verdict.APPLIED] * 4
+
+
+def test_a_run_is_signed_over_its_chain(ours: Copy, theirs: Copy) -> None:
+    run = ours.write(put("one"))
+    theirs.know(ours)
+    with pytest.raises(Forged, match="signature"):
+        theirs.take(replace(run, signature=bytes(64)))
+    other = ours.write(put("two"))
+    with pytest.raises(Forged, match="signature"):
+        theirs.take(replace(run, entries=other.entries))
+    assert theirs.take(run) is Verdict.APPLIED
+
+
+def test_a_refused_run_leaves_no_trace(ours: Copy, theirs: Copy) -> None:
+    run = ours.write(put("one"))
+    theirs.know(ours)
+    batch = theirs.batch()
+    with pytest.raises(Forged):
+        take(batch, replace(run, signature=bytes(64)))
+    done = writes.finish(batch)
+    assert done.state == theirs.disk.state
+    assert not (done.rows or done.runs or done.origins)
+
+
+def test_the_second_run_cannot_come_first(ours: Copy, theirs: Copy) -> None:
+    first, second = ours.write(put("one")), ours.write(put("two"))
+    theirs.know(ours)
+    assert theirs.take(second) is Verdict.WAITING
+    assert theirs.take(first) is Verdict.APPLIED
+    assert theirs.take(second) is Verdict.APPLIED
+    assert theirs.take(first) is Verdict.KNOWN
+
+
+def test_a_run_waits_for_what_its_author_had_seen(ours: Copy, theirs: Copy) -> None:
+    third = Copy("3")
+    ours.know(theirs)
+    seen = theirs.write(put("theirs"))
+    ours.take(seen)
+    run = ours.write(put("ours"))
+    third.know(ours)
+    assert third.take(run) is Verdict.WAITING  # not even the origin is known
+    third.know(theirs)
+    assert third.take(run) is Verdict.WAITING
+    third.take(seen)
+    assert third.take(run) is Verdict.APPLIED
+
+
+def test_a_run_of_an_origin_nobody_announced_is_not_judged(ours: Copy, theirs: Copy) -> None:
+    assert theirs.take(ours.write(put("one"))) is Verdict.UNKNOWN_ORIGIN
+
+
+def test_what_a_removed_author_wrote_beyond_the_limit_is_refused(ours: Copy, theirs: Copy) -> None:
+    first, second = ours.write(put("one")), ours.write(put("two"))
+    theirs.know(ours)
+    theirs.limit = 1
+    assert theirs.take(first) is Verdict.APPLIED
+    assert theirs.take(second) is Verdict.REFUSED
+    assert theirs.disk.state.clock() == {ours.origin: 1}
+
+
+def test_a_run_that_overlaps_what_we_have_is_a_fork(ours: Copy, theirs: Copy) -> None:
+    run = ours.write(put("one"))
+    theirs.know(ours)
+    theirs.take(run)
+    batch = ours.batch()
+    ours.write_in(batch, put("two"))
+    ours.write_in(batch, put("three"))
+    (later,) = ours.commit(batch)
+    with pytest.raises(Fork) as fork:
+        theirs.take(replace(later, first=1))
+    assert (fork.value.origin, fork.value.seq) == (ours.origin, 1)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_an_entry_that_had_seen_another_history_is_a_fork(ours: Copy, theirs: Copy, ahead: int) -> None:
+    """At the head of the origin, and at an earlier run end whose hash is kept."""
+    third, twin = Copy("3"), Copy("3")
+    ours.know(third)
+    theirs.know(third, ours)
+    theirs.take(third.write(put("one side")))
+    for number in range(ahead):
+        theirs.take(third.write(put(str(number))))
+    ours.take(twin.write(put("other side")))
+    run = ours.write(put("x"))
+    with pytest.raises(Fork) as fork:
+        theirs.take(run)
+    assert (fork.value.origin, fork.value.seq) == (third.origin, 1)
+
+
+def test_a_fork_inside_one_batch_is_seen(ours: Copy, theirs: Copy) -> None:
+    third, twin = Copy("3"), Copy("3")
+    ours.know(third)
+    theirs.know(third, ours)
+    ours.take(twin.write(put("other side")))
+    batch = theirs.batch()
+    take(batch, third.write(put("one side")))
+    take(batch, third.write(put("and on")))
+    with pytest.raises(Fork):
+        take(batch, ours.write(put("x")))
+
+
+def forged_runs(ours: Copy, theirs: Copy) -> list[tuple[str, Run]]:
+    """Runs with a good signature that no honest author makes."""
+    head = entry.Head(theirs.origin, 1, theirs.disk.state.origins[theirs.origin].head[:8])
+    own = entry.Head(ours.origin, 1, bytes(8))
+    plain = entry.encode(entry.Entry(entry.FORMAT, 1, 2, (), None, (put("a"),)))
+    naming = entry.encode(entry.Entry(entry.FORMAT, 1, 2, (head,), None, (put("b"),)))
+    of_itself = entry.encode(entry.Entry(entry.FORMAT, 1, 2, (own,), None, (put("c"),)))
+    half = entry.encode(entry.Entry(entry.FORMAT, 1, 2, (), None, (put("d", "x" * (150 << 10)),)))
+    return [
+        ("heads in the middle", Run(ours.origin, 1, (plain, naming), b"")),
+        ("itself as seen", Run(ours.origin, 1, (of_itself,), b"")),
+        ("no entries", Run(ours.origin, 1, (), b"")),
+        ("sequence zero", Run(ours.origin, 0, (plain, plain), b"")),
+        ("too many entries", Run(ours.origin, 1, (plain,) * (limits.RUN_ENTRIES + 1), b"")),
+        ("too many bytes", Run(ours.origin, 1, (half, half), b"")),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_run_that_no_honest_author_makes_is_refused(ours: Copy, theirs: Copy, number: int) -> None:
+    theirs.write(put("theirs"))
+    theirs.know(ours)
+    _, run = forged_runs(ours, theirs)[number]
+    signed = ours.sign(run, theirs.disk.state.origins[ours.origin].head)
+    with pytest.raises(Forged):
+        theirs.take(signed)
+    assert theirs.disk.state.seq(ours.origin) == 0
+
+
+def test_a_context_never_goes_back(ours: Copy, theirs: Copy) -> None:
+    theirs.know(ours)
+    ours.know(theirs)
+    ours.take(theirs.write(put("1")))
+    ours.take(theirs.write(put("2")))
+    theirs.take(ours.write(put("having seen both")))
+    early = entry.Head(theirs.origin, 1, theirs.disk.hashes[theirs.origin, 1])
+    back = entry.encode(entry.Entry(entry.FORMAT, 1, 2, (early,), None, (put("x"),)))
+    signed = ours.sign(Run(ours.origin, 2, (back,), b""), theirs.disk.state.origins[ours.origin].head)
+    with pytest.raises(Forged, match="back"):
+        theirs.take(signed)
+
+
+def test_a_transaction_that_breaks_a_limit_is_not_written(ours: Copy) -> None:
+    batch = ours.batch()
+    for changes in ([put("")], [put("a"), put("a")], [], [put("a", "x" * limits.ENTRY_BYTES)]):
+        with pytest.raises(ValueError, match=r"\w"):
+            ours.write_in(batch, *changes)
+    assert not batch.touched
+    assert ours.write_in(batch, put("a")) == Dot(ours.origin, 1)
+
+
+def test_a_commit_that_fails_has_not_happened(ours: Copy) -> None:
+    ours.write(put("kept"))
+    before, rows = ours.disk.state, dict(ours.disk.rows)
+    batch = ours.batch()
+    ours.write_in(batch, put("lost"), put("kept", 2))
+    writes.finish(batch)
+    assert (ours.disk.state, ours.disk.rows) == (before, rows)
+    assert ours.disk.state.seq(ours.origin) == 1
+
+
+def test_what_a_change_drops_goes_to_the_local_history(ours: Copy) -> None:
+    ours.write(put("one", 1))
+    batch = ours.batch()
+    dot = ours.write_in(batch, Change(Kind.PATCH, "notes", "one", {"a": Raw(pack(2))}))
+    (row,) = batch.history
+    assert (row.name, row.by) == (("notes", "one"), dot)
+    assert row.dropped.fields == {"a": {Dot(ours.origin, 1): pack(1)}}
+
+
+def test_a_deleted_record_leaves_an_image_and_nothing_else(ours: Copy) -> None:
+    ours.write(put("one", 1))
+    ours.write(Change(Kind.DELETE, "notes", "one"))
+    assert not ours.disk.rows
+    image = ours.disk.images["notes", "one"]
+    assert (image.values, image.removed_by) == ({"a": pack(1)}, Dot(ours.origin, 2))
+    assert ours.disk.state.visible == 0
+
+
+def test_an_image_made_in_this_batch_counts_before_an_older_one(ours: Copy) -> None:
+    ours.write(put("one", 1))
+    ours.write(Change(Kind.DELETE, "notes", "one"))
+    batch = ours.batch()
+    ours.write_in(batch, put("one", 2))
+    ours.write_in(batch, Change(Kind.DELETE, "notes", "one"))
+    image = batch.image(("notes", "one"))
+    assert image is not None
+    assert image.values == {"a": pack(2)}
+
+
+def test_a_change_of_an_absent_record_parks_it(ours: Copy, theirs: Copy) -> None:
+    ours.know(theirs)
+    theirs.know(ours)
+    theirs.take(ours.write(put("one")))
+    ours.write(Change(Kind.DELETE, "notes", "one"))
+    edit = theirs.write(Change(Kind.PATCH, "notes", "one", {"b": Raw(pack(2))}))
+    batch = ours.batch()
+    take(batch, edit)
+    assert batch.parked() == [("notes", "one")]
