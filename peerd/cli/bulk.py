@@ -126,10 +126,17 @@ def _import_batches(
         try:
             answer = client.call("POST", address, body={"changes": changes}).body
         except Problem as problem:
-            where = f"lines {batch[0].number} to {batch[-1].number}" if len(batch) > 1 else f"line {batch[0].number}"
-            problem.args = (f"{where}: {problem}",)
+            problem.args = (f"{_where(batch, problem)}: {problem}",)
             raise
         yield batch, answer
+
+
+def _where(batch: list[Line], problem: Problem) -> str:
+    index = problem.document.get("index")
+    if isinstance(index, int) and 0 <= index < len(batch):
+        return f"line {batch[index].number}"
+    first, last = batch[0].number, batch[-1].number
+    return f"lines {first} to {last}" if first < last else f"line {first}"
 
 
 def _import_each(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from peerd.control.client import Client
 
+ROOT = Path("/")
 _UP: Final = 0x1
 _LOOPBACK: Final = 0x8
 _MULTICAST: Final = 0x1000
@@ -44,7 +45,7 @@ def examine(client: Client) -> tuple[list[Finding], int]:
     else:
         findings.append(Finding("ok", "socket", client.socket_path))
         findings += _of_daemon(client, status)
-    findings += _of_machine(client.socket_path, Path("/"))
+    findings += of_machine(client.socket_path)
     if code == exits.OK and any(finding.state != "ok" for finding in findings):
         code = exits.DEGRADED
     return findings, code
@@ -76,10 +77,11 @@ def _of_place(check: str, place: dict[str, Any]) -> Finding:
     return Finding("ok", check, place["state"])
 
 
-def _of_machine(socket_path: str, root: Path) -> Iterator[Finding]:
+def of_machine(socket_path: str) -> Iterator[Finding]:
+    """What can be seen without the daemon."""
     yield _clock()
-    yield _multicast(root)
-    if linger := _linger(socket_path, root):
+    yield _multicast(ROOT)
+    if linger := _linger(socket_path, ROOT):
         yield linger
 
 

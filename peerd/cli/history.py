@@ -9,7 +9,7 @@ from peerd.cli import exits
 from peerd.cli.arguments import Misused
 from peerd.cli.status import short
 from peerd.cli.text import moment
-from peerd.control.client import path
+from peerd.control.client import PAGE, path
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from peerd.control.client import Client
 
 _CHANGES_SHOWN: Final = 3
-_PAGE: Final = 1000
 
 
 def add(commands: Commands) -> None:
@@ -37,7 +36,7 @@ def run_log(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     if arguments.limit < 0:
         raise Misused("--limit is a number from 0")
     query = {name: value for name in ("device", "collection", "key") if (value := getattr(arguments, name))}
-    query["limit"] = str(min(arguments.limit or _PAGE, _PAGE))
+    query["limit"] = str(min(arguments.limit or PAGE, PAGE))
     entries = client.pages(path("spaces", arguments.space, "log"), "transactions", query=query)
     wanted = entries if arguments.limit == 0 else islice(entries, arguments.limit)
     if out.as_json:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S: Final = 60.0
 # The daemon may close a connection that was idle; a request on such a one would be lost without an answer.
 IDLE_LIMIT_S: Final = 2.0
+PAGE: Final = 1000
 _CHUNK_BYTES: Final = 65536
 _SYSTEM_SOCKET: Final = "/run/peerd/peerd.sock"
 _REFUSALS: Final = frozenset({401, 403, 409, 412, 428})
@@ -50,11 +51,15 @@ class BadAnswer(PeerdError):
 
 
 class Problem(PeerdError):
-    """The daemon's problem document, or one that a stream ended with. `extra` holds its other members."""
+    """The daemon's problem document, or one that a stream ended with. `document` is all of it."""
 
     def __init__(self, status: int, document: Mapping[str, Any]) -> None:
-        detail = document.get("detail") or document.get("title") or f"the daemon answered {status}"
-        super().__init__(str(detail), code=_code_of(document), next_step=str(document.get("next_step") or ""))
+        said = (document.get(name) for name in ("detail", "reason", "title"))
+        super().__init__(
+            str(next(filter(None, said), f"the daemon answered {status}")),
+            code=_code_of(document),
+            next_step=str(document.get("next_step") or ""),
+        )
         self.status = status
         self.document = dict(document)
         self.exit_code = 6 if status in _REFUSALS else 1
@@ -187,7 +192,7 @@ class Client:
 
     def pages(self, address: str, member: str, *, query: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
         """Yield the items of a list that comes in pages; `member` is the name under which a page has them."""
-        asked = dict(query or {})
+        asked = {"limit": str(PAGE), **(query or {})}
         while True:
             page = self.call("GET", address, query=asked).body
             yield from page[member]

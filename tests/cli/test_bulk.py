@@ -78,6 +78,13 @@ def test_import_names_the_lines_of_a_transaction_that_is_refused(daemon: Any, pe
     assert "lines 1 to 1000: a record is too large [too-large]" in got.err
 
 
+def test_import_names_the_one_line_that_the_daemon_complains_of(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    refusal = {"code": "bad-value", "detail": "change 1: no", "index": 1}
+    daemon.on("POST", POST, refusal, status=400)
+    path = ndjson(tmp_path, {"id": "a"}, tail='\n\n{"id": "b"}\n')
+    assert "peerctl: line 4: change 1: no [bad-value]" in peerctl("import", "home", "books", path, "--key", "id").err
+
+
 def test_import_of_a_file_that_cannot_be_read_is_misuse(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
     got = peerctl("import", "home", "books", str(tmp_path / "absent"), "--key", "id")
     assert (got.code, daemon.asked) == (2, [])

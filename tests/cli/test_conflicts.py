@@ -82,7 +82,7 @@ def test_on_a_terminal_each_conflict_is_a_table(daemon: Any, on_terminal: Any) -
 def test_conflicts_of_one_record(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", WHERE, {"conflicts": [], "cursor": None})
     peerctl("conflicts", "home", "--collection", "books", "--key", "k1")
-    assert daemon.asked[0].query == {"collection": "books", "key": "k1"}
+    assert daemon.asked[0].query == {"limit": "1000", "collection": "books", "key": "k1"}
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def test_list_pages_through_a_collection(daemon: Any, peerctl: Any) -> None:
     assert peerctl("list", "home", "books").out == 'k0\t{"n": 0}\nk1\t{"n": 1}\nk2\t{"n": 2}\n'
     assert json.loads(peerctl("list", "home", "books", "--json").out) == {"records": records}
     peerctl("list", "home", "books", "--prefix", "k")
-    assert daemon.asked[-2].query == {"prefix": "k"}
-    assert daemon.asked[-1].query == {"prefix": "k", "cursor": "c"}
+    assert daemon.asked[-2].query == {"limit": "1000", "prefix": "k"}
+    assert daemon.asked[-1].query == {"limit": "1000", "prefix": "k", "cursor": "c"}
 
 
 def test_list_without_collection_lists_collections(daemon: Any, peerctl: Any) -> None:

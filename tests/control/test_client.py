@@ -263,7 +263,7 @@ def test_pages_are_read_until_the_cursor_ends(serve: Serve) -> None:
     there = serve((answer(first), answer(second)))
     with Client(there.socket) as client:
         assert list(client.pages(path("x"), "records", query={"prefix": "a"})) == [{"n": 1}, {"n": 2}]
-    assert there.requests[1].startswith(b"GET /v1/x?prefix=a&cursor=c1 ")
+    assert there.requests[1].startswith(b"GET /v1/x?limit=1000&prefix=a&cursor=c1 ")
 
 
 @pytest.mark.parametrize(

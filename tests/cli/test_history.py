@@ -1,0 +1,64 @@
+"""`log`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+WHERE = "/v1/spaces/home/log"
+
+
+def entry(number: int, *changes: dict[str, Any], name: str = "nas") -> dict[str, Any]:
+    dot = f"{'ab' * 16}:{number}"
+    return {
+        "dot": dot,
+        "device": "NASAAAA-NASBBBB",
+        "device_name": name,
+        "time_ms": 1000 * number,
+        "arrived_ms": 0,
+        "changes": list(changes),
+    }
+
+
+PUT = {"kind": "put", "collection": "books", "key": "k1", "set": {"a": 1}}
+PATCH = {"kind": "patch", "collection": "books", "key": "k2", "set": {"a": 1}, "drop": ["b"]}
+DELETE = {"kind": "delete", "collection": "books", "key": "k\n3"}
+
+
+def test_log_lists_transactions_with_their_changes(daemon: Any, peerctl: Any) -> None:
+    page = {"transactions": [entry(2, PATCH, DELETE, name=""), entry(1, PUT)], "cursor": None}
+    daemon.on("GET", WHERE, page)
+    got = peerctl("log", "home")
+    assert got.out.splitlines() == [
+        f"1970-01-01 00:00:02\tNASAAAAN\t{'ab' * 16}:2\tpatch books/k2 (a, -b)\tdelete books/k\\n3",
+        f"1970-01-01 00:00:01\tnas\t{'ab' * 16}:1\tput books/k1",
+    ]
+    assert daemon.asked[0].query == {"limit": "50"}
+    assert json.loads(peerctl("log", "home", "--json").out) == {"transactions": page["transactions"]}
+
+
+def test_on_a_terminal_a_long_transaction_is_summed_up(daemon: Any, on_terminal: Any) -> None:
+    daemon.on("GET", WHERE, {"transactions": [entry(1, *[PUT] * 1000)], "cursor": None})
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal("log", "home").out)
+    assert shown == f"1970-01-01 00:00:01  nas  abababab:1  {'put books/k1  ' * 3}and 997 more\n"
+
+
+@pytest.mark.parametrize(("limit", "shown", "asked"), [("3", 3, "3"), ("0", 4, "1000"), ("5000", 4, "1000")])
+def test_limit_counts_over_pages(daemon: Any, peerctl: Any, limit: str, shown: int, asked: str) -> None:
+    pages = {
+        None: {"transactions": [entry(4), entry(3)], "cursor": "c"},
+        "c": {"transactions": [entry(2), entry(1)], "cursor": None},
+    }
+    daemon.on_call("GET", WHERE, lambda request: pages[request.query.get("cursor")])
+    assert len(peerctl("log", "home", "--limit", limit).out.splitlines()) == shown
+    assert daemon.asked[0].query["limit"] == asked
+
+
+def test_log_passes_its_filters_on(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, {"transactions": [], "cursor": None})
+    assert peerctl("log", "home", "--device", "D", "--collection", "books", "--key", "k").code == 0
+    assert daemon.asked[0].query == {"limit": "50", "device": "D", "collection": "books", "key": "k"}
+    assert peerctl("log", "home", "--limit", "-1").code == 2
