@@ -26,7 +26,8 @@ Past = Callable[[], Mapping[str, Mapping[Dot, bytes]]]
 
 class Intent(NamedTuple):
     """One wanted change. Values are packed. `seen`: the dots in the caller's token; `must_match`: fail unless the
-    record's dots are exactly these; `must_be_absent`: fail if the record is visible.
+    record's dots are exactly these; `must_be_absent` and `must_be_visible`: fail otherwise; `may_be_absent`: deleting what
+    is not there is no failure; `literal`: say exactly this, whatever stands there (a resolution).
     """
 
     kind: Kind
@@ -39,16 +40,19 @@ class Intent(NamedTuple):
     must_be_absent: bool = False
     must_be_visible: bool = False
     may_be_absent: bool = False
+    literal: bool = False
 
 
 def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Change | None:
     """The change that carries out `intent` on `record` as it stands (None: never heard of), or None if there is
-    nothing to do. `past` gives the values that were dropped here, {field: {dot: value}} in the order in which they went,
-    for comparing with what an old token had seen.
+    nothing to do. `past` gives the values that were dropped here, {field: {dot: value}} in the order in which they
+    went, for comparing with what an old token had seen.
 
     Raises:
         UserError: 404 record-not-found, 412 precondition-failed.
     """
+    if intent.literal:
+        return _literal(record, intent)
     _check_preconditions(record, intent)
     if rules.merge == "record":
         intent = _as_whole(record, intent, rules)
@@ -65,6 +69,13 @@ def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Cha
     keep = {dot for name in (*set_, *drop) for dot in record.fields.get(name, ()) if dot in unseen}
     raw = {name: Raw(value) for name, value in set_.items()}
     return Change(Kind.PATCH, intent.collection, intent.key, raw, tuple(drop), tuple(sorted(keep)))
+
+
+def _literal(record: Record | None, intent: Intent) -> Change:
+    here = record.dots() if record is not None else frozenset()
+    unseen = here - (here if intent.seen is None else intent.seen)
+    raw = {name: Raw(value) for name, value in intent.set.items()}
+    return Change(intent.kind, intent.collection, intent.key, raw, intent.drop, tuple(sorted(unseen)))
 
 
 def _check_preconditions(record: Record | None, intent: Intent) -> None:

@@ -79,6 +79,14 @@ class Space:
         for listener in self.on_commit:
             listener(commit)
 
+    def name_of(self, device: bytes) -> str:
+        """What people call a device, as far as anybody said: "" if nobody did."""
+        member = self.roster.members.get(device)
+        if member is not None:
+            return member.name
+        removal = self.roster.removed.get(device)
+        return removal.name if removal is not None else ""
+
     def look_at_parked(self) -> None:
         """Somebody said that they cannot restore; perhaps we can."""
         if self._parked_task is None or self._parked_task.done():

@@ -1,0 +1,223 @@
+"""The conflicts of a space, for people: which values stand against each other, who wrote them and when, and settling
+one. A resolution is an ordinary change, so it travels.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from peerd.core.clocks import Dot
+from peerd.core.device_id import format_device_id
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
+from peerd.core.reading import DELETED, WHOLE, Conflict, conflict_id, conflicts, shown, shown_dot
+from peerd.core.record import Record
+from peerd.core.values import pack, unpack
+from peerd.engine.records import conflict_name, dot_text, json_object
+from peerd.engine.space import Space
+from peerd.errors import UserError
+from peerd.protocol.control_messages import (
+    ChangeResult,
+    ConflictList,
+    ConflictValue,
+    ConflictView,
+    Resolution,
+    WriteResult,
+)
+
+PAGE = 500
+Name = tuple[str, str]
+
+
+class Conflicts:
+    """The conflicts of one space."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    async def counts(self) -> tuple[dict[str, int], int]:
+        """Conflicts by collection, and how many records are parked."""
+        found: dict[str, int] = {}
+        parked = 0
+        after: Name | None = None
+        while rows := await self._space.store.flagged(after, PAGE):
+            for name, record in rows:
+                parked += record.parked
+                number = len(conflicts(record, self._space.commits.rules_of(name[0])))
+                if number:
+                    found[name[0]] = found.get(name[0], 0) + number
+            after = rows[-1][0]
+        return found, parked
+
+    async def list(self, *, collection: str | None, key: str | None, limit: int, cursor: str | None) -> ConflictList:
+        views: list[ConflictView] = []
+        after = _decode_cursor(cursor) if cursor else None
+        while len(views) < limit and (rows := await self._space.store.flagged(after, PAGE)):
+            for name, record in rows:
+                after = name
+                if collection in {None, name[0]} and key in {None, name[1]}:
+                    views.extend(self._views(name, record))
+                if len(views) >= limit:
+                    break
+        full = len(views) >= limit and after is not None
+        return ConflictList(conflicts=views, cursor=_encode_cursor(after) if full and after else None)
+
+    def _views(self, name: Name, record: Record) -> Iterable[ConflictView]:
+        if record.parked:
+            yield self._parked_view(name, record)
+        for conflict in conflicts(record, self._space.commits.rules_of(name[0])):
+            yield self._view(name, record, conflict)
+
+    def _view(self, name: Name, record: Record, conflict: Conflict) -> ConflictView:
+        rules = self._space.commits.rules_of(name[0])
+        if conflict.is_delete:
+            values = [
+                self._value(number, dot, record, json_object(record, rules), shown=True)
+                for number, dot in enumerate(conflict.dots)
+            ]
+        else:
+            winner = shown_dot(record, conflict.field, rules)
+            siblings = record.fields[conflict.field]
+            values = [
+                self._value(number, dot, record, unpack(siblings[dot]), shown=dot == winner)
+                for number, dot in enumerate(conflict.dots)
+            ]
+        return ConflictView(
+            id=conflict_id(*name, conflict.field),
+            kind="restored" if conflict.is_delete else "field",
+            collection=name[0],
+            key=name[1],
+            field=None if conflict.is_delete else conflict_name(conflict.field),
+            etag=_etag(conflict.dots),
+            values=values,
+        )
+
+    def _parked_view(self, name: Name, record: Record) -> ConflictView:
+        newest = max(record.stamps, key=record.precedence)
+        value = {field: unpack(packed) for field, packed in record.winners().items()}
+        return ConflictView(
+            id=conflict_id(*name, DELETED),
+            kind="parked",
+            collection=name[0],
+            key=name[1],
+            field=None,
+            etag=_etag(sorted(record.stamps)),
+            values=[self._value(0, newest, record, value, shown=False)],
+        )
+
+    def _value(self, number: int, dot: Dot, record: Record, value: Any, *, shown: bool) -> ConflictValue:
+        device = self._space.copy.device_of(dot.origin)
+        return ConflictValue(
+            n=number,
+            value=value,
+            device=format_device_id(device) if device else None,
+            device_name=self._space.name_of(device) if device else "",
+            time_ms=record.stamps[dot].t_ms,
+            dot=dot_text(dot),
+            shown=shown,
+        )
+
+    # ---- settling
+
+    async def resolve(self, wanted: str, resolution: Resolution) -> WriteResult:
+        """See `peerd.control.service.Service.resolve`."""
+        name, record, field = await self._find(wanted)
+        if resolution.etag is not None:
+            now = next(view.etag for view in self._views(name, record) if view.id == wanted)
+            if resolution.etag.strip('"') != now:
+                raise UserError(
+                    "the conflict has other values by now",
+                    code="precondition-failed",
+                    status=412,
+                    next_step="List the conflicts again.",
+                )
+        intent = (
+            self._settle_delete(name, record, resolution)
+            if field == DELETED
+            else self._settle_field(name, record, field, resolution)
+        )
+        written = await self._space.commits.write([intent])
+        (after,) = written.records
+        result = ChangeResult(collection=name[0], key=name[1], etag=after.etag, changed=after.changed)
+        dot = dot_text(written.dot) if written.dot else None
+        return WriteResult(dot=dot, changed=written.dot is not None, results=[result])
+
+    async def _find(self, wanted: str) -> tuple[Name, Record, str]:
+        after: Name | None = None
+        while rows := await self._space.store.flagged(after, PAGE):
+            for name, record in rows:
+                fields = [one.field for one in conflicts(record, self._space.commits.rules_of(name[0]))]
+                for field in [*fields, *([DELETED] if record.parked else [])]:
+                    if conflict_id(*name, field) == wanted:
+                        return name, record, field
+            after = rows[-1][0]
+        raise UserError(f"there is no conflict {wanted}, or it is settled", code="conflict-not-found", status=404)
+
+    def _settle_field(self, name: Name, record: Record, field: str, resolution: Resolution) -> Intent:
+        """A patch that has seen exactly the values in conflict."""
+        siblings = record.fields[field]
+        if resolution.drop:
+            return Intent(Kind.PATCH, *name, {}, (field,), seen=record.dots(), literal=True)
+        if resolution.choose is not None:
+            (conflict,) = [
+                one for one in conflicts(record, self._space.commits.rules_of(name[0])) if one.field == field
+            ]
+            value = siblings[_choice(conflict.dots, resolution.choose)]
+        elif resolution.value is not UNSET:
+            value = pack(resolution.value)
+            if field == WHOLE and not isinstance(resolution.value, dict):
+                raise UserError("the value of a whole record is an object", code="bad-value")
+        else:
+            raise _nothing_said()
+        return Intent(Kind.PATCH, *name, {field: value}, seen=record.dots(), literal=True)
+
+    def _settle_delete(self, name: Name, record: Record, resolution: Resolution) -> Intent:
+        """Keep the record (a put of what is shown covers the restore), change it, or let the delete stand."""
+        seen_dots = record.dots()
+        if resolution.drop:
+            return Intent(Kind.DELETE, *name, seen=seen_dots, literal=True)
+        if resolution.choose is not None:
+            count = len([dot for dot in record.births if record.stamps[dot].restored]) or 1
+            _choice(tuple(range(count)), resolution.choose)
+            values = shown(record, self._space.commits.rules_of(name[0]))
+        elif isinstance(resolution.value, dict):
+            values = {field: pack(value) for field, value in resolution.value.items()}
+        elif resolution.value is not UNSET:
+            raise UserError("the value of a record is an object", code="bad-value")
+        else:
+            raise _nothing_said()
+        return Intent(Kind.PUT, *name, values, seen=seen_dots, literal=True)
+
+
+def _choice(choices: tuple[Any, ...], number: int) -> Any:
+    if not 0 <= number < len(choices):
+        raise UserError(
+            f"the conflict has no value {number}", code="bad-choice", next_step=f"Choose 0 to {len(choices) - 1}."
+        )
+    return choices[number]
+
+
+def _nothing_said() -> UserError:
+    return UserError("say which value stays: choose, value or drop", code="bad-body")
+
+
+def _etag(dots: Iterable[Dot]) -> str:
+    data = msgspec.msgpack.encode([list(dot) for dot in sorted(dots)])
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _encode_cursor(name: Name) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(name)).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> Name:
+    try:
+        data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        return msgspec.msgpack.decode(data, type=tuple[str, str])
+    except (ValueError, msgspec.MsgspecError):
+        raise UserError("this cursor is none of ours", code="bad-cursor") from None
