@@ -26,8 +26,8 @@ Past = Callable[[], Mapping[str, Mapping[Dot, bytes]]]
 
 class Intent(NamedTuple):
     """One wanted change. Values are packed. `seen`: the dots in the caller's token; `must_match`: fail unless the
-    record's dots are exactly these; `must_be_absent` and `must_be_visible`: fail otherwise; `may_be_absent`: deleting what
-    is not there is no failure; `literal`: say exactly this, whatever stands there (a resolution).
+    record's dots are exactly these; `must_be_absent` and `must_be_visible`: fail otherwise; `may_be_absent`: deleting
+    what is not there is no failure; `literal`: say exactly this, whatever stands there (a resolution).
     """
 
     kind: Kind

@@ -79,7 +79,7 @@ class Feed:
         try:
             if cursor is None:
                 cursor = self._space.commits.last_position, 0
-                async for events in self._state(cursor):
+                async for events in self._state():
                     yield events
             current = False
             while True:
@@ -98,8 +98,8 @@ class Feed:
         finally:
             self._space.on_commit.remove(ring)
 
-    async def _state(self, cursor: Cursor) -> AsyncGenerator[Sequence[ChangeEvent], None]:
-        """`reset`, then every record. Changes from `cursor` on are told afterwards, whether or not they are in here."""
+    async def _state(self) -> AsyncGenerator[Sequence[ChangeEvent], None]:
+        """`reset`, then every record. What changes meanwhile is told afterwards, whether or not it is in here."""
         # A reader that stops in the middle begins again: until the state is whole, its token leads to `reset`.
         unfinished = base64.urlsafe_b64encode(msgspec.msgpack.encode((b"", 0, 0))).decode().rstrip("=")
         yield [ChangeEvent(kind="reset", token=unfinished)]

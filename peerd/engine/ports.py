@@ -12,8 +12,9 @@ from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import CollectionCount, LogSlice, RecordPage, StagedRun, StoredPeer
+from peerd.core.stored import Address, CollectionCount, LogSlice, Opened, RecordPage, StagedRun, StoredPeer
 from peerd.core.writes import Writes
+from peerd.errors import StoreError
 
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -39,7 +40,9 @@ class Keys(Protocol):
     @property
     def sealing_public_key(self) -> bytes: ...
     def sign(self, data: bytes) -> bytes: ...
-    def open(self, sealed: bytes, info: bytes, aad: bytes) -> bytes: ...
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """Raises RemoteProtocolError if it was not sealed to us, or for something else."""
+        ...
 
 
 class Link(Protocol):
@@ -127,3 +130,29 @@ class SpaceStore(Protocol):
 
     async def size_bytes(self) -> int: ...
     async def close(self) -> None: ...
+
+
+class Shelf(Protocol):
+    """Where the databases of the spaces stand."""
+
+    async def open_all(self) -> list[tuple[Opened, SpaceStore]]:
+        """All spaces of this device; one that cannot be opened is in `failed` instead."""
+        ...
+
+    async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
+        """A new, empty copy, durable with its statements; an old one of the same space is set aside."""
+        ...
+
+    @property
+    def failed(self) -> Mapping[str, StoreError]:
+        """Names of spaces whose databases could not be opened, and why."""
+        ...
+
+
+class Crypto(Protocol):
+    """What needs keys of others only."""
+
+    def verify(self, public_key: bytes, signature: bytes, data: bytes) -> bool: ...
+    def seal(self, recipient: bytes, plaintext: bytes, info: bytes) -> bytes:
+        """HPKE to an X25519 key."""
+        ...

@@ -1,0 +1,241 @@
+"""Letting devices in: one open invitation at a time, and devices that were named by their id.
+
+An invitation is a stream of events for whoever opened it: the code, then who asks, then who was admitted, or why not.
+Closing the stream ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from peerd.core.device_id import format_device_id
+from peerd.core.statements import ADMIN
+from peerd.engine.pairing_link import drive
+from peerd.engine.ports import Keys, Link, Times
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.errors import UserError
+from peerd.logs import get
+from peerd.protocol.control_messages import InvitationEvent
+from peerd.protocol.pairing import Admit, AskPerson, Effect, Failed, Finished, Store
+from peerd.protocol.pairing_inviter import Inviter
+from peerd.protocol.pairing_messages import GrantBody
+from peerd.protocol.pairing_window import InvitationWindow, State, draw_code
+
+log = get(__name__)
+
+NAMED = 1_000  # devices that may be awaited by name at once
+
+
+class Invitation:
+    """An open invitation. `events` is what its owner reads."""
+
+    def __init__(self, number: str, space: Space, window: InvitationWindow, *, ask: bool) -> None:
+        self.number = number
+        self.space = space
+        self.window = window
+        self.ask = ask
+        self.events: asyncio.Queue[InvitationEvent | UserError] = asyncio.Queue(16)
+        self.answer: asyncio.Future[bool] | None = None
+        self.cancelled = False
+
+
+class Inviting:
+    """`window_changed` is called when an invitation opens or closes: discovery shows our name while one is open."""
+
+    def __init__(self, spaces: Spaces, keys: Keys, times: Times, device_name: Callable[[], str]) -> None:
+        self.window_changed: Callable[[], None] = lambda: None
+        self.open: Invitation | None = None
+        self.named: dict[bytes, tuple[Space, str]] = {}  # device -> the space it may join, and its role
+        self._spaces = spaces
+        self._keys = keys
+        self._times = times
+        self._device_name = device_name
+
+    # ---- for whoever invites
+
+    async def invite(self, space: Space, *, assume_yes: bool) -> AsyncGenerator[InvitationEvent, None]:
+        """Open an invitation and give its events.
+
+        Raises:
+            UserError: invitation-open, not-admin; the stream raises what goes wrong later.
+        """
+        if self.open is not None:
+            raise UserError(
+                "an invitation is open already",
+                code="invitation-open",
+                status=409,
+                next_step="Finish or cancel it, or wait two minutes.",
+            )
+        if not space.roster.is_admin(self._keys.device):
+            raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
+        code = draw_code(self._times.random_bytes)
+        window = InvitationWindow(code, self._times.monotonic_s())
+        invitation = Invitation(self._times.random_bytes(6).hex(), space, window, ask=not assume_yes)
+        self.open = invitation
+        self.window_changed()
+        log.info("invitation opened", space=space.name)
+        return self._events(invitation)
+
+    async def _events(self, invitation: Invitation) -> AsyncGenerator[InvitationEvent, None]:
+        window = invitation.window
+        try:
+            left_s = window.expires_s - self._times.monotonic_s()
+            yield InvitationEvent(id=invitation.number, code=window.code, expires_in_s=round(left_s))
+            while True:
+                event = await self._next(invitation)
+                if isinstance(event, UserError):
+                    raise event
+                yield event
+                if event.admitted is not None:
+                    return
+        finally:
+            if invitation.answer is not None and not invitation.answer.done():
+                invitation.answer.set_result(False)
+            if self.open is invitation:
+                self.open = None
+                self.window_changed()
+                log.info("invitation closed", space=invitation.space.name)
+
+    async def _next(self, invitation: Invitation) -> InvitationEvent | UserError:
+        left_s = invitation.window.expires_s - self._times.monotonic_s()
+        try:
+            async with asyncio.timeout(None if self._is_busy(invitation) else max(0.0, left_s)):
+                return await invitation.events.get()
+        except TimeoutError:
+            if self._is_busy(invitation):
+                return await invitation.events.get()
+            return UserError(
+                "nobody used the code in time",
+                code="expired",
+                status=409,
+                next_step="Start a new invitation with `peerctl invite`.",
+            )
+
+    def _is_busy(self, invitation: Invitation) -> bool:
+        return invitation.window.state(self._times.monotonic_s()) in {State.BUSY, State.SPENT}
+
+    def _find(self, number: str) -> Invitation:
+        if self.open is None or self.open.number != number:
+            raise UserError("there is no such invitation", code="invitation-not-found", status=404)
+        return self.open
+
+    def confirm(self, number: str, *, admit: bool) -> None:
+        """A person answers for the device that asks."""
+        invitation = self._find(number)
+        if invitation.answer is None or invitation.answer.done():
+            raise UserError("nobody asks to be admitted", code="nobody-asks", status=409)
+        invitation.answer.set_result(admit)
+
+    def cancel(self, number: str) -> None:
+        invitation = self._find(number)
+        invitation.events.put_nowait(UserError("the invitation was cancelled", code="cancelled", status=409))
+
+    def await_device(self, space: Space, device: bytes, role: str) -> None:
+        """Admit exactly this device when it comes and names us."""
+        if not space.roster.is_admin(self._keys.device):
+            raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
+        if device in space.roster.members:
+            raise UserError("this device is a member already", code="already-member", status=409)
+        if len(self.named) >= NAMED:
+            raise UserError("too many devices are awaited", code="too-busy", status=503)
+        self.named[device] = space, role
+        self.window_changed()
+
+    # ---- for links on peerd.pair.1
+
+    def is_expected(self, device: bytes) -> bool:
+        """May this device talk to us about pairing now?"""
+        return device in self.named or self.open is not None
+
+    async def run_link(self, link: Link) -> None:
+        """One attempt of one device."""
+        named = self.named.get(link.theirs)
+        invitation = self.open
+        machine = Inviter(
+            ours=self._keys.device,
+            name=self._device_name(),
+            theirs=link.theirs,
+            window=invitation.window if invitation is not None else None,
+            named=named is not None,
+            ask=invitation.ask if invitation is not None and named is None else False,
+            entropy=self._times.random_bytes,
+            now_s=self._times.monotonic_s(),
+        )
+        attempt = _Attempt(self, machine, link.theirs, invitation, named)
+        end = await drive(machine, link, self._times, attempt.perform)
+        attempt.report(end)
+
+    async def admit(self, space: Space, effect: Admit, role: str) -> GrantBody:
+        """Make a device a member and say what it needs; a member that asks again gets the same grant."""
+        member = space.roster.members.get(effect.card.device)
+        if member is None or member.sealing_key != effect.card.sealing_key:
+            await self._spaces.admit(space, effect.card, role)
+        return GrantBody(space.id, space.roster.name, space.roster.statements)
+
+    @property
+    def times(self) -> Times:
+        return self._times
+
+
+class _Attempt:
+    """What one device's attempt needs of the daemon."""
+
+    def __init__(
+        self,
+        inviting: Inviting,
+        machine: Inviter,
+        theirs: bytes,
+        invitation: Invitation | None,
+        named: tuple[Space, str] | None,
+    ) -> None:
+        self._inviting = inviting
+        self._machine = machine
+        self._theirs = theirs
+        self._invitation = invitation
+        self._named = named
+        self._admitted: dict[str, Any] | None = None
+
+    async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
+        now_s = self._inviting.times.monotonic_s
+        if isinstance(effect, AskPerson):
+            return self._machine.confirmed(await self._ask(effect), now_s())
+        assert isinstance(effect, Admit)  # noqa: S101 - an inviter stores nothing
+        if self._named is not None:
+            space, role = self._named
+        elif self._invitation is not None:
+            space, role = self._invitation.space, ADMIN
+        else:
+            return self._machine.fail("failed", now_s())
+        grant = await self._inviting.admit(space, effect, role)
+        self._admitted = {"device": format_device_id(self._theirs), "name": effect.card.name, "space": space.name}
+        return self._machine.granted(grant, now_s())
+
+    async def _ask(self, effect: AskPerson) -> bool:
+        invitation = self._invitation
+        if invitation is None:
+            return False
+        invitation.answer = asyncio.get_running_loop().create_future()
+        asking = {"device": format_device_id(self._theirs), "name": effect.name, "short_id": effect.short_id}
+        invitation.events.put_nowait(InvitationEvent(id=invitation.number, asking=asking))
+        try:
+            async with asyncio.timeout(110):
+                return await invitation.answer
+        except TimeoutError:
+            return False
+
+    def report(self, end: Finished | Failed) -> None:
+        """Tell whoever invited how it ended."""
+        invitation = self._invitation
+        if self._admitted is not None:
+            self._inviting.named.pop(self._theirs, None)
+        if isinstance(end, Failed):
+            log.warning("pairing refused", device=self._theirs.hex()[:8], code=end.code, cause=end.text)
+        if invitation is None or invitation.events.full() or self._named is not None:
+            return
+        if self._admitted is not None:
+            invitation.events.put_nowait(InvitationEvent(id=invitation.number, admitted=self._admitted))
+        elif isinstance(end, Failed) and invitation.window.state(self._inviting.times.monotonic_s()) is not State.OPEN:
+            invitation.events.put_nowait(UserError(end.text, code=end.code, status=409, next_step=end.next_step))

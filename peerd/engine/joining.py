@@ -1,0 +1,130 @@
+"""Being let into a space: find the inviter, prove the code, keep what it grants.
+
+Without `host` every device in sight that shows an open pairing window is asked in turn; a wrong code there is told
+apart from a right one elsewhere only by trying. By device id (fleets) every address in sight is tried for that device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from peerd.core.device_id import format_device_id
+from peerd.engine.pairing_link import drive
+from peerd.engine.ports import Address, Crypto, Dialer, Keys, Link, Times
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.errors import LinkLost, UserError
+from peerd.logs import get
+from peerd.protocol.control_messages import Joined
+from peerd.protocol.pairing import Admit, AskPerson, Effect, Failed, Finished, Store
+from peerd.protocol.pairing_joiner import Joiner
+from peerd.protocol.pairing_messages import SUBPROTOCOL as PAIRING
+
+log = get(__name__)
+
+TRY_NEXT = frozenset({"wrong-code", "no-window", "expired", "busy", "link-lost", "timeout", "too-many-tries"})
+DIAL_S = 5.0
+
+
+class Joining:
+    """`candidates()` gives the addresses where a pairing window is open, by device or instance, as discovery sees
+    them now; `everywhere()` all addresses in sight. Both wait a little for the first.
+    """
+
+    def __init__(self, spaces: Spaces, dialer: Dialer, keys: Keys, crypto: Crypto, times: Times) -> None:
+        self.candidates: Callable[[], Iterable[tuple[Address, ...]]] = tuple
+        self.everywhere: Callable[[], Iterable[tuple[Address, ...]]] = tuple
+        self._spaces = spaces
+        self._dialer = dialer
+        self._keys = keys
+        self._crypto = crypto
+        self._times = times
+
+    async def join(
+        self, code: str | None, named: bytes | None, hosts: Iterable[tuple[Address, ...]] | None, name: str | None
+    ) -> Joined:
+        """Join by code, or by naming the inviter.
+
+        Raises:
+            UserError: join-failed, with what the other side said.
+        """
+        groups = list(hosts if hosts is not None else (self.candidates() if named is None else self.everywhere()))
+        if not groups:
+            raise UserError(
+                "no device in sight has an open invitation" if named is None else "no device is in sight",
+                code="join-failed",
+                status=409,
+                next_step="Run `peerctl invite SPACE` on a member within two minutes of this; "
+                "if multicast does not reach it, give --host HOST:PORT.",
+            )
+        last: UserError | None = None
+        for group in groups:
+            try:
+                return await self._try(code, named, group, name)
+            except UserError as problem:
+                if problem.extra.get("reason") not in TRY_NEXT and problem.code != "unreachable":
+                    raise
+                if last is None or last.code == "unreachable":
+                    last = problem
+        raise last or UserError("nobody answered", code="join-failed", status=409)
+
+    async def _try(self, code: str | None, named: bytes | None, group: tuple[Address, ...], name: str | None) -> Joined:
+        link = await self._reach(group, named)
+        machine = Joiner(
+            card=self._spaces.card(),
+            theirs=link.theirs,
+            code=code,
+            named=named,
+            entropy=self._times.random_bytes,
+            verify=self._crypto.verify,
+            now_s=self._times.monotonic_s(),
+        )
+        attempt = _Attempt(machine, self._times, self._spaces, name)
+        end = await drive(machine, link, self._times, attempt.perform)
+        if isinstance(end, Failed) or attempt.space is None:
+            text = end.text if isinstance(end, Failed) else "nothing was granted"
+            step = end.next_step if isinstance(end, Failed) else ""
+            reason = end.code if isinstance(end, Failed) else "failed"
+            raise UserError(text, code="join-failed", status=409, next_step=step, reason=reason)
+        log.info("space joined", space=attempt.space.name, device=link.theirs.hex()[:8])
+        return self._joined(attempt.space, end)
+
+    def _joined(self, space: Space, end: Finished) -> Joined:
+        return Joined(space=space.name, id=space.id.hex(), device=format_device_id(end.device), device_name=end.name)
+
+    async def _reach(self, group: tuple[Address, ...], named: bytes | None) -> Link:
+        problem: LinkLost | None = None
+        for address in group:
+            try:
+                return await self._dialer.dial(address, PAIRING, named, DIAL_S)
+            except LinkLost as failure:
+                problem = failure
+        code = problem.code if problem is not None else "no-route"
+        answered = code in {"unknown-device", "wrong-device", "version", "removed"}
+        no_window = "it has no open invitation, or does not expect this device" if code == "unknown-device" else None
+        raise UserError(
+            no_window or str(problem or "there is no address to try"),
+            code="join-failed" if answered else "unreachable",
+            status=409,
+            next_step=(problem.next_step if problem is not None and problem.next_step else "")
+            or "Is the invitation still open on the other device?",
+            reason="no-window" if code == "unknown-device" else code,
+        )
+
+
+class _Attempt:
+    """What one attempt needs of the daemon."""
+
+    def __init__(self, machine: Joiner, times: Times, spaces: Spaces, name: str | None) -> None:
+        self.space: Space | None = None
+        self._machine = machine
+        self._times = times
+        self._spaces = spaces
+        self._name = name
+
+    async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
+        if isinstance(effect, Store):
+            grant = effect.grant
+            self.space = await self._spaces.adopt(grant.space, self._name or grant.name, grant.statements)
+            return self._machine.stored(self._times.monotonic_s())
+        return self._machine.fail("failed", self._times.monotonic_s())

@@ -1,0 +1,196 @@
+"""The spaces of this device: opened, founded, joined; and who belongs to them.
+
+Whatever changes a roster is a statement, taken in by our own roster before anybody hears of it. The secrets of the key
+epochs are opened here and kept in memory only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from peerd.core import compose, epochs
+from peerd.core.device_id import parse_device_id
+from peerd.core.names import check_space_name
+from peerd.core.roster import Roster
+from peerd.core.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
+from peerd.core.stored import Opened
+from peerd.engine.ports import Crypto, Keys, Shelf, SpaceStore, Times
+from peerd.engine.space import Space
+from peerd.errors import RemoteProtocolError, UserError
+from peerd.logs import get
+
+log = get(__name__)
+
+
+class Spaces:
+    """`opened` is called for every space that becomes live."""
+
+    def __init__(self, shelf: Shelf, keys: Keys, crypto: Crypto, times: Times, device_name: Callable[[], str]) -> None:
+        self.by_id: dict[bytes, Space] = {}
+        self.opened: Callable[[Space], None] = lambda _: None
+        self._shelf = shelf
+        self._keys = keys
+        self._crypto = crypto
+        self._times = times
+        self._device_name = device_name
+
+    async def open_all(self) -> None:
+        for opened, store in await self._shelf.open_all():
+            await self._make_live(opened, store)
+
+    async def close(self) -> None:
+        for space in self.by_id.values():
+            await space.close()
+
+    async def _make_live(self, opened: Opened, store: SpaceStore) -> Space:
+        space = Space(opened, store, self._keys, self._times, self._crypto.verify)
+        await space.open()
+        self.by_id[space.id] = space
+        self.opened(space)
+        log.info("space opened", space=space.name)
+        return space
+
+    @property
+    def failed(self) -> dict[str, Exception]:
+        return dict(self._shelf.failed)
+
+    def named(self, name: str) -> Space:
+        """The space of this name here. Raises UserError 404."""
+        for space in self.by_id.values():
+            if space.name == name:
+                return space
+        failure = self._shelf.failed.get(name)
+        if failure is not None:
+            raise failure
+        raise UserError(
+            f"there is no space {name!r} on this device",
+            code="space-not-found",
+            status=404,
+            next_step="`peerctl space list` shows those there are.",
+        )
+
+    def card(self) -> DeviceCard:
+        return DeviceCard(self._keys.public_key, self._keys.sealing_public_key, self._device_name())
+
+    # ---- founding and joining
+
+    async def found(self, name: str) -> Space:
+        """A new space with this device as its only member."""
+        check_space_name(name)
+        self._check_free(name)
+        genesis = compose.signed(compose.found_space(name, self.card(), self._times.random_bytes(16)), self._keys.sign)
+        space_id = decode_statement(genesis.data).space
+        roster, _ = Roster(space_id, self._crypto.verify).with_statements([genesis])
+        epoch = self._epoch(roster)
+        return await self._make_live(*await self._shelf.create(space_id, name, [genesis, epoch]))
+
+    async def adopt(self, space_id: bytes, name: str, statements: Iterable[SignedStatement]) -> Space:
+        """Our copy of a space that we were let into; of one that we were removed from, a new and empty copy."""
+        existing = self.by_id.get(space_id)
+        if existing is not None:
+            if existing.roster.is_member(self._keys.device):
+                await existing.learn(statements)
+                return existing
+            await existing.close()
+            del self.by_id[space_id]
+            name = existing.name
+        return await self._make_live(*await self._shelf.create(space_id, self._free_name(name), list(statements)))
+
+    def _check_free(self, name: str) -> None:
+        if name in self._names():
+            raise UserError(f"there is a space {name!r} already", code="space-exists", status=409)
+
+    def _free_name(self, name: str) -> str:
+        taken = self._names()
+        if name not in taken:
+            return name
+        return next(other for number in range(2, 10_000) if (other := f"{name[:58]}-{number}") not in taken)
+
+    def _names(self) -> set[str]:
+        return {space.name for space in self.by_id.values()} | set(self._shelf.failed)
+
+    # ---- members
+
+    async def admit(self, space: Space, card: DeviceCard, role: str = ADMIN) -> None:
+        """State that a device belongs to the space, with every secret that we know sealed to it.
+
+        Raises:
+            UserError: not-admin, bad-name, already-member.
+        """
+        secrets = self.secrets(space)
+        wraps = {
+            one: self._crypto.seal(card.sealing_key, secret, epochs.wrap_info(space.id, one, card.device))
+            for one, secret in secrets.items()
+        }
+        await self._state(space, compose.admit(space.roster, self._keys.device, card, role, wraps))
+        log.info("member admitted", space=space.name, device=card.device.hex()[:8])
+
+    async def remove(self, space: Space, device: bytes) -> None:
+        """Remove a device for good, with what it wrote as far as we have it; and change the secret of the space.
+
+        Raises:
+            UserError: not-admin, not-member.
+        """
+        finals = {
+            origin: Final(at.seq, at.head[:8])
+            for origin, at in space.copy.origins.items()
+            if at.announcement.device == device and at.seq
+        }
+        await self._state(space, compose.remove(space.roster, self._keys.device, device, finals))
+        log.info("member removed", space=space.name, device=device.hex()[:8])
+        await self.renew_epoch(space)
+
+    async def renew_epoch(self, space: Space) -> None:
+        """Make a new secret if the one in use is known to somebody who is no member (any more)."""
+        if space.roster.is_admin(self._keys.device) and epochs.current(space.roster) is None:
+            await space.learn([self._epoch(space.roster)])
+
+    def _epoch(self, roster: Roster) -> SignedStatement:
+        secret = self._times.random_bytes(epochs.SECRET_BYTES)
+        one = epochs.epoch_id(roster.space, secret)
+        wraps = {
+            device: self._crypto.seal(member.sealing_key, secret, epochs.wrap_info(roster.space, one, device))
+            for device, member in roster.members.items()
+        }
+        number = epochs.next_number(roster)
+        return compose.signed(compose.new_epoch(roster, self._keys.device, number, one, wraps), self._keys.sign)
+
+    async def _state(self, space: Space, data: bytes) -> None:
+        await space.learn([compose.signed(data, self._keys.sign)])
+
+    def secrets(self, space: Space) -> dict[bytes, bytes]:
+        """The secrets of the space that were sealed to us: epoch id -> 32 bytes."""
+        found: dict[bytes, bytes] = {}
+        for one, sealed in epochs.wraps_to(space.roster, self._keys.device):
+            try:
+                secret = self._keys.open(sealed, epochs.wrap_info(space.id, one, self._keys.device))
+            except RemoteProtocolError:
+                continue  # sealed to a key that we no longer have
+            if epochs.epoch_id(space.id, secret) == one:
+                found[one] = secret
+        return found
+
+    def discovery_keys(self, space: Space) -> list[bytes]:
+        """The keys by which members recognise each other's announcements, the one in use first."""
+        secrets = self.secrets(space)
+        return [
+            epochs.discovery_key(space.id, secrets[epoch.id])
+            for epoch in epochs.announced(space.roster)
+            if epoch.id in secrets
+        ]
+
+    def device_from(self, text: str, space: Space | None = None) -> bytes:
+        """A device id from its text form; of a member also from its name or short id. Raises UserError."""
+        if space is not None:
+            named = [
+                device for device in (*space.roster.members, *space.roster.removed) if space.name_of(device) == text
+            ]
+            if len(named) == 1:
+                return named[0]
+            if len(named) > 1:
+                raise UserError(
+                    f"{len(named)} members are called {text!r}",
+                    code="bad-device-id",
+                    next_step="Use the device id that `peerctl members` shows.",
+                )
+        return parse_device_id(text)
