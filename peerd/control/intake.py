@@ -70,7 +70,7 @@ class Intake:
             if not isinstance(error.__context__, _Stop):
                 raise
         except httptools.HttpParserError as error:
-            if "version" in str(error).lower():
+            if "invalid http version" in str(error).lower():
                 self.fail(_version_unsupported())
             else:
                 self.fail(refusal("malformed-request", f"not a well-formed HTTP request: {error}", "Speak HTTP/1.1."))
