@@ -1,7 +1,168 @@
-"""Every error code that a person can meet, and what it means. `docs/errors.md` is written from this table."""
+"""Every error code that a person can meet: what it means, whose fault it is, what to do next.
+
+`peerctl explain` prints it and `docs/errors.md` is written from it. Codes are never renamed.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-TEXTS: Final[dict[str, str]] = {}
+# What `peerctl` itself says.
+_OF_THE_COMMAND: Final = {
+    "ambiguous-device": "More than one device fits that name. Give the id, or its first eight characters.",
+    "bad-answer": "Something answers at the socket, but not as peerd does. Check --socket and PEERD_SOCKET, and that "
+    "daemon and peerctl are of one version.",
+    "bad-json": "What was given as JSON is not JSON, or holds what no record can: NaN, infinity, a member named "
+    "twice. Nothing was sent.",
+    "bad-line": "A line of the imported file is no record. Nothing of its transaction was written, everything "
+    "before it was. Correct the line and import the whole file again: what is there already stays as it is.",
+    "connection-lost": "The daemon went away in the middle of an answer. A request that writes may or may not have "
+    "been done; doing it again is harmless, since writing what is there already changes nothing.",
+    "feed-ended": "The daemon ended the feed with an error. Watch again with the last token.",
+    "no-answer": "The daemon took the request and said nothing for a minute: a stuck disk, or a fault. See its log.",
+    "no-file": "The file to import cannot be opened.",
+    "not-running": "No daemon answers at the socket. Start it (systemctl --user start peerd, or peerd), or say where "
+    "it listens with --socket or PEERD_SOCKET. `peerctl doctor` looks at the rest.",
+    "socket-forbidden": "The socket's mode keeps you out. Join its group (a new login makes it count), or run the "
+    "command as the user that peerd runs as.",
+    "unknown-code": "There is no such error code. `peerctl explain` without a code lists them.",
+    "usage": "The command was not given as it should be. `peerctl COMMAND --help` shows how.",
+}
+
+# What was sent over the socket.
+_OF_THE_REQUEST: Final = {
+    "address-too-long": "The request's address is too long; a key has at most 1,024 bytes.",
+    "bad-body": "The body does not have the form that this request takes. /openapi.json describes it.",
+    "bad-choice": "The conflict has no value with that number. List the conflicts again; it may have changed.",
+    "bad-cursor": "The cursor or token is not of this list, or of another version. Start the list, or the feed, "
+    "from its beginning.",
+    "bad-device-id": "That is no device id, or a character of it is wrong: it has check characters. Copy it from "
+    "`peerctl device` on the other device.",
+    "bad-header": "A header does not hold what it should, an ETag for instance. Take ETags as they were given.",
+    "bad-name": "A name that a space, collection, key or field cannot have: empty, too long, or with characters "
+    "that have no shape.",
+    "bad-query": "A parameter in the address is unknown, or has a value that peerd did not give.",
+    "bad-request": "The request cannot be done as it was asked; its message says why.",
+    "bad-value": "A value that records cannot hold, or that means something else than it seems to.",
+    "duplicate-key": "An object names a member twice. One of them would be lost without a word, so nothing is done.",
+    "headers-too-large": "The headers of the request are too large.",
+    "length-required": "The request needs a body, and says how long it is in Content-Length.",
+    "malformed-json": "The body is not JSON in UTF-8.",
+    "malformed-request": "That is not HTTP/1.1 as it is specified.",
+    "method-not-allowed": "The address exists and takes other methods; the header Allow names them.",
+    "no-such-path": "There is nothing at this address. /openapi.json lists what there is.",
+    "not-json": "The body is declared as something else than application/json.",
+    "number-too-large": "Whole numbers have 64 bits, others are doubles. Send larger ones as strings.",
+    "request-timeout": "The request took too long to arrive.",
+    "too-deep": "The value is nested too deeply. Flatten it, or use several records.",
+    "too-large": "Larger than what one write may be, here or on any other device. Split it.",
+    "version-unsupported": "The request is of a version of HTTP that is not spoken here. Speak 1.1.",
+}
+
+# What the request was about.
+_OF_THE_STATE: Final = {
+    "already-member": "The device is a member of the space already.",
+    "collection-not-found": "There is no such collection in the space.",
+    "conflict-not-found": "There is no such conflict. Perhaps somebody has settled it, here or elsewhere.",
+    "invitation-not-found": "There is no such invitation: it is used, expired or cancelled.",
+    "invitation-open": "One invitation at a time, since the code must point to one. Wait for its end or cancel it.",
+    "member-not-found": "No member has this id. `peerctl members SPACE` lists them.",
+    "merge-fixed": "Whether a collection merges by field or by record is fixed when it is created, since devices "
+    "that disagreed about it would not come to the same values. Use another collection.",
+    "nobody-asks": "No device is asking to be admitted at the moment.",
+    "not-found": "There is no such thing.",
+    "not-member": "The device is no member of the space.",
+    "precondition-failed": "It has changed since you looked (If-Match), or exists already (If-None-Match). Nothing "
+    "was written. Read it again and decide anew, or write with --seen to keep both.",
+    "record-not-found": "There is no such record, or it cannot be shown at the moment. `peerctl list SPACE "
+    "COLLECTION` shows what there is.",
+    "space-exists": "A space of this name is on this device already. Choose another name; `join --name` gives a "
+    "joined space another one here.",
+    "space-not-found": "There is no space of this name on this device. `peerctl space list` lists them.",
+}
+
+# Who may do it.
+_OF_RIGHTS: Final = {
+    "bad-code": "That cannot be a pairing code: it has eight digits, such as 4821-9073.",
+    "join-failed": "The other device did not let this one in: wrong or expired code, no invitation open, or its "
+    "person said no. Ask for a new invitation.",
+    "needs-newer-peerd": "The space uses something that this version does not know. Upgrade peerd on this device.",
+    "not-admin": "Only an admin of the space may do that, and this device is none. Do it on one that is.",
+    "read-only": "You may read here, but not write: that takes root, the user that peerd runs as, or membership in "
+    "the group named by control.write_group.",
+    "removed": "This device has been removed from the space. What it has it keeps; nothing is exchanged any more. "
+    "To come back it must be admitted again.",
+}
+
+# How pairing can end without a new member.
+_OF_PAIRING: Final = {
+    "bad-grant": "What the inviting device sent does not make this one a member. Bring both to the same version.",
+    "busy": "Another device was pairing at that moment. Try again in half a minute.",
+    "cancelled": "The pairing was ended before it was complete. Invite again.",
+    "declined": "The person at one of the two devices said no.",
+    "expired": "The code is older than two minutes. Invite again.",
+    "failed": "One of the two devices could not complete the pairing. Its log says why; then invite again.",
+    "no-window": "The device that was asked is not inviting anybody: the code is used up, or the wrong device "
+    "answered. Invite again.",
+    "not-confirmed": "The device was admitted, but did not confirm that it knows. `peerctl members` shows it; if it "
+    "stays away, remove it and invite it again.",
+    "not-named": "A device wanted to join by its id, and nobody has named it. Run `peerctl admit SPACE DEVICE-ID` "
+    "with its id on a member, and check the id behind `join --from`.",
+    "too-many-tries": "Three wrong codes came, and the code is void: a mistake, or somebody who guesses. Invite again.",
+    "unproven": "The other device does not know the code. Somebody else may be answering at its address; name the "
+    "right one with --host.",
+    "version": "The two devices speak different versions of pairing. Upgrade the older one.",
+    "wrong-code": "The code was not the one that the other device shows, or somebody is between the two devices. "
+    "Read it again; there are three tries.",
+    "wrong-device": "The device that answered is not the one that was named. Check the id and the address.",
+}
+
+# What the daemon, its disk or its machine could not do.
+_OF_THE_DAEMON: Final = {
+    "already-running": "Another daemon answers at this socket. Stop it, or give this one a control.socket of its own.",
+    "bad-address": "An address in the configuration is not HOST:PORT.",
+    "bad-config": "The configuration has problems; all of them are listed. A running daemon keeps the one before. "
+    "`peerd check-config` checks a file without using it.",
+    "bad-identity": "The file with this device's key cannot be used: missing, damaged, or readable by others. Restore "
+    "it from a backup; a new key is a new device, which must be admitted again.",
+    "disk-full": "There is no room on the disk. Nothing was written and nothing is lost; make room and try again.",
+    "internal": "A fault of peerd itself. Its log has the details; please report it.",
+    "stopping": "The daemon is stopping and takes nothing new. Try again when it runs.",
+    "store-busy": "Another process holds the space's database. Only one daemon may use a state directory.",
+    "store-damaged": "A database is not what was written to it. Stop the daemon, keep the file, look at the disk; a "
+    "fresh copy can be had from any other member.",
+    "store-failed": "The database failed; the log has the details.",
+    "store-newer": "The database was written by a newer peerd. Upgrade; an older one would damage it.",
+    "task-failed": "A part of the daemon failed and it ends, to be started anew. Its log has the details.",
+    "too-busy": "Too much is being written at this moment. Try again; nothing was done.",
+    "too-many-connections": "Too many connections to the socket at once. Close some.",
+}
+
+# What happens between devices: reasons in `status` and in the log.
+_OF_PEERS: Final = {
+    "bad-entry": "The other device sent a transaction that is not well formed. It was not applied. If it happens "
+    "again, its copy is damaged, or its software is.",
+    "bad-message": "The other device spoke out of turn, or nonsense. The link was closed.",
+    "bad-seal": "Something sealed for this device cannot be opened: damaged, or sealed for another one.",
+    "bad-statement": "A statement about members is not well formed or wrongly signed. It was not taken over.",
+    "bye": "The other device said goodbye: it is stopping.",
+    "credit": "The other device sent more than it was allowed to. The link was closed.",
+    "link-lost": "The link is gone, as links go. It is dialled again.",
+    "malformed": "The other device sent what is no message. The link was closed.",
+    "order": "The other device spoke out of turn. The link was closed.",
+    "protocol": "The other device broke a rule of the protocol. The link was closed.",
+    "timeout": "The other device did not answer in time. It is dialled again.",
+    "unknown-author": "A transaction is of an author that the roster does not know yet. It waits.",
+    "unresolved": "The name of a static peer has no address at the moment. Check it, and the name service.",
+    "unsupported": "The other device speaks a version of the protocol that is not spoken here. Upgrade the older one.",
+}
+
+TEXTS: Final[dict[str, str]] = {
+    **_OF_THE_COMMAND,
+    **_OF_THE_REQUEST,
+    **_OF_THE_STATE,
+    **_OF_RIGHTS,
+    **_OF_PAIRING,
+    **_OF_THE_DAEMON,
+    **_OF_PEERS,
+}

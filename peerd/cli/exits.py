@@ -16,9 +16,9 @@ INTERRUPTED: Final = 130
 MEANINGS: Final = {
     OK: "done",
     FAILED: "failed; the message says why",
-    USAGE: "the command was given wrongly, or its input cannot be read",
+    USAGE: "the command is not right, or the JSON or the file given with it",
     NOT_RUNNING: "the daemon is not running, or went away",
-    DEGRADED: "`status`: something needs a person's attention",
+    DEGRADED: "`status`, `doctor`: something needs a person's attention",
     CONFLICTS: "`status`, `conflicts`: conflicts are open",
     REFUSED: "the daemon or another device refused: no right, wrong or expired code, changed meanwhile",
     INTERRUPTED: "interrupted, or the reader of the output went away",

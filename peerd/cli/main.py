@@ -11,7 +11,7 @@ from peerd import __version__
 from peerd.cli import bulk, conflicts, exits, history, pairing, records, spaces, status, upkeep
 from peerd.cli.arguments import Commands
 from peerd.cli.output import Output
-from peerd.control.client import Client, Problem, default_socket
+from peerd.control.client import BadAnswer, Client, Problem, default_socket
 from peerd.errors import PeerdError
 
 if TYPE_CHECKING:
@@ -66,12 +66,24 @@ def _run(argv: Sequence[str] | None) -> int:
         _tolerate(stream, utf8=arguments.json)
     out = Output(as_json=arguments.json, colour=not arguments.no_color)
     try:
-        with Client(arguments.socket or default_socket()) as client:
-            code: int = arguments.run(arguments, client, out)
+        code = _asked(arguments, out)
     except PeerdError as error:
         complain(error, out)
         code = error.exit_code
     sys.stdout.flush()
+    return code
+
+
+def _asked(arguments: argparse.Namespace, out: Output) -> int:
+    with Client(arguments.socket or default_socket()) as client:
+        try:
+            code: int = arguments.run(arguments, client, out)
+        except (LookupError, TypeError, AttributeError) as error:
+            # The commands take answers apart without looking; whoever answers may be of another version.
+            raise BadAnswer(
+                f"the answer is not what this command expects ({type(error).__name__}: {error})",
+                next_step="check that the daemon and peerctl are of the same version; if they are, report it",
+            ) from error
     return code
 
 
@@ -82,7 +94,10 @@ def complain(error: PeerdError, out: Output) -> None:
         out.line_of_stream(
             {"error": {**document, "code": error.code, "detail": str(error), "next_step": error.next_step}}
         )
-    out.talk(f"peerctl: {error} [{error.code}]", "red")
+    first, *more = f"{error} [{error.code}]".splitlines()
+    out.talk(f"peerctl: {first}", "red")
+    for line in more:
+        out.talk(f"  {line}", "red")
     if error.next_step:
         out.talk(f"  next: {error.next_step}")
 
