@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 from peerd.core.backoff import FRESH_S, delay_s
 from peerd.core.links import chosen
+from peerd.core.stored import Address
 from peerd.engine.peer_book import NOT_FOUND, PeerBook, Trouble
-from peerd.engine.ports import Address, Dialer, Keys, Link, Times
+from peerd.engine.ports import Dialer, Keys, Link, Times
 from peerd.engine.space import Space
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import LinkLost

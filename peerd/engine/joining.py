@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from peerd.core.device_id import format_device_id
+from peerd.core.stored import Address
 from peerd.engine.pairing_link import drive
-from peerd.engine.ports import Address, Crypto, Dialer, Keys, Link, Times
+from peerd.engine.ports import Crypto, Dialer, Keys, Link, Times
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.errors import LinkLost, UserError

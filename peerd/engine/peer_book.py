@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from peerd.engine.ports import Address, Times
+from peerd.core.stored import Address
+from peerd.engine.ports import Times
 
 ADDRESSES = 16
 

@@ -17,7 +17,6 @@ from peerd.core.writes import Writes
 from peerd.errors import StoreError
 
 T = TypeVar("T")
-Address = tuple[str, int]
 
 
 class Times(Protocol):

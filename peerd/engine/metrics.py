@@ -1,0 +1,47 @@
+"""Metrics in the Prometheus text format (version 0.0.4)."""
+
+from __future__ import annotations
+
+from peerd.engine.spaces import Spaces
+from peerd.engine.statuses import Statuses
+from peerd.engine.switchboard import Switchboard
+
+_HELP = {
+    "peerd_links": ("gauge", "Devices that are linked"),
+    "peerd_records": ("gauge", "Visible records"),
+    "peerd_transactions": ("counter", "Transactions applied, all origins"),
+    "peerd_log_position": ("counter", "Runs in the local log"),
+    "peerd_staged_runs": ("gauge", "Runs that wait for what they depend on"),
+    "peerd_database_bytes": ("gauge", "Size of the database with its journal"),
+    "peerd_behind_transactions": ("gauge", "Transactions that a peer has and this device lacks"),
+    "peerd_ahead_transactions": ("gauge", "Transactions that this device has and a peer is not known to have"),
+    "peerd_converged": ("gauge", "1 if nothing is behind, refused or in doubt"),
+}
+
+
+async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -> str:
+    samples: dict[str, list[str]] = {name: [] for name in _HELP}
+    samples["peerd_links"].append(f"peerd_links {len(switchboard.links)}")
+    samples["peerd_converged"].append(f"peerd_converged {int(statuses.health().converged)}")
+    for space in spaces.by_id.values():
+        label = f'space="{space.name}"'
+        values = {
+            "peerd_records": space.copy.visible - len(space.commits.rules),
+            "peerd_transactions": sum(space.copy.clock().values()),
+            "peerd_log_position": space.commits.last_position,
+            "peerd_staged_runs": len(space.commits.staged),
+            "peerd_database_bytes": await space.store.size_bytes(),
+        }
+        for name, value in values.items():
+            samples[name].append(f"{name}{{{label}}} {value}")
+        for peer in statuses.peers_of(space):
+            both = f'{label},device="{peer.device[:8]}"'
+            if peer.behind is not None:
+                samples["peerd_behind_transactions"].append(f"peerd_behind_transactions{{{both}}} {peer.behind}")
+            if peer.ahead is not None:
+                samples["peerd_ahead_transactions"].append(f"peerd_ahead_transactions{{{both}}} {peer.ahead}")
+    lines: list[str] = []
+    for name, (kind, text) in _HELP.items():
+        if samples[name]:
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples[name]]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,163 @@
+"""What the control socket asks for, handed to whoever does it. No rules of its own.
+
+`hosts` resolves HOST:PORT; `reload_settings` is the daemon's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+from peerd.core.device_id import format_device_id
+from peerd.core.stored import Address
+from peerd.engine import metrics
+from peerd.engine.conflicts import Conflicts
+from peerd.engine.feed import Feed
+from peerd.engine.history import History
+from peerd.engine.inviting import Inviting
+from peerd.engine.joining import Joining
+from peerd.engine.records import Records
+from peerd.engine.spaces import Spaces
+from peerd.engine.statuses import Statuses
+from peerd.engine.switchboard import Switchboard
+from peerd.errors import UserError
+from peerd.protocol.control_messages import (
+    ChangeEvent,
+    ChangeRequest,
+    CollectionChange,
+    CollectionList,
+    CollectionSettings,
+    ConflictList,
+    Health,
+    InvitationEvent,
+    Joined,
+    LogPage,
+    MemberList,
+    MemberView,
+    NewJoin,
+    PeerList,
+    RecordPage,
+    RecordView,
+    Reloaded,
+    Resolution,
+    SpaceList,
+    SpaceView,
+    Status,
+    WriteResult,
+)  # fmt: skip
+
+
+class Service:
+    """Satisfies `peerd.control.service.Service`."""
+
+    def __init__(
+        self, spaces: Spaces, switchboard: Switchboard, statuses: Statuses, inviting: Inviting, joining: Joining
+    ) -> None:
+        self.hosts: Callable[[str], Awaitable[tuple[Address, ...]]]
+        self.reload_settings: Callable[[], Awaitable[Reloaded]]
+        self._spaces = spaces
+        self._switchboard = switchboard
+        self._statuses = statuses
+        self._inviting = inviting
+        self._joining = joining
+
+    # ---- the daemon
+
+    async def status(self) -> Status:
+        return await self._statuses.status()
+
+    async def health(self) -> Health:
+        return self._statuses.health()
+
+    async def metrics(self) -> str:
+        return await metrics.render(self._spaces, self._switchboard, self._statuses)
+
+    async def reload(self) -> Reloaded:
+        return await self.reload_settings()
+
+    async def peers(self) -> PeerList:
+        return self._statuses.peers()
+
+    # ---- spaces
+
+    async def spaces(self) -> SpaceList:
+        return SpaceList(spaces=(await self._statuses.status()).spaces)
+
+    async def create_space(self, name: str) -> SpaceView:
+        return await self._statuses.space(await self._spaces.found(name))
+
+    async def space(self, name: str) -> SpaceView:
+        return await self._statuses.space(self._spaces.named(name))
+
+    async def collections(self, space: str) -> CollectionList:
+        one = self._spaces.named(space)
+        counts, _ = await Conflicts(one).counts()
+        return await Records(one).collections(counts)
+
+    async def set_collection(self, space: str, collection: str, change: CollectionChange) -> CollectionSettings:
+        return await Records(self._spaces.named(space)).set_collection(collection, change)
+
+    # ---- records
+
+    async def read_record(self, space: str, collection: str, key: str) -> RecordView:
+        return await Records(self._spaces.named(space)).read(collection, key)
+
+    async def list_records(
+        self, space: str, collection: str, prefix: str, limit: int, cursor: str | None
+    ) -> RecordPage:
+        return await Records(self._spaces.named(space)).list(collection, prefix, limit, cursor)
+
+    async def write(self, space: str, changes: Sequence[ChangeRequest]) -> WriteResult:
+        return await Records(self._spaces.named(space)).write(changes)
+
+    async def changes(
+        self, space: str, since: str | None, *, follow: bool
+    ) -> AsyncGenerator[Sequence[ChangeEvent], None]:
+        return await Feed(self._spaces.named(space)).open(since, follow=follow)
+
+    async def log(
+        self, space: str, *, device: str | None, collection: str | None, key: str | None, limit: int, cursor: str | None
+    ) -> LogPage:
+        one = self._spaces.named(space)
+        who = None if device is None else self._spaces.device_from(device, one)
+        return await History(one).page(device=who, collection=collection, key=key, limit=limit, cursor=cursor)
+
+    # ---- conflicts
+
+    async def conflicts(
+        self, space: str, *, collection: str | None, key: str | None, limit: int, cursor: str | None
+    ) -> ConflictList:
+        one = Conflicts(self._spaces.named(space))
+        return await one.list(collection=collection, key=key, limit=limit, cursor=cursor)
+
+    async def resolve(self, space: str, conflict: str, resolution: Resolution) -> WriteResult:
+        return await Conflicts(self._spaces.named(space)).resolve(conflict, resolution)
+
+    # ---- members
+
+    async def invite(self, space: str, *, assume_yes: bool) -> AsyncGenerator[InvitationEvent, None]:
+        return await self._inviting.invite(self._spaces.named(space), assume_yes=assume_yes)
+
+    async def confirm_invitation(self, invitation: str, *, admit: bool) -> None:
+        self._inviting.confirm(invitation, admit=admit)
+
+    async def cancel_invitation(self, invitation: str) -> None:
+        self._inviting.cancel(invitation)
+
+    async def join(self, request: NewJoin) -> Joined:
+        if (request.code is None) == (request.device is None):
+            raise UserError("give a code, or the device that admits this one", code="bad-body")
+        named = None if request.device is None else self._spaces.device_from(request.device)
+        hosts = None if request.host is None else [await self.hosts(request.host)]
+        return await self._joining.join(request.code, named, hosts, request.name)
+
+    async def members(self, space: str) -> MemberList:
+        return self._statuses.members(self._spaces.named(space))
+
+    async def admit(self, space: str, device: str, role: str) -> MemberView:
+        one, who = self._spaces.named(space), self._spaces.device_from(device)
+        self._inviting.await_device(one, who, role)
+        return MemberView(device=format_device_id(who), name="", role=role, state="awaited")
+
+    async def remove(self, space: str, device: str) -> None:
+        one = self._spaces.named(space)
+        await self._spaces.remove(one, self._spaces.device_from(device, one))

@@ -1,0 +1,265 @@
+"""The state of everything, in words: every state has a cause, a culprit and a next step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from peerd.core import digest
+from peerd.core.clocks import lacking
+from peerd.core.device_id import format_device_id
+from peerd.core.stored import StoredPeer
+from peerd.engine.conflicts import Conflicts
+from peerd.engine.peer_book import PeerBook, PeerNote
+from peerd.engine.ports import Keys, Times
+from peerd.engine.session_runner import SessionRunner
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.engine.switchboard import Switchboard
+from peerd.errors import PeerdError
+from peerd.protocol.control_messages import (
+    DeviceStatus,
+    Health,
+    MemberList,
+    MemberView,
+    PeerList,
+    PeerStatus,
+    PeerView,
+    SpaceView,
+    Status,
+)  # fmt: skip
+from peerd.protocol.session import Phase
+
+CLOCK_OFF_MS = 120_000
+
+_BLOCKED_STEPS = {
+    "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
+    "needs-newer": "Update peerd on this device.",
+    "horizon": "That device has forgotten the log this copy needs: invite this device again with an empty copy.",
+    "removed": "Ask a member to invite this device again.",
+}
+
+
+class Statuses:
+    """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step)."""
+
+    def __init__(
+        self,
+        spaces: Spaces,
+        switchboard: Switchboard,
+        book: PeerBook,
+        keys: Keys,
+        times: Times,
+        *,
+        version: str,
+        device_name: Callable[[], str],
+    ) -> None:
+        self.problems: Callable[[], list[tuple[str, str]]] = list
+        self.restart_needed: list[str] = []
+        self._spaces = spaces
+        self._switchboard = switchboard
+        self._book = book
+        self._keys = keys
+        self._times = times
+        self._version = version
+        self._device_name = device_name
+        self._since_ms = times.wall_ms()
+
+    async def status(self) -> Status:
+        views = [await self.space(space) for space in self._sorted()]
+        views += [self._failed(name, failure) for name, failure in sorted(self._spaces.failed.items())]
+        return Status(version=self._version, device=self._device(views), spaces=views, since_ms=self._since_ms)
+
+    def _sorted(self) -> list[Space]:
+        return sorted(self._spaces.by_id.values(), key=lambda space: space.name)
+
+    def _device(self, views: list[SpaceView]) -> DeviceStatus:
+        problems = self.problems()
+        if self.restart_needed:
+            problems = [*problems, ("settings wait for a restart: " + ", ".join(self.restart_needed), "Restart peerd.")]
+        degraded = problems or any(view.reason for view in views)
+        reason, step = problems[0] if problems else ("", "")
+        if degraded and not problems:
+            troubled = next(view for view in views if view.reason)
+            reason, step = f"{troubled.name}: {troubled.reason}", troubled.next_step
+        return DeviceStatus(
+            id=format_device_id(self._keys.device),
+            name=self._device_name(),
+            state="degraded" if degraded else "running",
+            reason=reason,
+            next_step=step,
+        )
+
+    def _failed(self, name: str, failure: Exception) -> SpaceView:
+        step = failure.next_step if isinstance(failure, PeerdError) else ""
+        return SpaceView(
+            name=name, id="", state="failed", records=0, conflicts=0, clock={}, digest="", peers=[],
+            reason=str(failure), next_step=step,
+        )  # fmt: skip
+
+    # ---- one space
+
+    async def space(self, space: Space) -> SpaceView:
+        counts, parked = await Conflicts(space).counts()
+        peers = self.peers_of(space)
+        state, reason, step = self._space_state(space, peers)
+        return SpaceView(
+            name=space.name,
+            id=space.id.hex(),
+            state=state,
+            records=space.copy.visible - len(space.commits.rules),
+            conflicts=sum(counts.values()),
+            parked=parked,
+            clock={origin.hex(): seq for origin, seq in sorted(space.copy.clock().items())},
+            digest=digest.summary(space.copy.digest).hex(),
+            peers=peers,
+            reason=reason,
+            next_step=step,
+        )
+
+    def _space_state(self, space: Space, peers: list[PeerStatus]) -> tuple[str, str, str]:
+        if space.trouble is not None:
+            code, text = space.trouble
+            return "stopped", text, _BLOCKED_STEPS.get(code, "")
+        if not space.roster.is_member(self._keys.device):
+            removal = space.roster.removed.get(self._keys.device)
+            by = space.name_of(removal.by) if removal else ""
+            text = f"this device was removed{' by ' + by if by else ''}; its copy can be read but not written"
+            return "removed", text, _BLOCKED_STEPS["removed"]
+        if not peers:
+            return "alone", "", "Invite another device with `peerctl invite`."
+        troubled = [peer for peer in peers if peer.state in {"blocked", "refused", "diverged"}]
+        if troubled:
+            return "degraded", f"{troubled[0].name or troubled[0].device}: {troubled[0].reason}", troubled[0].next_step
+        if all(peer.state == "offline" for peer in peers):
+            return "offline", "", ""
+        if any(peer.state in {"syncing", "connecting"} for peer in peers):
+            return "syncing", "", ""
+        return "in sync", "", ""
+
+    def peers_of(self, space: Space) -> list[PeerStatus]:
+        others = [member for member in space.roster.members.values() if member.device != self._keys.device]
+        return [self._peer(space, member.device, member.name) for member in sorted(others, key=lambda one: one.name)]
+
+    def _peer(self, space: Space, device: bytes, name: str) -> PeerStatus:
+        note = self._book.note(device)
+        link = self._switchboard.links.get(device)
+        known = space.peers.get(device, StoredPeer(device))
+        status = PeerStatus(device=format_device_id(device), name=note.name or name, state="offline")
+        status.since_ms = note.since_ms or None
+        if link is None:
+            self._offline(status, space, note, known)
+            return status
+        status.since_ms = link.opened_ms
+        session = link.sessions.get(space.id)
+        if session is None:
+            status.state = "connecting"
+            status.reason = "linked, but that device has not said that it shares this space"
+            status.next_step = "It may not have heard of the last change of members yet; another member will tell it."
+            return status
+        self._online(status, space, session, link.offset_ms)
+        return status
+
+    def _offline(self, status: PeerStatus, space: Space, note: PeerNote, known: StoredPeer) -> None:
+        status.state = "refused" if note.state == "refused" else "offline"
+        if note.trouble is not None:
+            status.reason, status.next_step = note.trouble.text, note.trouble.next_step
+        if known.acks:
+            status.ahead = lacking(known.acks, space.copy.clock())
+
+    def _online(self, status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None) -> None:
+        machine, ours = session.machine, space.ours()
+        status.behind, status.ahead = machine.behind(ours), machine.ahead(ours)
+        if machine.blocked is not None:
+            status.state = "blocked"
+            whose = "here" if machine.blocked.ours else "by that device"
+            status.reason = f"stopped {whose} ({machine.blocked.code}): {machine.blocked.text}"
+            status.next_step = _BLOCKED_STEPS.get(machine.blocked.code, "")
+        elif session.diverged:
+            status.state = "diverged"
+            status.reason = "both have applied the same transactions, but their data differ: one copy is damaged"
+            status.next_step = 'See docs/recovery.md, "Copies diverged".'
+        elif machine.phase is Phase.SETTLING:
+            status.state, status.reason = "connecting", "exchanging the list of members"
+        elif machine.phase in {Phase.COMPARING, Phase.READY}:
+            status.state = "syncing"
+            status.reason = "waiting for its turn: catching up from another device first"
+        elif status.behind == 0 and status.ahead == 0:
+            status.state = "in sync"
+        else:
+            status.state = "syncing"
+            if space.commits.staged:
+                status.reason = f"{len(space.commits.staged)} runs wait for what they depend on"
+        if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
+            seconds = round(offset_ms / 1000)
+            status.reason = (
+                f"its clock and ours differ by {abs(seconds)} s (it is {'ahead' if seconds > 0 else 'behind'})"
+            )
+            status.next_step = "Nothing is lost by it; set the wrong clock right."
+
+    # ---- devices
+
+    def peers(self) -> PeerList:
+        devices = {
+            device
+            for space in self._spaces.by_id.values()
+            for device in space.roster.members
+            if device != self._keys.device
+        }
+        return PeerList(peers=[self._device_view(device) for device in sorted(devices)])
+
+    def _device_view(self, device: bytes) -> PeerView:
+        note = self._book.note(device)
+        link = self._switchboard.links.get(device)
+        shared = sorted(one.name for one in self._spaces.by_id.values() if one.roster.is_member(device))
+        return PeerView(
+            device=format_device_id(device),
+            name=note.name,
+            state="linked" if link else note.state,
+            reason="" if link or note.trouble is None else note.trouble.text,
+            next_step="" if link or note.trouble is None else note.trouble.next_step,
+            addresses=[f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in note.addresses],
+            spaces=shared,
+            version=note.version,
+            since_ms=link.opened_ms if link else note.since_ms or None,
+        )
+
+    def members(self, space: Space) -> MemberList:
+        ours = self._keys.device
+        views = [
+            MemberView(
+                device=format_device_id(member.device),
+                name=member.name,
+                role=member.role,
+                state="this device" if member.device == ours else self._peer(space, member.device, member.name).state,
+                own=member.device == ours,
+                seen_ms=space.peers[member.device].seen_ms or None if member.device in space.peers else None,
+            )
+            for member in sorted(space.roster.members.values(), key=lambda one: (one.depth, one.name))
+        ]
+        views += [
+            MemberView(device=format_device_id(device), name=removal.name, role="", state="removed", own=device == ours)
+            for device, removal in space.roster.removed.items()
+        ]
+        return MemberList(members=views)
+
+    # ---- for supervisors
+
+    def health(self) -> Health:
+        waiting = self._unconverged()
+        ready = not self._spaces.failed
+        return Health(live=True, ready=ready, converged=ready and not waiting, reason=waiting)
+
+    def _unconverged(self) -> str:
+        for name, failure in self._spaces.failed.items():
+            return f"{name}: {failure}"
+        for space in self._sorted():
+            for peer in self.peers_of(space):
+                if peer.state != "in sync":
+                    return f"{space.name}: {peer.name or peer.device} is {peer.state}"
+        return ""
+
+    def line(self) -> str:
+        """One line for the service manager."""
+        linked = len(self._switchboard.links)
+        spaces = len(self._spaces.by_id)
+        return f"{spaces} space{'s' * (spaces != 1)}, {linked} peer{'s' * (linked != 1)} linked"
