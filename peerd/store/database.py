@@ -1,0 +1,213 @@
+"""The SQLite file of a space: one writer, one reader, and a third connection that moves the WAL into the database.
+
+    writer       every change, in BEGIN IMMEDIATE, durable at COMMIT (synchronous=FULL); never checkpoints
+    reader       read transactions beside the writer, each short
+    checkpoints  in the background (see `checkpoints`)
+
+A transaction is one function that runs to its end in the writer's thread, commit or rollback included. Whoever waits
+for it may be cancelled at any moment; the transaction is not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+from peerd.errors import StoreError
+from peerd.store import runners
+from peerd.store.checkpoints import Checkpoints
+from peerd.store.failures import translate
+from peerd.store.runners import Runner
+
+T = TypeVar("T")
+
+WRITER_CACHE_KIB = 64 << 10
+READER_CACHE_KIB = 4 << 10
+BUSY_TIMEOUT_S = 5.0
+_STATEMENTS_CACHED = 256
+_FSYNC_FAILED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """What the work of a transaction gives: its result, and whether there is anything to commit. `pages` is a guess
+    of how much it adds to the WAL; `published` runs after the commit, in the same thread.
+    """
+
+    result: T
+    keep: bool = True
+    pages: int = 8
+    published: Callable[[], None] = lambda: None
+
+
+class Database:
+    """Made by `open_database`."""
+
+    def __init__(
+        self, path: Path, writer: Runner, reader: Runner, gate: threading.Lock, checkpoints: Checkpoints | None
+    ) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+        self._gate = gate
+        self._checkpoints = checkpoints
+        self._broken: StoreError | None = None
+
+    async def write(self, work: Callable[[sqlite3.Connection], Outcome[T]]) -> T:
+        """Run `work` inside BEGIN IMMEDIATE and commit what it did, or roll back if it raises or keeps nothing.
+
+        Raises:
+            DiskFull, StoreBusy, StoreDamaged, StoreError: nothing was written.
+        """
+        try:
+            return await self._writer.run(lambda connection: self._transaction(connection, work))
+        finally:
+            if self._checkpoints is not None:
+                self._checkpoints.notice()
+
+    async def prepare(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function`, which makes transactions of its own, over the writer's connection. Same errors."""
+        try:
+            return await self._writer.run(function)
+        except sqlite3.Error as problem:
+            raise translate(problem, self.path) from problem
+
+    async def read(self, reading: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `reading` in one read transaction.
+
+        Raises:
+            StoreBusy, StoreDamaged, StoreError.
+        """
+        return await self._reader.run(lambda connection: self._reading(connection, reading))
+
+    def _transaction(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Outcome[T]]) -> T:
+        if self._broken is not None:
+            raise self._broken
+        try:
+            with self._gate:
+                outcome = committed(connection, work)
+        except sqlite3.Error as problem:
+            error = translate(problem, self.path)
+            if getattr(problem, "sqlite_errorcode", None) in _FSYNC_FAILED:
+                # The kernel reports a lost write once and then forgets it: nothing may be built on this file now.
+                self._broken = error
+            raise error from problem
+        if outcome.keep:
+            if self._checkpoints is not None:
+                self._checkpoints.written_pages += outcome.pages
+            outcome.published()
+        return outcome.result
+
+    def _reading(self, connection: sqlite3.Connection, reading: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection.execute("BEGIN")
+            try:
+                return reading(connection)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as problem:
+            raise translate(problem, self.path) from problem
+
+    def size_bytes(self) -> int:
+        """What the files take on disk, the WAL included."""
+        return sum(_size(name) for name in (self.path, wal_of(self.path)))
+
+    async def close(self) -> None:
+        """Finish what is queued, move the WAL into the database, close. The last statement of all is SQLite's own."""
+        try:
+            if self._checkpoints is not None:
+                await self._checkpoints.close()
+        finally:
+            try:
+                await self._reader.close()
+            finally:
+                await self._writer.close()
+
+
+def committed(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Outcome[T]]) -> Outcome[T]:
+    """One transaction, from BEGIN IMMEDIATE to the end."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcome = work(connection)
+        if outcome.keep:
+            connection.execute("COMMIT")
+    finally:
+        # An error may have ended the transaction already; a failed commit has not.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return outcome
+
+
+async def open_database(path: Path, *, threaded: bool) -> Database:
+    """Open an existing database of a space.
+
+    Raises:
+        StoreBusy, StoreDamaged, StoreError.
+    """
+    opened: list[Runner] = []
+    gate = threading.Lock()
+    try:
+        opened.append(await runners.start(lambda: connect_writer(path, checkpoints=not threaded), threaded=threaded))
+        opened.append(await runners.start(lambda: connect_reader(path), threaded=threaded))
+        if not threaded:
+            return Database(path, opened[0], opened[1], gate, None)
+        opened.append(await runners.start(lambda: connect_writer(path, checkpoints=False), threaded=True))
+    except BaseException as problem:
+        for runner in reversed(opened):
+            await runner.close()
+        if isinstance(problem, sqlite3.Error):
+            raise translate(problem, path) from problem
+        raise
+    writer, reader, third = opened
+    return Database(path, writer, reader, gate, Checkpoints(third, wal_of(path), gate))
+
+
+def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
+    """A connection that writes, durable at every commit; SQLite's own checkpoints inside commits are for those who
+    have none in the background.
+    """
+    connection = _connect(path, WRITER_CACHE_KIB)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {1_000 if checkpoints else 0}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, READER_CACHE_KIB)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        cached_statements=_STATEMENTS_CACHED,
+        # The thread that opens is the thread that uses it; an inline runner may be closed by another one.
+        check_same_thread=False,
+    )
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def wal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

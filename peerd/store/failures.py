@@ -1,0 +1,73 @@
+"""What SQLite and the file system say, as errors of ours with a next step."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+from peerd.errors import DiskFull, StoreBusy, StoreDamaged, StoreError
+
+_FREE_ENOUGH_BYTES = 1 << 20
+
+
+def translate(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
+    """The error that says what `problem` means for the database at `path` and what a person does about it."""
+    if isinstance(problem, OSError):
+        return _of_system(problem, path)
+    code = getattr(problem, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and not _has_space(path)):
+        return disk_full(path)
+    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreBusy(
+            f"Another process holds {path} and did not let go of it; nothing was written.",
+            next_step="Find it with `fuser` and let it finish; only peerd may have this file open.",
+        )
+    if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return damaged(path, str(problem))
+    if primary in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN}:
+        return StoreError(
+            f"{path} cannot be opened for writing: {problem}.",
+            next_step="Check owner and mode of the file and of its directory.",
+        )
+    if primary == sqlite3.SQLITE_IOERR:
+        return StoreError(
+            f"The disk failed under {path}: {problem} (code {code}).",
+            next_step="Look for errors of the disk in the kernel's log; replace it if there are any, then start again.",
+        )
+    return StoreError(f"{path}: {problem}.", next_step="This is a bug of peerd: please report it with the log.")
+
+
+def damaged(path: Path, why: str) -> StoreDamaged:
+    """The database at `path` does not hold what was written to it."""
+    return StoreDamaged(
+        f"{path} is damaged: {why}.",
+        next_step="Stop the daemon, move the file away and join the space again: the other devices have the data. "
+        "If this is the only device, keep the file, try `sqlite3 FILE .recover`, or restore a backup.",
+    )
+
+
+def disk_full(path: Path) -> DiskFull:
+    return DiskFull(
+        f"There is no space left for {path}; nothing was written.",
+        next_step="Free some space on that file system, then try again.",
+    )
+
+
+def _of_system(problem: OSError, path: Path) -> StoreError:
+    if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return disk_full(path)
+    return StoreError(
+        f"{path}: {problem.strerror or problem}.", next_step="Check owner and mode of the file and of its directory."
+    )
+
+
+def _has_space(path: Path) -> bool:
+    # SQLite reports a full disk as an I/O error where it maps a file that can then not grow.
+    try:
+        status = os.statvfs(path.parent)
+    except OSError:
+        return True
+    return status.f_bavail * status.f_frsize >= _FREE_ENOUGH_BYTES

@@ -1,0 +1,101 @@
+"""The log: runs in the order in which they were applied here."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from peerd.core.batch import AppliedRun
+from peerd.core.chain import Run
+from peerd.core.stored import LogRow, LogSlice
+from peerd.store.refs import Refs
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
+
+
+def encode_entries(run: Run) -> bytes:
+    return _encode(run.entries)
+
+
+def decode_entries(data: bytes) -> tuple[bytes, ...]:
+    """Raises ValueError if the bytes are damaged."""
+    return _decode(data)
+
+
+def append(
+    connection: sqlite3.Connection,
+    runs: Sequence[AppliedRun],
+    position: int,
+    ref_of: Mapping[bytes, int],
+    arrived_ms: int,
+    age_ms: int,
+) -> int:
+    """Add runs after `position`; gives the last position."""
+    connection.executemany(
+        "INSERT INTO run (position, origin, first, last, size_bytes, arrived_ms, age_ms, head, signature, entries)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (at, ref_of[run.origin], run.first, run.last, run.size_bytes, arrived_ms, age_ms, applied.head,
+             run.signature, encode_entries(run))
+            for at, applied in enumerate(runs, position + 1)
+            for run in (applied.run,)
+        ),
+    )  # fmt: skip
+    return position + len(runs)
+
+
+def runs_after(
+    connection: sqlite3.Connection,
+    refs: Refs,
+    position: int,
+    max_bytes: int,
+    max_runs: int,
+    covered: Mapping[bytes, int],
+) -> LogSlice:
+    """See the port. What is covered is skipped inside SQLite, before its entries are read."""
+    rows: list[LogRow] = []
+    size_bytes = 0
+    query = (
+        "SELECT position, origin, first, signature, arrived_ms, size_bytes, entries FROM run "  # noqa: S608 - integers
+        f"WHERE position > ?{_beyond(refs, covered)} ORDER BY position"
+    )
+    for at, ref, first, signature, arrived_ms, run_bytes, entries in connection.execute(query, (position,)):
+        size_bytes += run_bytes
+        if rows and (size_bytes > max_bytes or len(rows) >= max_runs):
+            return LogSlice(rows, rows[-1].position)
+        rows.append(LogRow(at, Run(refs.origin_of[ref], first, _decode(entries), signature), arrived_ms))
+    return LogSlice(rows, max(position, last_position(connection)))
+
+
+def _beyond(refs: Refs, covered: Mapping[bytes, int]) -> str:
+    pairs = [(refs.ref_of.get(origin), seq) for origin, seq in covered.items()]
+    cases = "".join(f" WHEN {ref} THEN {int(seq)}" for ref, seq in pairs if ref is not None)
+    return f" AND last > CASE origin{cases} ELSE 0 END" if cases else ""
+
+
+def position_before(connection: sqlite3.Connection, refs: Refs, clock: Mapping[bytes, int]) -> int:
+    """The position after which every run lies that `clock` does not cover: one look into the index per origin."""
+    firsts: list[int] = []
+    for origin, ref in list(refs.ref_of.items()):
+        row = connection.execute(
+            "SELECT position FROM run WHERE origin = ? AND last > ? ORDER BY last LIMIT 1", (ref, clock.get(origin, 0))
+        ).fetchone()
+        if row is not None:
+            firsts.append(row[0])
+    return min(firsts) - 1 if firsts else last_position(connection)
+
+
+def last_position(connection: sqlite3.Connection) -> int:
+    """The last position that was given; its run may be trimmed."""
+    return int(connection.execute("SELECT position FROM space").fetchone()[0])
+
+
+def hash8(connection: sqlite3.Connection, ref: int, seq: int) -> bytes | None:
+    """8 bytes of the chain's hash at a run end, if that is kept."""
+    row = connection.execute("SELECT head FROM run WHERE origin = ? AND last = ?", (ref, seq)).fetchone()
+    if row is None:
+        row = connection.execute("SELECT hash8 FROM run_end WHERE origin = ? AND seq = ?", (ref, seq)).fetchone()
+    return None if row is None else bytes(row[0][:8])

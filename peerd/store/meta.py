@@ -1,0 +1,103 @@
+"""The row that says what this copy is, and the origins it knows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from peerd.core import digest
+from peerd.core.batch import AppliedRun
+from peerd.core.copy import CopyState, OriginState
+from peerd.core.origin import Announcement
+from peerd.store.failures import damaged
+from peerd.store.refs import Refs
+
+
+class Meta(Struct):
+    """The row of `space` as this process knows it; it is moved after a commit only."""
+
+    space: bytes
+    copy_id: bytes
+    name: str
+    own_origin: int | None  # its ref
+    token: bytes
+    position: int
+    age_ms: int
+
+
+def found(connection: sqlite3.Connection, space: bytes, name: str, random_bytes: Callable[[int], bytes]) -> None:
+    """Write the row of a new, empty copy."""
+    connection.execute(
+        "INSERT INTO space (one, id, copy_id, name, token, digest) VALUES (1, ?, ?, ?, ?, ?)",
+        (space, random_bytes(16), name, random_bytes(16), digest.EMPTY),
+    )
+
+
+def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> tuple[Meta, CopyState]:
+    """What the database says of itself.
+
+    Raises:
+        StoreDamaged: it says nothing, or nothing that makes sense.
+    """
+    row = connection.execute(
+        "SELECT id, copy_id, name, own_origin, token, position, age_ms, visible, digest FROM space"
+    ).fetchone()
+    if row is None:
+        raise damaged(path, "it does not say which space it holds")
+    *own, visible, sums = row
+    origins: dict[bytes, OriginState] = {}
+    try:
+        for origin, device, admission, nonce, seq, head, context in connection.execute(
+            "SELECT id, device, admission, nonce, seq, head, context FROM origin ORDER BY ref"
+        ):
+            announcement = Announcement(device, admission, nonce)
+            origins[origin] = OriginState(announcement, seq, head, refs.decode_clock(context))
+    except (ValueError, LookupError, TypeError) as problem:
+        raise damaged(path, f"the context of an origin cannot be read ({problem})") from problem
+    meta = Meta(*own)
+    return meta, CopyState(meta.space, origins, sums, visible)
+
+
+def write_origins(
+    connection: sqlite3.Connection,
+    moved: Mapping[bytes, OriginState],
+    new: Mapping[bytes, int],
+    ref_of: Mapping[bytes, int],
+    signatures: Mapping[bytes, bytes],
+    refs: Refs,
+) -> None:
+    """Where the origins stand after a batch. `new` are the refs that it gave."""
+    if new:
+        connection.executemany(
+            "INSERT INTO origin (ref, id, device, admission, nonce, seq, head, context)"
+            " VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
+            (
+                (ref, origin, state.announcement.device, state.announcement.admission, state.announcement.nonce,
+                 state.head, refs.encode_clock({}, ref_of))
+                for origin, ref in new.items()
+                for state in (moved[origin],)
+            ),
+        )  # fmt: skip
+    connection.executemany(
+        "UPDATE origin SET seq = ?, head = ?, context = ?, signature = ? WHERE ref = ?",
+        (
+            (state.seq, state.head, refs.encode_clock(state.context, ref_of), signatures[origin], ref_of[origin])
+            for origin, state in moved.items()
+            if origin in signatures
+        ),
+    )
+
+
+def signatures_of(runs: list[AppliedRun]) -> dict[bytes, bytes]:
+    """The last signature of each origin in a batch."""
+    return {applied.run.origin: applied.run.signature for applied in runs}
+
+
+def write_space(connection: sqlite3.Connection, state: CopyState, position: int, own_origin: int | None) -> None:
+    connection.execute(
+        "UPDATE space SET position = ?, own_origin = ?, visible = ?, digest = ?",
+        (position, own_origin, state.visible, state.digest),
+    )

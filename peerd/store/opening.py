@@ -1,0 +1,92 @@
+"""Opening a copy: read what is kept in memory, and decide whether its own origin may go on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from peerd import logs
+from peerd.core.copy import CopyState
+from peerd.core.stored import Opened
+from peerd.store import meta, peers, roster, staging
+from peerd.store.database import Outcome
+from peerd.store.machine import Machine
+from peerd.store.mark import Mark, MarkFile, Standing, objection
+from peerd.store.meta import Meta
+from peerd.store.refs import Refs
+
+log = logs.get(__name__)
+
+_OTHER_DEVICE = "The database belongs to another device: its own origin was made with another key."
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+class Opening:
+    """`work` is the first transaction; what it found and decided stands here afterwards.
+
+    An own origin that may not go on is forgotten in the same transaction, so that the next start, which finds a mark
+    of this one, does not take it up again.
+    """
+
+    opened: Opened
+    meta: Meta
+    mark: Mark
+
+    def __init__(
+        self, path: Path, device: bytes, file: MarkFile, machine: Machine, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.refs = Refs()
+        self._path = path
+        self._device = device
+        self._file = file
+        self._machine = machine
+        self._token = random_bytes(16)
+
+    def work(self, connection: sqlite3.Connection) -> Outcome[None]:
+        self.refs.load(connection)
+        self.meta, state = meta.load(connection, self.refs, self._path)
+        inode = self._path.stat().st_ino
+        origin = None if self.meta.own_origin is None else self.refs.origin_of[self.meta.own_origin]
+        note = "" if origin is None else self._judge(state, origin, inode)
+        if note:
+            log.warning("own origin ends", path=str(self._path), origin=origin, cause=note)
+            origin = self.meta.own_origin = None
+        connection.execute("UPDATE space SET token = ?, own_origin = ?", (self._token, self.meta.own_origin))
+        self.mark = Mark(
+            token=self._token.hex(),
+            machine=self._machine.machine,
+            boot=self._machine.boot,
+            inode=inode,
+            origin=origin.hex() if origin else "",
+            seq=state.seq(origin) if origin else 0,
+        )
+        self.opened = Opened(
+            space=self.meta.space,
+            name=self.meta.name,
+            copy_id=self.meta.copy_id,
+            state=state,
+            own_origin=origin,
+            origin_note=note,
+            statements=roster.load(connection),
+            peers=peers.load(connection, self._path),
+            staged=staging.load(connection, self._path),
+        )
+        return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
+
+    def _judge(self, state: CopyState, origin: bytes, inode: int) -> str:
+        if state.device_of(origin) != self._device:
+            return _OTHER_DEVICE
+        mark = self._file.read()
+        standing = Standing(self.meta.token.hex(), self._machine, inode, origin.hex(), state.seq(origin))
+        note = objection(mark, standing)
+        if mark is not None and not note:
+            # Killed before or after the commit that follows, we find one of the two tokens in the database.
+            known = self.meta.token.hex()
+            self._file.write(replace(mark, token=known, next_token=self._token.hex()))
+        return note

@@ -1,0 +1,35 @@
+"""What is remembered of other devices."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from peerd.core.stored import StoredPeer
+from peerd.store.failures import damaged
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_addresses = msgspec.msgpack.Decoder(tuple[tuple[str, int], ...]).decode
+_decode_acks = msgspec.msgpack.Decoder(dict[bytes, int]).decode
+
+
+def save(connection: sqlite3.Connection, peer: StoredPeer) -> None:
+    """Keep what is known of a device now, instead of what was known before."""
+    connection.execute(
+        "INSERT OR REPLACE INTO peer (device, name, addresses, seen_ms, acks) VALUES (?, ?, ?, ?, ?)",
+        (peer.device, peer.name, _encode(peer.addresses), peer.seen_ms, _encode(peer.acks)),
+    )
+
+
+def load(connection: sqlite3.Connection, path: Path) -> tuple[StoredPeer, ...]:
+    """Raises StoreDamaged."""
+    rows = connection.execute("SELECT device, name, addresses, seen_ms, acks FROM peer ORDER BY device")
+    try:
+        return tuple(
+            StoredPeer(device, name, _decode_addresses(addresses), seen_ms, _decode_acks(acks))
+            for device, name, addresses, seen_ms, acks in rows
+        )
+    except ValueError as problem:
+        raise damaged(path, f"what it knows of a device cannot be read ({problem})") from problem

@@ -1,0 +1,258 @@
+"""The database of one space, as the engine knows it. What is written where stands in the modules beside this one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from peerd import logs
+from peerd.core.batch import Name
+from peerd.core.chain import Run
+from peerd.core.record import Record
+from peerd.core.statements import SignedStatement
+from peerd.core.stored import CollectionCount, LogSlice, Opened, RecordPage, StagedRun, StoredPeer
+from peerd.core.writes import Writes
+from peerd.store import founding, history, log, peers, records, roster, staging, transaction
+from peerd.store.database import Database, Outcome, open_database
+from peerd.store.lock import Lock
+from peerd.store.machine import Machine, this_machine
+from peerd.store.mark import MarkFile
+from peerd.store.migrate import migrate
+from peerd.store.opening import Opening, lock_of
+from peerd.store.transaction import OpenTransaction, Written
+
+logger = logs.get(__name__)
+
+T = TypeVar("T")
+
+
+class SpaceStore:
+    """Made by `open`. Every method that writes is durable when it returns, and whole whenever its caller is cancelled:
+    what has been called is done, even if nobody waits for it any more.
+    """
+
+    def __init__(
+        self, database: Database, opening: Opening, lock: Lock, mark: MarkFile, wall_ms: Callable[[], int]
+    ) -> None:
+        self.opened: Opened = opening.opened
+        self._database = database
+        self._refs = opening.refs
+        self._meta = opening.meta
+        self._lock = lock
+        self._mark_file = mark
+        self._mark = opening.mark
+        self._wall_ms = wall_ms
+        self._closing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def create(
+        cls, path: Path, space: bytes, name: str, random_bytes: Callable[[int], bytes], *, threaded: bool = True
+    ) -> None:
+        """Make the database of a new, empty copy of `space` at `path`; it is there whole or not at all.
+
+        Raises:
+            StoreError: code "store-exists" if there is one; DiskFull, StoreBusy.
+        """
+        lock = Lock.take(lock_of(path))
+        try:
+            await founding.create(path, space, name, random_bytes, threaded=threaded)
+        finally:
+            lock.release()
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        device: bytes,
+        mark_path: Path,
+        random_bytes: Callable[[int], bytes],
+        wall_ms: Callable[[], int],
+        *,
+        threaded: bool = True,
+        machine: Machine | None = None,
+    ) -> SpaceStore:
+        """Open the database at `path` for this process alone.
+
+        `device` is the id of this device's key: an own origin of another one does not go on. `mark_path` lies outside
+        of whatever is backed up. Not `threaded`, everything runs in the caller's thread. `machine` is read from the
+        system unless it is given.
+
+        Raises:
+            StoreBusy: another peerd has it. StoreDamaged. StoreError: code "store-newer", or it cannot be opened.
+        """
+        lock = Lock.take(lock_of(path))
+        mark_file = database = None
+        try:
+            mark_file = MarkFile.open(mark_path)
+            database = await open_database(path, threaded=threaded)
+            applied = await database.prepare(lambda connection: migrate(connection, path))
+            for number in applied:
+                logger.info("database migrated", path=str(path), version=number)
+            opening = Opening(path, device, mark_file, machine or this_machine(), random_bytes)
+            await database.write(opening.work)
+            return cls(database, opening, lock, mark_file, wall_ms)
+        except BaseException:
+            try:
+                if database is not None:
+                    await database.close()
+            finally:
+                if mark_file is not None:
+                    mark_file.close()
+                lock.release()
+            raise
+
+    # ---- transactions
+
+    async def transact(
+        self,
+        decide: Callable[[OpenTransaction], tuple[Writes | None, T]],
+        own_origin: Callable[[], bytes | None] = lambda: None,
+        unstaged: Callable[[], Iterable[int]] = tuple,
+    ) -> T:
+        """See `engine.ports.SpaceStore`. `decide` runs in the writer's thread."""
+
+        def work(connection: sqlite3.Connection) -> Outcome[T]:
+            open_transaction = OpenTransaction(connection, self._refs, self._database.path)
+            writes, result = decide(open_transaction)
+            if writes is None:
+                return Outcome(result, keep=False)
+            written = transaction.write(
+                open_transaction, connection, writes, own_origin(), self._meta, self._refs, self._wall_ms()
+            )
+            staging.unstage(connection, unstaged())
+            return Outcome(result, pages=written.pages, published=lambda: self._publish(writes, written))
+
+        return await self._database.write(work)
+
+    def _publish(self, writes: Writes, written: Written) -> None:
+        """The commit is durable: what it gave and moved becomes true for the next ones."""
+        self._refs.ref_of.update(written.new_refs)
+        self._refs.number_of.update(written.new_numbers)
+        moved = written.own_origin != self._meta.own_origin
+        self._meta.position = written.position
+        self._meta.own_origin = written.own_origin
+        if written.own_origin is None:
+            return
+        origin = self._refs.origin_of[written.own_origin]
+        if moved or origin in writes.origins:
+            self._mark = replace(self._mark, origin=origin.hex(), seq=writes.state.seq(origin))
+            self._mark_file.write(self._mark)
+
+    async def read(self, reading: Callable[[OpenTransaction], T]) -> T:
+        """Run `reading` in one read transaction of another connection, in its thread."""
+        return await self._database.read(
+            lambda connection: reading(OpenTransaction(connection, self._refs, self._database.path))
+        )
+
+    # ---- records
+
+    async def page(self, collection: str, prefix: str, after: str | None, limit: int) -> RecordPage:
+        """Visible records whose keys begin with `prefix` and come after `after`, in the order of their UTF-8 bytes: at
+        most `limit`, and fewer if they are large.
+        """
+        number = self._refs.number_of.get(collection)
+        if number is None:
+            return RecordPage([], more=False)
+        refs, path = self._refs, self._database.path
+        return await self._database.read(
+            lambda connection: records.page(connection, refs, path, number, prefix, after, limit)
+        )
+
+    async def collections(self) -> list[CollectionCount]:
+        """The collections that have visible records, by name."""
+        return await self._database.read(records.collections)
+
+    async def flagged(self, after: Name | None, limit: int) -> list[tuple[Name, Record]]:
+        """Records whose flags are not 0, in the order of (collection, key)."""
+        refs, path = self._refs, self._database.path
+        return await self._database.read(lambda connection: records.flagged(connection, refs, path, after, limit))
+
+    # ---- the log
+
+    async def runs_after(
+        self, position: int, max_bytes: int, max_runs: int = 1000, covered: Mapping[bytes, int] | None = None
+    ) -> LogSlice:
+        """Runs in local apply order after `position`, without those that `covered` covers: at least one if there is
+        any, else up to `max_bytes` and `max_runs`.
+        """
+        refs, skipped = self._refs, covered or {}
+        return await self._database.read(
+            lambda connection: log.runs_after(connection, refs, position, max_bytes, max_runs, skipped)
+        )
+
+    async def position_before(self, clock: Mapping[bytes, int]) -> int:
+        """The position after which every run lies that `clock` does not cover."""
+        return await self._database.read(lambda connection: log.position_before(connection, self._refs, clock))
+
+    async def last_position(self) -> int:
+        return await self._database.read(log.last_position)
+
+    # ---- roster, peers, staging
+
+    async def add_statements(self, statements: Sequence[SignedStatement]) -> None:
+        await self._write(lambda connection: roster.add(connection, statements))
+
+    async def save_peer(self, peer: StoredPeer) -> None:
+        await self._write(lambda connection: peers.save(connection, peer))
+
+    async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
+        """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
+        return await self._write(lambda connection: staging.stage(connection, runs, max_bytes))
+
+    async def unstage(self, numbers: Sequence[int]) -> None:
+        await self._write(lambda connection: staging.unstage(connection, numbers))
+
+    # ---- housekeeping
+
+    async def age(self, elapsed_ms: int, history_ms: int) -> int:
+        """Let `elapsed_ms` of daemon time pass for this database and forget local history older than `history_ms` of
+        it, some thousand rows a call. Gives how many went.
+        """
+
+        def work(connection: sqlite3.Connection) -> Outcome[int]:
+            age_ms = self._meta.age_ms + max(0, elapsed_ms)
+            connection.execute("UPDATE space SET age_ms = ?", (age_ms,))
+            forgotten = history.forget(connection, age_ms - history_ms)
+
+            def publish() -> None:
+                self._meta.age_ms = age_ms
+
+            return Outcome(forgotten, pages=8 + forgotten, published=publish)
+
+        return await self._database.write(work)
+
+    async def size_bytes(self) -> int:
+        """What the database takes on disk."""
+        return self._database.size_bytes()
+
+    async def close(self) -> None:
+        """Finish what was called, close, and mark the copy as closed in order. Idempotent, and not undone by a
+        cancellation.
+        """
+        await self._end(clean=True)
+
+    async def abandon(self) -> None:
+        """Close as a killed process would leave it: simulations crash with this."""
+        await self._end(clean=False)
+
+    async def _end(self, *, clean: bool) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(clean=clean), name="close store")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, *, clean: bool) -> None:
+        try:
+            await self._database.close()
+            if clean:
+                self._mark_file.write(replace(self._mark, clean=True), sync=True)
+        finally:
+            self._mark_file.close()
+            self._lock.release()
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._database.write(lambda connection: Outcome(work(connection)))
