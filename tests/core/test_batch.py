@@ -7,7 +7,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits, writes
-from peerd.core.batch import Author, Batch, Fork, Forged, Verdict
+from peerd.core.batch import Author, Batch, Forged, Fork, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
@@ -145,7 +145,7 @@ def test_a_refused_run_leaves_no_trace(ours: Copy, theirs: Copy) -> None:
         take(batch, replace(run, signature=bytes(64)))
     done = writes.finish(batch)
     assert done.state == theirs.disk.state
-    assert not (done.rows or done.runs or done.origins)
+    assert (done.rows, done.runs, done.origins) == ([], [], {})
 
 
 def test_the_second_run_cannot_come_first(ours: Copy, theirs: Copy) -> None:

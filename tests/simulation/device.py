@@ -7,7 +7,7 @@ records their births back, and commits or loses all of it. Signatures are keyed 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from peerd.core import entry, intents, restore, writes
@@ -21,7 +21,7 @@ from peerd.core.origin import Announcement, origin_of
 from peerd.core.reading import DEFAULT_RULES
 from peerd.core.restore import Image
 from tests.simulation.memory import Disk, MemoryReader
-from tests.simulation.oracle import Event, Meant
+from tests.simulation.oracle import Event, Expected, Meant, expected_records
 
 SPACE = b"simulated space!"
 Draw = Callable[[int], bytes]
@@ -37,6 +37,7 @@ class Truth:
 
     events: list[Event] = field(default_factory=list)
     numbers: dict[tuple[bytes, int, bytes], int] = field(default_factory=dict)  # origin, seq, entry
+    by_number: dict[int, Event] = field(default_factory=dict)
     next_number: int = 0
 
     def draw_number(self) -> int:
@@ -46,6 +47,7 @@ class Truth:
     def settle(self, event: Event) -> None:
         self.events.append(event)
         self.numbers[(*event.dot, event.entry)] = event.number
+        self.by_number[event.number] = event
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Backup:
     """A copy of a device's disk, and what the simulator knows about it."""
 
     disk: Disk
-    applied: int
+    order: list[int]
     removed: dict[bytes, Clock]
 
 
@@ -65,6 +67,13 @@ def verify(device: bytes, signed: bytes, data: bytes) -> bool:
     return signature(device, data) == signed
 
 
+def mask_of(numbers: Iterable[int]) -> int:
+    mask = 0
+    for number in numbers:
+        mask |= 1 << number
+    return mask
+
+
 class Device:
     def __init__(self, number: int, draw: Draw, truth: Truth) -> None:
         self.id = blake2b(b"device %d" % number, digest_size=32).digest()
@@ -72,6 +81,7 @@ class Device:
         self.truth = truth
         self.disk = Disk(CopyState(SPACE))
         self.applied = 0  # mask of the transactions that this copy has really applied
+        self.order: list[int] = []  # their numbers, in the order in which it applied them
         self.removed: dict[bytes, Clock] = {}  # removed device -> its origins' last accepted seq
         self.active: set[bytes] = {self.id}
         self.lacking: dict[Name, set[bytes]] = {}  # parked record -> devices that hold no image of it
@@ -93,13 +103,13 @@ class Device:
 
     def backup(self) -> Backup:
         removed = {device: dict(accepted) for device, accepted in self.removed.items()}
-        return Backup(self.disk.backup(), self.applied, removed)
+        return Backup(self.disk.backup(), list(self.order), removed)
 
     def put_back(self, backup: Backup) -> None:
         """The device is restored from an older copy, and notices it at start."""
-        again = Backup(backup.disk.backup(), backup.applied, backup.removed)
-        self.disk, self.applied = again.disk, again.applied
-        self.removed = {device: dict(accepted) for device, accepted in again.removed.items()}
+        self.disk, self.order = backup.disk.backup(), list(backup.order)
+        self.applied = mask_of(self.order)
+        self.removed = {device: dict(accepted) for device, accepted in backup.removed.items()}
         self.lacking = {}
         self.staged = []
         self.take_new_origin()
@@ -118,6 +128,7 @@ class Device:
             return
         self.disk.commit(done)
         self.applied = work.applied
+        self.order += work.order
         work.tell(done.runs)
         self.check_nothing_waits()
 
@@ -162,7 +173,8 @@ class Work:
         self.reader = MemoryReader(device.disk)
         self.batch = Batch(device.disk.state, self.reader, device.limit_of, verify)
         self.applied = device.applied
-        self._written: list[tuple[int, Dot, int, int, tuple[Meant, ...]]] = []
+        self.order: list[int] = []
+        self._written: list[Event] = []
 
     # ---- from others
 
@@ -183,7 +195,7 @@ class Work:
         verdict = self.batch.take(run, [entry.decode(data) for data in run.entries])
         if verdict is Verdict.APPLIED:
             for seq, data in enumerate(run.entries, run.first):
-                self.applied |= 1 << self.device.truth.numbers[run.origin, seq, data]
+                self._happened(self.device.truth.numbers[run.origin, seq, data])
         return verdict
 
     def _retry_staged(self) -> bool:
@@ -214,8 +226,12 @@ class Work:
         self.batch.load([change.record for change in changes])
         number = self.device.truth.draw_number()
         dot = self.batch.write(self.device.author, changes, t_ms, tq)
+        self._written.append(Event(number, dot, b"", t_ms, tq, tuple(meant)))
+        self._happened(number)
+
+    def _happened(self, number: int) -> None:
         self.applied |= 1 << number
-        self._written.append((number, dot, t_ms, tq, tuple(meant)))
+        self.order.append(number)
 
     # ---- edit wins
 
@@ -251,9 +267,23 @@ class Work:
         record = self.batch.records[name]
         assert record is not None
         change = restore.restore(record, name, image)
-        if record.fields.keys() & change.set.keys():
-            raise Wrong(f"the restore of {name} writes over what stands there")
+        before = self._looked_like(name, change.answers)
+        missing = {field: value for field, value in before.items() if field not in record.fields}
+        if {field: bytes(raw) for field, raw in change.set.items()} != missing:
+            raise Wrong(f"the restore of {name} writes {change.set} instead of {missing}")
         return change
+
+    def _looked_like(self, name: Name, delete: Dot | None) -> dict[str, bytes]:
+        """What the record showed here just before that delete took its last birth; from causality alone."""
+        events = {event.number: event for event in self._written} | self.device.truth.by_number
+        order = [events[number] for number in (*self.device.order, *self.order)]
+        for position, event in enumerate(order):
+            if event.dot == delete:
+                before = expected_records(order[:position], only=name).get(name, Expected())
+                after = expected_records(order[: position + 1], only=name).get(name, Expected())
+                if before.births and not after.births:
+                    return before.winners()
+        raise Wrong(f"{delete} did not delete {name} from {self.device}")
 
     # ---- what the simulator notes
 
@@ -264,8 +294,8 @@ class Work:
             for applied in runs
             for seq, data in enumerate(applied.run.entries, applied.run.first)
         }
-        for number, dot, t_ms, tq, meant in self._written:
-            self.device.truth.settle(Event(number, dot, entries[dot], t_ms, tq, meant))
+        for event in self._written:
+            self.device.truth.settle(replace(event, entry=entries[event.dot]))
 
 
 def compare_histories(one: Device, other: Device) -> None:

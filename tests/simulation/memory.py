@@ -12,12 +12,14 @@ from typing import Any
 
 from peerd.core import digest
 from peerd.core.batch import AppliedRun, Name, Stored
-from peerd.core.clocks import Clock, Dot, covers
+from peerd.core.clocks import Clock, Dot
 from peerd.core.copy import CopyState
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record, digest_of
 from peerd.core.restore import Image
 from peerd.core.writes import HistoryRow, Writes
+
+Row = tuple[list[list[Any]], bytes, int, int]  # stamps, body, share of the digest, flags
 
 
 @dataclass
@@ -67,7 +69,8 @@ class Disk:
         return decode_record(row[0], row[1]) if row else None
 
     def missing_for(self, clock: Clock) -> list[AppliedRun]:
-        return [one for one in self.log if not covers(clock, (one.run.origin, one.run.last))]
+        at = clock.get
+        return [one for one in self.log if at(one.run.origin, 0) < one.run.first]
 
     def recomputed_digest(self) -> bytes:
         """The digest as a scrub finds it, from the rows alone."""

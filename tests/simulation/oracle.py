@@ -66,10 +66,13 @@ class Expected:
         return {dot for dot, (restored, _) in self.births.items() if restored}
 
 
-def expected_records(events: Iterable[Event]) -> dict[Name, Expected]:
+def expected_records(events: Iterable[Event], only: Name | None = None) -> dict[Name, Expected]:
+    """Every record as it must be where exactly these transactions are applied; or only one of them."""
     by_name: dict[Name, list[tuple[Event, Meant]]] = {}
     for event in events:
         for change in event.changes:
+            if only is not None and change.name != only:
+                continue
             by_name.setdefault(change.name, []).append((event, change))
     records = {name: _expected(story) for name, story in by_name.items()}
     return {name: record for name, record in records.items() if record.births or record.fields}

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from itertools import permutations
 
 from peerd.core.batch import Verdict
+from peerd.core.clocks import includes
 from tests.simulation.device import Backup, Device, Truth, Work, compare_histories
+from tests.simulation.hostile import attack
 from tests.simulation.writers import RECORDS, Tokens, look, write_something
 
 NOW_MS = 1_700_000_000_000
@@ -137,6 +139,8 @@ def meet_somebody(world: World, step: int) -> None:
     if not begin_session(one, other):
         return
     for receiver, sender in ((one, other), (other, one)):
+        if world.chance.random() < 0.06 and (lie := attack(world.chance, sender, receiver)):
+            world.counts[f"lies: {lie}"] += 1
         deliver_some(world, sender, receiver, step)
     end_session(one, other)
 
@@ -182,8 +186,11 @@ def deliver_some(world: World, sender: Device, receiver: Device, step: int) -> N
 
 
 def deliver_all(sender: Device, receiver: Device) -> None:
+    clock = receiver.disk.state.clock()
+    if includes(clock, sender.disk.state.clock()):
+        return
     announcements = [at.announcement for at in sender.disk.state.origins.values()]
-    missing = [applied.run for applied in sender.disk.missing_for(receiver.disk.state.clock())]
+    missing = [applied.run for applied in sender.disk.missing_for(clock)]
 
     def act(work: Work) -> None:
         work.learn_origins(announcements)
