@@ -69,11 +69,12 @@ class Listener:
         *,
         limits: Limits | None = None,
     ) -> None:
-        self._identity = identity
+        self._tls = server_context(identity)
         self._listen = listen
         self._authorise = authorise
         self._on_link = on_link
         self._limits = limits or Limits()
+        self._gate = Gate(self._limits, now_s=0.0)
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._visitors: dict[asyncio.Task[None], _Visitor] = {}
@@ -92,8 +93,6 @@ class Listener:
 
     async def start(self) -> None:
         """Listen. ConfigError if an entry cannot be bound; `problems` names what is missing but not fatal."""
-        self._tls = server_context(self._identity)
-        self._gate = Gate(self._limits, asyncio.get_running_loop().time())
         self._sockets, self.problems = open_listening(self._listen)
         for problem in self.problems:
             _log.warning("address not available", cause=problem)

@@ -4,8 +4,8 @@ import asyncio
 import datetime as dt
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,20 @@ async def test_nothing_listens(friend: Identity) -> None:
     assert failed.theirs is None
 
 
+@contextmanager
+def black_hole() -> Iterator[Address]:
+    """An address that lets nobody in and says nothing: a queue of one that is full."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(2):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        yield full.getsockname()
+
+
 @pytest.mark.parametrize("stage", ["tcp", "tls", "http"])
 async def test_no_answer_in_time(friend: Identity, stranger: Identity, stage: str) -> None:
     """A machine that stops answering, at any stage, is "timeout" after the given time."""
@@ -109,18 +123,8 @@ async def test_no_answer_in_time(friend: Identity, stranger: Identity, stage: st
             pass
 
     if stage == "tcp":
-        with socket.socket() as full:
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            held = []
-            for _ in range(2):  # the queue of one is full, the kernel drops what else comes
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(full.getsockname())
-                held.append(sock)
-            failed = await failure(friend, full.getsockname(), timeout_s=0.2)
-            for sock in held:
-                sock.close()
+        with black_hole() as address:
+            failed = await failure(friend, address, timeout_s=0.2)
     else:
         context = server_context(friend) if stage == "http" else None
         async with serving(say_nothing, context) as address:
@@ -277,18 +281,22 @@ async def test_what_goes_out_says_little(friend: Identity, stranger: Identity) -
 async def test_all_addresses_of_a_name_are_tried(
     station: Any, friend: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name with a dead address first still leads to the live one."""
+    """A name whose first address refuses and whose second says nothing still leads to the live one."""
     station.admit(friend)
-    loop = asyncio.get_running_loop()
-    live = (socket.AF_INET, socket.SOCK_STREAM, 6, "", station.address)
-    dead = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 1, 0, 0))
+    monkeypatch.setattr("peerd.net.dialer._PER_ADDRESS_S", 0.1)
+    with black_hole() as silent:
+        found = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 1, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", silent),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", station.address),
+        ]
 
-    async def resolve(host: str, port: int, **_options: Any) -> list[Any]:
-        assert (host, port) == ("nas.lan", 7337)
-        return [dead, live]
+        async def resolve(host: str, port: int, **_options: Any) -> list[Any]:
+            assert (host, port) == ("nas.lan", 7337)
+            return found
 
-    monkeypatch.setattr(loop, "getaddrinfo", resolve)
-    link = await Dialer(friend).dial(("nas.lan", 7337), SYNC, station.identity.device)
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        link = await Dialer(friend).dial(("nas.lan", 7337), SYNC, station.identity.device)
     link.abort()
 
 
