@@ -6,7 +6,7 @@ apart from a right one elsewhere only by trying. By device id (fleets) every add
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import Address
@@ -33,8 +33,8 @@ class Joining:
     """
 
     def __init__(self, spaces: Spaces, dialer: Dialer, keys: Keys, crypto: Crypto, times: Times) -> None:
-        self.candidates: Callable[[], Iterable[tuple[Address, ...]]] = tuple
-        self.everywhere: Callable[[], Iterable[tuple[Address, ...]]] = tuple
+        self.candidates: Callable[[], Awaitable[Sequence[tuple[Address, ...]]]]
+        self.everywhere: Callable[[], Awaitable[Sequence[tuple[Address, ...]]]]
         self._spaces = spaces
         self._dialer = dialer
         self._keys = keys
@@ -49,7 +49,9 @@ class Joining:
         Raises:
             UserError: join-failed, with what the other side said.
         """
-        groups = list(hosts if hosts is not None else (self.candidates() if named is None else self.everywhere()))
+        if hosts is None:
+            hosts = await (self.candidates() if named is None else self.everywhere())
+        groups = list(hosts)
         if not groups:
             raise UserError(
                 "no device in sight has an open invitation" if named is None else "no device is in sight",

@@ -134,7 +134,7 @@ class SpaceStore(Protocol):
 class Shelf(Protocol):
     """Where the databases of the spaces stand."""
 
-    async def open_all(self) -> list[tuple[Opened, SpaceStore]]:
+    async def open_all(self) -> Sequence[tuple[Opened, SpaceStore]]:
         """All spaces of this device; one that cannot be opened is in `failed` instead."""
         ...
 

@@ -1,0 +1,285 @@
+"""The daemon, assembled: the only place that names concrete parts and introduces them to each other.
+
+Start: identity, spaces, control socket, listener, discovery; then "ready". Stop, in reverse: no more announcements and
+dials, goodbye to peers, the commit in progress is finished, the databases are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Coroutine, MutableMapping
+from typing import Any
+
+from peerd import __version__, identity, logs, notify
+from peerd.clock import Clock
+from peerd.config import Settings
+from peerd.control.server import ControlServer
+from peerd.core.stored import Address
+from peerd.discovery.addresses import parse_address
+from peerd.discovery.interfaces import named
+from peerd.discovery.mdns import Mdns
+from peerd.discovery.network_changes import NetworkChanges
+from peerd.discovery.wakeups import watch_wakeups
+from peerd.engine.dialing import Dialing
+from peerd.engine.housekeeping import Housekeeping
+from peerd.engine.inviting import Inviting
+from peerd.engine.joining import Joining
+from peerd.engine.lookout import Lookout
+from peerd.engine.peer_book import PeerBook
+from peerd.engine.ports import Crypto, Link
+from peerd.engine.service import Service
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.engine.statuses import Statuses
+from peerd.engine.switchboard import Switchboard
+from peerd.errors import ConfigError, PeerdError
+from peerd.identity import Identity
+from peerd.net.dialer import Dialer
+from peerd.net.link import PAIR, SYNC
+from peerd.net.link import Link as NetLink
+from peerd.net.listener import Listener
+from peerd.net.refusal import Refusal
+from peerd.protocol.control_messages import Reloaded
+from peerd.store.shelf import Shelf
+from peerd.supervise import Supervisor
+
+log = logs.get(__name__)
+
+STATUS_LINE_S = 30.0
+CLOSE_S = 4.0
+
+
+class _Crypto(Crypto):
+    def verify(self, public_key: bytes, signature: bytes, data: bytes) -> bool:
+        return Identity.verify(public_key, signature, data)
+
+    def seal(self, recipient: bytes, plaintext: bytes, info: bytes) -> bytes:
+        return identity.seal(recipient, plaintext, info)
+
+
+class Daemon:
+    """One peerd. `read_settings` reads the configuration again, for a reload."""
+
+    def __init__(
+        self, settings: Settings, read_settings: Callable[[], Settings], environ: MutableMapping[str, str]
+    ) -> None:
+        self._settings = settings
+        self._read_settings = read_settings
+        self._clock = Clock()
+        self._notifier = notify.Notifier(environ)
+        self._watchdog_s = notify.watchdog_interval_s(environ)
+        self._inherited = _control_socket(environ)
+        self._supervisor = Supervisor(self._clock)
+        keys = Identity.load_or_create(settings.device.state_dir / "identity")
+        crypto = _Crypto()
+        self._shelf = Shelf(settings.device.state_dir, keys.device, self._clock.random_bytes, self._clock.wall_ms)
+        self._spaces = Spaces(self._shelf, keys, crypto, self._clock, self._name)
+        self._book = PeerBook(self._clock)
+        self._switchboard = Switchboard(
+            self._spaces.by_id, keys, self._clock, self._book, name=self._name(), software=f"peerd {__version__}"
+        )
+        dialer = Dialer(keys)
+        self._dialing = Dialing(self._spaces.by_id, self._switchboard, self._book, dialer, keys, self._clock)
+        self._inviting = Inviting(self._spaces, keys, self._clock, self._name)
+        self._joining = Joining(self._spaces, dialer, keys, crypto, self._clock)
+        self._lookout = Lookout(self._spaces, self._dialing, self._inviting, keys, self._clock, self._name)
+        self._statuses = Statuses(
+            self._spaces, self._switchboard, self._book, keys, self._clock,
+            version=__version__, device_name=self._name,
+        )  # fmt: skip
+        self._housekeeping = Housekeeping(self._spaces, self._switchboard, self._clock)
+        self._service = Service(self._spaces, self._switchboard, self._statuses, self._inviting, self._joining)
+        self._control = ControlServer(
+            self._service, settings.control.socket, settings.control.write_group, self._inherited
+        )
+        self._listener = Listener(keys, settings.network.listen, self._authorise, self._on_link)
+        self._mdns: Mdns | None = None
+        self._spawned: set[asyncio.Task[None]] = set()
+        self._changes = NetworkChanges(
+            self._on_network_change, wanted=lambda name: named(name, self._settings.network.interfaces)
+        )
+        self._introduce()
+
+    def _name(self) -> str:
+        return self._settings.device.name
+
+    def _introduce(self) -> None:
+        self._spaces.opened = self._on_space
+        self._switchboard.changed = self._dialing.nudge
+        self._inviting.window_changed = self._lookout.show
+        self._joining.candidates = self._lookout.pairing_windows
+        self._joining.everywhere = self._lookout.everybody
+        self._service.hosts = self._parse_host
+        self._service.reload_settings = self.reload
+        self._statuses.problems = self._problems
+        self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
+        self._housekeeping.set_agreed = self._clock.set_agreed
+
+    # ---- from start to end
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises PeerdError if it cannot start or an essential part fails."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._supervisor.stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_quietly()))
+        try:
+            await self._start()
+            self._supervisor.add("housekeeping", self._housekeeping.run)
+            self._supervisor.add("wakeups", lambda: watch_wakeups(self._clock, self._on_wake))
+            self._supervisor.add("status line", self._tell_status)
+            if self._watchdog_s is not None:
+                interval_s = self._watchdog_s
+                self._supervisor.add("watchdog", lambda: notify.feed_watchdog(self._notifier, interval_s))
+            self._notifier.ready(self._statuses.line())
+            log.info("daemon ready", version=__version__)
+            await self._supervisor.run()
+        finally:
+            await self._stop()
+
+    async def _start(self) -> None:
+        self._shelf.prepare()
+        await self._spaces.open_all()
+        self._dialing.set_static(self._settings.network.peers)
+        await self._control.start()
+        await self._listener.start()
+        if self._settings.network.mdns and self._listener.addresses:
+            self._mdns = Mdns(
+                port=self._listener.addresses[0][1],
+                interfaces=self._settings.network.interfaces,
+                on_sighting=self._lookout.on_sighting,
+                on_gone=self._lookout.on_gone,
+                random_bytes=self._clock.random_bytes,
+            )
+            await self._mdns.start()
+            self._lookout.announce = self._mdns.announce
+            self._lookout.show()
+        self._changes.start()
+
+    async def _stop(self) -> None:
+        self._notifier.stopping("saying goodbye")
+        self._changes.stop()
+        await self._lookout.stop()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._dialing.stop()
+                await self._switchboard.stop()
+                await self._control.stop()
+                await self._listener.stop()
+                if self._mdns is not None:
+                    await self._mdns.stop()
+        except TimeoutError:
+            log.warning("stop took too long")
+        await self._spaces.close()
+        log.info("daemon stopped")
+
+    async def _tell_status(self) -> None:
+        while True:
+            self._notifier.status(self._statuses.line())
+            await asyncio.sleep(STATUS_LINE_S)
+
+    # ---- what the parts say to each other
+
+    def _on_space(self, space: Space) -> None:
+        for peer in space.peers.values():
+            self._book.remembered(peer.device, peer.name, peer.addresses)
+        self._switchboard.add_space(space)
+        space.on_roster.append(lambda _: self._on_roster())
+        self._on_roster()
+
+    def _on_roster(self) -> None:
+        self._dialing.refresh()
+        self._lookout.look_again()
+        self._lookout.show()
+
+    def _authorise(self, device: bytes, subprotocol: str, _address: Address) -> Refusal | None:
+        if subprotocol == SYNC and self._switchboard.shared_with(device):
+            return None
+        if subprotocol == PAIR and self._inviting.is_expected(device):
+            return None
+        if any(device in space.roster.removed for space in self._spaces.by_id.values()):
+            return Refusal("removed", "this device was removed")
+        return Refusal("unknown-device", "unknown device")
+
+    async def _on_link(self, link: NetLink) -> None:
+        if link.subprotocol == PAIR:
+            await self._inviting.run_link(_as_port(link))
+        else:
+            await self._switchboard.run_link(_as_port(link))
+
+    def _on_network_change(self) -> None:
+        self._look_around("network changed")
+
+    def _on_wake(self, gap_s: float) -> None:
+        log.info("woke up", took_ms=round(gap_s * 1000))
+        self._look_around("woke up")
+
+    def _look_around(self, cause: str) -> None:
+        """Addresses and links may be void: announce anew, ask anew, probe what is linked, dial what is not."""
+        log.info("looking around", cause=cause)
+        self._dialing.nudge_all()
+        self._spawn(self._switchboard.probe())
+        if self._mdns is not None:
+            self._spawn(self._mdns.refresh())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+
+    async def _parse_host(self, text: str) -> tuple[Address, ...]:
+        return (parse_address(text, "--host"),)
+
+    def _problems(self) -> list[tuple[str, str]]:
+        problems = [(problem, "Check network.listen.") for problem in self._listener.problems]
+        if self._mdns is not None and self._mdns.state == "failed":
+            step = "Peers can be named under network.peers; or set network.mdns = false if that is meant to be so."
+            problems.append((f"discovery does not work: {self._mdns.problem}", step))
+        for name, report in self._supervisor.reports().items():
+            if report.cause and report.state.value == "waiting":
+                problems.append((f"{name} failed: {report.cause}", "See the log; it is tried again."))
+        return problems
+
+    # ---- reload
+
+    async def _reload_quietly(self) -> None:
+        self._notifier.reloading()
+        try:
+            await self.reload()
+        except ConfigError as problem:
+            for one in problem.problems:
+                log.error("setting refused", cause=one)
+        except PeerdError as problem:
+            log.error("reload failed", cause=str(problem))
+        finally:
+            self._notifier.ready(self._statuses.line())
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and apply what can be applied now.
+
+        Raises:
+            ConfigError: it has problems; the running one stays.
+        """
+        fresh = self._read_settings()
+        changes = self._settings.changes(fresh)
+        self._settings = fresh
+        logs.configure(fresh.log.level, fresh.log.format)
+        self._control.set_write_group(fresh.control.write_group)
+        self._dialing.set_static(fresh.network.peers)
+        self._statuses.restart_needed = sorted({*self._statuses.restart_needed, *changes.needs_restart})
+        log.info("settings reloaded", count=len(changes.live))
+        return Reloaded(changed=list(changes.live), needs_restart=list(changes.needs_restart))
+
+
+def _as_port(link: NetLink) -> Link:
+    """The type checker compares the edge with the port here."""
+    return link
+
+
+def _control_socket(environ: MutableMapping[str, str]) -> int | None:
+    """The socket that systemd holds for us, if there is one."""
+    inherited = notify.listen_fds(environ)
+    found: socket.socket | None = next((one for group in inherited.values() for one in group), None)
+    return found.detach() if found is not None else None

@@ -1,0 +1,65 @@
+"""What has to be done now and then: forget old history, save what is known of peers, judge our own clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from peerd.engine.ports import Times
+from peerd.engine.spaces import Spaces
+from peerd.engine.switchboard import Switchboard
+from peerd.errors import StoreError
+from peerd.logs import get
+
+log = get(__name__)
+
+EVERY_S = 3600.0
+AGREEMENT_MS = 120_000
+AGREEMENT_LASTS_S = 7 * 24 * 3600.0
+DAY_MS = 24 * 3600 * 1000
+
+
+class Housekeeping:
+    """`history_days(name)` is the setting of a space; `set_agreed` tells our clock whether a peer's agrees."""
+
+    def __init__(self, spaces: Spaces, switchboard: Switchboard, times: Times) -> None:
+        self.history_days: Callable[[str], int] = lambda _: 30
+        self.set_agreed: Callable[[bool], None] = lambda _: None
+        self._spaces = spaces
+        self._switchboard = switchboard
+        self._times = times
+        self._agreed_s: float | None = None
+
+    async def run(self) -> None:
+        """Once an hour, until cancelled."""
+        before_s = self._times.monotonic_s()
+        while True:
+            await asyncio.sleep(EVERY_S)
+            now_s = self._times.monotonic_s()
+            await self.tidy(round((now_s - before_s) * 1000))
+            before_s = now_s
+
+    async def tidy(self, elapsed_ms: int) -> None:
+        """Let `elapsed_ms` of daemon time pass: age counts what passed while running, not what a clock says."""
+        self.judge_clock()
+        for link in self._switchboard.links.values():
+            link.ping()
+        for space in list(self._spaces.by_id.values()):
+            try:
+                forgotten = await space.store.age(elapsed_ms, self.history_days(space.name) * DAY_MS)
+                for peer in list(space.peers.values()):
+                    await space.store.save_peer(peer)
+            except StoreError as problem:
+                log.warning("housekeeping failed", space=space.name, code=problem.code, cause=str(problem))
+                continue
+            if forgotten:
+                log.info("history forgotten", space=space.name, count=forgotten)
+            space.look_at_parked()
+
+    def judge_clock(self) -> None:
+        """Some peer's clock within two minutes of ours, during the last seven days of ours: then it counts for more."""
+        now_s = self._times.monotonic_s()
+        offsets = [link.offset_ms for link in self._switchboard.links.values() if link.offset_ms is not None]
+        if any(abs(offset) < AGREEMENT_MS for offset in offsets):
+            self._agreed_s = now_s
+        self.set_agreed(self._agreed_s is not None and now_s - self._agreed_s < AGREEMENT_LASTS_S)

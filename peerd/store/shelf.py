@@ -1,0 +1,81 @@
+"""Where the databases of the spaces stand: one file per space under `spaces/`, its mark under `marks/`.
+
+`marks/` is to be left out of backups: a database that comes back without its mark is known for a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from peerd.core.statements import SignedStatement
+from peerd.core.stored import Opened
+from peerd.errors import StoreBusy, StoreError
+from peerd.logs import get
+from peerd.store.space import SpaceStore
+
+log = get(__name__)
+
+
+class Shelf:
+    """`failed` maps the names (or file names) of spaces that could not be opened to why."""
+
+    def __init__(
+        self, folder: Path, device: bytes, random_bytes: Callable[[int], bytes], wall_ms: Callable[[], int]
+    ) -> None:
+        self.failed: dict[str, StoreError] = {}
+        self._spaces = folder / "spaces"
+        self._marks = folder / "marks"
+        self._device = device
+        self._random_bytes = random_bytes
+        self._wall_ms = wall_ms
+
+    def prepare(self) -> None:
+        """Make the folders. Raises OSError."""
+        for folder in (self._spaces, self._marks):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def open_all(self) -> list[tuple[Opened, SpaceStore]]:
+        """Every database on the shelf; those that fail are in `failed`, and the others go on.
+
+        Raises:
+            StoreBusy: another peerd has this state directory.
+        """
+        stores = []
+        for path in sorted(self._spaces.glob("*.db")):
+            try:
+                store = await self._open(path)
+            except StoreBusy:
+                raise
+            except StoreError as problem:
+                log.warning("space not opened", path=str(path), code=problem.code, cause=str(problem))
+                self.failed[path.stem] = problem
+                continue
+            stores.append((store.opened, store))
+        return stores
+
+    async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
+        """A new, empty copy, durable with its statements. An old copy of the same space is set aside, not deleted."""
+        path = self._spaces / f"{space.hex()}.db"
+        if path.exists():
+            self._set_aside(path)
+        await SpaceStore.create(path, space, name, self._random_bytes)
+        store = await self._open(path)
+        await store.add_statements(statements)
+        await store.close()
+        store = await self._open(path)
+        return store.opened, store
+
+    async def _open(self, path: Path) -> SpaceStore:
+        mark = self._marks / f"{path.stem}.mark"
+        return await SpaceStore.open(path, self._device, mark, self._random_bytes, self._wall_ms)
+
+    def _set_aside(self, path: Path) -> None:
+        number = 1
+        while (aside := path.with_name(f"{path.stem}.aside-{number}")).exists():
+            number += 1
+        for suffix in ("-wal", "-shm", ""):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.replace(aside.with_name(aside.name + suffix))
+        log.info("old copy set aside", path=str(aside))
