@@ -36,7 +36,7 @@ class Hello(Message, frozen=True):
     """Each side's first. `to` is set by a joiner that names the inviter's device instead of proving a code."""
 
     type = 64
-    v: Annotated[tuple[int, int], Meta(min_length=2)]
+    v: tuple[int, int]
     nonce: Id16
     name: Name
     to: Id32 | None = None
