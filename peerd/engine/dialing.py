@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable
 
 from peerd.core.backoff import FRESH_S, delay_s
+from peerd.core.device_id import short_id
 from peerd.core.links import chosen
 from peerd.core.stored import Address
 from peerd.engine.peer_book import NOT_FOUND, PeerBook, Trouble
@@ -134,7 +135,7 @@ class Dialing:
         except LinkLost as problem:
             if device in self._switchboard.links:
                 return True
-            log.debug("dial failed", device=device.hex()[:8], address=f"{address[0]} {address[1]}", code=problem.code)
+            log.debug("dial failed", device=short_id(device), address=f"{address[0]} {address[1]}", code=problem.code)
             if problem.code == "wrong-device":
                 self._reconsider(device, address)
                 return False

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from peerd.core.device_id import format_device_id
+from peerd.core.device_id import format_device_id, short_id
 from peerd.core.statements import ADMIN
 from peerd.engine.pairing_link import drive
 from peerd.engine.ports import Keys, Link, Times
@@ -232,7 +232,7 @@ class _Attempt:
         if self._admitted is not None:
             self._inviting.named.pop(self._theirs, None)
         if isinstance(end, Failed):
-            log.warning("pairing refused", device=self._theirs.hex()[:8], code=end.code, cause=end.text)
+            log.warning("pairing refused", device=short_id(self._theirs), code=end.code, cause=end.text)
         if invitation is None or invitation.events.full() or self._named is not None:
             return
         if self._admitted is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from peerd.core.device_id import format_device_id
+from peerd.core.device_id import format_device_id, short_id
 from peerd.core.stored import Address
 from peerd.engine.pairing_link import drive
 from peerd.engine.ports import Crypto, Dialer, Keys, Link, Times
@@ -89,7 +89,7 @@ class Joining:
             step = end.next_step if isinstance(end, Failed) else ""
             reason = end.code if isinstance(end, Failed) else "failed"
             raise UserError(text, code="join-failed", status=409, next_step=step, reason=reason)
-        log.info("space joined", space=attempt.space.name, device=link.theirs.hex()[:8])
+        log.info("space joined", space=attempt.space.name, device=short_id(link.theirs))
         return self._joined(attempt.space, end)
 
     def _joined(self, space: Space, end: Finished) -> Joined:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from peerd.core.batch import Fork
+from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
 from peerd.engine.commits import Commit
 from peerd.engine.ports import Times, Transaction
@@ -70,7 +71,7 @@ class SessionRunner:
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin, with workers in the link's group: its end is theirs."""
-        log.info("session opened", space=self.space.name, device=self.theirs.hex()[:8])
+        log.info("session opened", space=self.space.name, device=short_id(self.theirs))
         group.create_task(self._work_inbound(), name="session inbound")
         group.create_task(self._work_outbound(), name="session outbound")
         self._perform(self.machine.opened(self.space.ours()))
@@ -149,7 +150,7 @@ class SessionRunner:
         if equal == self.diverged:
             self.diverged = not equal
             if not equal:
-                log.error("copies diverged", space=self.space.name, device=self.theirs.hex()[:8])
+                log.error("copies diverged", space=self.space.name, device=short_id(self.theirs))
 
     def _arm(self, at_s: float) -> None:
         if self._wake is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from peerd.core import compose, epochs
-from peerd.core.device_id import parse_device_id
+from peerd.core.device_id import parse_device_id, short_id
 from peerd.core.names import check_space_name
 from peerd.core.roster import Roster
 from peerd.core.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
@@ -123,7 +123,7 @@ class Spaces:
             for one, secret in secrets.items()
         }
         await self._state(space, compose.admit(space.roster, self._keys.device, card, role, wraps))
-        log.info("member admitted", space=space.name, device=card.device.hex()[:8])
+        log.info("member admitted", space=space.name, device=short_id(card.device))
 
     async def remove(self, space: Space, device: bytes) -> None:
         """Remove a device for good, with what it wrote as far as we have it; and change the secret of the space.
@@ -137,7 +137,7 @@ class Spaces:
             if at.announcement.device == device and at.seq
         }
         await self._state(space, compose.remove(space.roster, self._keys.device, device, finals))
-        log.info("member removed", space=space.name, device=device.hex()[:8])
+        log.info("member removed", space=space.name, device=short_id(device))
         await self.renew_epoch(space)
 
     async def renew_epoch(self, space: Space) -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from peerd.core.device_id import short_id
 from peerd.core.links import newcomer_stays
 from peerd.engine.commits import Commit
 from peerd.engine.link_runner import DUPLICATE, LinkRunner, greet
@@ -90,7 +91,7 @@ class Switchboard:
         try:
             event()
         except PeerdError as problem:
-            log.warning("session failed", device=session.theirs.hex()[:8], cause=str(problem))
+            log.warning("session failed", device=short_id(session.theirs), cause=str(problem))
             self._drop(self.links[session.theirs], "internal")
 
     # ---- links
@@ -121,20 +122,20 @@ class Switchboard:
         runner.on_end = self._on_end
         self.links[theirs] = runner
         self._book.linked(theirs, greeting.theirs.name, greeting.theirs.software)
-        log.info("link opened", device=theirs.hex()[:8], address=f"{link.address[0]} {link.address[1]}")
+        log.info("link opened", device=short_id(theirs), address=f"{link.address[0]} {link.address[1]}")
         self.changed(theirs)
         try:
             await runner.run()
         except LinkLost as problem:
             trouble = Trouble(problem.code, str(problem), problem.next_step)
         except RemoteProtocolError as problem:
-            log.warning("peer refused", device=theirs.hex()[:8], code=problem.code, cause=str(problem))
+            log.warning("peer refused", device=short_id(theirs), code=problem.code, cause=str(problem))
             trouble = Trouble(
                 problem.code, f"refused here: {problem}", "Look at that device: it does not keep the rules."
             )
             await link.close(problem.close_code, problem.code)
         except StoreError as problem:
-            log.warning("link closed by our store", device=theirs.hex()[:8], code=problem.code, cause=str(problem))
+            log.warning("link closed by our store", device=short_id(theirs), code=problem.code, cause=str(problem))
             trouble = Trouble(problem.code, f"our own disk: {problem}", problem.next_step)
             await link.close(4500, problem.code)
         finally:
@@ -146,7 +147,7 @@ class Switchboard:
             for space in self.shared_with(runner.theirs).values():
                 space.note_seen(runner.theirs)
             self._book.lost(runner.theirs, trouble)
-            log.info("link closed", device=runner.theirs.hex()[:8], cause=trouble.text)
+            log.info("link closed", device=short_id(runner.theirs), cause=trouble.text)
             self.changed(runner.theirs)
 
     def _hello(self, *, dialed: bool) -> Hello:
@@ -176,7 +177,7 @@ class Switchboard:
         await asyncio.sleep(PROBE_S)
         for link in links:
             if self.links.get(link.theirs) is link and not link.answered_since(asked):
-                log.info("link silent", device=link.theirs.hex()[:8])
+                log.info("link silent", device=short_id(link.theirs))
                 self._drop(link, "silent")
 
     async def stop(self) -> None:
@@ -217,7 +218,7 @@ class Switchboard:
                 self._on_turn(following, following.machine.behind(session.space.ours()))
 
     def _on_end(self, session: SessionRunner) -> None:
-        log.info("session closed", space=session.space.name, device=session.theirs.hex()[:8])
+        log.info("session closed", space=session.space.name, device=short_id(session.theirs))
         self._pass_on(session)
 
     def has_turn(self, session: SessionRunner) -> bool:
