@@ -41,6 +41,9 @@ class Application(Protocol):
     async def answer(self, request: Request) -> Answer | Stream:
         """Serve a whole request. Gives problems as answers; raises nothing."""
 
+    def failed(self, error: Exception) -> None:
+        """Note that an answer could not be finished."""
+
 
 class Connection(asyncio.Protocol):
     """The asyncio side: reading, writing, deadlines. `Intake` parses, `Application` answers."""
@@ -265,7 +268,8 @@ class Connection(asyncio.Protocol):
             if not self._stopping:
                 raise
             request.close = True  # the stream ends here, in good order
-        except Exception as error:  # noqa: BLE001 - it becomes the last line; the application has logged it
+        except Exception as error:  # noqa: BLE001 - it becomes the last line
+            self._application.failed(error)
             self._send_chunk(_lines.encode({"error": problems.document(error)}) + b"\n")
         finally:
             self._streaming = False

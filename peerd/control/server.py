@@ -104,13 +104,13 @@ class ControlServer:
         try:
             return await route.handler(self._service, request)
         except Exception as error:  # noqa: BLE001 - whatever happened, the caller gets an answer
-            if problems.status_of(error) >= 500:
-                _tell(error)
+            self.failed(error)
             return messages.problem(error)
 
-
-def _tell(error: Exception) -> None:
-    if isinstance(error, PeerdError):
-        _log.warning("request failed", code=error.code, cause=str(error))
-    else:
-        _log.error("request failed", cause=repr(error), exc_info=error)
+    def failed(self, error: Exception) -> None:
+        if problems.status_of(error) < 500:
+            return
+        if isinstance(error, PeerdError):
+            _log.warning("request failed", code=error.code, cause=str(error))
+        else:
+            _log.error("request failed", cause=repr(error), exc_info=error)

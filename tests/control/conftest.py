@@ -79,6 +79,7 @@ class FakeService:
         self.health_now = Health(live=True, ready=True, converged=False, reason="attic is 3 behind")
         self.events: asyncio.Queue[Sequence[ChangeEvent]] = asyncio.Queue()
         self.endless: ChangeEvent | None = None
+        self.feed_event = ChangeEvent(kind="put", token="t", value={"a": "x" * (64 << 10)})  # noqa: S106 - no secret
         self.produced = 0
         self.open_feeds = 0
         self.invitation: asyncio.Queue[InvitationEvent | Exception] = asyncio.Queue()
@@ -361,12 +362,12 @@ async def serve(service: FakeService, tmp_path: Path) -> AsyncIterator[Callable[
 
 
 @pytest.fixture
-async def connect(tmp_path: Path) -> AsyncIterator[Callable[[], Awaitable[Talker]]]:
+async def connect(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Talker]]]:
     """Open a connection to the server."""
     talkers = []
 
-    async def open_one(path: Path = tmp_path / "s") -> Talker:
-        reader, writer = await asyncio.open_unix_connection(path, limit=1 << 26)
+    async def open_one(path: Path = tmp_path / "s", limit: int = 1 << 26) -> Talker:
+        reader, writer = await asyncio.open_unix_connection(path, limit=limit)
         talkers.append(Talker(reader, writer))
         return talkers[-1]
 
@@ -376,7 +377,7 @@ async def connect(tmp_path: Path) -> AsyncIterator[Callable[[], Awaitable[Talker
 
 
 @pytest.fixture
-async def talk(serve: Callable[..., Awaitable[ControlServer]], connect: Callable[[], Awaitable[Talker]]) -> Talker:
+async def talk(serve: Callable[..., Awaitable[ControlServer]], connect: Callable[..., Awaitable[Talker]]) -> Talker:
     """A connection to a server with the usual limits."""
     await serve()
     return await connect()
