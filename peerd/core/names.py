@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 from peerd.core.limits import FIELD_NAME_BYTES, KEY_BYTES
@@ -51,6 +52,7 @@ def check_space_name(name: str) -> None:
         )
 
 
+@lru_cache(maxsize=1024)  # few names, checked for every record
 def check_collection_name(name: str, *, reserved: bool = False) -> None:
     """Refuse a name that no collection may have; one with `_` first only passes if `reserved` is set.
 
@@ -80,6 +82,7 @@ def check_key(key: str) -> None:
     _check_text("key", key, KEY_BYTES)
 
 
+@lru_cache(maxsize=4096)
 def check_field_name(name: str) -> None:
     """Refuse a name that no field may have.
 
