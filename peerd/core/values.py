@@ -39,9 +39,7 @@ def pack(value: Any) -> bytes:
         UserError: the value is outside the model; the sentence names what and where.
     """
     try:
-        if value is None or isinstance(value, str | bool):
-        return _encoder.encode(value)
-    return _encoder.encode(_inward(value, 1))
+        return _encoder.encode(value if isinstance(value, str) else _inward(value, 1))
     except UnicodeEncodeError:
         raise UserError("a string holds half a surrogate pair, which is no text", code="bad-value") from None
 
