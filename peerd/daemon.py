@@ -90,7 +90,9 @@ class Daemon:
             version=__version__, device_name=self._name,
         )  # fmt: skip
         self._housekeeping = Housekeeping(self._spaces, self._switchboard, self._clock)
-        self._service = Service(self._spaces, self._switchboard, self._statuses, self._inviting, self._joining)
+        self._service = Service(
+            self._spaces, self._switchboard, self._dialing, self._statuses, self._inviting, self._joining
+        )
         self._control = ControlServer(
             self._service, settings.control.socket, settings.control.write_group, self._inherited
         )
@@ -196,7 +198,7 @@ class Daemon:
 
     def _authorise(self, device: bytes, subprotocol: str, _address: Address) -> Refusal | None:
         if subprotocol == SYNC and self._switchboard.shared_with(device):
-            return None
+            return Refusal("paused", "this device takes no links at the moment") if self._switchboard.paused else None
         if subprotocol == PAIR and self._inviting.is_expected(device):
             return None
         if any(device in space.roster.removed for space in self._spaces.by_id.values()):

@@ -119,7 +119,7 @@ class Dialing:
         while True:
             nudge.clear()
             note = self._book.note(device)
-            if device not in self._switchboard.links:
+            if device not in self._switchboard.links and not self._switchboard.paused:
                 for address in note.addresses:
                     if await self._dial(device, address):
                         break
@@ -183,7 +183,7 @@ class Dialing:
         attempt = 0
         while True:
             nudge.clear()
-            if self._static.get(address) is None:
+            if self._static.get(address) is None and not self._switchboard.paused:
                 attempt += 1
                 if await self._identify(address):
                     attempt = 0

@@ -11,6 +11,7 @@ from peerd.core.device_id import format_device_id
 from peerd.core.stored import Address
 from peerd.engine import metrics
 from peerd.engine.conflicts import Conflicts
+from peerd.engine.dialing import Dialing
 from peerd.engine.feed import Feed
 from peerd.engine.history import History
 from peerd.engine.inviting import Inviting
@@ -50,12 +51,19 @@ class Service:
     """Satisfies `peerd.control.service.Service`."""
 
     def __init__(
-        self, spaces: Spaces, switchboard: Switchboard, statuses: Statuses, inviting: Inviting, joining: Joining
+        self,
+        spaces: Spaces,
+        switchboard: Switchboard,
+        dialing: Dialing,
+        statuses: Statuses,
+        inviting: Inviting,
+        joining: Joining,
     ) -> None:
         self.hosts: Callable[[str], Awaitable[tuple[Address, ...]]]
         self.reload_settings: Callable[[], Awaitable[Reloaded]]
         self._spaces = spaces
         self._switchboard = switchboard
+        self._dialing = dialing
         self._statuses = statuses
         self._inviting = inviting
         self._joining = joining
@@ -76,6 +84,13 @@ class Service:
 
     async def peers(self) -> PeerList:
         return self._statuses.peers()
+
+    async def pause(self) -> None:
+        await self._switchboard.pause()
+
+    async def resume(self) -> None:
+        self._switchboard.paused = False
+        self._dialing.nudge_all()
 
     # ---- spaces
 

@@ -76,6 +76,14 @@ class Statuses:
         problems = self.problems()
         if self.restart_needed:
             problems = [*problems, ("settings wait for a restart: " + ", ".join(self.restart_needed), "Restart peerd.")]
+        if self._switchboard.paused:
+            return DeviceStatus(
+                id=format_device_id(self._keys.device),
+                name=self._device_name(),
+                state="paused",
+                reason="links with other devices are paused",
+                next_step="`peerctl resume` ends that; so does a restart.",
+            )
         degraded = problems or any(view.reason for view in views)
         reason, step = problems[0] if problems else ("", "")
         if degraded and not problems:

@@ -40,6 +40,7 @@ class Switchboard:
         self.name = name
         self.changed: Callable[[bytes], None] = lambda _: None  # a device's link came or went
         self.stopping = False
+        self.paused = False
         self._spaces = spaces
         self._keys = keys
         self._times = times
@@ -114,8 +115,8 @@ class Switchboard:
                 return
             self.links.pop(theirs)
             self._drop(existing, "duplicate", DUPLICATE)
-        if self.stopping or not self.shared_with(theirs):
-            await link.close(4403, "removed")
+        if self.stopping or self.paused or not self.shared_with(theirs):
+            await link.close(4403, "paused" if self.paused else "removed")
             return
         runner = LinkRunner(link, greeting, self._times, lambda: self.shared_with(theirs))
         runner.on_session = self._on_session
@@ -180,8 +181,13 @@ class Switchboard:
                 log.info("link silent", device=short_id(link.theirs))
                 self._drop(link, "silent")
 
+    async def pause(self) -> None:
+        """Say goodbye on every link and take no new one, until `paused` is unset."""
+        self.paused = True
+        await asyncio.gather(*(link.leave("paused") for link in list(self.links.values())), return_exceptions=True)
+
     async def stop(self) -> None:
-        """Say goodbye on every link."""
+        """Say goodbye on every link, for good."""
         self.stopping = True
         await asyncio.gather(*(link.leave("stopping") for link in list(self.links.values())), return_exceptions=True)
         if self._leaving:
