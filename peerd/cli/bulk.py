@@ -15,6 +15,7 @@ from peerd.cli.parallel import Writers
 from peerd.cli.progress import Progress
 from peerd.cli.text import counted, span, visible_json
 from peerd.control.client import Client, Problem, path
+from peerd.errors import PeerdError
 
 if TYPE_CHECKING:
     import argparse
@@ -142,26 +143,25 @@ def _where(batch: list[Line], problem: Problem) -> str:
 def _import_each(
     arguments: argparse.Namespace, client: Client, lines: Iterator[Line]
 ) -> Iterator[tuple[list[Line], dict[str, Any]]]:
-    def write(connection: Client, line: Line) -> dict[str, Any]:
+    def send(connection: Client, line: Line) -> None:
         address = path("spaces", arguments.space, "records", arguments.collection, line.key)
-        try:
-            answer: dict[str, Any] = connection.call("PUT", address, body=line.value).body or {}
-        except Problem as problem:
-            problem.args = (f"line {line.number}: {problem}",)
-            raise
-        return answer
+        connection.send("PUT", address, body=line.value)
 
-    with Writers(client.socket_path, write) as writers:
+    def blame(error: PeerdError, line: Line) -> None:
+        if isinstance(error, Problem):
+            error.args = (f"line {line.number}: {error}",)
+
+    with Writers(client.socket_path, send, blame) as writers:
         bad: BadLine | None = None
         try:
             for line in lines:
                 # One key always goes over one connection, so that its last line is written last.
                 for done, answer in writers.put(line.key, line):
-                    yield [done], answer
+                    yield [done], answer.body or {}
         except BadLine as error:
             bad = error
         for done, answer in writers.finish():
-            yield [done], answer
+            yield [done], answer.body or {}
         if bad:
             raise bad
 

@@ -131,6 +131,7 @@ _OF_THE_DAEMON: Final = {
     "store-busy": "Another process holds the space's database. Only one daemon may use a state directory.",
     "store-damaged": "A database is not what was written to it. Stop the daemon, keep the file, look at the disk; a "
     "fresh copy can be had from any other member.",
+    "store-exists": "There is a database already where a new one was to be made. Open it, or move it away.",
     "store-failed": "The database failed; the log has the details.",
     "store-newer": "The database was written by a newer peerd. Upgrade; an older one would damage it.",
     "task-failed": "A part of the daemon failed and it ends, to be started anew. Its log has the details.",

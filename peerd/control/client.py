@@ -7,15 +7,14 @@ that says whose fault it is and what to do next.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import socket
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from urllib.parse import quote, urlencode
 
+from peerd.control.exchange import Connection, Head, NotHttp, request
 from peerd.errors import PeerdError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ ANSWER_TIMEOUT_S: Final = 60.0
 # The daemon may close a connection that was idle; a request on such a one would be lost without an answer.
 IDLE_LIMIT_S: Final = 2.0
 PAGE: Final = 1000
-_CHUNK_BYTES: Final = 65536
 _SYSTEM_SOCKET: Final = "/run/peerd/peerd.sock"
 _REFUSALS: Final = frozenset({401, 403, 409, 412, 428})
 
@@ -104,21 +102,6 @@ def _quoted(part: str) -> str:
     return part.replace(".", "%2E") if part in {".", ".."} else quote(part, safe="")
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, socket_path: str, timeout_s: float | None) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._socket_path = socket_path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._socket_path)
-        except BaseException:
-            self.sock.close()
-            raise
-
-
 class Client:
     """One connection to the daemon, made when needed and kept; not for use by two threads at once.
 
@@ -130,7 +113,7 @@ class Client:
     def __init__(self, socket_path: str, *, timeout_s: float | None = ANSWER_TIMEOUT_S) -> None:
         self.socket_path = socket_path
         self._timeout_s = timeout_s
-        self._connection: _UnixConnection | None = None
+        self._connection: Connection | None = None
         self._used_at_s = 0.0
 
     def __enter__(self) -> Self:
@@ -154,17 +137,52 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask and wait for the whole answer. `address` comes from `path`."""
-        connection = self._kept_connection()
+        self.send(method, address, query=query, body=body, headers=headers)
+        return self.receive()
+
+    def send(
+        self,
+        method: str,
+        address: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Ask, and leave the answer to `receive`, which must be called before the next request."""
+        data = _request(method, address, query=query, body=body, headers=headers)
+        if time.monotonic() - self._used_at_s > IDLE_LIMIT_S:
+            self.close()
+        with self._closing_on_error():
+            if self._connection is None:
+                self._connection = Connection(self.socket_path, self._timeout_s)
+            self._connection.send(data)
+
+    def receive(self) -> Answer:
+        """Wait for the whole answer to what was sent."""
+        connection = self._connection
+        if connection is None:
+            raise PeerdError("nothing was asked")
+        with self._closing_on_error():
+            head = connection.read_head()
+            raw = b"".join(connection.body(head))
+        self._used_at_s = time.monotonic()
+        if not head.keeps_open:
+            self.close()
+        return Answer(head.status, head.headers, _document(head, raw))
+
+    def fileno(self) -> int:
+        """The descriptor that can be read when there is something to `receive`."""
+        return self._connection.fileno() if self._connection is not None else -1
+
+    @contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
         try:
             with _explained(self.socket_path, self._timeout_s):
-                answer = _ask(connection, method, address, query=query, body=body, headers=headers)
-                raw = answer.read()
+                yield
         except BaseException:
             self.close()
             raise
-        self._used_at_s = time.monotonic()
-        document = _document(answer, raw)
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, document)
 
     def stream(
         self,
@@ -178,14 +196,16 @@ class Client:
 
         A stream that the daemon ends ends the iterator; one that breaks off raises `NotRunning`.
         """
-        connection = _UnixConnection(self.socket_path, None)
+        with _explained(self.socket_path, None):
+            connection = Connection(self.socket_path, None)
         try:
             with _explained(self.socket_path, None):
-                answer = _ask(connection, method, address, query=query, body=body, headers=None)
-                failed = answer.read() if answer.status >= 400 else b""
-            if answer.status >= 400:
-                _document(answer, failed)
-            for line in self._lines(answer):
+                connection.send(_request(method, address, query=query, body=body, headers=None))
+                head = connection.read_head()
+                failed = b"".join(connection.body(head)) if head.status >= 400 else b""
+            if head.status >= 400:
+                _document(head, failed)
+            for line in self._lines(connection.body(head)):
                 yield _decoded(line)
         finally:
             connection.close()
@@ -200,51 +220,37 @@ class Client:
                 return
             asked["cursor"] = page["cursor"]
 
-    def _lines(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    def _lines(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         pending: list[bytes] = []
         while True:
             with _explained(self.socket_path, None):
-                chunk = answer.read1(_CHUNK_BYTES)
-            if not chunk:
+                piece = next(pieces, b"")
+            if not piece:
                 break
-            first, *more = chunk.split(b"\n")
+            first, *more = piece.split(b"\n")
             pending.append(first)
-            for piece in more:
+            for start in more:
                 if line := b"".join(pending).strip():
                     yield line
-                pending = [piece]
+                pending = [start]
         if line := b"".join(pending).strip():
             yield line
 
-    def _kept_connection(self) -> _UnixConnection:
-        if self._connection is not None and time.monotonic() - self._used_at_s > IDLE_LIMIT_S:
-            self.close()
-        if self._connection is None:
-            self._connection = _UnixConnection(self.socket_path, self._timeout_s)
-        return self._connection
 
-
-def _ask(
-    connection: _UnixConnection,
+def _request(
     method: str,
     address: str,
     *,
     query: Mapping[str, str] | None,
     body: Any,
     headers: Mapping[str, str] | None,
-) -> http.client.HTTPResponse:
+) -> bytes:
     sent = {"Accept": "application/json", **(headers or {})}
     raw = None
     if body is not None:
         raw = _encoded(body)
         sent["Content-Type"] = "application/json"
-    try:
-        connection.request(method, f"{address}?{urlencode(query)}" if query else address, raw, sent)
-    except (BrokenPipeError, ConnectionResetError):
-        # A body that is too long is answered before it has been read to its end: the answer is there.
-        if connection.sock is None:
-            raise
-    return connection.getresponse()
+    return request(method, f"{address}?{urlencode(query)}" if query else address, sent, raw)
 
 
 def _encoded(body: Any) -> bytes:
@@ -256,17 +262,15 @@ def _encoded(body: Any) -> bytes:
         return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _document(answer: http.client.HTTPResponse, raw: bytes) -> Any:
+def _document(head: Head, raw: bytes) -> Any:
     """The body decoded; raises `Problem` if it is one."""
-    if answer.status >= 400:
+    if head.status >= 400:
         try:
             document = json.loads(raw) if raw else {}
         except ValueError:
             document = {"detail": raw[:500].decode(errors="replace")}
-        raise Problem(answer.status, document if isinstance(document, dict) else {})
-    if not raw or not answer.headers.get("Content-Type", "").startswith("application/"):
-        return raw.decode(errors="replace") if raw else None
-    return _decoded(raw)
+        raise Problem(head.status, document if isinstance(document, dict) else {})
+    return _decoded(raw) if raw else None
 
 
 def _decoded(raw: bytes) -> Any:
@@ -306,13 +310,13 @@ def _explained(socket_path: str, timeout_s: float | None) -> Iterator[None]:
             code="no-answer",
             next_step="look at its log; a request that writes may still have been done",
         ) from None
-    except (ConnectionError, http.client.IncompleteRead):
+    except ConnectionError:
         raise NotRunning(
             "peerd went away before it had answered",
             code="connection-lost",
             next_step="look at its log; a request that writes may or may not have been done",
         ) from None
-    except http.client.HTTPException:
+    except NotHttp:
         raise BadAnswer(
             f"what answers at {socket_path} does not speak HTTP",
             next_step="name peerd's socket with --socket",

@@ -3,79 +3,92 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from peerd.cli.parallel import Writers, connection_of
-from peerd.control.client import Client
+from peerd.control.client import Client, NotRunning, Problem, path
 from peerd.errors import PeerdError
 
 
-def test_everything_is_written_once_and_in_order_for_each_key() -> None:
+def send(client: Client, item: tuple[str, int]) -> None:
+    client.send("PUT", path(item[0]), body=item[1])
+
+
+def blame(error: PeerdError, item: tuple[str, int]) -> None:
+    error.args = (f"item {item[1]}: {error}",)
+
+
+def write_all(writers: Writers, items: list[tuple[str, int]], answered: list[tuple[Any, Any]]) -> None:
+    with writers:
+        for item in items:
+            answered.extend((done, answer.body) for done, answer in writers.put(item[0], item))
+        answered.extend((done, answer.body) for done, answer in writers.finish())
+
+
+def test_everything_is_written_once_and_in_order_for_each_key(daemon: Any) -> None:
     """The items of one key arrive as they were put; all answers come back with their items."""
-    seen: dict[str, list[int]] = {}
-    lock = threading.Lock()
-
-    def write(_: Client, item: tuple[str, int]) -> int:
-        with lock:
-            seen.setdefault(item[0], []).append(item[1])
-        return item[1] * 2
-
     items = [(f"k{number % 7}", number) for number in range(700)]
-    with Writers("unused", write, count=4) as writers:
-        answers = [pair for item in items for pair in writers.put(item[0], item)]
-        answers += writers.finish()
-    assert sorted(answers) == sorted((item, item[1] * 2) for item in items)
-    assert all(numbers == sorted(numbers) and len(numbers) == 100 for numbers in seen.values())
+    for key in {item[0] for item in items}:
+        daemon.on_call("PUT", f"/v1/{key}", lambda asked: asked.body * 2)
+    answered: list[tuple[Any, Any]] = []
+    write_all(Writers(daemon.socket, send, blame, count=4), items, answered)
+    assert sorted(answered) == [(item, item[1] * 2) for item in sorted(items)]
+    for key in {item[0] for item in items}:
+        arrived = [asked.body for asked in daemon.asked if asked.path == f"/v1/{key}"]
+        assert arrived == [number for name, number in items if name == key]
+    assert daemon.connections <= 4
 
 
-def test_several_writes_are_under_way_at_once() -> None:
-    """All four threads meet at a barrier, which none of them could pass alone."""
+def test_several_writes_are_under_way_at_once(daemon: Any) -> None:
+    """All four requests meet at a barrier, which none of them could pass alone."""
     barrier = threading.Barrier(4, timeout=10)
-
-    def write(_: Client, item: int) -> int:
-        barrier.wait()
-        return item
-
-    with Writers("unused", write, count=4) as writers:
-        keys = {connection_of(key, 4): key for key in "abcdefghijkl"}
-        assert len(keys) == 4
-        for key in keys.values():
-            list(writers.put(key, 1))
-        assert len(list(writers.finish())) == 4
+    keys = list({connection_of(key, 4): key for key in "abcdefghijkl"}.values())
+    assert len(keys) == 4
+    for key in keys:
+        daemon.on_call("PUT", f"/v1/{key}", lambda _: barrier.wait() * 0)
+    answered: list[tuple[Any, Any]] = []
+    write_all(Writers(daemon.socket, send, blame, count=4), [(key, 1) for key in keys], answered)
+    assert len(answered) == 4
 
 
-def test_a_failure_stops_the_rest_and_is_raised() -> None:
-    """What was answered before is told first; items behind the failure are not written."""
-    written = []
-
-    def write(_: Client, item: int) -> int:
-        if item == 3:
-            raise PeerdError("no room")
-        written.append(item)
-        return item
-
-    answered: list[int] = []
-
-    def put_all() -> None:
-        with Writers("unused", write, count=1) as writers:
-            for item in range(1000):
-                answered.extend(done for done, _ in writers.put("k", item))
-            answered.extend(done for done, _ in writers.finish())
-
-    with pytest.raises(PeerdError, match="no room"):
-        put_all()
-    assert written == [0, 1, 2]
-    assert answered == [0, 1, 2]
+def test_a_failure_stops_the_rest_and_is_raised(daemon: Any) -> None:
+    """What was answered before is told first; items behind the failure are not sent."""
+    refusal = {"code": "disk-full", "detail": "no room"}
+    daemon.on("PUT", "/v1/k", {})
+    daemon.on("PUT", "/v1/bad", refusal, status=507)
+    answered: list[tuple[Any, Any]] = []
+    items = [("k", 0), ("k", 1), ("bad", 2), *(("k", number) for number in range(3, 500))]
+    with pytest.raises(Problem, match="item 2: no room"):
+        write_all(Writers(daemon.socket, send, blame, count=1), items, answered)
+    assert [done[1] for done, _ in answered] == [0, 1]
+    assert [asked.body for asked in daemon.asked] == [0, 1, 2]
 
 
-def test_leaving_early_ends_the_threads() -> None:
-    """An interrupted import waits for what is under way and for nothing else; the guard counts threads."""
+def test_what_was_under_way_beside_a_failure_is_counted(daemon: Any) -> None:
+    """The answer of one connection comes only after the other one has been refused; it is not forgotten."""
+    refused = threading.Event()
+    keys = {connection_of(key, 2): key for key in "abcdef"}
 
-    def interrupted() -> None:
-        with Writers("unused", lambda _client, item: item) as writers:
-            list(writers.put("k", 1))
-            raise KeyboardInterrupt
+    def refuse(_: Any) -> None:
+        refused.set()  # no reply is known for this, which is a 404
 
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
+    daemon.on_call("PUT", f"/v1/{keys[0]}", lambda _: {"late": refused.wait(10)})
+    daemon.on_call("PUT", f"/v1/{keys[1]}", refuse)
+    answered: list[tuple[Any, Any]] = []
+    with pytest.raises(Problem, match="item 1"):
+        write_all(Writers(daemon.socket, send, blame, count=2), [(keys[0], 0), (keys[1], 1)], answered)
+    assert answered == [((keys[0], 0), {"late": True})]
+
+
+def test_nobody_to_write_to_is_said_at_the_first_item() -> None:
+    with pytest.raises(NotRunning), Writers("/nowhere/s", send, blame) as writers:
+        list(writers.put("k", ("k", 1)))
+
+
+def test_a_daemon_that_is_stuck_is_given_up(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.cli.parallel.ANSWER_TIMEOUT_S", 0.05)
+    daemon.on_call("PUT", "/v1/k", lambda _: {"never": daemon.released.wait()})
+    with pytest.raises(PeerdError, match=r"within 0\.05 s"):
+        write_all(Writers(daemon.socket, send, blame), [("k", 1)], [])

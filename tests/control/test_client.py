@@ -174,7 +174,7 @@ def test_a_socket_that_may_not_be_opened_is_a_refusal(folder: Path, monkeypatch:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("peerd.control.client.socket.socket.connect", refuse)
+    monkeypatch.setattr("peerd.control.exchange.socket.socket.connect", refuse)
     with Client(str(folder / "s")) as client, pytest.raises(NotAllowed, match="may not open") as caught:
         client.call("GET", path("status"))
     assert caught.value.exit_code == 6
