@@ -137,6 +137,7 @@ def test_a_second_admission_survives_the_removal_of_the_first(cast: Cast) -> Non
     start = cast.space_of(0, 1, 2, 3)
     roster = cast.joined(cast.remove(start, 1, 3), cast.admit(cast.remove(start, 2, 3), 2, 3))
     assert cast.members(roster) == {0, 1, 2, 3}
+    assert cast.members(cast.admit(roster, 3, 5)) == {0, 1, 2, 3, 5}  # and it speaks under the second
 
 
 def test_a_removal_covers_every_admission_that_it_had_seen(cast: Cast) -> None:
@@ -152,6 +153,18 @@ def test_a_device_with_a_void_admission_speaks_under_its_good_one(cast: Cast) ->
     roster = cast.joined(cast.remove(start, 0, 1), cast.admit(start, 1, 3), cast.admit(start, 4, 3))
     assert cast.members(roster) == {0, 2, 3, 4}
     assert cast.members(cast.admit(roster, 3, 5)) == {0, 2, 3, 4, 5}
+
+
+def test_of_two_open_admissions_the_less_deep_speaks_in_any_order_of_arrival(cast: Cast) -> None:
+    """3 was let in by 1 (depth 2) and by 4 (depth 3). Whoever removes the former voids what 3 says, everywhere."""
+    start = cast.admit(cast.space_of(0, 1, 2), 2, 4)
+    less, more = cast.admit(start, 1, 3), cast.admit(start, 4, 3)
+    said = cast.admit(cast.joined(less, more), 3, 5)
+    removed = cast.remove(less, 0, 3)
+    for first, second in ((less, more), (more, less)):
+        roster = cast.joined(first, second, said, removed)
+        assert cast.members(roster) == {0, 1, 2, 3, 4}
+        assert roster.members[cast.devices[3]].depth == 3
 
 
 def _naive_standing(roster: Roster) -> set[bytes]:
