@@ -14,7 +14,7 @@ from peerd.core.record_form import decode_record, digest_of, encode_body, encode
 from tests.simulation.device import Device, Work, Wrong
 from tests.simulation.memory import Row
 from tests.simulation.oracle import Event, Expected, Meant, differences, expected_records
-from tests.simulation.world import World, new_world, settle, take_step
+from tests.simulation.world import World, last_quarrel, new_world, settle, take_step
 
 STEPS = 100
 Known = dict[int, dict[Name, Expected]]  # by the mask of what is applied
@@ -32,6 +32,8 @@ def run(seed: int, steps: int = STEPS, size: int | None = None) -> Counter[str]:
         take_step(world, step)
         if world.chance.random() < 0.03:
             check_device(world.chance.choice(world.devices), world.truth.events)
+    if world.chance.random() < 0.3:
+        last_quarrel(world, steps)
     settle(world)
     return check_end(world)
 
@@ -130,6 +132,7 @@ def check_end(world: World) -> Counter[str]:
         met_a_delete=sum(bool(record.met_a_delete()) for record in records.values()),
         parked=sum(not record.births for record in records.values()),
         removed=len(world.gone),
+        lost=len(world.lost),
     )
 
 

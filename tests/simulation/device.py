@@ -267,23 +267,23 @@ class Work:
         record = self.batch.records[name]
         assert record is not None
         change = restore.restore(record, name, image)
-        before = self._looked_like(name, change.answers)
+        delete, before = self._last_look(name)
         missing = {field: value for field, value in before.items() if field not in record.fields}
-        if {field: bytes(raw) for field, raw in change.set.items()} != missing:
+        if {field: bytes(raw) for field, raw in change.set.items()} != missing or change.answers != delete:
             raise Wrong(f"the restore of {name} writes {change.set} instead of {missing}")
         return change
 
-    def _looked_like(self, name: Name, delete: Dot | None) -> dict[str, bytes]:
-        """What the record showed here just before that delete took its last birth; from causality alone."""
+    def _last_look(self, name: Name) -> tuple[Dot, dict[str, bytes]]:
+        """The delete that last took a record's births here, and what it showed before; from causality alone."""
         events = {event.number: event for event in self._written} | self.device.truth.by_number
         order = [events[number] for number in (*self.device.order, *self.order)]
-        for position, event in enumerate(order):
-            if event.dot == delete:
-                before = expected_records(order[:position], only=name).get(name, Expected())
-                after = expected_records(order[: position + 1], only=name).get(name, Expected())
-                if before.births and not after.births:
-                    return before.winners()
-        raise Wrong(f"{delete} did not delete {name} from {self.device}")
+        order = [event for event in order if any(change.name == name for change in event.changes)]
+        was = Expected()
+        for position in range(len(order), 0, -1):
+            is_, was = was, expected_records(order[:position], only=name).get(name, Expected())
+            if was.births and position < len(order) and not is_.births:
+                return order[position].dot, was.winners()
+        raise Wrong(f"{name} was never deleted from {self.device}")
 
     # ---- what the simulator notes
 

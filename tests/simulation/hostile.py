@@ -36,7 +36,7 @@ def attack(chance: random.Random, sender: Device, receiver: Device) -> str | Non
     if not next_runs:
         return None
     run = chance.choice(next_runs)
-    lie = chance.choice(LIES)
+    lie = chance.choice(LIES) if chance.random() < 0.98 else endless_run  # which is slow
     work = Work(receiver)
     work.learn_origins(at.announcement for at in sender.disk.state.origins.values())
     made = lie(chance, run, work.batch)
@@ -165,5 +165,4 @@ LIES: tuple[Callable[[random.Random, Run, Batch], Run | None], ...] = (
     context_that_goes_back,
     one_record_twice,
     beyond_a_limit,
-    endless_run,
 )

@@ -3,8 +3,8 @@
 Two to six devices, three records with three fields, transactions of one to three changes, some by callers who looked
 long ago. Deliveries are cut short, doubled, out of order, and carry runs of any origin through any device; foreign
 runs and own transactions share a group commit, which a crash may lose. Clocks are wrong, stand still, or live in 1970
-or 2100. Devices go away and come back, are put back from an older copy, forget their history, and are removed while
-they and others go on writing.
+or 2100. Devices go away and come back, or never do; they are put back from an older copy, forget their history, and
+are removed while they and others go on writing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import permutations
 
+from msgspec import Raw
+
+from peerd.core import values
 from peerd.core.batch import Verdict
 from peerd.core.clocks import includes
+from peerd.core.entry import Change, Kind
 from tests.simulation.device import Backup, Device, Truth, Work, compare_histories
 from tests.simulation.hostile import attack
-from tests.simulation.writers import RECORDS, Tokens, look, write_something
+from tests.simulation.writers import RECORDS, Tokens, look, meaning, whole_put, write_something
 
 NOW_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -63,15 +67,17 @@ class World:
     clocks: dict[int, ClockOf] = field(default_factory=dict)
     away: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)  # removed by somebody
+    lost: set[int] = field(default_factory=set)  # broken for ever, though a member
     backups: dict[int, Backup] = field(default_factory=dict)
     tokens: Tokens = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     def members(self) -> list[Device]:
-        return [device for device in self.devices if device.number not in self.gone]
+        """The devices that will meet at the end."""
+        return [device for device in self.devices if device.number not in self.gone | self.lost]
 
     def reachable(self) -> list[Device]:
-        return [device for device in self.devices if device.number not in self.away]
+        return [device for device in self.devices if device.number not in self.away | self.lost]
 
 
 def new_world(seed: int, size: int | None = None) -> World:
@@ -95,7 +101,7 @@ def form_opinions(world: World) -> None:
 
 def take_step(world: World, step: int) -> None:
     chance = world.chance
-    device = chance.choice(world.devices)
+    device = chance.choice([device for device in world.devices if device.number not in world.lost])
     for each in world.devices:
         each.stamp = world.clocks[each.number].at(step)
     dice = chance.random()
@@ -109,8 +115,10 @@ def take_step(world: World, step: int) -> None:
         world.clocks[device.number] = chance.choice(CLOCKS)
     elif dice < 0.94:
         device.disk.forget_history()
-    elif dice < 0.985:
+    elif dice < 0.978:
         back_up_or_put_back(world, device)
+    elif dice < 0.985:
+        lose_somebody(world)
     else:
         remove_somebody(world)
 
@@ -139,7 +147,7 @@ def meet_somebody(world: World, step: int) -> None:
     if not begin_session(one, other):
         return
     for receiver, sender in ((one, other), (other, one)):
-        if world.chance.random() < 0.06 and (lie := attack(world.chance, sender, receiver)):
+        if world.chance.random() < 0.15 and (lie := attack(world.chance, sender, receiver)):
             world.counts[f"lies: {lie}"] += 1
         deliver_some(world, sender, receiver, step)
     end_session(one, other)
@@ -228,6 +236,41 @@ def back_up_or_put_back(world: World, device: Device) -> None:
     world.counts["put back"] += 1
     for name in RECORDS:  # what a caller had looked at may never have been, for this copy
         world.tokens.pop((device.number, name), None)
+
+
+def lose_somebody(world: World) -> None:
+    members = world.members()
+    if len(members) > 2:
+        world.lost.add(world.chance.choice(members).number)
+        form_opinions(world)
+
+
+def last_quarrel(world: World, step: int) -> None:
+    """One edits what another deletes, tells a third, and is never seen again: somebody else has to restore it."""
+    members = world.members()
+    if len(members) < 3:
+        return
+    editor, witness, deleter = world.chance.sample(members, 3)
+    name = world.chance.choice(RECORDS)
+
+    def put(work: Work) -> None:
+        work.write([change := whole_put(world.chance, name, step)], [meaning(change, work.applied)])
+
+    def edit(work: Work) -> None:
+        work.write(
+            [change := Change(Kind.PATCH, *name, {"a": Raw(values.pack("last"))})], [meaning(change, work.applied)]
+        )
+
+    def delete(work: Work) -> None:
+        work.write([change := Change(Kind.DELETE, *name)], [meaning(change, work.applied)])
+
+    editor.transact(put)
+    if begin_session(editor, deleter) and begin_session(editor, witness):
+        deliver_all(editor, deleter)
+        editor.transact(edit)
+        deliver_all(editor, witness)
+        deleter.transact(delete)
+        world.lost.add(editor.number)
 
 
 def remove_somebody(world: World) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from msgspec import Raw
+
 from peerd.core import reading, values
 from peerd.core.batch import Name
 from peerd.core.entry import Change, Kind
@@ -65,20 +67,31 @@ def write_something(chance: random.Random, work: Work, tokens: Tokens, step: int
             token = None
         work.batch.load([name])
         record = work.batch.records[name]
-        intent = some_intent(chance, name, record, token, step)
-        change = planned(work, intent, record, token)
+        if record is not None and record.births and token is None and chance.random() < 0.05:
+            change: Change | None = whole_put(chance, name, step)
+        else:
+            change = planned(work, some_intent(chance, name, record, token, step), record, token)
         if change is not None:
             stale += token is not None
             changes.append(change)
             looked_at = work.applied if token is None else token.applied
-            if change.kind == Kind.PUT:
-                # What is parked counts as absent: whoever puts has not looked at it.
-                looked_at = 0
-            packed = {field: bytes(raw) for field, raw in change.set.items()}
-            meant.append(Meant(Kind(change.kind), name, packed, change.drop, looked_at))
+            if change.kind == Kind.PUT and not (record is not None and record.births):
+                looked_at = 0  # what is parked counts as absent: whoever puts has not looked at it
+            meant.append(meaning(change, looked_at))
     if changes:
         work.write(changes, meant)
     return stale
+
+
+def meaning(change: Change, looked_at: int) -> Meant:
+    packed = {field: bytes(raw) for field, raw in change.set.items()}
+    return Meant(Kind(change.kind), change.record, packed, change.drop, looked_at, change.answers)
+
+
+def whole_put(chance: random.Random, name: Name, step: int) -> Change:
+    """A put that replaces everything its writer looked at: how a person settles a whole record."""
+    fields = chance.sample(FIELDS, chance.choice((1, 2, 3)))
+    return Change(Kind.PUT, *name, {field: Raw(values.pack(f"{field}{step}")) for field in fields})
 
 
 def some_intent(chance: random.Random, name: Name, record: Record | None, token: Token | None, step: int) -> Intent:
