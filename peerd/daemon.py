@@ -113,6 +113,7 @@ class Daemon:
         self._inviting.window_changed = self._lookout.show
         self._joining.candidates = self._lookout.pairing_windows
         self._joining.everywhere = self._lookout.everybody
+        self._joining.reached = self._dialing.sighted
         self._service.hosts = self._parse_host
         self._service.reload_settings = self.reload
         self._statuses.problems = self._problems

@@ -29,12 +29,14 @@ DIAL_S = 5.0
 
 class Joining:
     """`candidates()` gives the addresses where a pairing window is open, by device or instance, as discovery sees
-    them now; `everywhere()` all addresses in sight. Both wait a little for the first.
+    them now; `everywhere()` all addresses in sight. Both wait a little for the first. `reached` is told where the
+    inviter answered: without discovery nobody else knows.
     """
 
     def __init__(self, spaces: Spaces, dialer: Dialer, keys: Keys, crypto: Crypto, times: Times) -> None:
         self.candidates: Callable[[], Awaitable[Sequence[tuple[Address, ...]]]]
         self.everywhere: Callable[[], Awaitable[Sequence[tuple[Address, ...]]]]
+        self.reached: Callable[[bytes, tuple[Address, ...]], None] = lambda _device, _addresses: None
         self._spaces = spaces
         self._dialer = dialer
         self._keys = keys
@@ -89,6 +91,7 @@ class Joining:
             step = end.next_step if isinstance(end, Failed) else ""
             reason = end.code if isinstance(end, Failed) else "failed"
             raise UserError(text, code="join-failed", status=409, next_step=step, reason=reason)
+        self.reached(link.theirs, (link.address,))
         log.info("space joined", space=attempt.space.name, device=short_id(link.theirs))
         return self._joined(attempt.space, end)
 
