@@ -315,6 +315,14 @@ def test_a_removal_ends_each_origin_where_the_remover_stood(cast: Cast) -> None:
     assert after.limit_of(origin, known) == 7
 
 
+def test_who_leaves_says_where_its_origins_end(cast: Cast) -> None:
+    """Its own removal counts, with what it names."""
+    roster = cast.space_of(0, 1)
+    known = _announced(cast, roster, 1)
+    left = cast.remove(roster, 1, 1, {origin_of(roster.space, known): Final(4, b"4" * 8)})
+    assert left.limit(known) == 4
+
+
 def test_vouches_raise_and_the_maximum_stands(cast: Cast) -> None:
     """In any order, and never down."""
     roster = cast.space_of(0, 1, 2, 3)
