@@ -4,7 +4,7 @@ The library has its own limits on both sides of a frame. Here they are set so th
 reader holds little: `send` returns when what it wrote has left for the kernel, so that behind a receiver that
 takes nothing at most two frames wait (one in TCP's buffer, one in TLS's), and the library stops reading when
 a few frames are not yet fetched. Reading is also what hears pings and goodbyes: whoever owns a link keeps
-calling `receive`, else the link is taken for dead after 20 to 40 s.
+calling `receive`, else either side takes the link for dead after 15 to 40 s.
 """
 
 from __future__ import annotations

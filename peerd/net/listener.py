@@ -198,15 +198,16 @@ class Listener:
         if link.subprotocol != PAIR:
             self._uncount(visitor)
         self._links_of[link.theirs] += 1
-        code, reason = _INTERNAL_ERROR, "internal error"
+        code, reason = _GOING_AWAY, "going away"  # unless it ends otherwise, it was cancelled
         try:
             await self._on_link(link)
             code, reason = _NORMAL, ""
         except (LinkLost, ProtocolError) as error:
             _log.debug("link ended", peer=link.theirs, cause=str(error))
-            code = getattr(error, "close_code", code)
+            code, reason = getattr(error, "close_code", _NORMAL), ""
         except Exception:  # noqa: BLE001 - a bug of the link's owner must not end the listener
             _log.exception("link handler failed", peer=link.theirs)
+            code, reason = _INTERNAL_ERROR, "internal error"
         finally:
             self._links_of -= Counter({link.theirs: 1})
             await link.close(code, reason)

@@ -85,7 +85,7 @@ async def nothing_left() -> AsyncIterator[None]:
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     before = asyncio.all_tasks()
     yield
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
             await asyncio.wait(left)
     gc.collect()

@@ -202,7 +202,7 @@ async def _standstill(count: Any) -> None:
 
 async def test_closing_a_link_that_takes_nothing_ends(ends: Ends) -> None:
     """A goodbye that cannot leave, because the other side reads nothing, becomes an abort, without the help of
-    the kernel, which would also give up after 20 s; the blocked sender learns that the link is gone.
+    the kernel, which would give up after 15 s; the blocked sender learns that the link is gone.
     """
     dialed, accepted = ends
     sock: socket.socket = dialed._connection.transport.get_extra_info("socket")
@@ -217,7 +217,7 @@ async def test_closing_a_link_that_takes_nothing_ends(ends: Ends) -> None:
 
     sender = asyncio.create_task(send_on())
     await _standstill(lambda: sent)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(10):
         await dialed.close(4408, "too slow")
     with pytest.raises(LinkClosed):
         await sender
@@ -238,7 +238,7 @@ async def test_a_cancelled_close_leaves_nothing(ends: Ends) -> None:
 
 
 async def test_the_kernel_watches_a_silent_link(ends: Ends) -> None:
-    """Data is sent at once, and a dead peer is noticed by probes and by unacknowledged data in about 20 s."""
+    """Data is sent at once, and a dead peer is noticed by probes and by unacknowledged data, all in the kernel."""
     for link in ends:
         sock: socket.socket = link._connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
