@@ -67,8 +67,8 @@ def _show(conflict: Mapping[str, Any], out: Output) -> None:
     place = f"{conflict['collection']}/{conflict['key']}"
     what = {
         "field": f"field {conflict.get('field')}",
-        "restored": "edited here, deleted there: restored",
-        "parked": "edited here, deleted there: not shown yet",
+        "restored": "edited on one device, deleted on another: restored",
+        "parked": "edited on one device, deleted on another: not shown yet",
     }.get(conflict["kind"], conflict["kind"])
     out.raw(f"{out.styled(place, 'bold')}  {out.styled(what, '')}  {out.styled(conflict['id'], 'dim')}")
     rows = [

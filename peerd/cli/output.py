@@ -16,7 +16,7 @@ from peerd.cli.text import shortened, visible, visible_json, width
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_CELL_COLUMNS: Final = 60
+_CELL_COLUMNS: Final = 64
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 

@@ -105,7 +105,7 @@ def run_members(arguments: argparse.Namespace, client: Client, out: Output) -> i
             member["name"],
             member["device"],
             member["role"],
-            "this device" if member.get("own") else member["state"],
+            member["state"],
             moment(member.get("admitted_ms")),
             moment(member.get("seen_ms")),
         ]

@@ -16,24 +16,20 @@ if TYPE_CHECKING:
     from peerd.cli.output import Output
     from peerd.control.client import Client
 
-STATE_STYLES: Final = {
-    "in sync": "green",
-    "connected": "green",
-    "running": "green",
-    "syncing": "yellow",
-    "connecting": "yellow",
-    "offline": "yellow",
-    "refused": "red",
-    "blocked": "red",
-    "degraded": "red",
+_COLOURS: Final = {
+    "green": ("in sync", "running", "linked"),
+    "yellow": ("syncing", "connecting", "offline", "alone", "paused"),
+    "red": ("degraded", "refused", "blocked", "diverged", "stopped", "removed", "failed"),
 }
+STATE_STYLES: Final = {state: colour for colour, states in _COLOURS.items() for state in states}
 
 
 def add(commands: Commands) -> None:
     status = commands.add(
         "status",
         "show for every space and peer whether it is in sync, and if not, why",
-        "Exit code 4 if anything gives a reason for not being well, else 5 if conflicts are open.",
+        "Exit code 4 if the daemon says why this device or a space is not well, else 5 if conflicts are open. "
+        "A peer that is offline or catching up is neither.",
     )
     status.set_defaults(run=run_status)
     peers = commands.add("peers", "list the other devices, how they are reached, and why not")
@@ -59,9 +55,8 @@ def run_status(_: argparse.Namespace, client: Client, out: Output) -> int:
 
 
 def _verdict(found: Mapping[str, Any]) -> int:
-    # The daemon gives a reason exactly where something is not well; here it is only counted.
-    places = [found["device"], *found["spaces"], *(peer for space in found["spaces"] for peer in space["peers"])]
-    if any(place.get("reason") for place in places):
+    # Whether a peer's trouble is one of the space's is the daemon's to say: a peer always has a reason to be offline.
+    if any(place.get("reason") for place in (found["device"], *found["spaces"])):
         return exits.DEGRADED
     return exits.CONFLICTS if any(space["conflicts"] for space in found["spaces"]) else exits.OK
 

@@ -1,4 +1,4 @@
-"""Looking after the daemon: `doctor`, `reload`, `explain`."""
+"""Looking after the daemon: `doctor`, `reload`, `pause`, `resume`, `explain`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def add(commands: Commands) -> None:
     doctor.set_defaults(run=run_doctor)
     reload = commands.add("reload", "let the daemon read its configuration again")
     reload.set_defaults(run=run_reload)
+    pause = commands.add(
+        "pause",
+        "end all links with other devices and take none, until `resume`",
+        "Reading and writing go on; a restart of the daemon ends the pause too.",
+    )
+    pause.set_defaults(run=run_pause)
+    resume = commands.add("resume", "link with other devices again")
+    resume.set_defaults(run=run_resume)
     explain = commands.add("explain", "say what an error code means and what to do", "Without CODE: all codes.")
     explain.add_argument("code", metavar="CODE", nargs="?")
     explain.set_defaults(run=run_explain)
@@ -59,6 +67,18 @@ def run_reload(_: argparse.Namespace, client: Client, out: Output) -> int:
     out.talk(f"in effect now: {', '.join(changed)}" if changed else "nothing in effect has changed")
     if waiting:
         out.talk(f"after a restart: {', '.join(waiting)}", "yellow")
+    return exits.OK
+
+
+def run_pause(_: argparse.Namespace, client: Client, out: Output) -> int:
+    client.call("POST", path("pause"))
+    out.talk("paused; `peerctl resume` links with other devices again")
+    return exits.OK
+
+
+def run_resume(_: argparse.Namespace, client: Client, out: Output) -> int:
+    client.call("POST", path("resume"))
+    out.talk("linking with other devices again")
     return exits.OK
 
 

@@ -71,7 +71,7 @@ def test_on_a_terminal_each_conflict_is_a_table(daemon: Any, on_terminal: Any) -
         '1  "Milk"           kitchen   2023-11-14 22:13:20  shown\n'
         '2  {"x": "\\u202e"}  PHONEAAB  1970-01-01 00:00:00\n'
         "\n"
-        "books/k1  edited here, deleted there: restored  77aa\n"
+        "books/k1  edited on one device, deleted on another: restored  77aa\n"
         "N  VALUE   DEVICE   WRITTEN\n"
         '1  "Milk"  kitchen  2023-11-14 22:13:20  shown\n'
         "\n"

@@ -73,7 +73,7 @@ def test_a_name_cannot_colour_itself_nor_leave_its_line() -> None:
 
 
 def test_a_long_cell_is_cut_on_a_terminal_only() -> None:
-    for terminal, length in ((True, 60), (False, 200)):
+    for terminal, length in ((True, 64), (False, 200)):
         out, stream = make(terminal=terminal, colour=False)
         out.table(("A",), [["x" * 200]])
         assert len(stream.getvalue().splitlines()[-1]) == length

@@ -111,8 +111,9 @@ def test_a_daemon_without_spaces_says_how_to_begin(daemon: Any, on_terminal: Any
         (changed(conflicts=3), 5),
         (changed(reason="the disk is full", next_step="make room", state="blocked"), 4),
         (changed(device={"reason": "the clock stands still"}), 4),
-        (changed(peers=[OFFLINE]), 4),
-        (changed(peers=[OFFLINE], conflicts=3), 4),
+        (changed(reason="nas: refused", conflicts=3), 4),
+        (changed(peers=[OFFLINE]), 0),
+        (changed(peers=[OFFLINE], conflicts=3), 5),
         (changed(peers=[{**IN_SYNC, "state": "syncing", "behind": 5}]), 0),
     ],
 )
@@ -120,7 +121,7 @@ def test_a_daemon_without_spaces_says_how_to_begin(daemon: Any, on_terminal: Any
 def test_the_exit_code_tells_well_degraded_and_conflicts_apart(
     daemon: Any, peerctl: Any, status: dict[str, Any], code: int, flags: tuple[str, ...]
 ) -> None:
-    """A reason anywhere is 4, whatever else there is; open conflicts alone are 5; work in progress is 0."""
+    """A reason of the device or a space is 4, whatever else there is; open conflicts alone are 5; the rest is 0."""
     daemon.on("GET", "/v1/status", status)
     assert peerctl("status", *flags).code == code
 
@@ -139,7 +140,7 @@ PEERS = {
         {
             "device": NAS,
             "name": "nas",
-            "state": "connected",
+            "state": "linked",
             "reason": "",
             "next_step": "",
             "addresses": ["192.0.2.7:7337", "[fe80::1%eth0]:7337"],
@@ -156,7 +157,7 @@ def test_peers_lists_addresses_spaces_and_reasons(daemon: Any, peerctl: Any, on_
     daemon.on("GET", "/v1/peers", PEERS)
     assert json.loads(peerctl("peers", "--json").out) == PEERS
     assert peerctl("peers").out == (
-        f"nas\t{NAS}\tconnected\t192.0.2.7:7337 [fe80::1%eth0]:7337\thome work\t2023-11-14 22:13:20\t\t\n"
+        f"nas\t{NAS}\tlinked\t192.0.2.7:7337 [fe80::1%eth0]:7337\thome work\t2023-11-14 22:13:20\t\t\n"
         f"phone\t{PHONE}\trefused\t\t\t\tit does not know us\tpair\n"
     )
     shown = on_terminal("peers", "--no-color").out.splitlines()
