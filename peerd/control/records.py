@@ -162,7 +162,15 @@ def _address(request: Request) -> dict[str, Any]:
 _BASE: Final = "/v1/spaces/{space}"
 _RECORD: Final = _BASE + "/records/{collection}/{key}"
 _CREATED: Final = {201: "The record was created."}
-_WRITES: Final = ("record-not-found", "precondition-failed", "bad-header", "too-deep", "disk-full", "store-busy")
+_WRITES: Final = (
+    "record-not-found",
+    "precondition-failed",
+    "removed",
+    "bad-header",
+    "too-deep",
+    "disk-full",
+    "store-busy",
+)
 
 ROUTES: Final = (
     Route(

@@ -62,6 +62,12 @@ class Service(Protocol):
 
     async def peers(self) -> PeerList: ...
 
+    async def pause(self) -> None:
+        """End all links and take none, until `resume` or a restart; reading and writing go on."""
+        ...
+
+    async def resume(self) -> None: ...
+
     # --- spaces ---
 
     async def spaces(self) -> SpaceList: ...
@@ -74,9 +80,7 @@ class Service(Protocol):
 
     async def collections(self, space: str) -> CollectionList: ...
 
-    async def set_collection(
-        self, space: str, collection: str, change: CollectionChange
-    ) -> CollectionSettings:
+    async def set_collection(self, space: str, collection: str, change: CollectionChange) -> CollectionSettings:
         """Change what `change` names and give the settings as they are then. `merge-fixed` (409)."""
         ...
 
@@ -172,5 +176,5 @@ class Service(Protocol):
         ...
 
     async def remove(self, space: str, device: str) -> None:
-        """Remove a member for good. `member-not-found` (404), `not-admin` (403)."""
+        """Remove a member for good. `not-member` (404), `not-admin` (403)."""
         ...

@@ -219,7 +219,7 @@ ROUTES: Final = (
         body=Admission,
         answer=MemberView,
         status=201,
-        refusals=("bad-device-id", "not-admin"),
+        refusals=("bad-device-id", "not-admin", "already-member"),
     ),
     Route(
         method="DELETE",
@@ -227,7 +227,7 @@ ROUTES: Final = (
         handler=remove,
         about="Remove a device from the space, for good.",
         status=204,
-        refusals=("bad-device-id", "member-not-found", "not-admin"),
+        refusals=("bad-device-id", "not-member", "not-admin"),
     ),
     Route(
         method="POST",

@@ -52,6 +52,16 @@ async def reload(service: Service, _request: Request) -> Answer:
     return Answer(_encode(await service.reload()))
 
 
+async def pause(service: Service, _request: Request) -> Answer:
+    await service.pause()
+    return Answer(status=204)
+
+
+async def resume(service: Service, _request: Request) -> Answer:
+    await service.resume()
+    return Answer(status=204)
+
+
 async def read_openapi(_service: Service, _request: Request) -> Answer:
     return Answer(files("peerd.control").joinpath("openapi.json").read_bytes())
 
@@ -104,6 +114,20 @@ ROUTES: Final = (
         about="Read the configuration again.",
         answer=Reloaded,
         refusals=("bad-config",),
+    ),
+    Route(
+        method="POST",
+        pattern="/v1/pause",
+        handler=pause,
+        about="End all links with other devices and take none, until /v1/resume or a restart.",
+        status=204,
+    ),
+    Route(
+        method="POST",
+        pattern="/v1/resume",
+        handler=resume,
+        about="Link with other devices again.",
+        status=204,
     ),
     Route(method="GET", pattern="/metrics", handler=read_metrics, about="Metrics in the Prometheus text format."),
     Route(method="GET", pattern="/openapi.json", handler=read_openapi, about="This description.", answer=dict),

@@ -107,6 +107,12 @@ class FakeService:
         self._called("reload")
         return Reloaded(changed=["log.level"], needs_restart=[])
 
+    async def pause(self) -> None:
+        self._called("pause")
+
+    async def resume(self) -> None:
+        self._called("resume")
+
     async def peers(self) -> PeerList:
         self._called("peers")
         return PeerList(peers=[PeerView(device="D", name="attic", state="linked")])

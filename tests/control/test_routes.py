@@ -45,6 +45,8 @@ def test_every_documented_address_is_there() -> None:
         "GET /v1/health/ready",
         "GET /v1/health/converged",
         "POST /v1/reload",
+        "POST /v1/pause",
+        "POST /v1/resume",
         "GET /metrics",
         "GET /openapi.json",
     }
