@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -97,7 +96,7 @@ class Device:
         assert self.process is not None
         inodes = set()
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            target = os.readlink(link) if link.is_symlink() else ""
+            target = str(link.readlink()) if link.is_symlink() else ""
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -123,6 +122,7 @@ def pair(inviter: Device, joiner: Device) -> bool:
         code = json.loads(inviting.stdout.readline())["code"]
         found = joiner.run("join", code, "--yes", "--json")
         if found.returncode != 0:
+            sys.stderr.write(found.stderr)
             joiner.ctl("join", code, "--yes", "--host", inviter.address())
         say(f"{joiner.name} joins the space with the code {code} that {inviter.name} shows")
         inviting.wait(PATIENCE_S)
@@ -181,7 +181,7 @@ def share(devices: list[Device], folder: Path) -> None:
         lambda: all(device.space()["records"] == RECORDS for device in devices) and in_sync(devices), "all have it"
     )
     say(f"{RECORDS} books were imported on kitchen and are on all three, with equal digests")
-    title = laptop.ctl("get", "home", "books", "book-0042")["title"]
+    title = laptop.ctl("get", "home", "books", "book-0042")["value"]["title"]
     say(f"laptop reads book-0042: {title}")
 
 
@@ -190,14 +190,14 @@ def disagree(devices: list[Device]) -> None:
     laptop.ctl("pause")
     wait_for(lambda: not any(peer["state"] == "in sync" for peer in laptop.space()["peers"]), "laptop is cut off")
     say("laptop is cut off from the others")
-    kitchen.ctl("patch", "home", "books", "book-0001", '{"set": {"shelf": 3}}')
-    laptop.ctl("patch", "home", "books", "book-0001", '{"set": {"price": 99.5}}')
+    kitchen.ctl("patch", "home", "books", "book-0001", '{"shelf": 3}')
+    laptop.ctl("patch", "home", "books", "book-0001", '{"price": 99.5}')
     say("book-0001: kitchen moves it to shelf 3 while laptop changes its price (different fields)")
-    office.ctl("patch", "home", "books", "book-0002", '{"set": {"lent_to": "Ada"}}')
-    laptop.ctl("patch", "home", "books", "book-0002", '{"set": {"lent_to": "Grace"}}')
+    office.ctl("patch", "home", "books", "book-0002", '{"lent_to": "Ada"}')
+    laptop.ctl("patch", "home", "books", "book-0002", '{"lent_to": "Grace"}')
     say("book-0002: office lends it to Ada while laptop lends it to Grace (the same field)")
     kitchen.ctl("delete", "home", "books", "book-0003")
-    laptop.ctl("patch", "home", "books", "book-0003", '{"set": {"shelf": 9}}')
+    laptop.ctl("patch", "home", "books", "book-0003", '{"shelf": 9}')
     say("book-0003: kitchen deletes it while laptop moves it to shelf 9")
 
 
@@ -206,11 +206,11 @@ def agree(devices: list[Device]) -> None:
     laptop.ctl("resume")
     wait_for(lambda: in_sync(devices), "all agree again")
     say("laptop is back, and all three have equal digests again")
-    book = office.ctl("get", "home", "books", "book-0001")
+    book = office.ctl("get", "home", "books", "book-0001")["value"]
     if (book["shelf"], book["price"]) != (3, 99.5):
         raise DemoFailed(f"an edit of book-0001 was lost: {book}")
     say("book-0001 has both edits: shelf 3 and price 99.5")
-    if laptop.ctl("get", "home", "books", "book-0003")["shelf"] != 9:
+    if laptop.ctl("get", "home", "books", "book-0003")["value"]["shelf"] != 9:
         raise DemoFailed("the edit of book-0003 was lost")
     say("book-0003 is back with shelf 9: an edit wins against a delete that had not seen it")
     listed = office.run("conflicts", "home")
@@ -223,7 +223,7 @@ def agree(devices: list[Device]) -> None:
     office.ctl("resolve", "home", conflicts["book-0003"]["id"], "--choose", "0")
     wait_for(lambda: in_sync(devices) and not any(device.space()["conflicts"] for device in devices), "settled")
     say("office settles them, and nothing is open anywhere")
-    if kitchen.ctl("get", "home", "books", "book-0002")["lent_to"] != "Ada, then Grace":
+    if kitchen.ctl("get", "home", "books", "book-0002")["value"]["lent_to"] != "Ada, then Grace":
         raise DemoFailed("the resolution did not travel")
 
 

@@ -72,13 +72,19 @@ def run_reload(_: argparse.Namespace, client: Client, out: Output) -> int:
 
 def run_pause(_: argparse.Namespace, client: Client, out: Output) -> int:
     client.call("POST", path("pause"))
-    out.talk("paused; `peerctl resume` links with other devices again")
-    return exits.OK
+    return _said("paused", "paused; `peerctl resume` links with other devices again", out)
 
 
 def run_resume(_: argparse.Namespace, client: Client, out: Output) -> int:
     client.call("POST", path("resume"))
-    out.talk("linking with other devices again")
+    return _said("resumed", "linking with other devices again", out)
+
+
+def _said(member: str, sentence: str, out: Output) -> int:
+    if out.as_json:
+        out.document({member: True})
+    else:
+        out.talk(sentence)
     return exits.OK
 
 

@@ -6,7 +6,7 @@ apart from a right one elsewhere only by trying. By device id (fleets) every add
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from peerd.core.device_id import format_device_id, short_id
 from peerd.core.stored import Address
@@ -23,19 +23,21 @@ from peerd.protocol.pairing_messages import SUBPROTOCOL as PAIRING
 
 log = get(__name__)
 
-TRY_NEXT = frozenset({"wrong-code", "no-window", "expired", "busy", "link-lost", "timeout", "too-many-tries"})
+TRY_NEXT = frozenset(
+    {"wrong-code", "wrong-device", "no-window", "expired", "busy", "link-lost", "timeout", "too-many-tries"}
+)
 DIAL_S = 5.0
 
 
 class Joining:
-    """`candidates()` gives the addresses where a pairing window is open, by device or instance, as discovery sees
-    them now; `everywhere()` all addresses in sight. Both wait a little for the first. `reached` is told where the
+    """`candidates()` gives the addresses where a pairing window is open, a device at a time, as discovery sees them;
+    `everywhere()` those of everybody in sight. Both wait some seconds for more. `reached` is told where the
     inviter answered: without discovery nobody else knows.
     """
 
     def __init__(self, spaces: Spaces, dialer: Dialer, keys: Keys, crypto: Crypto, times: Times) -> None:
-        self.candidates: Callable[[], Awaitable[Sequence[tuple[Address, ...]]]]
-        self.everywhere: Callable[[], Awaitable[Sequence[tuple[Address, ...]]]]
+        self.candidates: Callable[[], AsyncIterator[tuple[Address, ...]]]
+        self.everywhere: Callable[[], AsyncIterator[tuple[Address, ...]]]
         self.reached: Callable[[bytes, tuple[Address, ...]], None] = lambda _device, _addresses: None
         self._spaces = spaces
         self._dialer = dialer
@@ -51,27 +53,24 @@ class Joining:
         Raises:
             UserError: join-failed, with what the other side said.
         """
-        if hosts is None:
-            hosts = await (self.candidates() if named is None else self.everywhere())
-        groups = list(hosts)
-        if not groups:
-            raise UserError(
-                "no device in sight has an open invitation" if named is None else "no device is in sight",
-                code="join-failed",
-                status=409,
-                next_step="Run `peerctl invite SPACE` on a member within two minutes of this; "
-                "if multicast does not reach it, give --host HOST:PORT.",
-            )
+        in_sight = self.candidates if named is None else self.everywhere
+        groups = in_sight() if hosts is None else _given(hosts)
         last: UserError | None = None
-        for group in groups:
+        async for group in groups:
             try:
                 return await self._try(code, named, group, name)
             except UserError as problem:
                 if problem.extra.get("reason") not in TRY_NEXT and problem.code != "unreachable":
                     raise
-                if last is None or last.code == "unreachable":
+                if last is None or last.extra.get("reason") != "wrong-code":
                     last = problem
-        raise last or UserError("nobody answered", code="join-failed", status=409)
+        raise last or UserError(
+            "no device in sight has an open invitation" if named is None else "no device is in sight",
+            code="join-failed",
+            status=409,
+            next_step="Run `peerctl invite SPACE` on a member within two minutes of this; "
+            "if multicast does not reach it, give --host HOST:PORT.",
+        )
 
     async def _try(self, code: str | None, named: bytes | None, group: tuple[Address, ...], name: str | None) -> Joined:
         link = await self._reach(group, named)
@@ -116,6 +115,11 @@ class Joining:
             or "Is the invitation still open on the other device?",
             reason="no-window" if code == "unknown-device" else code,
         )
+
+
+async def _given(hosts: Iterable[tuple[Address, ...]]) -> AsyncIterator[tuple[Address, ...]]:
+    for group in hosts:
+        yield group
 
 
 class _Attempt:

@@ -7,7 +7,7 @@ here for somebody who joins.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 from peerd.core.stored import Address
@@ -106,24 +106,32 @@ class Lookout:
             known = self._keys_of[space.id] = digest, self._spaces.discovery_keys(space)
         return known[1]
 
-    async def pairing_windows(self) -> Sequence[tuple[Address, ...]]:
-        """Where a window is open now; waits some seconds for the first."""
-        return await self._wait_for(lambda sighting: sighting.pairing_name is not None)
+    async def pairing_windows(self) -> AsyncGenerator[tuple[Address, ...], None]:
+        """Where a window is open, each once; waits some seconds for more."""
+        async for addresses in self._one_by_one(lambda sighting: sighting.pairing_name is not None):
+            yield addresses
 
-    async def everybody(self) -> Sequence[tuple[Address, ...]]:
-        return await self._wait_for(lambda _: True)
+    async def everybody(self) -> AsyncGenerator[tuple[Address, ...], None]:
+        """Whoever is in sight, each once; waits some seconds for more."""
+        async for addresses in self._one_by_one(lambda _: True):
+            yield addresses
 
-    async def _wait_for(self, wanted: Callable[[Sighting], bool]) -> Sequence[tuple[Address, ...]]:
-        try:
-            async with asyncio.timeout(LOOK_S):
-                while True:
-                    self._seen.clear()
-                    found = [sighting.addresses for sighting in self._sightings.values() if wanted(sighting)]
-                    if found:
-                        return found
+    async def _one_by_one(self, wanted: Callable[[Sighting], bool]) -> AsyncGenerator[tuple[Address, ...], None]:
+        told: set[bytes] = set()
+        until_s = self._times.monotonic_s() + LOOK_S
+        while True:
+            self._seen.clear()
+            fresh = [one for one in self._sightings.values() if wanted(one) and one.nonce not in told]
+            for sighting in fresh:
+                told.add(sighting.nonce)
+                yield sighting.addresses
+            if fresh:
+                continue
+            try:
+                async with asyncio.timeout(max(0.0, until_s - self._times.monotonic_s())):
                     await self._seen.wait()
-        except TimeoutError:
-            return []
+            except TimeoutError:
+                return
 
     # ---- what others see
 

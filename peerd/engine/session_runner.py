@@ -92,7 +92,7 @@ class SessionRunner:
     def committed(self, commit: Commit) -> None:
         if commit.lacking:
             self._link.say(Lacking(self.space.id, list(commit.lacking[:LACKING_AT_ONCE])))
-        self._perform(self.machine.committed(self.space.ours(), self._now(), own=commit.own))
+        self._perform(self.machine.committed(self.space.ours(), self._now(), own=commit.own, foreign=commit.foreign))
 
     def roster_changed(self) -> None:
         self._perform(self.machine.roster_changed(self.space.ours()))

@@ -251,12 +251,12 @@ class Session:
             effects.append(CaughtUp())
         return effects
 
-    def committed(self, ours: Ours, now_s: float, *, own: bool) -> list[Effect]:
-        """Our copy moved: by our own transactions, or by those of others from any session."""
+    def committed(self, ours: Ours, now_s: float, *, own: bool, foreign: bool) -> list[Effect]:
+        """Our copy moved: by our own transactions, by those of others from any session, or (a restore) by both."""
         if self.phase in {Phase.SETTLING, Phase.BLOCKED}:
             return []
         effects: list[Effect] = []
-        if not own:
+        if foreign:
             clock = ours.copy.clock()
             news = {origin: seq for origin, seq in clock.items() if seq > self._acked.get(origin, 0)}
             if news:
