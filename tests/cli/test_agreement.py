@@ -58,6 +58,8 @@ ANSWERS: dict[str, Any] = {
     "members": said.MemberList(members=[MEMBER]),
     "admit": MEMBER,
     "remove": None,
+    "pause": None,
+    "resume": None,
 }
 
 
@@ -153,6 +155,8 @@ COMMANDS: list[tuple[tuple[str, ...], int, str]] = [
     (("resolve", "home", "c1", "--choose", "1"), 0, "resolve"),
     (("log", "home", "--device", "NASAAAA", "--limit", "5"), 0, "log"),
     (("reload",), 0, "reload"),
+    (("pause",), 0, "pause"),
+    (("resume",), 0, "resume"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`reload` and `explain`; what `doctor` finds is in test_checkup."""
+"""`reload`, `pause`, `resume` and `explain`; what `doctor` finds is in test_checkup."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def test_a_bad_configuration_is_told_with_all_its_problems(daemon: Any, peerctl:
     got = peerctl("reload")
     assert got.code == 1
     assert got.err.splitlines()[:2] == ["peerctl: a.toml: x", "  b.toml: \\x1b[0m [bad-config]"]
+
+
+def test_pause_and_resume(daemon: Any, peerctl: Any) -> None:
+    for name, word in (("pause", "paused"), ("resume", "resumed")):
+        daemon.on("POST", f"/v1/{name}", None, status=204)
+        got = peerctl(name)
+        assert (got.code, got.out) == (0, "")
+        assert "other devices again" in got.err
+        assert json.loads(peerctl(name, "--json").out) == {word: True}
 
 
 def test_explain_needs_no_daemon(peerctl: Any) -> None:
