@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
+from spake2.ed25519_basic import NotOnCurve
 
 from peerd.protocol.pairing_messages import bad_message
 
@@ -51,7 +52,7 @@ class Exchange:
         """
         try:
             key: bytes = self._spake.finish(inbound)
-        except (SPAKEError, ValueError, AssertionError) as error:
+        except (SPAKEError, NotOnCurve, ValueError) as error:
             raise bad_message("it is no SPAKE2 message of the other side") from error
         return key
 
