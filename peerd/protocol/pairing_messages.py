@@ -28,11 +28,11 @@ Word = Annotated[str, Meta(max_length=64)]
 Box = Annotated[bytes, Meta(min_length=1, max_length=PART_BYTES + 64)]
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, omit_defaults=True):
     type: ClassVar[int]
 
 
-class Hello(Message, frozen=True):
+class Hello(Message, frozen=True, omit_defaults=True):
     """Each side's first. `to` is set by a joiner that names the inviter's device instead of proving a code."""
 
     type = 64
@@ -43,28 +43,28 @@ class Hello(Message, frozen=True):
     sw: Word = ""
 
 
-class Spake(Message, frozen=True):
+class Spake(Message, frozen=True, omit_defaults=True):
     """The SPAKE2 message: a byte for the side ("A" the joiner, "B" the inviter) and a point of Ed25519."""
 
     type = 65
     msg: Annotated[bytes, Meta(min_length=33, max_length=33)]
 
 
-class Confirm(Message, frozen=True):
+class Confirm(Message, frozen=True, omit_defaults=True):
     """The proof that its sender knows the code."""
 
     type = 66
     mac: Id32
 
 
-class Request(Message, frozen=True):
+class Request(Message, frozen=True, omit_defaults=True):
     """The joiner's card, sealed."""
 
     type = 67
     box: Box
 
 
-class Grant(Message, frozen=True):
+class Grant(Message, frozen=True, omit_defaults=True):
     """Part `n` (from 0) of `of` parts of the grant, sealed."""
 
     type = 68
@@ -73,7 +73,7 @@ class Grant(Message, frozen=True):
     box: Box
 
 
-class Refuse(Message, frozen=True):
+class Refuse(Message, frozen=True, omit_defaults=True):
     """The end, and why. The code decides what the receiver says to people."""
 
     type = 69
@@ -81,7 +81,7 @@ class Refuse(Message, frozen=True):
     v: tuple[int, int] | None = None  # the refuser's version, for "version"
 
 
-class Done(Message, frozen=True):
+class Done(Message, frozen=True, omit_defaults=True):
     """The joiner has stored the grant durably; sealed, and empty."""
 
     type = 70
