@@ -22,9 +22,9 @@ from peerd.core import chain, entry, limits
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState, context_before
-from peerd.core.entry import Change, Entry, Head
+from peerd.core.entry import Change, Entry, Head, Kind
 from peerd.core.origin import Announcement
-from peerd.core.record import Dropped, Record, Stamp, apply_change
+from peerd.core.record import NOTHING_DROPPED, Dropped, Record, Stamp, apply_change
 from peerd.core.restore import Image
 
 Name = tuple[str, str]
@@ -262,15 +262,16 @@ class Batch:
     def _change(self, change: Change, dot: Dot, stamp: Stamp, context: Mapping[bytes, int]) -> None:
         name = change.record
         record = self.records[name]
+        self.touched[name] = None
         if record is None:
             record = self.records[name] = Record()
-        looked_like = record.winners() if record.births and change.kind == entry.Kind.DELETE else None
+        is_delete = change.kind == Kind.DELETE
+        looked_like = record.winners() if is_delete and record.births else None
         dropped = apply_change(record, change, dot, stamp, context)
-        if dropped:
+        if dropped is not NOTHING_DROPPED:
             self.history.append(HistoryRow(name, dropped, dot))
         if looked_like is not None and not record.births:
             self.images[name] = Image(looked_like, dot)
-        self.touched[name] = None
 
     def parked(self) -> list[Name]:
         """The touched records that stand parked now."""

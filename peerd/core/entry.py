@@ -31,6 +31,7 @@ class Kind(IntEnum):
 
 
 _LAST_KIND = max(Kind)
+_SURELY_FITS = 63  # characters: no character takes more than 4 bytes, no limit is below 252
 
 
 class Change(Struct, array_like=True, frozen=True, gc=False):
@@ -159,8 +160,7 @@ def _is_dot(origin: bytes, seq: int) -> bool:
 
 
 def _fits(name: str, most_bytes: int) -> bool:
-    """Is the name's UTF-8 short enough? No character takes more than 4 bytes."""
-    return len(name) * 4 <= most_bytes or len(name.encode()) <= most_bytes
+    return len(name) <= _SURELY_FITS or len(name.encode()) <= most_bytes
 
 
 def _check_change(change: Change) -> None:
@@ -174,7 +174,7 @@ def _check_change(change: Change) -> None:
     if len(set_) + len(drop) > limits.FIELDS_PER_RECORD:
         raise ValueError("a change names more than 4096 fields")
     for name, value in set_.items():
-        if not _fits(name, limits.FIELD_NAME_BYTES):
+        if len(name) > _SURELY_FITS and not _fits(name, limits.FIELD_NAME_BYTES):
             raise ValueError("a field's name is longer than 255 bytes")
         check_packed(value)
     if drop or change.keep or change.answers is not None or kind == Kind.DELETE:

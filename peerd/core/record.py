@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from peerd.core.clocks import Dot, ReadClock
+from peerd.core.clocks import Dot, ReadClock, covers
 from peerd.core.entry import Change, Kind
 
 
@@ -110,20 +110,20 @@ def apply_change(record: Record, change: Change, dot: Dot, stamp: Stamp, context
     if kind != Kind.PATCH:
         record.births.add(dot)
         record.stamps[dot] = stamp
-    fields = record.fields
+    if not change.set:
+        return dropped
+    record.stamps[dot] = stamp
+    if not record.fields:
+        record.fields = {name: {dot: bytes(value)} for name, value in change.set.items()}
+        return dropped
     for name, value in change.set.items():
-        siblings = fields.get(name)
-        if siblings is None:
-            fields[name] = {dot: bytes(value)}
-        else:
-            siblings[dot] = bytes(value)
-    if change.set:
-        record.stamps[dot] = stamp
+        record.fields.setdefault(name, {})[dot] = bytes(value)
     return dropped
 
 
 def _seen_dots(record: Record, keep: Collection[Dot], context: ReadClock) -> set[Dot]:
-    return {dot for dot in record.stamps if dot[1] <= context.get(dot[0], 0) and dot not in keep}
+    seen = {dot for dot in record.stamps if covers(context, dot)}
+    return seen.difference(keep) if keep else seen
 
 
 def _drop(record: Record, seen: set[Dot], named: tuple[str, ...] | None) -> Dropped:

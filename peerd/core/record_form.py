@@ -9,13 +9,16 @@ short numbers for the origins in the stamps. The digest of a record covers all o
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from hashlib import blake2b
 from typing import Any
+from zlib import crc32
 
 import msgspec
 from msgspec import Raw
 
 from peerd.core.clocks import Dot
+from peerd.core.digest import BUCKETS
 from peerd.core.record import Dropped, Record, Stamp
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -27,35 +30,28 @@ _RESTORED = 4
 
 def encode_stamps(stamps: dict[Dot, Stamp]) -> tuple[list[Dot], list[list[Any]]]:
     """The sorted dots, and for each the list that is stored; its first item is the 16-byte origin."""
-    if len(stamps) == 1:
-        order = list(stamps)
-    else:
-        order = sorted(stamps)
+    order = sorted(stamps) if len(stamps) > 1 else list(stamps)
     rows: list[list[Any]] = []
     for dot in order:
         t_ms, tq, restored, answers = stamps[dot]
-        row: list[Any] = [dot.origin, dot.seq, t_ms, tq | _RESTORED if restored else tq]
+        row: list[Any] = [*dot, t_ms, tq | _RESTORED if restored else tq]
         if answers is not None:
             row.append(list(answers))
         rows.append(row)
     return order, rows
 
 
-def encode_body(births: set[Dot] | tuple[Dot, ...], fields: dict[str, dict[Dot, bytes]], order: list[Dot]) -> bytes:
+def encode_body(births: Collection[Dot], fields: dict[str, dict[Dot, bytes]], order: list[Dot]) -> bytes:
     """The body for stamps in `order`."""
-    if len(order) == 1:
-        return _encode(([0] if births else [], {name: _only(fields[name]) for name in sorted(fields)}))
+    if len(order) == 1:  # nearly every record: one transaction wrote all of it
+        (dot,) = order
+        return _encode(((0,) if births else (), {name: (0, Raw(fields[name][dot])) for name in sorted(fields)}))
     index = {dot: number for number, dot in enumerate(order)}
     cells = {
         name: [item for dot in sorted(fields[name]) for item in (index[dot], Raw(fields[name][dot]))]
         for name in sorted(fields)
     }
     return _encode((sorted(index[dot] for dot in births), cells))
-
-
-def _only(siblings: dict[Dot, bytes]) -> list[Any]:
-    (value,) = siblings.values()
-    return [0, Raw(value)]
 
 
 def decode_record(stamp_rows: list[list[Any]], body: bytes) -> Record:
@@ -87,8 +83,9 @@ def encode_dropped(dropped: Dropped) -> tuple[list[list[Any]], bytes]:
 
 
 def digest_of(collection: str, key: str, stamp_rows: list[list[Any]], body: bytes) -> tuple[int, int]:
-    """(bucket 0..255, 64-bit share): what this record adds to the digest of its space."""
+    """(bucket 0..255, 64-bit share): what this record adds to the digest of its space. The bucket depends on the name
+    alone (CRC-32 of IEEE 802.3, its last byte).
+    """
     name = _encode((collection, key))
-    bucket = blake2b(name, digest_size=1).digest()[0]
     share = blake2b(name + _encode(stamp_rows) + body, digest_size=8).digest()
-    return bucket, int.from_bytes(share, "big")
+    return crc32(name) % BUCKETS, int.from_bytes(share, "big")

@@ -122,19 +122,19 @@ def check_packed(packed: bytes | msgspec.Raw) -> None:
 
 
 def _check_model(value: Any, depth: int) -> None:
-    if isinstance(value, dict | list):
+    if isinstance(value, int):  # booleans among them
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise ValueError("an integer does not fit int64")
+    elif isinstance(value, float):
+        if math.isnan(value):
+            raise ValueError("NaN is no value")
+    elif isinstance(value, list | dict):
         if depth >= VALUE_DEPTH:
             raise ValueError("a value is nested too deeply")
         if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
             raise ValueError("a map has a key that is no string")
         for item in value.values() if isinstance(value, dict) else value:
             _check_model(item, depth + 1)
-    elif isinstance(value, int):
-        if not INT64_MIN <= value <= INT64_MAX:
-            raise ValueError("an integer does not fit int64")
-    elif isinstance(value, float):
-        if math.isnan(value):
-            raise ValueError("NaN is no value")
     elif isinstance(value, msgspec.msgpack.Ext):
         if value.code != TEXT_EXTENSION:
             raise ValueError("an unknown extension type")

@@ -20,6 +20,8 @@ PARKED = 1
 SIBLINGS = 2  # a field has several values: perhaps a conflict, the reading rules decide
 RESTORED = 4  # a birth of a restore is uncovered
 
+_NOT_STORED = (0, False)
+
 
 class RecordRow(Struct, frozen=True, gc=False):
     """A record that exists after the batch. `flags` is 0 for nearly all."""
@@ -53,15 +55,12 @@ class Writes(Struct, frozen=True):
 def flags_of(record: Record) -> int:
     if not record.births:
         return PARKED
-    flags = 0
-    if len(record.stamps) > 1:
-        if any(len(siblings) > 1 for siblings in record.fields.values()):
-            flags = SIBLINGS
-        if any(record.stamps[dot].restored for dot in record.births):
-            flags |= RESTORED
-    elif any(stamp.restored for stamp in record.stamps.values()):
-        flags = RESTORED
-    return flags
+    stamps = record.stamps
+    if len(stamps) == 1:
+        (stamp,) = stamps.values()
+        return RESTORED if stamp.restored else 0
+    flags = SIBLINGS if any(len(siblings) > 1 for siblings in record.fields.values()) else 0
+    return flags | RESTORED if any(stamps[dot].restored for dot in record.births) else flags
 
 
 def finish(batch: Batch) -> Writes:
@@ -73,7 +72,7 @@ def finish(batch: Batch) -> Writes:
     visible = batch.state.visible
     for name in batch.touched:
         record = batch.records[name]
-        share_before, was_visible = batch.stored.get(name, (0, False))
+        share_before, was_visible = batch.stored.get(name, _NOT_STORED)
         if record is None or record.empty:
             if name in batch.stored:
                 gone.append(name)

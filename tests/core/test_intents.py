@@ -129,7 +129,7 @@ def test_a_patch_drops_only_fields_that_are_there() -> None:
 def test_what_is_not_there_cannot_be_changed(kind: Kind) -> None:
     with pytest.raises(UserError) as refusal:
         planned(None, Intent(kind, *NAME))
-    assert (refusal.value.status, refusal.value.code) == (404, "not-found")
+    assert (refusal.value.status, refusal.value.code) == (404, "record-not-found")
 
 
 @pytest.mark.parametrize("kind", [Kind.PATCH, Kind.DELETE])
