@@ -19,6 +19,7 @@ what a device says today with what it says tomorrow. The address and the MAC of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Final, Literal
@@ -96,6 +97,7 @@ class Mdns:
         self._queued: asyncio.Task[None] | None = None
         self._refreshed_s: deque[float] = deque(maxlen=REFRESHES_IN_A_ROW)
         self._on = False
+        self._stopping = asyncio.Event()
         self._said: str | None = None
 
     # --- for the status command -------------------------------------------------------------------
@@ -131,6 +133,7 @@ class Mdns:
     async def start(self) -> None:
         """Listen and ask. Nothing is announced before `announce`."""
         self._on = True
+        self._stopping.clear()
         await self.refresh()
 
     async def announce(self, tags_for: Callable[[bytes], list[bytes]], pairing_name: str | None) -> None:
@@ -140,8 +143,7 @@ class Mdns:
         ones are left out). `pairing_name` is shown to everybody; None outside a pairing window.
         """
         self._wanted = (tags_for, pairing_name)
-        if self._on:
-            await self.refresh()
+        await asyncio.shield(self._spawn(self._begin_anew()))
 
     async def refresh(self) -> None:
         """Begin anew, now: the network changed or the machine slept.
@@ -158,6 +160,7 @@ class Mdns:
     async def stop(self) -> None:
         """Withdraw what is announced and let go of the network."""
         self._on = False
+        self._stopping.set()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -177,12 +180,16 @@ class Mdns:
     async def _refresh_in_turn(self) -> None:
         now_s = asyncio.get_running_loop().time
         if len(self._refreshed_s) == REFRESHES_IN_A_ROW:
-            await asyncio.sleep(max(0.0, self._refreshed_s[0] + ROW_S - now_s()))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._refreshed_s[0] + ROW_S - now_s())
+        self._queued = None
+        self._refreshed_s.append(now_s())
+        await self._begin_anew()
+
+    async def _begin_anew(self) -> None:
         async with self._lock:
-            self._queued = None
             if not self._on:
                 return
-            self._refreshed_s.append(now_s())
             chosen = self._choose()
             identity = self._new_identity(chosen)
             self._retire_all()

@@ -195,6 +195,26 @@ async def test_a_flapping_network_is_announced_on_with_measure(watcher: Make) ->
     assert 1 <= len(here.nonces) - before <= 2
 
 
+async def test_a_network_that_flaps_for_hours_is_followed_with_measure(
+    watcher: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three refreshes in a row, then one must wait its turn; an announcement never does, and stopping ends the wait."""
+    monkeypatch.setattr(module, "ROW_S", 0.5)
+    here = await watcher()
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
+    for _ in range(6):
+        await here.mdns.refresh()
+    assert clock() - began_s >= 0.5
+    monkeypatch.setattr(module, "ROW_S", 3600.0)
+    waiting = asyncio.create_task(here.mdns.refresh())
+    await here.announce()
+    assert here.nonces
+    assert not waiting.done()
+    await here.mdns.stop()
+    await waiting
+
+
 async def test_more_tags_than_a_record_holds_are_left_out(watcher: Make) -> None:
     """The first eight are announced, so that the caller decides which matter."""
     here, there = await watcher(), await watcher(port=7002)
