@@ -54,6 +54,7 @@ class Database:
         self._gate = gate
         self._checkpoints = checkpoints
         self._broken: StoreError | None = None
+        self._closing = False
 
     async def write(self, work: Callable[[sqlite3.Connection], Outcome[T]]) -> T:
         """Run `work` inside BEGIN IMMEDIATE and commit what it did, or roll back if it raises or keeps nothing.
@@ -61,6 +62,7 @@ class Database:
         Raises:
             DiskFull, StoreBusy, StoreDamaged, StoreError: nothing was written.
         """
+        self._check()
         try:
             return await self._writer.run(lambda connection: self._transaction(connection, work))
         finally:
@@ -80,6 +82,7 @@ class Database:
         Raises:
             StoreBusy, StoreDamaged, StoreError.
         """
+        self._check()
         return await self._reader.run(lambda connection: self._reading(connection, reading))
 
     def _transaction(self, connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Outcome[T]]) -> T:
@@ -111,12 +114,17 @@ class Database:
         except sqlite3.Error as problem:
             raise translate(problem, self.path) from problem
 
+    def _check(self) -> None:
+        if self._closing:
+            raise StoreError(f"{self.path} is closed.", code="store-closed", next_step="Start the daemon again.")
+
     def size_bytes(self) -> int:
         """What the files take on disk, the WAL included."""
         return sum(_size(name) for name in (self.path, wal_of(self.path)))
 
     async def close(self) -> None:
-        """Finish what is queued, move the WAL into the database, close. The last statement of all is SQLite's own."""
+        """Finish what is queued, move the WAL into the database, close."""
+        self._closing = True
         try:
             if self._checkpoints is not None:
                 await self._checkpoints.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -25,7 +26,7 @@ _decode_fields = msgspec.msgpack.Decoder(dict[str, bytes]).decode
 def append(
     connection: sqlite3.Connection,
     rows: Iterable[HistoryRow],
-    refs: Refs,
+    encode_stamps: Callable[[list[list[Any]]], bytes],
     ref_of: Mapping[bytes, int],
     number_of: Mapping[str, int],
     age_ms: int,
@@ -34,7 +35,7 @@ def append(
         "INSERT INTO history (collection, key, by_origin, by_seq, age_ms, stamps, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             (number_of[row.name[0]], row.name[1], ref_of[row.by.origin], row.by.seq, age_ms,
-             refs.encode_stamps(row.stamps, ref_of), row.body)
+             encode_stamps(row.stamps), row.body)
             for row in rows
         ),
     )  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from peerd.core.batch import Name
 from peerd.core.record import Record
@@ -50,54 +51,41 @@ def write(
     rows: Iterable[RecordRow],
     gone: Iterable[Name],
     known: Mapping[Name, tuple[int, int]],
-    refs: Refs,
-    ref_of: Mapping[bytes, int],
+    encode_stamps: Callable[[list[list[Any]]], bytes],
     number_of: Mapping[str, int],
-) -> None:
+) -> dict[int, int]:
     """Write `rows` and remove `gone`. `known` holds (id, flags) of every record that existed before, as the same
-    transaction read it: those are updated in place and the rest are plain inserts.
+    transaction read it: those are updated in place and the rest are plain inserts. Gives by how much the number of
+    visible records of each collection changes.
     """
-    new: list[RecordRow] = []
-    changed: list[tuple[RecordRow, int]] = []
+    new: list[tuple[int, str, int, int, bytes, bytes]] = []
+    changed: list[tuple[int, int, bytes, bytes, int]] = []
+    steps: dict[int, int] = {}
     for row in rows:
-        before = known.get(row.name)
+        collection, key = name = row.name
+        number, flags, share = number_of[collection], row.flags, row.share
+        step = int(not flags & PARKED)
+        if share >> 63:
+            share -= 1 << 64
+        before = known.get(name)
         if before is None:
-            new.append(row)
+            new.append((number, key, flags, share, encode_stamps(row.stamps), row.body))
         else:
-            changed.append((row, before[0]))
-    if new:
-        connection.executemany(
-            "INSERT INTO record (collection, key, flags, share, stamps, body) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                (number_of[row.name[0]], row.name[1], row.flags, signed(row.share),
-                 refs.encode_stamps(row.stamps, ref_of), row.body)
-                for row in new
-            ),
-        )  # fmt: skip
-    if changed:
-        connection.executemany(
-            "UPDATE record SET flags = ?, share = ?, stamps = ?, body = ? WHERE id = ?",
-            (
-                (row.flags, signed(row.share), refs.encode_stamps(row.stamps, ref_of), row.body, number)
-                for row, number in changed
-            ),
-        )
-    connection.executemany("DELETE FROM record WHERE id = ?", ((known[name][0],) for name in gone))
-
-
-def visible_steps(
-    rows: Iterable[RecordRow], gone: Iterable[Name], known: Mapping[Name, tuple[int, int]]
-) -> dict[str, int]:
-    """By how much the count of visible records of each collection changes."""
-    steps: dict[str, int] = {}
-    for row in rows:
-        before = known.get(row.name)
-        step = (not row.flags & PARKED) - (before is not None and not before[1] & PARKED)
+            changed.append((flags, share, encode_stamps(row.stamps), row.body, before[0]))
+            step -= not before[1] & PARKED
         if step:
-            steps[row.name[0]] = steps.get(row.name[0], 0) + step
+            steps[number] = steps.get(number, 0) + step
+    # In the order of the index: neighbours then share their way down, which is a tenth of a bulk load.
+    new.sort()
+    connection.executemany(
+        "INSERT INTO record (collection, key, flags, share, stamps, body) VALUES (?, ?, ?, ?, ?, ?)", new
+    )
+    connection.executemany("UPDATE record SET flags = ?, share = ?, stamps = ?, body = ? WHERE id = ?", changed)
     for name in gone:
-        if not known[name][1] & PARKED:
-            steps[name[0]] = steps.get(name[0], 0) - 1
+        number_id, flags = known[name]
+        connection.execute("DELETE FROM record WHERE id = ?", (number_id,))
+        if not flags & PARKED:
+            steps[number_of[name[0]]] = steps.get(number_of[name[0]], 0) - 1
     return steps
 
 
@@ -147,10 +135,6 @@ def flagged(
     return found
 
 
-def signed(share: int) -> int:
-    """64 unsigned bits as SQLite's signed integer."""
-    return share - (1 << 64) if share >> 63 else share
-
-
 def unsigned(share: int) -> int:
+    """A share as the digest counts it: SQLite's integers are signed."""
     return share & 0xFFFF_FFFF_FFFF_FFFF

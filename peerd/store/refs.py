@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -29,13 +29,6 @@ class Refs:
         self.origin_of = dict(connection.execute("SELECT ref, id FROM origin"))
         self.ref_of = {origin: ref for ref, origin in self.origin_of.items()}
         self.number_of = dict(connection.execute("SELECT name, number FROM collection"))
-
-    def encode_stamps(self, rows: list[list[Any]], ref_of: Mapping[bytes, int]) -> bytes:
-        """Stamps as `record_form` gives them, stored. They are not changed: the digest is made of the same lists."""
-        if len(rows) == 1 and len(rows[0]) == 4:
-            origin, seq, t_ms, tq = rows[0]
-            return _encode([[ref_of[origin], seq, t_ms, tq]])
-        return _encode([_with_refs(row, ref_of) for row in rows])
 
     def decode_stamps(self, data: bytes) -> list[list[Any]]:
         """The inverse.
@@ -65,6 +58,20 @@ class Refs:
             self.origin_of[ref] if isinstance(ref, int) else ref: seq
             for ref, seq in zip(flat[::2], flat[1::2], strict=True)
         }
+
+
+def stamps_encoder(ref_of: Mapping[bytes, int]) -> Callable[[list[list[Any]]], bytes]:
+    """A function that gives the stored form of stamps as `record_form` makes them. It does not change them: the digest
+    is made of the same lists.
+    """
+
+    def encode(rows: list[list[Any]]) -> bytes:
+        if len(rows) == 1 and len(rows[0]) == 4:
+            origin, seq, t_ms, tq = rows[0]
+            return _encode(((ref_of[origin], seq, t_ms, tq),))
+        return _encode([_with_refs(row, ref_of) for row in rows])
+
+    return encode
 
 
 def _with_refs(row: list[Any], ref_of: Mapping[bytes, int]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,7 +16,10 @@ from peerd.core.stored import StagedRun
 from peerd.core.writes import Writes
 from peerd.store import history, log, meta, records, staging
 from peerd.store.meta import Meta
-from peerd.store.refs import Refs
+from peerd.store.refs import Refs, stamps_encoder
+
+
+_name_of = attrgetter("name")
 
 
 class OpenTransaction:
@@ -31,15 +35,16 @@ class OpenTransaction:
     def records(self, names: Iterable[Name]) -> dict[Name, Stored]:
         """Those of `names` that exist. Raises StoreDamaged."""
         found: dict[Name, Stored] = {}
+        names = list(names)
+        self.asked.update(names)
         per_collection: dict[str, list[str]] = {}
-        for name in names:
-            per_collection.setdefault(name[0], []).append(name[1])
-            self.asked.add(name)
+        for collection, key in names:
+            per_collection.setdefault(collection, []).append(key)
         for collection, keys in per_collection.items():
             number = self._refs.number_of.get(collection)
             if number is None:
                 continue
-            for row_id, key, flags, share, stamps, body in records.rows_of(self._connection, number, keys):
+            for row_id, key, flags, share, stamps, body in records.rows_of(self._connection, number, sorted(keys)):
                 record = records.decode(self._refs, self._path, stamps, body)
                 found[collection, key] = Stored(record, records.unsigned(share))
                 self.known[collection, key] = row_id, flags
@@ -91,24 +96,20 @@ def write(
     arrived_ms: int,
 ) -> Written:
     """Write the decision of a batch; nothing that other transactions see is changed here."""
-    unasked = [name for name in (*(row.name for row in writes.rows), *writes.gone) if name not in transaction.asked]
-    if unasked:
-        transaction.records(unasked)
+    if not transaction.asked.issuperset(map(_name_of, writes.rows)) or not transaction.asked.issuperset(writes.gone):
+        transaction.records({*map(_name_of, writes.rows), *writes.gone} - transaction.asked)
     new_refs = _new_refs(writes, refs)
     ref_of = refs.ref_of | new_refs if new_refs else refs.ref_of
     new_numbers = _new_numbers(connection, writes, refs)
     number_of = refs.number_of | new_numbers if new_numbers else refs.number_of
 
     meta.write_origins(connection, writes.origins, new_refs, ref_of, meta.signatures_of(writes.runs), refs)
-    records.write(connection, writes.rows, writes.gone, transaction.known, refs, ref_of, number_of)
-    steps = records.visible_steps(writes.rows, writes.gone, transaction.known)
-    if steps:
-        connection.executemany(
-            "UPDATE collection SET visible = visible + ? WHERE number = ?",
-            ((step, number_of[collection]) for collection, step in steps.items()),
-        )
+    encode_stamps = stamps_encoder(ref_of)
+    steps = records.write(connection, writes.rows, writes.gone, transaction.known, encode_stamps, number_of)
+    for number, step in steps.items():
+        connection.execute("UPDATE collection SET visible = visible + ? WHERE number = ?", (step, number))
     if writes.history:
-        history.append(connection, writes.history, refs, ref_of, number_of, standing.age_ms)
+        history.append(connection, writes.history, encode_stamps, ref_of, number_of, standing.age_ms)
     if writes.images:
         history.keep_images(connection, writes.images, ref_of, number_of, standing.age_ms)
     position = log.append(connection, writes.runs, standing.position, ref_of, arrived_ms, standing.age_ms)
@@ -128,20 +129,13 @@ def _new_refs(writes: Writes, refs: Refs) -> dict[bytes, int]:
 
 
 def _new_numbers(connection: sqlite3.Connection, writes: Writes, refs: Refs) -> dict[str, int]:
-    given: dict[str, int] = {}
-    for row in writes.rows:
-        _number(row.name[0], given, refs)
-    for dropped in writes.history:
-        _number(dropped.name[0], given, refs)
-    for name in writes.images:
-        _number(name[0], given, refs)
+    named = {row.name[0] for row in writes.rows}
+    named.update(row.name[0] for row in writes.history)
+    named.update(name[0] for name in writes.images)
+    fresh = sorted(named.difference(refs.number_of))
+    given = {collection: number for number, collection in enumerate(fresh, len(refs.number_of) + 1)}
     connection.executemany("INSERT INTO collection (name, number) VALUES (?, ?)", given.items())
     return given
-
-
-def _number(collection: str, given: dict[str, int], refs: Refs) -> None:
-    if collection not in refs.number_of and collection not in given:
-        given[collection] = len(refs.number_of) + len(given) + 1
 
 
 def _pages(writes: Writes) -> int:
