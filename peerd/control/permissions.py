@@ -14,6 +14,7 @@ import os
 import pwd
 import socket
 import struct
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from peerd.control.problems import refusal
@@ -22,6 +23,8 @@ _SO_PEERGROUPS: Final = 59  # <asm-generic/socket.h>; the module `socket` has no
 _GROUPS_MAX: Final = 65_536  # NGROUPS_MAX
 _CREDENTIALS: Final = struct.Struct("3i")
 _NOBODY: Final = 65_534
+_KNOWN_MAX: Final = 256
+KNOWN_S: Final = 30.0
 
 
 class Caller(NamedTuple):
@@ -54,12 +57,17 @@ def _groups_of(connection: socket.socket) -> frozenset[int]:
 
 
 class Permissions:
-    """The rule of who may write, for one name of a group; empty: no group."""
+    """The rule of who may write, for one name of a group; empty: no group.
 
-    def __init__(self, write_group: str, own_uid: int | None = None) -> None:
+    The user database may be a server somewhere, and is asked in the middle of everything else: an answer
+    holds for `KNOWN_S`, by the clock `now_s`.
+    """
+
+    def __init__(self, write_group: str, now_s: Callable[[], float], own_uid: int | None = None) -> None:
         self._write_group = write_group
+        self._now_s = now_s
         self._own_uid = os.geteuid() if own_uid is None else own_uid
-        self._known: dict[int, bool] = {}
+        self._known: dict[tuple[int, int, frozenset[int]], tuple[float, bool]] = {}
 
     def check_write(self, caller: Caller) -> None:
         """Refuse a caller that may only read.
@@ -80,29 +88,26 @@ class Permissions:
         )
 
     def may_write(self, caller: Caller) -> bool:
-        if caller.uid in (0, self._own_uid):
+        if caller.uid in {0, self._own_uid}:
             # What cannot be mapped into a user namespace shows as nobody: that is everybody and no one.
             return caller.uid != _NOBODY
         if not self._write_group:
             return False
+        who = (caller.uid, caller.gid, caller.groups)
+        until_s, may = self._known.get(who, (0.0, False))
+        if self._now_s() >= until_s:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            may = self._in_group(caller)
+            self._known[who] = (self._now_s() + KNOWN_S, may)
+        return may
+
+    def _in_group(self, caller: Caller) -> bool:
         try:
             wanted = grp.getgrnam(self._write_group).gr_gid
+            if wanted == caller.gid or wanted in caller.groups:
+                return True
+            entry = pwd.getpwuid(caller.uid)
         except KeyError:
             return False
-        return wanted == caller.gid or wanted in caller.groups or self._in_database(caller.uid, wanted)
-
-    def forget(self) -> None:
-        """Ask the user database again."""
-        self._known.clear()
-
-    def _in_database(self, uid: int, wanted: int) -> bool:
-        # The database may be a server somewhere, and a refused caller may come back at any rate.
-        if uid not in self._known:
-            if len(self._known) >= 256:
-                self._known.clear()
-            try:
-                entry = pwd.getpwuid(uid)
-                self._known[uid] = wanted in os.getgrouplist(entry.pw_name, entry.pw_gid)
-            except KeyError:
-                self._known[uid] = False
-        return self._known[uid]
+        return wanted in os.getgrouplist(entry.pw_name, entry.pw_gid)

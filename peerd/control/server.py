@@ -39,7 +39,7 @@ class ControlServer:
         self._service = service
         self._socket_path = socket_path
         self._inherited_fd = inherited_fd
-        self._permissions = Permissions(write_group)
+        self._permissions = Permissions(write_group, _now_s)
         self._router = Router(ROUTES)
         self._lobby = Lobby(limits or Limits())
         self._place: listening.Place | None = None
@@ -82,7 +82,7 @@ class ControlServer:
 
     def set_write_group(self, write_group: str) -> None:
         """Take over a changed setting; open connections feel it with their next request."""
-        self._permissions = Permissions(write_group)
+        self._permissions = Permissions(write_group, _now_s)
 
     # --- the application behind the connections ---
 
@@ -114,3 +114,7 @@ class ControlServer:
             _log.warning("request failed", code=error.code, cause=str(error))
         else:
             _log.error("request failed", cause=repr(error), exc_info=error)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from peerd.control.permissions import Caller, Permissions, caller_of
+from peerd.control.permissions import KNOWN_S, Caller, Permissions, caller_of
 from peerd.errors import UserError
 
 STRANGER = 54_321
@@ -84,7 +84,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_rule(group: str, who: Caller, may: bool) -> None:  # noqa: FBT001 - a column of the table
     """Root, peerd's own user, the group by primary, supplementary or database membership; nobody else."""
-    permissions = Permissions(group, own_uid=1000)
+    permissions = Permissions(group, lambda: 5.0, own_uid=1000)
     assert permissions.may_write(who) is may
     if not may:
         with pytest.raises(UserError) as caught:
@@ -95,26 +95,41 @@ def test_the_rule(group: str, who: Caller, may: bool) -> None:  # noqa: FBT001 -
 
 def test_nobody_is_not_the_user_of_peerd() -> None:
     """Inside a user namespace every stranger shows as 65534."""
-    assert not Permissions("", own_uid=NOBODY).may_write(caller(NOBODY))
+    assert not Permissions("", lambda: 5.0, own_uid=NOBODY).may_write(caller(NOBODY))
 
 
 @pytest.mark.usefixtures("known")
-def test_the_database_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be far away, and the refused may come back often."""
+def test_the_database_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be far away, and the refused may come back often; but who was added is let in without a
+    restart.
+    """
+    now_s = 100.0
+    members: list[int] = []
     asked: list[str] = []
 
     def groups_of(name: str, gid: int) -> list[int]:
         asked.append(name)
-        return [gid]
+        return [gid, *members]
 
     monkeypatch.setattr(os, "getgrouplist", groups_of)
-    permissions = Permissions("writers", own_uid=1000)
+    permissions = Permissions("writers", lambda: now_s, own_uid=1000)
     for _ in range(3):
         assert not permissions.may_write(caller(1002))
     assert asked == ["u1002"]
-    permissions.forget()
-    permissions.may_write(caller(1002))
+    members.append(700)
+    assert not permissions.may_write(caller(1002))
+    now_s += KNOWN_S
+    assert permissions.may_write(caller(1002))
     assert asked == ["u1002"] * 2
+
+
+@pytest.mark.usefixtures("known")
+def test_what_is_remembered_is_bounded() -> None:
+    """Anybody can come with other groups each time."""
+    permissions = Permissions("writers", lambda: 5.0, own_uid=1000)
+    for number in range(2_000):
+        permissions.may_write(caller(STRANGER, number))
+    assert len(permissions._known) <= 256
 
 
 def test_the_kernel_says_who_is_there() -> None:
