@@ -1,0 +1,167 @@
+"""The rules of the house that a reviewer would otherwise have to remember: floors, sizes, mirrors, reasons."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from peerd import logs
+from peerd.config.settings import SECTIONS, SpaceSettings, declared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+PEERD = ROOT / "peerd"
+MODULES = sorted(path.relative_to(PEERD).as_posix() for path in PEERD.rglob("*.py"))
+SOURCES = sorted([*PEERD.rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+
+LONGEST_MODULE_LINES = 400
+LONGEST_FUNCTION_LINES = 60
+
+# Modules without a test file of their own name, and why, or where their tests are.
+ELSEWHERE: dict[str, str] = {
+    "__main__.py": "tests/system/test_systemd.py runs it as a process",
+    "core/limits.py": "nothing but constants",
+    "engine/ports.py": "nothing but interfaces",
+}
+
+# What peerctl may load of peerd, so that it starts at once: itself and the client of the socket.
+PEERCTL_MAY_LOAD = re.compile(r"peerd(\.errors|\.cli(\..+)?|\.control(\.client|\.exchange)?)?")
+SLOW_LIBRARIES = ("aiosqlite", "cryptography", "httptools", "msgspec", "structlog", "websockets", "zeroconf")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def named(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+
+
+# --- floors ---------------------------------------------------------------------------------------------
+
+
+def test_the_floors_hold() -> None:
+    """The contracts stand in pyproject.toml."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_peerctl_loads_no_part_of_the_daemon() -> None:
+    program = "import sys, peerd.cli.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    ours = [name for name in loaded if name == "peerd" or name.startswith("peerd.")]
+    assert "peerd.cli.main" in ours
+    assert [name for name in ours if not PEERCTL_MAY_LOAD.fullmatch(name)] == []
+    assert [name for name in SLOW_LIBRARIES if name in loaded] == []
+
+
+# --- sizes ----------------------------------------------------------------------------------------------
+
+
+def test_no_module_is_too_long_to_read_at_once() -> None:
+    long = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in PEERD.rglob("*.py")}
+    assert {name: lines for name, lines in long.items() if lines > LONGEST_MODULE_LINES} == {}
+
+
+def test_no_function_is_too_long_to_read_at_once() -> None:
+    long = [
+        f"{named(path, node)} {node.name}"
+        for path in PEERD.rglob("*.py")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > LONGEST_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+# --- mirrors --------------------------------------------------------------------------------------------
+
+
+def mirror_of(module: str) -> Path:
+    path = Path(module)
+    return ROOT / "tests" / path.parent / f"test_{path.name}"
+
+
+def needs_mirror(module: str) -> bool:
+    """An `__init__.py` that only names things has nothing to test."""
+    definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    is_package = Path(module).name == "__init__.py"
+    return not is_package or any(isinstance(node, definitions) for node in tree_of(PEERD / module).body)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if needs_mirror(module)])
+def test_every_module_has_its_tests(module: str) -> None:
+    """In the file of the same name, or where `ELSEWHERE` says; what it says is still so."""
+    if module not in ELSEWHERE:
+        assert mirror_of(module).exists(), f"peerd/{module} has no {mirror_of(module).relative_to(ROOT)}"
+        return
+    assert not mirror_of(module).exists(), f"{module} has its own tests now: take it out of ELSEWHERE"
+    for place in re.findall(r"tests/[\w/]+\.py", ELSEWHERE[module]):
+        assert (ROOT / place).exists(), f"ELSEWHERE names {place} for {module}"
+
+
+def test_no_exception_is_left_of_a_module_that_is_gone() -> None:
+    assert [module for module in ELSEWHERE if module not in MODULES] == []
+
+
+# --- reasons --------------------------------------------------------------------------------------------
+
+
+def test_every_silenced_rule_names_its_code_and_its_reason() -> None:
+    silent = []
+    for path in SOURCES:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            noqa = re.search(r"# noqa\b(.*)", line)
+            ignored = re.search(r"# type: ignore\b(.*)", line)
+            good_noqa = noqa is None or re.match(r": [A-Z]+\d+(, ?[A-Z]+\d+)* +(-|#|because)? *\w", noqa[1])
+            good_ignore = ignored is None or re.match(r"\[[a-z, -]+\] +# *\w", ignored[1])
+            if path != Path(__file__) and not (good_noqa and good_ignore):
+                silent.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert silent == []
+
+
+def test_every_log_call_keeps_to_the_closed_list() -> None:
+    """Read from the source, so that events nobody has provoked in a test count as well."""
+    wrong = []
+    for path in PEERD.rglob("*.py"):
+        for node in log_calls(path):
+            phrase = node.args[0] if node.args else None
+            if not (isinstance(phrase, ast.Constant) and logs._EVENT.fullmatch(str(phrase.value))):
+                wrong.append(f"{named(path, node)}: the event is no static phrase")
+            keys = {keyword.arg for keyword in node.keywords if keyword.arg is not None} - {"exc_info"}
+            wrong += [f"{named(path, node)}: {key}" for key in sorted(keys - logs.KEYS)]
+    assert wrong == []
+
+
+def log_calls(path: Path) -> Iterator[ast.Call]:
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        target = node.func.value
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        is_event = node.func.attr in {"debug", "info", "warning", "error", "exception"}
+        if is_event and name in {"log", "_log", "logger"}:
+            yield node
+
+
+# --- settings -------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_read_by_somebody() -> None:
+    """A key that is accepted and does nothing is a promise nobody keeps."""
+    text = "\n".join(path.read_text() for path in PEERD.rglob("*.py") if "config" not in path.parts)
+    expected = [f"{section}.{key}" for section, struct in SECTIONS.items() for key in declared(struct)]
+    expected += [f").{key}" for key in declared(SpaceSettings)]
+    assert [name for name in expected if not re.search(re.escape(name) + r"\b", text)] == []
