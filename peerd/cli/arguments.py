@@ -46,9 +46,14 @@ class Commands:
 def json_value(text: str) -> Any:
     """The value of a JSON text. Raises `Misused` for what JSON, or the protocol's numbers, cannot hold."""
     try:
-        return json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_named_once)
+        return _decode(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise Misused(
+            f"not JSON: {error.msg} at {line}column {error.colno}", code="bad-json", next_step="check quotes and commas"
+        ) from None
     except ValueError as error:
-        raise Misused(f"not JSON: {error}", code="bad-json", next_step="check quotes and commas") from None
+        raise Misused(f"not JSON that a record can hold: {error}", code="bad-json") from None
     except RecursionError:
         raise Misused("JSON nested too deeply", code="bad-json") from None
 
@@ -81,7 +86,7 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is no number")
 
 
 def _finite(text: str) -> float:
@@ -89,3 +94,6 @@ def _finite(text: str) -> float:
     if number in {float("inf"), float("-inf")}:
         raise ValueError(f"the number {text[:40]} is too large")
     return number
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_named_once).decode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from peerd.cli.arguments import Misused
 from peerd.cli.ndjson import BATCH_RECORDS, BadLine, Line, batches, read
 from peerd.cli.parallel import Writers
 from peerd.cli.progress import Progress
-from peerd.cli.text import counted, span, visible_json
+from peerd.cli.text import counted, one_line, span
 from peerd.control.client import Client, Problem, path
 from peerd.errors import PeerdError
 
@@ -178,7 +177,7 @@ def run_export(arguments: argparse.Namespace, client: Client, out: Output) -> in
                 value = {arguments.key: record["key"], **_other_than(value, arguments.key)}
             elif record["key"] not in map(_as_key, value.values()):
                 keyless += 1
-            out.raw(visible_json(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+            out.raw(one_line(value))
             written += 1
             progress.advance(written, written)
     if keyless:

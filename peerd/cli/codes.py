@@ -97,7 +97,8 @@ _OF_RIGHTS: Final = {
 # How pairing can end without a new member.
 _OF_PAIRING: Final = {
     "bad-grant": "What the inviting device sent does not make this one a member. Bring both to the same version.",
-    "busy": "Another device was pairing at that moment. Try again in half a minute.",
+    "busy": "The other device has no room at this moment: another one is pairing with it, or it has too many links. "
+    "Try again in half a minute.",
     "cancelled": "The pairing was ended before it was complete. Invite again.",
     "declined": "The person at one of the two devices said no.",
     "expired": "The code is older than two minutes. Invite again.",
@@ -111,7 +112,7 @@ _OF_PAIRING: Final = {
     "too-many-tries": "Three wrong codes came, and the code is void: a mistake, or somebody who guesses. Invite again.",
     "unproven": "The other device does not know the code. Somebody else may be answering at its address; name the "
     "right one with --host.",
-    "version": "The two devices speak different versions of pairing. Upgrade the older one.",
+    "version": "The two devices speak different versions of the protocol. Upgrade the older one.",
     "wrong-code": "The code was not the one that the other device shows, or somebody is between the two devices. "
     "Read it again; there are three tries.",
     "wrong-device": "The device that answered is not the one that was named. Check the id and the address.",
@@ -131,6 +132,7 @@ _OF_THE_DAEMON: Final = {
     "store-busy": "Another process holds the space's database. Only one daemon may use a state directory.",
     "store-damaged": "A database is not what was written to it. Stop the daemon, keep the file, look at the disk; a "
     "fresh copy can be had from any other member.",
+    "store-closed": "The database was closed under a request, because the daemon is stopping.",
     "store-exists": "There is a database already where a new one was to be made. Open it, or move it away.",
     "store-failed": "The database failed; the log has the details.",
     "store-newer": "The database was written by a newer peerd. Upgrade; an older one would damage it.",
@@ -148,12 +150,25 @@ _OF_PEERS: Final = {
     "bad-statement": "A statement about members is not well formed or wrongly signed. It was not taken over.",
     "bye": "The other device said goodbye: it is stopping.",
     "credit": "The other device sent more than it was allowed to. The link was closed.",
+    "fork": "The two copies hold different histories of one device: it was restored from an old copy, or cloned. "
+    "Nothing of it is merged and nothing is lost; keep both running.",
+    "horizon": "The other device no longer has the part of the log that this copy lacks. Invite this device again.",
     "link-lost": "The link is gone, as links go. It is dialled again.",
     "malformed": "The other device sent what is no message. The link was closed.",
+    "needs-newer": "The other device sent something that this version does not know. Upgrade peerd here.",
+    "no-route": "The other device's name or network leads nowhere at the moment. Check the network and the address.",
+    "not-websocket": "Something else than peerd answers at that address. Check the host and the port.",
     "order": "The other device spoke out of turn. The link was closed.",
     "protocol": "The other device broke a rule of the protocol. The link was closed.",
+    "refused-connection": "The other machine is there, and nothing listens at that port: peerd does not run there, or "
+    "listens at another one.",
     "timeout": "The other device did not answer in time. It is dialled again.",
+    "tls": "What answers at that address is no peerd, or has no device key. Check the host and the port.",
     "unknown-author": "A transaction is of an author that the roster does not know yet. It waits.",
+    "unknown-device": "The other device does not know this one: they share no space, or it has not heard yet that "
+    "they do. Another member will tell it.",
+    "unreachable": "No address of the other device could be reached. Check that it runs and that its port is open, or "
+    "name it with --host.",
     "unresolved": "The name of a static peer has no address at the moment. Check it, and the name service.",
     "unsupported": "The other device speaks a version of the protocol that is not spoken here. Upgrade the older one.",
 }

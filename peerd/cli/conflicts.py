@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from peerd.cli import exits
-from peerd.cli.arguments import from_argument_or_stdin, json_value
+from peerd.cli.arguments import Misused, from_argument_or_stdin, json_value
 from peerd.cli.status import short
-from peerd.cli.text import counted, moment, visible_json
+from peerd.cli.text import counted, moment, one_line
 from peerd.control.client import path
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ def add(commands: Commands) -> None:
 
 
 def run_conflicts(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    if arguments.key and not arguments.collection:
+        raise Misused("--key needs --collection")
     query = {name: getattr(arguments, name) for name in ("collection", "key") if getattr(arguments, name)}
     found = list(client.pages(path("spaces", arguments.space, "conflicts"), "conflicts", query=query))
     if out.as_json:
@@ -60,7 +61,7 @@ def run_conflicts(arguments: argparse.Namespace, client: Client, out: Output) ->
 def _row(conflict: Mapping[str, Any], value: Mapping[str, Any]) -> list[object]:
     place = [conflict["id"], conflict["kind"], conflict["collection"], conflict["key"], conflict.get("field")]
     who = [value["device_name"], value.get("device"), moment(value["time_ms"])]
-    return [*place, value["n"], _json(value["value"]), *who, "shown" if value.get("shown") else ""]
+    return [*place, value["n"], one_line(value["value"]), *who, "shown" if value.get("shown") else ""]
 
 
 def _show(conflict: Mapping[str, Any], out: Output) -> None:
@@ -74,7 +75,7 @@ def _show(conflict: Mapping[str, Any], out: Output) -> None:
     rows = [
         [
             value["n"],
-            _json(value["value"]),
+            one_line(value["value"]),
             value["device_name"] or short(value.get("device") or ""),
             moment(value["time_ms"]),
             "shown" if value.get("shown") else "",
@@ -83,10 +84,6 @@ def _show(conflict: Mapping[str, Any], out: Output) -> None:
     ]
     out.table(("N", "VALUE", "DEVICE", "WRITTEN", ""), rows, {"shown": "green"})
     out.raw("")
-
-
-def _json(value: object) -> str:
-    return visible_json(json.dumps(value, ensure_ascii=False))
 
 
 def run_resolve(arguments: argparse.Namespace, client: Client, out: Output) -> int:

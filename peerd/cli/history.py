@@ -35,6 +35,8 @@ def add(commands: Commands) -> None:
 def run_log(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     if arguments.limit < 0:
         raise Misused("--limit is a number from 0")
+    if arguments.key and not arguments.collection:
+        raise Misused("--key needs --collection")
     query = {name: value for name in ("device", "collection", "key") if (value := getattr(arguments, name))}
     query["limit"] = str(min(arguments.limit or PAGE, PAGE))
     entries = client.pages(path("spaces", arguments.space, "log"), "transactions", query=query)

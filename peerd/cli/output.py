@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from peerd.cli.text import shortened, visible, visible_json, width
+from peerd.cli.text import one_line, shortened, visible, visible_json, width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Output:
 
     def line_of_stream(self, document: Any) -> None:
         """Print one JSON document on one line and hand it over at once."""
-        self._write(visible_json(json.dumps(document, ensure_ascii=False)))
+        self._write(one_line(document))
         self._stdout.flush()
 
     def text(self, text: str, style: str = "") -> None:

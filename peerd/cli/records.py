@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused, from_argument_or_stdin, json_object
-from peerd.cli.text import counted, visible_json
+from peerd.cli.text import counted, one_line
 from peerd.control.client import NotRunning, path
 from peerd.errors import PeerdError
 
@@ -141,7 +140,7 @@ def run_list(arguments: argparse.Namespace, client: Client, out: Output) -> int:
         out.document({"records": list(records)})
         return exits.OK
     for record in records:
-        value = visible_json(json.dumps(record["value"], ensure_ascii=False))
+        value = one_line(record["value"])
         out.raw(f"{out.styled(record['key'], 'bold')}{out.gap}{value}")
     return exits.OK
 
@@ -193,7 +192,7 @@ def _show_event(event: Mapping[str, Any], space: str, out: Output) -> None:
     elif kind == "current":
         out.talk(f"up to date; watching {space}")
     else:
-        value = visible_json(json.dumps(event["value"], ensure_ascii=False)) if kind == "put" else ""
+        value = one_line(event["value"]) if kind == "put" else ""
         place = [out.styled(event["collection"], ""), out.styled(event["key"], "bold")]
         out.raw(out.gap.join([out.styled(kind, "red" if kind == "delete" else "green"), *place, value]).rstrip())
         out.flush()

@@ -6,10 +6,12 @@ one name look like another, so whatever has no shape of its own is shown as an e
 
 from __future__ import annotations
 
+import json
 import time
 import unicodedata
 from typing import Final
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 _SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -25,6 +27,11 @@ def visible_json(document: str) -> str:
     if document.isprintable():
         return document
     return "".join(char if char == "\n" or char.isprintable() else _json_escape(char) for char in document)
+
+
+def one_line(value: object) -> str:
+    """A value as harmless JSON on one line."""
+    return visible_json(_encode(value))
 
 
 def _escape(char: str) -> str:

@@ -253,13 +253,16 @@ def _request(
     return request(method, f"{address}?{urlencode(query)}" if query else address, sent, raw)
 
 
+_compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_escaped: Final = json.JSONEncoder(allow_nan=False).encode
+
+
 def _encoded(body: Any) -> bytes:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
-        return text.encode()
+        return _compact(body).encode()
     except UnicodeEncodeError:
         # Half a surrogate pair has no UTF-8; its escape has, and the daemon says what it thinks of it.
-        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        return _escaped(body).encode()
 
 
 def _document(head: Head, raw: bytes) -> Any:

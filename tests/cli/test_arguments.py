@@ -39,6 +39,15 @@ def test_what_is_no_json_is_refused_as_misuse(text: str) -> None:
     assert (caught.value.exit_code, caught.value.code) == (2, "bad-json")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [('{"a": }', " at column 7"), ('{\n"a": }', " at line 2, column 6"), ('{"a": NaN}', "NaN is no number")],
+)
+def test_the_place_of_the_mistake_is_named(text: str, place: str) -> None:
+    with pytest.raises(Misused, match=place):
+        json_value(text)
+
+
 @pytest.mark.parametrize("text", ["[]", "3", '"a"', "null"])
 def test_a_record_is_an_object(text: str) -> None:
     with pytest.raises(Misused, match="object"):

@@ -157,7 +157,7 @@ def shelf(daemon: Any) -> Any:
 
 def test_export_prints_records_that_import_takes_again(shelf: Any, peerctl: Any) -> None:
     got = peerctl("export", "home", "books")
-    assert (got.code, got.out) == (0, '{"id":"a","t":"ü"}\n{"id":7}\n{"t":"\\u202e"}\n')
+    assert (got.code, got.out) == (0, '{"id": "a", "t": "ü"}\n{"id": 7}\n{"t": "\\u202e"}\n')
     assert got.err == "keys that stand in no field of their record: 1; --key FIELD writes them\n"
 
 

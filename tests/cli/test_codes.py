@@ -12,12 +12,15 @@ from peerd.control.problems import CODES
 from peerd.protocol.pairing_messages import REASONS
 
 
+CODE_COMES_FIRST = {"refusal", "Refusal", "DialFailed", "Trouble", "Blocked"}
+
+
 def codes_of(tree: ast.AST) -> Iterator[str]:
-    """Codes given as `code="…"`, as the first argument of `refusal`, and as a class's `code`."""
+    """Codes given as `code="…"`, as the first argument of those above, and as a class's `code`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-            if isinstance(node.func, ast.Name) and node.func.id == "refusal":
+            if isinstance(node.func, ast.Name) and node.func.id in CODE_COMES_FIRST:
                 given += node.args[:1]
             yield from texts(given)
         elif isinstance(node, ast.ClassDef):
@@ -26,8 +29,11 @@ def codes_of(tree: ast.AST) -> Iterator[str]:
 
 
 def texts(nodes: list[ast.expr]) -> Iterator[str]:
+    """The strings that an expression may give: itself, or either branch of a choice."""
     for node in nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if isinstance(node, ast.IfExp):
+            yield from texts([node.body, node.orelse])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
 

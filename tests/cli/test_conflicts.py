@@ -83,6 +83,7 @@ def test_conflicts_of_one_record(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", WHERE, {"conflicts": [], "cursor": None})
     peerctl("conflicts", "home", "--collection", "books", "--key", "k1")
     assert daemon.asked[0].query == {"limit": "1000", "collection": "books", "key": "k1"}
+    assert peerctl("conflicts", "home", "--key", "k1").code == 2
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,4 @@ def test_log_passes_its_filters_on(daemon: Any, peerctl: Any) -> None:
     assert peerctl("log", "home", "--device", "D", "--collection", "books", "--key", "k").code == 0
     assert daemon.asked[0].query == {"limit": "50", "device": "D", "collection": "books", "key": "k"}
     assert peerctl("log", "home", "--limit", "-1").code == 2
+    assert peerctl("log", "home", "--key", "k").code == 2

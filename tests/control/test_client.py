@@ -282,7 +282,7 @@ def test_half_a_surrogate_pair_travels_as_an_escape(serve: Serve) -> None:
     there = serve((answer(b"{}"),))
     with Client(there.socket) as client:
         client.call("PUT", path("x"), body={"a": "\ud800"})
-    assert there.requests[0].endswith(b'{"a":"\\ud800"}')
+    assert there.requests[0].endswith(b'{"a": "\\ud800"}')
 
 
 @pytest.mark.parametrize(
