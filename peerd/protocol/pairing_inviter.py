@@ -47,6 +47,9 @@ class Inviter(Machine):
 
     `ours` and `theirs` are device ids, theirs as TLS proved it; `window` is the invitation, if there is one; `named`
     says whether a person told us to admit exactly this device; `ask`: a person confirms before it is admitted.
+
+    `took_window`: this attempt was the one at the invitation; how another one ended is nothing to whoever waits there.
+    `by_name`: it came without a code, as a device that was named.
     """
 
     HANDLERS: ClassVar[dict[tuple[State, type[Message]], str]] = {
@@ -72,6 +75,8 @@ class Inviter(Machine):
         super().__init__(State.HELLO, now_s)
         self._ours, self._name, self._theirs = ours, name, theirs
         self._window, self._named, self._ask, self._entropy = window, named, ask, entropy
+        self.took_window = False
+        self.by_name = False
         self._claimed = False
         self._admitted = False
         self._said: list[bytes] = []
@@ -122,11 +127,12 @@ class Inviter(Machine):
 
     def _enter(self, hello: Hello) -> str | None:
         if hello.to is not None:
-            return None if self._named and hello.to == self._ours else "not-named"
+            self.by_name = self._named and hello.to == self._ours
+            return None if self.by_name else "not-named"
         if self._window is None:
             return "no-window"
         refusal = self._window.claim(self._now_s)
-        self._claimed = refusal is None
+        self._claimed = self.took_window = refusal is None
         return refusal
 
     def _spake(self, spake: Spake, frame: bytes) -> list[Effect]:

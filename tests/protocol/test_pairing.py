@@ -46,6 +46,7 @@ def test_a_code_makes_a_member(meeting: Factory) -> None:
     assert met.roster.members[met.joining.id].sealing_key == met.joining.card.sealing_key
     assert met.joined.name == "home"
     assert _kinds(met.frames["joiner"]) == ["Hello", "Spake", "Confirm", "Request", "Done"]
+    assert (met.inviter.by_name, met.inviter.took_window) == (False, True)
     assert _kinds(met.frames["inviter"]) == ["Hello", "Spake", "Confirm", "Grant"]
     assert met.window.claim(met.now_s) == "no-window"
     assert met.inviter.deadline_s is None
@@ -88,6 +89,7 @@ def test_devices_that_name_each_other_need_no_code(meeting: Factory) -> None:
     assert met.finished("inviter")
     assert met.joined == met.roster
     assert _kinds(met.frames["joiner"]) == ["Hello", "Request", "Done"]
+    assert (met.inviter.by_name, met.inviter.took_window) == (True, False)
     assert not any(isinstance(one, pairing.AskPerson) for one in met.effects["inviter"])
 
 
@@ -204,6 +206,7 @@ def test_a_second_device_waits_its_turn(meeting: Factory) -> None:
     first.receive(encode(Hello((1, 0), b"n" * 16, "first")), met.now_s)
     met.run()
     assert met.failure("joiner").code == "busy"
+    assert (first.took_window, met.inviter.took_window) == (True, False)
     assert first.state is pairing.State.SPAKE
 
 
