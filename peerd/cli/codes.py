@@ -159,6 +159,7 @@ _OF_PEERS: Final = {
     "no-route": "The other device's name or network leads nowhere at the moment. Check the network and the address.",
     "not-websocket": "Something else than peerd answers at that address. Check the host and the port.",
     "order": "The other device spoke out of turn. The link was closed.",
+    "paused": "Links with other devices are paused, here or there. `peerctl resume` ends the pause of this device.",
     "protocol": "The other device broke a rule of the protocol. The link was closed.",
     "refused-connection": "The other machine is there, and nothing listens at that port: peerd does not run there, or "
     "listens at another one.",

@@ -11,7 +11,6 @@ from peerd.cli.codes import TEXTS
 from peerd.control.problems import CODES
 from peerd.protocol.pairing_messages import REASONS
 
-
 CODE_COMES_FIRST = {"refusal", "Refusal", "DialFailed", "Trouble", "Blocked"}
 
 
