@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 from zlib import crc32
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from peerd.core.clocks import Dot
 from peerd.core.digest import BUCKETS
 from peerd.core.record import Dropped, Record, Stamp
 
 _encode = msgspec.msgpack.Encoder().encode
-_raw_body_decoder = msgspec.msgpack.Decoder(tuple[list[int], dict[str, list[Raw]]])
-_index_decoder = msgspec.msgpack.Decoder(int)
+Index = Annotated[int, Meta(ge=0)]
+_raw_body_decoder = msgspec.msgpack.Decoder(tuple[list[Index], dict[str, list[Raw]]])
+_index_decoder = msgspec.msgpack.Decoder(Index)
 
 _RESTORED = 4
 
@@ -64,6 +65,8 @@ def decode_record(stamp_rows: list[list[Any]], body: bytes) -> Record:
             order.append(dot)
             answers = Dot(*row[4]) if len(row) > 4 else None
             record.stamps[dot] = Stamp(row[2], row[3] & 3, bool(row[3] & _RESTORED), answers)
+        if len(record.stamps) < len(order):
+            raise ValueError("a stored record is damaged: one dot has two stamps")
         births, cells = _raw_body_decoder.decode(body)
         record.births = {order[number] for number in births}
         for name, items in cells.items():

@@ -2,12 +2,14 @@
 
 A record that lost its last birth to a delete while an edit of it came concurrently is parked. It gets a birth back
 by a restore, written in the same SQL transaction by the device that made the edit; or, if that is no active member
-that still has the image, by the active member with the smallest device id that has. Two that restore at once do no harm.
+that still has the image, by the active member with the smallest device id that has. Two that restore at once do no
+harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from msgspec import Raw
@@ -29,7 +31,7 @@ def is_ours_to_restore(
     us: bytes,
     device_of: Callable[[bytes], bytes | None],
     active: Collection[bytes],
-    without_image: Set[bytes],
+    without_image: AbstractSet[bytes],
 ) -> bool:
     """Is it our turn? `device_of` maps an origin to its device; `active` are the devices of the members seen lately;
     `without_image` those that said they hold no image of this record. We hold one, or nobody would ask.
