@@ -29,12 +29,16 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Every check runs, whatever an earlier one found; the tests come last, so that their closing line is the last one.
 test: setup needs
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	@failed=""; \
+	for check in "ruff format --check ." "ruff check ." mypy "lint-imports --no-cache"; do \
+	    echo "== $$check"; \
+	    $(BIN)/$$check || failed="$$failed, $$check"; \
+	done; \
+	[ -z "$$failed" ] || echo "== failed already: $${failed#, }"; \
+	echo "== pytest"; \
+	$(BIN)/python -m pytest && [ -z "$$failed" ]
 
 # Some tests want machines of their own, made of namespaces. Where the tools are missing, CI installs them and everybody
 # else is told what will be skipped.
