@@ -78,6 +78,8 @@ class LinkRunner:
         self.on_session: Callable[[SessionRunner], None] = lambda _: None
         self.on_end: Callable[[SessionRunner], None] = lambda _: None
         self.offset_ms: float | None = greeting.offset_ms
+        self.bulk_bytes = 0  # of frames with entries, as they are
+        self.bulk_sent_bytes = 0  # and as they were sent
         self._times = times
         self._spaces = spaces
         self._theirs: set[bytes] = set()  # spaces that they say we share
@@ -168,11 +170,17 @@ class LinkRunner:
                 await self.link.send(codec.encode(self._control.popleft()))
             elif self._bulk:
                 message, session = self._bulk.popleft()
-                await self.link.send(codec.encode(message, compress=self.greeting.compress))
+                await self._send_bulk(codec.encode(message))
                 session.bulk_sent()
             else:
                 self._something.clear()
                 await self._something.wait()
+
+    async def _send_bulk(self, frame: bytes) -> None:
+        packed = codec.compress(frame) if self.greeting.compress else frame
+        self.bulk_bytes += len(frame)
+        self.bulk_sent_bytes += len(packed)
+        await self.link.send(packed)
 
     # ---- listening
 

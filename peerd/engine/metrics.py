@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from peerd.core.device_id import short_id
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 
 _HELP = {
     "peerd_links": ("gauge", "Devices that are linked"),
+    "peerd_link_bulk_bytes": ("counter", "Bytes of entries for a linked device, before compression"),
+    "peerd_link_bulk_sent_bytes": ("counter", "Bytes of entries sent to a linked device"),
     "peerd_records": ("gauge", "Visible records"),
     "peerd_transactions": ("counter", "Transactions applied, all origins"),
     "peerd_log_position": ("counter", "Runs in the local log"),
@@ -23,6 +26,10 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -
     samples: dict[str, list[str]] = {name: [] for name in _HELP}
     samples["peerd_links"].append(f"peerd_links {len(switchboard.links)}")
     samples["peerd_converged"].append(f"peerd_converged {int(statuses.health().converged)}")
+    for device, link in switchboard.links.items():
+        peer = f'{{device="{short_id(device)}"}}'
+        samples["peerd_link_bulk_bytes"].append(f"peerd_link_bulk_bytes{peer} {link.bulk_bytes}")
+        samples["peerd_link_bulk_sent_bytes"].append(f"peerd_link_bulk_sent_bytes{peer} {link.bulk_sent_bytes}")
     for space in spaces.by_id.values():
         label = f'space="{space.name}"'
         values = {
@@ -34,12 +41,12 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -
         }
         for name, value in values.items():
             samples[name].append(f"{name}{{{label}}} {value}")
-        for peer in statuses.peers_of(space):
-            both = f'{label},device="{peer.device[:8]}"'
-            if peer.behind is not None:
-                samples["peerd_behind_transactions"].append(f"peerd_behind_transactions{{{both}}} {peer.behind}")
-            if peer.ahead is not None:
-                samples["peerd_ahead_transactions"].append(f"peerd_ahead_transactions{{{both}}} {peer.ahead}")
+        for other in statuses.peers_of(space):
+            both = f'{label},device="{other.device.replace("-", "")[:8]}"'
+            if other.behind is not None:
+                samples["peerd_behind_transactions"].append(f"peerd_behind_transactions{{{both}}} {other.behind}")
+            if other.ahead is not None:
+                samples["peerd_ahead_transactions"].append(f"peerd_ahead_transactions{{{both}}} {other.ahead}")
     lines: list[str] = []
     for name, (kind, text) in _HELP.items():
         if samples[name]:

@@ -25,12 +25,14 @@ _bodies = {kind.type: msgspec.msgpack.Decoder(kind) for kind in messages.ALL}
 _compressor = zstandard.ZstdCompressor(level=1)
 
 
-def encode(message: Message, request: int = 0, *, compress: bool = False) -> bytes:
-    """One frame."""
-    frame = _encoder.encode((message.type, request, message))
-    if compress and message.bulk and len(frame) > _WORTH_BYTES:
-        return _compressor.compress(frame)
-    return frame
+def encode(message: Message, request: int = 0) -> bytes:
+    """One plain frame."""
+    return _encoder.encode((message.type, request, message))
+
+
+def compress(frame: bytes) -> bytes:
+    """The frame compressed, if that is worth it."""
+    return _compressor.compress(frame) if len(frame) > _WORTH_BYTES else frame
 
 
 def decode(frame: bytes) -> Message | None:
