@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from peerd.core.clocks import Dot
 from peerd.core.entry import Change, Kind
-from peerd.core.reading import WHOLE, Rules, as_object, shown
+from peerd.core.reading import WHOLE, Rules, as_object, chosen, shown
 from peerd.core.record import Record
 from peerd.core.values import same
 from peerd.errors import UserError
@@ -63,7 +63,7 @@ def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Cha
     is_stale = seen != record.dots()
     if intent.kind == Kind.DELETE:
         return Change(Kind.DELETE, intent.collection, intent.key, keep=tuple(sorted(unseen)))
-    set_, drop = _difference(record, intent, seen, past if is_stale else dict)
+    set_, drop = _difference(record, intent, rules, seen, past if is_stale else dict)
     if not set_ and not drop:
         return None
     keep = {dot for name in (*set_, *drop) for dot in record.fields.get(name, ()) if dot in unseen}
@@ -108,14 +108,17 @@ def _plan_absent(record: Record | None, intent: Intent) -> Change | None:
     raise UserError(f"there is no record {where}", code="record-not-found", status=404)
 
 
-def _difference(record: Record, intent: Intent, seen: frozenset[Dot], past: Past) -> tuple[dict[str, bytes], list[str]]:
+def _difference(
+    record: Record, intent: Intent, rules: Rules, seen: frozenset[Dot], past: Past
+) -> tuple[dict[str, bytes], list[str]]:
+    """What is set, and which fields are dropped, against what the caller was shown."""
     dropped_here = past()
     set_: dict[str, bytes] = {}
     for name, value in intent.set.items():
         siblings = record.fields.get(name, {})
-        known = [dot for dot in siblings if dot in seen]
+        known = {dot: old for dot, old in siblings.items() if dot in seen}
         if known:
-            base: bytes | None = siblings[max(known, key=record.precedence)]
+            base: bytes | None = known[chosen(record, known, rules.policy_of(name))]
         else:
             gone_values = [old for dot, old in dropped_here.get(name, {}).items() if dot in seen]
             base = gone_values[-1] if gone_values else None  # the others were gone before the caller looked

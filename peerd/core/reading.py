@@ -76,9 +76,11 @@ class Conflict(msgspec.Struct, frozen=True):
 def shown_dot(record: Record, field: str, rules: Rules) -> Dot:
     """The dot of the sibling that is shown."""
     siblings = record.fields[field]
-    if len(siblings) == 1:
-        return next(iter(siblings))
-    policy = rules.policy_of(field)
+    return next(iter(siblings)) if len(siblings) == 1 else chosen(record, siblings, rules.policy_of(field))
+
+
+def chosen(record: Record, siblings: Mapping[Dot, bytes], policy: str) -> Dot:
+    """The dot of the one that is shown if just these siblings of the record are known."""
     if policy not in {"max", "min"}:
         return max(siblings, key=record.precedence)
     ranks = {dot: rank(value) for dot, value in siblings.items()}

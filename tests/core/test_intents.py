@@ -182,3 +182,11 @@ def test_where_records_merge_whole_a_patch_rewrites_the_object() -> None:
 def test_where_records_merge_whole_the_same_object_is_nothing() -> None:
     record = record_of((BORN, Kind.PUT, {WHOLE: {"a": 1, "b": 2}}))
     assert planned(record, Intent(Kind.PUT, *NAME, packed(b=2, a=1)), rules=WHOLE_RECORDS) is None
+
+
+def test_a_put_is_compared_with_what_the_reading_rules_show() -> None:
+    """Under "max" the caller was shown 9: writing 9 back is nothing, and choosing 1 is an edit."""
+    record = record_of((BORN, Kind.PUT, {"a": 9}), (Dot(THEM, 2), Kind.PATCH, {"a": 1}))
+    rules = Rules(policy="max")
+    assert planned(record, Intent(Kind.PUT, *NAME, packed(a=9)), rules=rules) is None
+    assert set_of(planned(record, Intent(Kind.PUT, *NAME, packed(a=1)), rules=rules)) == {"a": 1}
