@@ -64,10 +64,11 @@ bench: setup
 	@$(BIN)/python -m tests.bench
 
 simulate: setup
-	RUNS=$(RUNS) $(BIN)/python -m pytest tests/simulation
+	@$(BIN)/python -m tests.simulation --runs $(RUNS)
 
 fuzz: setup
-	RUNS=$(RUNS) $(BIN)/python -m pytest tests -k "fuzz or hostile"
+	@seed=$$($(BIN)/python -c 'import random; print(random.randrange(1 << 32))'); echo "seed $$seed"; \
+	PEERD_RUNS=$(RUNS) PEERD_SEED=$$seed $(BIN)/python -m pytest -k "fuzz or hostile" --hypothesis-seed=$$seed
 
 generated: setup
 	$(BIN)/python -m peerd.config.render write .

@@ -6,10 +6,12 @@ import asyncio
 import inspect
 import io
 import json
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from peerd import logs
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 GRACE_S = 5.0
+
+# A busy machine is no failure; a failing example is printed so that it can be played again. `make fuzz` plays more.
+settings.register_profile(
+    "peerd", deadline=None, print_blob=True, max_examples=int(os.environ.get("PEERD_RUNS", "100"))
+)
+settings.load_profile("peerd")
 
 
 @pytest.fixture(autouse=True)
