@@ -58,9 +58,6 @@ class Device:
         return self.say(Roster(decode_statement(data).space, verify), data)
 
 
-Change = "Callable[[bytes], list[bytes]]"
-
-
 class Meeting:
     """An inviter and a joiner on one link. `run` delivers frames until nobody says anything more; what the machines
     want from the engine is done here, durably and at once.
