@@ -190,3 +190,23 @@ def test_a_put_is_compared_with_what_the_reading_rules_show() -> None:
     rules = Rules(policy="max")
     assert planned(record, Intent(Kind.PUT, *NAME, packed(a=9)), rules=rules) is None
     assert set_of(planned(record, Intent(Kind.PUT, *NAME, packed(a=1)), rules=rules)) == {"a": 1}
+
+
+def test_any_version_must_be_visible_where_the_caller_says_so() -> None:
+    intent = Intent(Kind.PUT, *NAME, packed(a=1), must_be_visible=True)
+    with pytest.raises(UserError) as refusal:
+        planned(None, intent)
+    assert refusal.value.status == 412
+    assert planned(record_of((BORN, Kind.PUT, {"a": 2})), intent) is not None
+
+
+def test_deleting_what_is_not_there_may_be_nothing() -> None:
+    assert planned(None, Intent(Kind.DELETE, *NAME, may_be_absent=True)) is None
+
+
+def test_a_resolution_says_exactly_what_it_says_and_keeps_what_was_not_seen() -> None:
+    record = record_of((BORN, Kind.PUT, {"a": 1}), (Dot(THEM, 1), Kind.PATCH, {"a": 2}))
+    everything = Intent(Kind.PUT, *NAME, packed(a=1), literal=True)
+    assert planned(record, everything) == Change(Kind.PUT, *NAME, {"a": Raw(pack(1))})
+    stale = everything._replace(seen=frozenset({BORN}))
+    assert planned(record, stale) == Change(Kind.PUT, *NAME, {"a": Raw(pack(1))}, keep=(Dot(THEM, 1),))
