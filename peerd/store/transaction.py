@@ -18,7 +18,6 @@ from peerd.store import history, log, meta, records, staging
 from peerd.store.meta import Meta
 from peerd.store.refs import Refs, stamps_encoder
 
-
 _name_of = attrgetter("name")
 
 

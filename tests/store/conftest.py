@@ -26,7 +26,7 @@ SPACE = b"S" * 16
 DEVICE = b"D" * 32
 ADMISSION = b"A" * 16
 MACHINE = Machine("this machine", "first boot")
-NOW_ms = 1_750_000_000_000
+NOW_MS = 1_750_000_000_000
 
 
 def put(collection: str, key: str, **fields: Any) -> Change:
@@ -61,7 +61,7 @@ class Copy:
 
     async def open(self) -> Opened:
         self.store = await SpaceStore.open(
-            self.path, self.device, self.mark_path, self.chance.randbytes, lambda: NOW_ms,
+            self.path, self.device, self.mark_path, self.chance.randbytes, lambda: NOW_MS,
             threaded=self.threaded, machine=self.machine,
         )  # fmt: skip
         self.state, self.origin = self.store.opened.state, self.store.opened.own_origin
@@ -149,7 +149,7 @@ class Kit:
     put = staticmethod(put)
     patch = staticmethod(patch)
     delete = staticmethod(delete)
-    space, device, admission, now_ms, machine = SPACE, DEVICE, ADMISSION, NOW_ms, MACHINE
+    space, device, admission, now_ms, machine = SPACE, DEVICE, ADMISSION, NOW_MS, MACHINE
 
 
 @pytest.fixture
