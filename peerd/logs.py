@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import structlog
 
+from peerd.core.device_id import DEVICE_ID_BYTES, short_id
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -158,9 +160,16 @@ def _plain_values(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
     for name, value in event.items():
         if name == "exception" or isinstance(value, bool | int | float | type(None)):
             continue
-        text = value.hex() if isinstance(value, bytes | bytearray | memoryview) else str(value)
-        event[name] = _one_line(text)
+        event[name] = _one_line(_text_of(name, value))
     return event
+
+
+def _text_of(name: str, value: object) -> str:
+    if not isinstance(value, bytes):
+        return str(value)
+    # As people see it everywhere else, so that a log can be compared with `peerctl status`.
+    is_device = name in {"device", "peer"} and len(value) == DEVICE_ID_BYTES
+    return short_id(value) if is_device else value.hex()
 
 
 def _one_line(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peerd import logs
+from peerd.core.device_id import short_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +98,12 @@ def test_a_long_value_is_cut() -> None:
 
 def test_bytes_are_written_in_hexadecimal() -> None:
     assert json.loads(written("json", lambda: log.info("seen", space=b"\x01\xff")))["space"] == "01ff"
+
+
+def test_a_device_is_written_as_people_see_it() -> None:
+    device = bytes(range(32))
+    line = json.loads(written("json", lambda: log.info("seen", peer=device, origin=device)))
+    assert (line["peer"], line["origin"]) == (short_id(device), device.hex())
 
 
 def test_numbers_stay_numbers() -> None:
