@@ -129,6 +129,18 @@ def test_several_daemons_on_one_machine_and_one_elsewhere(network: Network, node
                 node.until(lambda node=node, other=other: node.sees(other))
 
 
+def test_machines_without_ipv4_find_each_other(network: Network, nodes: Any) -> None:
+    """Link-local IPv6 is enough: no lease, no router."""
+    machines = [network.machine(name, up=False) for name in ("kitchen", "study")]
+    for machine in machines:
+        machine.link("up")
+    first, second = (nodes(machine) for machine in machines)
+    for node, other in ((first, second), (second, first)):
+        (address,) = node.until(lambda node=node, other=other: node.sees(other))["addresses"]
+        assert address[0].startswith("fe80::")
+        assert address[0].endswith("%eth0")
+
+
 def test_an_interface_that_comes_up_later_is_used(network: Network, nodes: Any) -> None:
     """Started without a network it says so; plugged in it finds the others at once, and says what it uses."""
     kitchen, late = network.machine("kitchen"), network.machine("late", up=False)
