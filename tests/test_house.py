@@ -29,8 +29,17 @@ LONGEST_FUNCTION_LINES = 60
 # Modules without a test file of their own name, and why, or where their tests are.
 ELSEWHERE: dict[str, str] = {
     "__main__.py": "tests/system/test_systemd.py runs it as a process",
+    "cli/exits.py": "nothing but constants",
     "core/limits.py": "nothing but constants",
+    "core/stored.py": "nothing but the shapes of values",
+    "daemon.py": "tests/system/test_systemd.py runs it: start, reload, watchdog, stop",
     "engine/ports.py": "nothing but interfaces",
+    "net/incoming.py": "the listener's half of a connection: tests/net/test_listener.py",
+    "protocol/effects.py": "nothing but the shapes of values",
+    "protocol/pairing_inviter.py": "one conversation with the joiner: tests/protocol/test_pairing.py",
+    "protocol/pairing_joiner.py": "one conversation with the inviter: tests/protocol/test_pairing.py",
+    "protocol/pairing_keys.py": "tests/protocol/test_roster_vectors.py and tests/protocol/test_pairing_hostile.py",
+    "protocol/pairing_messages.py": "tests/protocol/test_roster_vectors.py and tests/protocol/test_pairing_hostile.py",
 }
 
 # What peerctl may load of peerd, so that it starts at once: itself and the client of the socket.
