@@ -136,6 +136,15 @@ class Batch:
         """What the record looked like when it was last visible, as far as anybody here remembers."""
         return self.images.get(name) or self._reader.images([name]).get(name)
 
+    def past(self, name: Name, before: Mapping[str, Mapping[Dot, bytes]]) -> dict[str, dict[Dot, bytes]]:
+        """What was dropped of the record, in the order in which it went: first `before`, then by this batch."""
+        gone = {field: dict(values) for field, values in before.items()}
+        for row in self.history:
+            if row.name == name:
+                for field, values in row.dropped.fields.items():
+                    gone.setdefault(field, {}).update(values)
+        return gone
+
     # ---- runs of others
 
     def take(self, run: Run, entries: Sequence[Entry]) -> Verdict:

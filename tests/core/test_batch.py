@@ -295,6 +295,20 @@ def test_what_a_change_drops_goes_to_the_local_history(ours: Copy) -> None:
     assert row.dropped.fields == {"a": {Dot(ours.origin, 1): pack(1)}}
 
 
+def test_what_this_batch_dropped_counts_for_the_writers_after(ours: Copy) -> None:
+    """In one group commit a stale writer may follow one that has just overwritten what it had looked at."""
+    ours.write(put("one", 1))
+    batch = ours.batch()
+    ours.write_in(batch, put("one", 2))
+    ours.write_in(batch, put("one", 3))
+    before = {"a": {Dot(b"o" * 16, 9): pack(0)}}
+    first, second = Dot(ours.origin, 1), Dot(ours.origin, 2)
+    past = batch.past(("notes", "one"), before)
+    assert list(past["a"].items()) == [(Dot(b"o" * 16, 9), pack(0)), (first, pack(1)), (second, pack(2))]
+    assert before == {"a": {Dot(b"o" * 16, 9): pack(0)}}
+    assert batch.past(("notes", "two"), {}) == {}
+
+
 def test_a_deleted_record_leaves_an_image_and_nothing_else(ours: Copy) -> None:
     ours.write(put("one", 1))
     ours.write(Change(Kind.DELETE, "notes", "one"))

@@ -210,16 +210,11 @@ class Work:
     def plan(self, intent: Intent) -> Change | None:
         name = (intent.collection, intent.key)
         self.batch.load([name])
-        return intents.plan(self.batch.records[name], intent, DEFAULT_RULES, lambda: self._past(name))
 
-    def _past(self, name: Name) -> dict[str, dict[Dot, bytes]]:
-        """What was dropped here in earlier commits, then what this one has dropped so far."""
-        gone = {field_name: dict(cells) for field_name, cells in self.reader.past(name).items()}
-        for row in self.batch.history:
-            if row.name == name:
-                for field_name, cells in row.dropped.fields.items():
-                    gone.setdefault(field_name, {}).update(cells)
-        return gone
+        def past() -> dict[str, dict[Dot, bytes]]:
+            return self.batch.past(name, self.reader.past(name))
+
+        return intents.plan(self.batch.records[name], intent, DEFAULT_RULES, past)
 
     def write(self, changes: list[Change], meant: list[Meant]) -> None:
         t_ms, tq = self.device.stamp
