@@ -109,6 +109,7 @@ class Daemon:
 
     def _introduce(self) -> None:
         self._spaces.opened = self._on_space
+        self._spaces.closed = self._switchboard.remove_space
         self._switchboard.changed = self._dialing.nudge
         self._inviting.window_changed = self._lookout.show
         self._joining.candidates = self._lookout.pairing_windows
@@ -131,6 +132,7 @@ class Daemon:
         try:
             await self._start()
             self._supervisor.add("housekeeping", self._housekeeping.run)
+            self._supervisor.add("secrets", self._housekeeping.tend_secrets)
             self._supervisor.add("wakeups", lambda: watch_wakeups(self._clock, self._on_wake))
             self._supervisor.add("status line", self._tell_status)
             if self._watchdog_s is not None:
@@ -194,6 +196,7 @@ class Daemon:
 
     def _on_roster(self) -> None:
         self._dialing.refresh()
+        self._housekeeping.roster_changed()
         self._lookout.look_again()
         self._lookout.show()
 

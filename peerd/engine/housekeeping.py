@@ -29,6 +29,21 @@ class Housekeeping:
         self._switchboard = switchboard
         self._times = times
         self._agreed_s: float | None = None
+        self._members_changed = asyncio.Event()
+
+    def roster_changed(self) -> None:
+        self._members_changed.set()
+
+    async def tend_secrets(self) -> None:
+        """Some seconds after members have changed: is there a secret that exactly the members know? Until cancelled.
+        The wait is random, so that of several admins mostly one does it.
+        """
+        while True:
+            await self._members_changed.wait()
+            await asyncio.sleep(self._times.uniform(3.0, 15.0))
+            self._members_changed.clear()
+            for space in list(self._spaces.by_id.values()):
+                await self._spaces.renew_epoch(space)
 
     async def run(self) -> None:
         """Once an hour, until cancelled."""
@@ -55,6 +70,7 @@ class Housekeeping:
             if forgotten:
                 log.info("history forgotten", space=space.name, count=forgotten)
             space.look_at_parked()
+            await self._spaces.renew_epoch(space)
 
     def judge_clock(self) -> None:
         """Some peer's clock within two minutes of ours, during the last seven days of ours: then it counts for more."""

@@ -72,7 +72,7 @@ class Inviting:
         if not space.roster.is_admin(self._keys.device):
             raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
         code = draw_code(self._times.random_bytes)
-        window = InvitationWindow(code, self._times.monotonic_s())
+        window = InvitationWindow(code, self._times.boottime_s())
         invitation = Invitation(self._times.random_bytes(6).hex(), space, window, ask=not assume_yes)
         self.open = invitation
         self.window_changed()
@@ -82,7 +82,7 @@ class Inviting:
     async def _events(self, invitation: Invitation) -> AsyncGenerator[InvitationEvent, None]:
         window = invitation.window
         try:
-            left_s = window.expires_s - self._times.monotonic_s()
+            left_s = window.expires_s - self._times.boottime_s()
             yield InvitationEvent(id=invitation.number, code=window.code, expires_in_s=round(left_s))
             while True:
                 event = await self._next(invitation)
@@ -100,7 +100,7 @@ class Inviting:
                 log.info("invitation closed", space=invitation.space.name)
 
     async def _next(self, invitation: Invitation) -> InvitationEvent | UserError:
-        left_s = invitation.window.expires_s - self._times.monotonic_s()
+        left_s = invitation.window.expires_s - self._times.boottime_s()
         try:
             async with asyncio.timeout(None if self._is_busy(invitation) else max(0.0, left_s)):
                 return await invitation.events.get()
@@ -115,7 +115,7 @@ class Inviting:
             )
 
     def _is_busy(self, invitation: Invitation) -> bool:
-        return invitation.window.state(self._times.monotonic_s()) in {State.BUSY, State.SPENT}
+        return invitation.window.state(self._times.boottime_s()) in {State.BUSY, State.SPENT}
 
     def _find(self, number: str) -> Invitation:
         if self.open is None or self.open.number != number:
@@ -160,9 +160,9 @@ class Inviting:
             theirs=link.theirs,
             window=invitation.window if invitation is not None else None,
             named=named is not None,
-            ask=invitation.ask if invitation is not None and named is None else False,
+            ask=invitation is not None and invitation.ask,
             entropy=self._times.random_bytes,
-            now_s=self._times.monotonic_s(),
+            now_s=self._times.boottime_s(),
         )
         attempt = _Attempt(self, machine, link.theirs, invitation, named)
         end = await drive(machine, link, self._times, attempt.perform)
@@ -199,13 +199,14 @@ class _Attempt:
         self._admitted: dict[str, Any] | None = None
 
     async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
-        now_s = self._inviting.times.monotonic_s
+        now_s = self._inviting.times.boottime_s
         if isinstance(effect, AskPerson):
-            return self._machine.confirmed(await self._ask(effect), now_s())
+            answer = self._machine.by_name or await self._ask(effect)  # whoever was named needs no asking
+            return self._machine.confirmed(answer, now_s())
         assert isinstance(effect, Admit)  # noqa: S101 - an inviter stores nothing
-        if self._named is not None:
+        if self._machine.by_name and self._named is not None:
             space, role = self._named
-        elif self._invitation is not None:
+        elif self._machine.took_window and self._invitation is not None:
             space, role = self._invitation.space, ADMIN
         else:
             return self._machine.fail("failed", now_s())
@@ -229,13 +230,13 @@ class _Attempt:
     def report(self, end: Finished | Failed) -> None:
         """Tell whoever invited how it ended."""
         invitation = self._invitation
-        if self._admitted is not None:
+        if self._admitted is not None and self._machine.by_name:
             self._inviting.named.pop(self._theirs, None)
         if isinstance(end, Failed):
             log.warning("pairing refused", device=short_id(self._theirs), code=end.code, cause=end.text)
-        if invitation is None or invitation.events.full() or self._named is not None:
-            return
+        if invitation is None or invitation.events.full() or not self._machine.took_window:
+            return  # another device's attempt ends nobody's invitation
         if self._admitted is not None:
             invitation.events.put_nowait(InvitationEvent(id=invitation.number, admitted=self._admitted))
-        elif isinstance(end, Failed) and invitation.window.state(self._inviting.times.monotonic_s()) is not State.OPEN:
+        elif isinstance(end, Failed) and invitation.window.state(self._inviting.times.boottime_s()) is not State.OPEN:
             invitation.events.put_nowait(UserError(end.text, code=end.code, status=409, next_step=end.next_step))

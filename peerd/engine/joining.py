@@ -27,6 +27,7 @@ TRY_NEXT = frozenset(
     {"wrong-code", "wrong-device", "no-window", "expired", "busy", "link-lost", "timeout", "too-many-tries"}
 )
 DIAL_S = 5.0
+CANDIDATES = 8  # a mistyped code costs each of them one of its three tries
 
 
 class Joining:
@@ -56,7 +57,11 @@ class Joining:
         in_sight = self.candidates if named is None else self.everywhere
         groups = in_sight() if hosts is None else _given(hosts)
         last: UserError | None = None
+        tried = 0
         async for group in groups:
+            tried += 1
+            if tried > CANDIDATES:
+                break
             try:
                 return await self._try(code, named, group, name)
             except UserError as problem:
@@ -81,7 +86,7 @@ class Joining:
             named=named,
             entropy=self._times.random_bytes,
             verify=self._crypto.verify,
-            now_s=self._times.monotonic_s(),
+            now_s=self._times.boottime_s(),
         )
         attempt = _Attempt(machine, self._times, self._spaces, name)
         end = await drive(machine, link, self._times, attempt.perform)
@@ -136,5 +141,5 @@ class _Attempt:
         if isinstance(effect, Store):
             grant = effect.grant
             self.space = await self._spaces.adopt(grant.space, self._name or grant.name, grant.statements)
-            return self._machine.stored(self._times.monotonic_s())
-        return self._machine.fail("failed", self._times.monotonic_s())
+            return self._machine.stored(self._times.boottime_s())
+        return self._machine.fail("failed", self._times.boottime_s())

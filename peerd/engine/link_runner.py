@@ -24,6 +24,7 @@ from peerd.protocol.messages import Bye, Error, Hello, Message, Ping, Pong, Welc
 log = get(__name__)
 
 GREETING_S = 5.0
+LAST_WORD_S = 1.0
 DUPLICATE = 4409
 
 
@@ -86,6 +87,7 @@ class LinkRunner:
         self._control: deque[Message] = deque()
         self._bulk: deque[tuple[Message, SessionRunner]] = deque()
         self._something = asyncio.Event()
+        self._quiet = asyncio.Event()  # no control message waits
         self._pinged: tuple[int, float] | None = None
         self._pings = 0
         self._group: asyncio.TaskGroup | None = None
@@ -116,11 +118,12 @@ class LinkRunner:
             self.sessions.clear()
 
     async def leave(self, reason: str, code: int = 1000) -> None:
-        """Say goodbye and close."""
+        """Say what is still to be said, then goodbye, and close."""
+        self.say(Bye(reason))
         try:
-            async with asyncio.timeout(1):
-                await self.link.send(codec.encode(Bye(reason)))
-        except (LinkLost, TimeoutError):
+            async with asyncio.timeout(LAST_WORD_S):
+                await self._quiet.wait()
+        except TimeoutError:
             pass
         await self.link.close(code, reason)
 
@@ -152,6 +155,7 @@ class LinkRunner:
             self._bulk.append((message, session))
         else:
             self._control.append(message)
+            self._quiet.clear()
         self._something.set()
 
     def ping(self) -> None:
@@ -168,6 +172,8 @@ class LinkRunner:
         while True:
             if self._control:
                 await self.link.send(codec.encode(self._control.popleft()))
+                if not self._control:
+                    self._quiet.set()
             elif self._bulk:
                 message, session = self._bulk.popleft()
                 await self._send_bulk(codec.encode(message))

@@ -21,7 +21,7 @@ Perform = Callable[[AskPerson | Admit | Store], Awaitable[list[Effect]]]
 async def drive(machine: Inviter | Joiner, link: Link, times: Times, perform: Perform) -> Finished | Failed:
     """Run to the end. `perform` carries out what needs the rest of the daemon and gives the effects of its answer."""
     try:
-        effects = machine.start(times.monotonic_s()) if isinstance(machine, Joiner) else []
+        effects = machine.start(times.boottime_s()) if isinstance(machine, Joiner) else []
         while True:
             end = await _carry_out(machine, link, times, perform, effects)
             if end is not None:
@@ -32,15 +32,15 @@ async def drive(machine: Inviter | Joiner, link: Link, times: Times, perform: Pe
 
 
 async def _next(machine: Inviter | Joiner, link: Link, times: Times) -> list[Effect]:
-    wait_s = None if machine.deadline_s is None else max(0.0, machine.deadline_s - times.monotonic_s())
+    wait_s = None if machine.deadline_s is None else max(0.0, machine.deadline_s - times.boottime_s())
     try:
         async with asyncio.timeout(wait_s):
             frame = await link.receive()
     except TimeoutError:
-        return machine.tick(times.monotonic_s())
+        return machine.tick(times.boottime_s())
     except (LinkLost, RemoteProtocolError):
-        return machine.lost(times.monotonic_s())
-    return machine.receive(frame, times.monotonic_s())
+        return machine.lost(times.boottime_s())
+    return machine.receive(frame, times.boottime_s())
 
 
 async def _carry_out(
@@ -54,7 +54,7 @@ async def _carry_out(
                 try:
                     await link.send(effect.frame)
                 except LinkLost:
-                    pending.extend(machine.lost(times.monotonic_s()))
+                    pending.extend(machine.lost(times.boottime_s()))
             case Finished() | Failed():
                 return effect
             case _:
@@ -62,7 +62,7 @@ async def _carry_out(
                     pending.extend(await perform(effect))
                 except PeerdError as problem:
                     log.warning("pairing failed", code=problem.code, cause=str(problem))
-                    pending.extend(machine.fail("failed", times.monotonic_s()))
+                    pending.extend(machine.fail("failed", times.boottime_s()))
     return None
 
 

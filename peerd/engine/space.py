@@ -11,7 +11,7 @@ from peerd.core import compose
 from peerd.core.acceptance import vouches_due
 from peerd.core.clocks import Clock, join
 from peerd.core.copy import CopyState
-from peerd.core.roster import Roster
+from peerd.core.roster import Refusal, Roster
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened, StoredPeer
 from peerd.engine.commits import Commit, Commits
@@ -113,21 +113,29 @@ class Space:
         """Take in statements of a peer, or of our own; vouch where that is due. True if the roster grew."""
         offered = tuple(statements)
 
+        refusals: list[Refusal] = []
+
         def grow(roster: Roster, copy: CopyState) -> Roster:
             larger, _ = roster.with_statements(offered)
-            applied = {origin: (at.seq, at.head[:8]) for origin, at in copy.origins.items()}
-            announced = {origin: at.announcement for origin, at in copy.origins.items()}
-            due = vouches_due(larger, self._keys.device, applied, announced)
-            if due:
-                vouch = compose.signed(compose.vouch(larger, self._keys.device, due), self._keys.sign)
-                larger, _ = larger.with_statements([vouch])
-            return larger
+            refusals[:] = larger.refused
+            return self._with_vouches(larger, copy)
 
         before = await self.commits.grow_roster(grow, self.store.add_statements)
-        for refusal in self.roster.refused:
+        for refusal in refusals:
             log.warning("statement refused", space=self.name, code=refusal.code, cause=refusal.message)
         if self.roster == before:
             return False
         for listener in self.on_roster:
             listener(before)
         return True
+
+    def _with_vouches(self, roster: Roster, copy: CopyState) -> Roster:
+        """The roster with our word for what we have applied of those who left; a statement holds only so much."""
+        applied = {origin: (at.seq, at.head[:8]) for origin, at in copy.origins.items()}
+        announced = {origin: at.announcement for origin, at in copy.origins.items()}
+        while due := vouches_due(roster, self._keys.device, applied, announced):
+            vouch = compose.signed(compose.vouch(roster, self._keys.device, due), self._keys.sign)
+            roster, added = roster.with_statements([vouch])
+            if not added:
+                break
+        return roster

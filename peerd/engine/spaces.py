@@ -6,7 +6,7 @@ epochs are opened here and kept in memory only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from peerd.core import compose, epochs
 from peerd.core.device_id import parse_device_id, short_id
@@ -23,11 +23,12 @@ log = get(__name__)
 
 
 class Spaces:
-    """`opened` is called for every space that becomes live."""
+    """`opened` is called for every space that becomes live, `closed` for one that ends before the daemon does."""
 
     def __init__(self, shelf: Shelf, keys: Keys, crypto: Crypto, times: Times, device_name: Callable[[], str]) -> None:
         self.by_id: dict[bytes, Space] = {}
         self.opened: Callable[[Space], None] = lambda _: None
+        self.closed: Callable[[Space], None] = lambda _: None
         self._shelf = shelf
         self._keys = keys
         self._crypto = crypto
@@ -84,17 +85,25 @@ class Spaces:
         epoch = self._epoch(roster)
         return await self._make_live(*await self._shelf.create(space_id, name, [genesis, epoch]))
 
-    async def adopt(self, space_id: bytes, name: str, statements: Iterable[SignedStatement]) -> Space:
+    async def adopt(self, space_id: bytes, name: str, statements: Sequence[SignedStatement]) -> Space:
         """Our copy of a space that we were let into; of one that we were removed from, a new and empty copy."""
         existing = self.by_id.get(space_id)
         if existing is not None:
-            if existing.roster.is_member(self._keys.device):
+            if self._goes_on(existing, statements):
                 await existing.learn(statements)
                 return existing
             await existing.close()
             del self.by_id[space_id]
+            self.closed(existing)
             name = existing.name
         return await self._make_live(*await self._shelf.create(space_id, self._free_name(name), list(statements)))
+
+    def _goes_on(self, space: Space, statements: Sequence[SignedStatement]) -> bool:
+        """Is this copy still one that we may write to, or did our admission end, perhaps without our knowing?"""
+        ours = self._keys.device
+        before = space.roster.members.get(ours)
+        after = space.roster.with_statements(statements)[0].members.get(ours)
+        return before is not None and after is not None and before.admission == after.admission
 
     def _check_free(self, name: str) -> None:
         if name in self._names():
@@ -141,9 +150,26 @@ class Spaces:
         await self.renew_epoch(space)
 
     async def renew_epoch(self, space: Space) -> None:
-        """Make a new secret if the one in use is known to somebody who is no member (any more)."""
-        if space.roster.is_admin(self._keys.device) and epochs.current(space.roster) is None:
-            await space.learn([self._epoch(space.roster)])
+        """Make a new secret if the one in use is known to somebody who is no member (any more); state it again for
+        members who lack it, because they were admitted while it was made.
+        """
+        roster, ours = space.roster, self._keys.device
+        if not roster.is_admin(ours):
+            return
+        epoch = epochs.current(roster)
+        if epoch is None:
+            await space.learn([self._epoch(roster)])
+            return
+        without = epochs.without_wrap(roster, epoch)
+        secret = self.secrets(space).get(epoch.id) if without else None
+        if secret is not None:
+            wraps = {
+                member.device: self._crypto.seal(
+                    member.sealing_key, secret, epochs.wrap_info(space.id, epoch.id, member.device)
+                )
+                for member in without
+            }
+            await self._state(space, compose.new_epoch(roster, ours, epoch.number, epoch.id, wraps))
 
     def _epoch(self, roster: Roster) -> SignedStatement:
         secret = self._times.random_bytes(epochs.SECRET_BYTES)

@@ -60,6 +60,12 @@ class Switchboard:
         space.on_roster.append(lambda _: self._on_roster(space))
         self.share()
 
+    def remove_space(self, space: Space) -> None:
+        """It is no longer open here."""
+        self.share()
+        self._receiving.pop(space.id, None)
+        self._waiting.pop(space.id, None)
+
     def share(self) -> None:
         for link in list(self.links.values()):
             link.share()
@@ -79,13 +85,13 @@ class Switchboard:
 
     def _on_roster(self, space: Space) -> None:
         for device, link in list(self.links.items()):
-            if not self.shared_with(device):
-                self._drop(link, "removed")
-                continue
-            link.share()
             session = link.sessions.get(space.id)
             if session is not None:
-                self._guarded(session, session.roster_changed)
+                self._guarded(session, session.roster_changed)  # also to those who hear now that they were removed
+            if not self.shared_with(device):
+                self._drop(link, "removed")
+            else:
+                link.share()
 
     def _guarded(self, session: SessionRunner, event: Callable[[], None]) -> None:
         """An event from our side must not fail because of what one peer did."""
