@@ -24,7 +24,10 @@ async def test_a_record_is_read_back_with_its_dots_and_values(copy, kit):
     stored = await copy.record("todo", "milk")
     dot = (copy.origin, 1)
     assert stored.record.births == {dot}
-    assert {field: unpack(stored.record.winner(field)) for field in stored.record.fields} == {"title": "Milk", "count": 2}
+    assert {field: unpack(stored.record.winner(field)) for field in stored.record.fields} == {
+        "title": "Milk",
+        "count": 2,
+    }
     assert stored.record.stamps[dot].t_ms == 77
     bucket, share = digest_of("todo", "milk", [[copy.origin, 1, 77, 2]], body_of(copy, "milk"))
     assert stored.share == share
@@ -183,7 +186,9 @@ async def test_the_digest_of_the_rows_is_the_digest_that_is_kept(copy, kit):
         changes = []
         for key in chance.sample("abcdefgh", 3):
             kind = chance.choice([kit.put, kit.patch, kit.delete])
-            changes.append(kind("c" + chance.choice("12"), key, **({} if kind is kit.delete else {"n": chance.random()})))
+            changes.append(
+                kind("c" + chance.choice("12"), key, **({} if kind is kit.delete else {"n": chance.random()}))
+            )
         await copy.write(changes)
     assert (await copy.reopen()).state == copy.state
 

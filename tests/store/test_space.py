@@ -1,0 +1,269 @@
+"""The store as a whole: one owner, whole transactions whatever happens to the caller, the same over both runners."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from peerd.core.values import unpack
+from peerd.core.writes import Writes
+from peerd.errors import StoreBusy, StoreError
+from peerd.store.space import SpaceStore
+
+
+async def test_everything_is_there_after_a_restart(copy, kit):
+    """State, records, counts and log agree with what was written before."""
+    await copy.write([kit.put("todo", "a", title="x", n=1)], [kit.put("note", "b", title="y")])
+    await copy.write([kit.patch("todo", "a", title="z")])
+    before, records = copy.state, await copy.store.page("todo", "", None, 10)
+    opened = await copy.reopen()
+    assert opened.state == before
+    assert (opened.space, opened.name, opened.own_origin) == (kit.space, "home", copy.origin)
+    after = await copy.store.page("todo", "", None, 10)
+    assert [(key, record.fields) for key, record in after.records] == [
+        (key, record.fields) for key, record in records.records
+    ]
+    assert (await copy.reopen()).copy_id == opened.copy_id
+
+
+async def test_a_decision_to_do_nothing_writes_nothing(copy, kit):
+    """No run, no origin, and its result is given all the same; what else would be asked is not."""
+    before = copy.path.with_name("space.db-wal").stat().st_size
+
+    def never():
+        raise AssertionError
+
+    assert await copy.store.transact(lambda _: (None, "answer"), own_origin=never, unstaged=never) == "answer"
+    assert copy.path.with_name("space.db-wal").stat().st_size == before
+
+
+async def test_a_decision_that_raises_writes_nothing(copy, kit):
+    """Its error comes out as it is, also when it comes after the writes were made; the next one goes on."""
+
+    def fail(_):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await copy.store.transact(fail)
+    await copy.write([kit.put("todo", "a", n=1)])
+    state, written = copy.state, []
+    original = copy.store.transact
+
+    async def late(inside, own_origin):
+        def broken():
+            written.append(1)
+            raise KeyError("late")
+
+        return await original(inside, own_origin, broken)
+
+    copy.store.transact = late
+    with pytest.raises(KeyError, match="late"):
+        await copy.write([kit.put("new collection", "b", n=1)])
+    assert written
+    copy.store.transact = original
+    assert (await copy.store.collections())[0].name == "todo"
+    await copy.write([kit.put("other collection", "c", n=1)])
+    opened = await copy.reopen()
+    assert opened.state.seq(copy.origin) == state.seq(copy.origin) + 1
+    assert [count.name for count in await copy.store.collections()] == ["other collection", "todo"]
+
+
+async def test_numbers_of_a_failed_transaction_are_given_again(make_copy, kit):
+    """An origin and a collection that were rolled back leave nothing behind that a later one could be taken for."""
+    copy, theirs = await make_copy("ours"), await make_copy("theirs", device=b"E" * 32)
+    await theirs.write([kit.put("lost", "x", n=1)])
+    (row,) = (await theirs.store.runs_after(0, 1 << 20)).rows
+    announcement = theirs.state.origins[theirs.origin].announcement
+    original = copy.store.transact
+
+    async def failing(inside, **_):
+        def fail():
+            raise KeyError("rolled back")
+
+        return await original(inside, unstaged=fail)
+
+    copy.store.transact = failing
+    with pytest.raises(KeyError):
+        await copy.take(announcement, row.run)
+    copy.store.transact = original
+    await copy.write([kit.put("kept", "a", n=1)])
+    stored = await copy.record("kept", "a")
+    assert stored.record.births == {(copy.origin, 1)}
+    await copy.take(announcement, row.run)
+    assert (await copy.record("lost", "x")).record.births == {(theirs.origin, 1)}
+    assert (await copy.record("kept", "a")).record.births == {(copy.origin, 1)}
+    assert (await copy.reopen()).state.clock() == {copy.origin: 1, theirs.origin: 1}
+
+
+@pytest.mark.parametrize("awaits", range(1, 12))
+async def test_a_cancelled_transaction_is_whole(copy, kit, awaits):
+    """Cancelled at any await, it has happened entirely or not at all, and the next one is not disturbed."""
+    await copy.write([kit.put("todo", "before", n=1)])
+    task = asyncio.ensure_future(copy.write([kit.put("todo", "a", n=1), kit.put("todo", "b", n=1)]))
+    for _ in range(awaits):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    opened = await copy.reopen()
+    keys = [key for key, _ in (await copy.store.page("todo", "", None, 10)).records]
+    assert keys in (["before"], ["a", "b", "before"])
+    assert opened.state.visible == len(keys) == (await copy.store.collections())[0].records
+    assert opened.state.seq(copy.origin) == len((await copy.store.runs_after(0, 1 << 20)).rows)
+    assert opened.own_origin == copy.origin
+    await copy.write([kit.put("todo", "after", n=1)])
+    assert (await copy.reopen()).state == copy.state
+
+
+async def test_a_transaction_that_was_called_is_done_though_its_caller_is_gone(make_copy, kit, threaded):
+    """Cancelled inside the decision, with the writer's thread in the middle of it."""
+    if not threaded:
+        pytest.skip("in one thread nothing can be cancelled in the middle")
+    copy = await make_copy()
+    inside, go_on = threading.Event(), threading.Event()
+    original = copy.store.transact
+
+    async def slow(decide, **rest):
+        def slowly(transaction):
+            inside.set()
+            assert go_on.wait(10)
+            return decide(transaction)
+
+        return await original(slowly, **rest)
+
+    copy.store.transact = slow
+    task = asyncio.ensure_future(copy.write([kit.put("todo", "a", n=1)]))
+    await asyncio.to_thread(inside.wait, 10)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    closing = asyncio.ensure_future(copy.store.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    opened = await copy.open()
+    assert opened.state.visible == 1
+    assert opened.own_origin == copy.origin
+    assert opened.origin_note == ""
+
+
+async def test_readers_see_a_transaction_whole_or_not_at_all(make_copy, kit, threaded):
+    """A read that began before a commit does not see it, and does not hold it up."""
+    if not threaded:
+        pytest.skip("needs a second thread")
+    copy = await make_copy()
+    await copy.write([kit.put("todo", "a", n=1)])
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slowly(transaction):
+        before = transaction.records([("todo", "b")])
+        inside.set()
+        assert go_on.wait(10)
+        return before, transaction.records([("todo", "b")])
+
+    reading = asyncio.ensure_future(copy.store.read(slowly))
+    await asyncio.to_thread(inside.wait, 10)
+    await copy.write([kit.put("todo", "b", n=1)])
+    go_on.set()
+    assert await reading == ({}, {})
+    assert await copy.record("todo", "b")
+
+
+async def test_a_second_owner_is_refused_with_a_sentence(copy):
+    """Two daemons on one state directory would give the same sequence numbers twice."""
+    with pytest.raises(StoreBusy, match="Another peerd") as raised:
+        await SpaceStore.open(copy.path, copy.device, copy.mark_path, copy.chance.randbytes, lambda: 0)
+    assert "state directory" in raised.value.next_step
+    await copy.store.close()
+    await copy.open()
+
+
+async def test_a_second_database_is_not_made_over_the_first(copy, kit):
+    """Creating refuses, and what is there stays."""
+    await copy.write([kit.put("todo", "a", n=1)])
+    await copy.store.close()
+    with pytest.raises(StoreError, match="exists already") as raised:
+        await copy.create()
+    assert raised.value.code == "store-exists"
+    assert (await copy.open()).state.visible == 1
+
+
+async def test_what_is_closed_says_so(copy, kit):
+    """Closing twice is one closing; a call after it is refused as an error of the store."""
+    await copy.store.close()
+    await copy.store.close()
+    for call in (copy.store.read(lambda _: 1), copy.store.transact(lambda _: (None, 1))):
+        with pytest.raises(StoreError, match="is closed") as raised:
+            await call
+        assert raised.value.code == "store-closed"
+    await copy.open()
+
+
+async def test_a_cancelled_close_still_closes(copy, kit):
+    """The mark is clean and the lock is free, though nobody waited."""
+    await copy.write([kit.put("todo", "a", n=1)])
+    task = asyncio.ensure_future(copy.store.close())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await copy.store.close()
+    assert b'"clean":true' in copy.mark_path.read_bytes()
+    assert (await copy.open()).own_origin == copy.origin
+
+
+async def test_the_size_counts_the_wal(copy, kit):
+    """What the database takes on the disk grows with what is written, before any checkpoint."""
+    before = await copy.store.size_bytes()
+    await copy.write([kit.put("todo", "a", text="x" * 100_000)])
+    assert await copy.store.size_bytes() >= before + 100_000
+
+
+async def test_restores_name_the_delete_they_answer(copy, kit):
+    """Known or not, the origin of that delete survives the stored form."""
+    from peerd.core.batch import Batch  # noqa: PLC0415 - this test alone makes writes by hand
+    from peerd.core.clocks import Dot  # noqa: PLC0415
+    from peerd.core.entry import Change, Kind  # noqa: PLC0415
+    from peerd.core.writes import finish  # noqa: PLC0415
+
+    await copy.write([kit.patch("todo", "a", n=1), kit.patch("todo", "b", n=1)])
+    answers = {"a": Dot(copy.origin, 1), "b": Dot(b"?" * 16, 3)}
+
+    def decide(transaction) -> tuple[Writes, object]:
+        batch = Batch(copy.state, transaction, lambda *_: None, lambda *_: True)
+        batch.load([("todo", key) for key in answers])
+        batch.write(
+            copy.author(), [Change(Kind.RESTORE, "todo", key, answers=dot) for key, dot in answers.items()], 9, 1
+        )
+        writes = finish(batch)
+        return writes, writes.state
+
+    copy.state = await copy.store.transact(decide)
+    await copy.reopen()
+    for key, dot in answers.items():
+        record = (await copy.record("todo", key)).record
+        (birth,) = record.births
+        assert record.stamps[birth].answers == dot
+        assert record.stamps[birth].restored
+    assert [name[1] for name, _ in await copy.store.flagged(None, 10)] == ["a", "b"]
+
+
+async def test_many_collections_and_origins_keep_apart(make_copy, kit):
+    """A longer history of three devices: every copy that has everything shows the same."""
+    copies = [await make_copy(f"copy {number}", device=bytes([number]) * 32) for number in range(3)]
+    for round_ in range(4):
+        for number, copy in enumerate(copies):
+            await copy.write([kit.put(f"c{number}", f"{round_}", by=number), kit.patch("shared", "x", by=number)])
+    for reader in copies:
+        for writer in copies:
+            if reader is not writer:
+                runs = (await writer.store.runs_after(0, 1 << 20, covered=reader.state.clock())).rows
+                announcements = {row.run.origin: writer.state.origins[row.run.origin].announcement for row in runs}
+                for row in runs:
+                    await reader.take(announcements[row.run.origin], row.run)
+    assert len({copy.state.digest for copy in copies}) == 1
+    for copy in copies:
+        assert (await copy.reopen()).state == copy.state
+        assert [count.records for count in await copy.store.collections()] == [4, 4, 4]
+        record = (await copy.record("shared", "x")).record
+        assert sorted(unpack(value) for value in record.fields["by"].values()) == [0, 1, 2]
