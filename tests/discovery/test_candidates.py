@@ -132,8 +132,8 @@ def test_in_any_history_the_table_agrees_with_itself(chance: random.Random) -> N
     table = Candidates()
     standing: set[str] = set()
     for _ in range(300):
-        entry = (chance.choice((ETH, WLAN)), str(chance.randrange(90)))
-        match chance.randrange(12):
+        entry = (chance.choice((ETH, WLAN)), str(chance.randrange(200)))
+        match chance.randrange(60):
             case 0:
                 table.renew()
             case 1:
@@ -141,7 +141,7 @@ def test_in_any_history_the_table_agrees_with_itself(chance: random.Random) -> N
             case 2 | 3:
                 standing.difference_update(table.lost(entry))
             case _:
-                sighting, gone = table.seen(entry, said(chance.randrange(80)), AT_ETH)
+                sighting, gone = table.seen(entry, said(chance.randrange(120)), AT_ETH)
                 standing.difference_update(gone)
                 if sighting is not None:
                     standing.add(sighting.instance)
@@ -150,5 +150,6 @@ def test_in_any_history_the_table_agrees_with_itself(chance: random.Random) -> N
         assert table._instance_of == {
             entry: instance for instance, each in table._standing.items() for entry in each.entries
         }
+        assert table._fresh <= set(table._instance_of)
     assert set(table.clear()) == standing
     assert len(table) == 0

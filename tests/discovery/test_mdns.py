@@ -11,6 +11,7 @@ import pytest
 
 from peerd.core.tags import Announcement, make_tag, recognise
 from peerd.discovery import mdns as module
+from peerd.discovery.candidates import MAX_SIGHTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,6 +59,32 @@ async def test_a_goodbye_ends_a_sighting(watcher: Make) -> None:
     await here.until(lambda: seen.instance in here.gone)
     assert there.mdns.state == "off"
     assert there.mdns.interfaces == ()
+
+
+async def test_who_stops_in_the_middle_of_announcing_is_gone_once(watcher: Make) -> None:
+    """The announcement is repeated for half a second; a goodbye in between is the last word."""
+    here, there = await watcher(), await watcher(port=7002)
+    await there.announce()
+    await here.until(lambda: here.of(there))
+    await there.mdns.stop()
+    await here.until(lambda: here.gone)
+    await asyncio.sleep(0.6)
+    assert len(here.gone) == 1
+    assert not here.standing
+
+
+async def test_who_was_recognised_is_not_pushed_out_by_strangers(watcher: Make) -> None:
+    """The callback's True protects a sighting from a host that invents devices."""
+    here, there = await watcher(), await watcher(port=7002)
+    here.mdns._on_sighting = lambda sighting: here.seen.append(sighting) or sighting.nonce in there.nonces
+    await there.announce()
+    friend = await here.until(lambda: here.of(there))
+    (index,) = here.mdns._stations
+    hears = here.mdns._hears_on(index)
+    for n in range(3 * MAX_SIGHTINGS):
+        hears(f"n{n}", Announcement(n.to_bytes(16)), (("127.0.0.1", 7337),))
+    assert friend.instance not in here.gone
+    assert here.mdns.candidates == MAX_SIGHTINGS
 
 
 async def test_the_pairing_name_is_shown_only_while_it_is_announced(watcher: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("quiet_loopback")
 
 NONCE = bytes(range(16))
+GROUP = "224.0.0.251"
 FROM = ("127.0.0.1", 5353)
 
 
@@ -37,7 +39,12 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[tuple[str, Announcement | None, tuple[tuple[str, int], ...]]] = []
         (lo,) = [each for each in read_interfaces() if each.loopback]
-        self.station = Station(lo, lambda *said: self.heard.append(said))
+        self.news = asyncio.Event()
+        self.station = Station(lo, self._hear)
+
+    def _hear(self, name: str, said: Announcement | None, addresses: tuple[tuple[str, int], ...]) -> None:
+        self.heard.append((name, said, addresses))
+        self.news.set()
 
     def receive(self, packet: bytes) -> None:
         """As if it had come from the network; the rate is not what these tests are about."""
@@ -182,6 +189,30 @@ async def test_a_flood_of_names_does_not_make_it_grow(ear: Ear) -> None:
     assert grown < 12 << 20
     ear.receive(announcement("good"))
     assert ear.heard[-1][0] == "good"
+
+
+async def test_what_is_said_on_another_interface_is_not_heard(ear: Ear) -> None:
+    """Also where another program of this machine listens there: the interface was not chosen, it gets no answer."""
+    others = [each.ipv4 for each in read_interfaces() if not each.loopback and each.ipv4]
+    if not others:
+        pytest.skip("this machine has only its loopback")
+    with sharing_5353() as avahi:
+        for address in (others[0], "127.0.0.1"):
+            packed = socket.inet_aton(address)
+            avahi.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + packed)
+            avahi.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, packed)
+            avahi.sendto(announcement("there" if address == others[0] else "here"), (GROUP, 5353))
+    await asyncio.wait_for(ear.news.wait(), 10)
+    assert [said[0] for said in ear.heard] == ["here"]
+
+
+def sharing_5353() -> socket.socket:
+    """A socket as another responder on this machine has one."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    opened.bind(("", 5353))
+    return opened
 
 
 async def test_a_deaf_station_hears_nothing(ear: Ear) -> None:
