@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(config: Path | None) -> int:
     from peerd.daemon import Daemon  # noqa: PLC0415 - checking a configuration needs none of it
 
+    faulthandler.enable()  # a watchdog that ends us leaves a traceback
+
     async def run() -> None:
         settings = load(config, os.environ)
         daemon = Daemon(settings, lambda: load(config, os.environ), os.environ)
@@ -60,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", type=Path, default=None, help="the configuration file (default: PEERD_CONFIG or the usual places)"
     )
-    parser.add_argument(
-        "command", nargs="?", choices=["check-config"], help="report all problems and end"
-    )
+    parser.add_argument("command", nargs="?", choices=["check-config"], help="report all problems and end")
     return parser
 
 

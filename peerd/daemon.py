@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any
 
@@ -48,7 +47,9 @@ from peerd.supervise import Supervisor
 log = logs.get(__name__)
 
 STATUS_LINE_S = 30.0
-CLOSE_S = 4.0
+CONTROL_SOCKET = "peerd.socket"  # the name of the unit, which systemd gives its file descriptor
+TASKS_STOP_S = 0.5
+GOODBYE_S = 3.0  # with the tasks before and the databases after it, a stop has to be over in 5 s
 
 
 class _Crypto(Crypto):
@@ -66,12 +67,14 @@ class Daemon:
         self, settings: Settings, read_settings: Callable[[], Settings], environ: MutableMapping[str, str]
     ) -> None:
         self._settings = settings
+        self._device_name = settings.device.name  # as the start found it: a new one waits for the next
+        self._interfaces = settings.network.interfaces
         self._read_settings = read_settings
         self._clock = Clock()
         self._notifier = notify.Notifier(environ)
         self._watchdog_s = notify.watchdog_interval_s(environ)
         self._inherited = _control_socket(environ)
-        self._supervisor = Supervisor(self._clock)
+        self._supervisor = Supervisor(self._clock, stop_within_s=TASKS_STOP_S)
         keys = Identity.load_or_create(settings.device.state_dir / "identity")
         crypto = _Crypto()
         self._shelf = Shelf(settings.device.state_dir, keys.device, self._clock.random_bytes, self._clock.wall_ms)
@@ -99,13 +102,11 @@ class Daemon:
         self._listener = Listener(keys, settings.network.listen, self._authorise, self._on_link)
         self._mdns: Mdns | None = None
         self._spawned: set[asyncio.Task[None]] = set()
-        self._changes = NetworkChanges(
-            self._on_network_change, wanted=lambda name: named(name, self._settings.network.interfaces)
-        )
+        self._changes = NetworkChanges(self._on_network_change, wanted=lambda name: named(name, self._interfaces))
         self._introduce()
 
     def _name(self) -> str:
-        return self._settings.device.name
+        return self._device_name
 
     def _introduce(self) -> None:
         self._spaces.opened = self._on_space
@@ -153,7 +154,7 @@ class Daemon:
         if self._settings.network.mdns and self._listener.addresses:
             self._mdns = Mdns(
                 port=self._listener.addresses[0][1],
-                interfaces=self._settings.network.interfaces,
+                interfaces=self._interfaces,
                 on_sighting=self._lookout.on_sighting,
                 on_gone=self._lookout.on_gone,
                 random_bytes=self._clock.random_bytes,
@@ -168,7 +169,7 @@ class Daemon:
         self._changes.stop()
         await self._lookout.stop()
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(GOODBYE_S):
                 await self._dialing.stop()
                 await self._switchboard.stop()
                 await self._control.stop()
@@ -285,7 +286,9 @@ def _as_port(link: NetLink) -> Link:
 
 
 def _control_socket(environ: MutableMapping[str, str]) -> int | None:
-    """The socket that systemd holds for us, if there is one."""
+    """The socket that systemd holds for us, if there is one; whatever else it passes is closed."""
     inherited = notify.listen_fds(environ)
-    found: socket.socket | None = next((one for group in inherited.values() for one in group), None)
-    return found.detach() if found is not None else None
+    ours = inherited.pop(CONTROL_SOCKET, [])
+    for other in (*ours[1:], *(one for group in inherited.values() for one in group)):
+        other.close()
+    return ours[0].detach() if ours else None
