@@ -65,7 +65,7 @@ class WantTurn(Struct, frozen=True):
 
 
 class CaughtUp(Struct, frozen=True):
-    """Nothing is missing that this peer is known to have."""
+    """Next to nothing is missing that this peer is known to have."""
 
 
 class RolledBack(Struct, frozen=True):

@@ -57,6 +57,7 @@ from peerd.protocol.messages import (
 from peerd.protocol.outflow import Outflow
 
 FEATURE_LEVEL = 1
+NEARLY = 500  # transactions behind, from where on others may send too
 _STATEMENTS_BYTES = 256 << 10  # in one frame
 
 
@@ -171,7 +172,7 @@ class Session:
             return []
         self.phase = Phase.STREAMING
         effects: list[Effect] = [Send(Want(self._space, ours.copy.clock(), CREDIT_BYTES))]
-        if self.behind(ours) == 0:
+        if self.behind(ours) < NEARLY:
             effects.append(CaughtUp())
         return effects
 
@@ -247,7 +248,7 @@ class Session:
         effects: list[Effect] = []
         if size_bytes:
             effects.append(Send(Credit(self._space, size_bytes)))
-        if self.behind(ours) == 0:
+        if self.behind(ours) < NEARLY:
             effects.append(CaughtUp())
         return effects
 
