@@ -3,8 +3,8 @@
 A batch starts from a `CopyState`, reads stored records through a `Reader`, takes runs of others and transactions of
 our own, and ends in `Writes`. If the commit fails, nothing has happened: the state it began with is still true.
 
-    run of another     known origin → accepted by the roster → next in line → context covered here, with the same
-                       hashes → chain and signature → applied; or it waits, is known already, or is refused
+    run of another     known origin → accepted by the roster → next in line → chain and signature → context covered
+                       here, with the same hashes → applied; or it waits, is known already, or is refused
     own transaction    one entry; entries between two foreign runs form a run, signed at its end
     afterwards         parked records that are ours to restore get their births back, in a run of our own
 """
@@ -167,13 +167,13 @@ class Batch:
             return Verdict.WAITING
         if run.first <= theirs.seq:
             raise Fork(run.origin, theirs.seq)
-        delta = entries[0].delta
-        if any(head.seq > self.state.seq(head.origin) for head in delta):
-            return Verdict.WAITING
-        self._check_heads(delta)
         head = self._check_signature(run, theirs.head, theirs.announcement.device)
+        delta = entries[0].delta
         if any(named.seq <= theirs.context.get(named.origin, 0) for named in delta):
             raise Forged("a context goes back")
+        if any(named.seq > self.state.seq(named.origin) for named in delta):
+            return Verdict.WAITING
+        self._check_heads(delta)
         self.close_run()
         self._apply_run(run, head, entries)
         return Verdict.APPLIED

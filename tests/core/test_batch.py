@@ -171,6 +171,17 @@ def test_a_run_waits_for_what_its_author_had_seen(ours: Copy, theirs: Copy) -> N
     assert third.take(run) is Verdict.APPLIED
 
 
+def test_a_forged_run_is_refused_before_it_waits(ours: Copy, theirs: Copy) -> None:
+    """Kept until its time comes, it would be blamed on whoever brings what it waits for."""
+    third = Copy("3")
+    ours.know(theirs)
+    ours.take(theirs.write(put("theirs")))
+    run = ours.write(put("ours"))
+    third.know(ours, theirs)
+    with pytest.raises(Forged, match="signature"):
+        third.take(replace(run, signature=bytes(64)))
+
+
 def test_a_run_of_an_origin_nobody_announced_is_not_judged(ours: Copy, theirs: Copy) -> None:
     assert theirs.take(ours.write(put("one"))) is Verdict.UNKNOWN_ORIGIN
 
