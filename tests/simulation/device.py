@@ -59,6 +59,12 @@ class Backup:
     removed: dict[bytes, Clock]
 
 
+def meaning(change: Change, looked_at: int) -> Meant:
+    """What a change says, as its writer means it who knows these transactions."""
+    packed = {field: bytes(raw) for field, raw in change.set.items()}
+    return Meant(Kind(change.kind), change.record, packed, change.drop, looked_at, change.answers)
+
+
 def signature(device: bytes, data: bytes) -> bytes:
     return blake2b(data, key=device).digest()
 
@@ -236,15 +242,9 @@ class Work:
             record, image = self.batch.records[name], self.batch.image(name)
             if record is not None and image is not None and self._is_ours(name):
                 changes.append(self._restore(name, image))
-        if changes:
-            self.device.restores += len(changes)
-            meant = [
-                Meant(
-                    Kind.RESTORE, one.record, {field: bytes(raw) for field, raw in one.set.items()}, (), 0, one.answers
-                )
-                for one in changes
-            ]
-            self.write(changes, meant)
+        for portion in restore.portions(changes):
+            self.device.restores += len(portion)
+            self.write(portion, [meaning(change, 0) for change in portion])
 
     def look_at(self, names: list[Name]) -> None:
         self.batch.load(names)

@@ -20,9 +20,9 @@ from peerd.core import values
 from peerd.core.batch import Verdict
 from peerd.core.clocks import includes
 from peerd.core.entry import Change, Kind
-from tests.simulation.device import Backup, Device, Truth, Work, compare_histories
+from tests.simulation.device import Backup, Device, Truth, Work, compare_histories, meaning
 from tests.simulation.hostile import attack
-from tests.simulation.writers import RECORDS, Tokens, look, meaning, whole_put, write_something
+from tests.simulation.writers import RECORDS, Tokens, look, whole_put, write_something
 
 NOW_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000

@@ -17,7 +17,7 @@ from peerd.core.entry import Change, Kind
 from peerd.core.intents import Intent
 from peerd.core.record import Record
 from peerd.errors import UserError
-from tests.simulation.device import Device, Work, Wrong
+from tests.simulation.device import Device, Work, Wrong, meaning
 from tests.simulation.oracle import Meant, as_expected
 
 RECORDS: tuple[Name, ...] = (("notes", "one"), ("notes", "two"), ("tags", "three"))
@@ -81,11 +81,6 @@ def write_something(chance: random.Random, work: Work, tokens: Tokens, step: int
     if changes:
         work.write(changes, meant)
     return stale
-
-
-def meaning(change: Change, looked_at: int) -> Meant:
-    packed = {field: bytes(raw) for field, raw in change.set.items()}
-    return Meant(Kind(change.kind), change.record, packed, change.drop, looked_at, change.answers)
 
 
 def whole_put(chance: random.Random, name: Name, step: int) -> Change:
