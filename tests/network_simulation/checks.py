@@ -1,0 +1,176 @@
+"""How a history must end: the same everywhere, what causality demands, and nothing that was acknowledged lost."""
+
+from __future__ import annotations
+
+from peerd.core import digest, entry
+from peerd.core.clocks import Clock, Dot, covers
+from peerd.core.copy import context_before
+from peerd.core.record import Record
+from peerd.core.record_form import digest_of, encode_body, encode_stamps
+from peerd.core.values import pack
+from peerd.core.entry import Kind
+from peerd.engine.ports import Transaction
+from peerd.engine.space import Space
+from tests.network_simulation.device import Device
+from tests.network_simulation.world import SimSpace, World
+from tests.simulation.oracle import Event, Meant, differences, expected_records
+
+Name = tuple[str, str]
+
+
+class Wrong(AssertionError):
+    """The history did what the rules forbid."""
+
+
+async def check(world: World) -> None:
+    for space in world.spaces:
+        members = world.members(space)
+        reference: tuple[object, ...] | None = None
+        for device in members:
+            live = device.running.spaces.by_id[space.id]
+            records = await _records(device, live)
+            _check_copy(live, records)
+            conflicts = await device.do(
+                lambda: device.running.service.conflicts(space.name, collection=None, key=None, limit=10_000, cursor=None)
+            )
+            ids = [(one.id, one.kind, one.etag) for one in conflicts.conflicts]
+            forms = {name: _form(record) for name, record in records.items()}
+            found = (live.copy.clock(), live.copy.digest, forms, ids, live.roster.digest())
+            if reference is None:
+                reference = found
+                await _check_causality(world, space, device, live, records)
+            for what, ours, theirs in zip(("clocks", "digests", "records", "conflicts", "rosters"), found, reference, strict=True):
+                if ours != theirs:
+                    raise Wrong(f"{space.name}: the {what} of {device.name} and {members[0].name} differ")
+            _check_at_rest(device, live, [one.id for one in members])
+    await _check_removed(world)
+
+
+async def _records(device: Device, live: Space) -> dict[Name, Record]:
+    found: dict[Name, Record] = {}
+    names: list[Name] = []
+    for count in await device.do(live.store.collections):
+        after: str | None = None
+        while True:
+            page = await device.do(lambda: live.store.page(count.name, "", after, 1000))
+            names += [(count.name, key) for key, _ in page.records]
+            if not page.more:
+                break
+            after = page.records[-1][0]
+    names += [name for name, _ in await device.do(lambda: live.store.flagged(None, 100_000))]
+
+    def reading(transaction: Transaction) -> dict[Name, Record]:
+        return {name: stored.record for name, stored in transaction.records(dict.fromkeys(names)).items()}
+
+    found = await device.do(lambda: live.store.read(reading))
+    return found
+
+
+def _form(record: Record) -> tuple[object, ...]:
+    return record.births, record.fields, record.stamps
+
+
+def _check_copy(live: Space, records: dict[Name, Record]) -> None:
+    """The incremental sums are those of the rows."""
+    steps = []
+    for name, record in records.items():
+        order, stamps = encode_stamps(record.stamps)
+        steps.append(digest_of(*name, stamps, encode_body(record.births, record.fields, order)))
+    if digest.moved(digest.EMPTY, steps) != live.copy.digest:
+        raise Wrong(f"{live.name}: the digest is not that of the records")
+    if sum(record.visible for record in records.values()) != live.copy.visible:
+        raise Wrong(f"{live.name}: the count of records is wrong")
+
+
+async def _check_causality(
+    world: World, space: SimSpace, device: Device, live: Space, records: dict[Name, Record]
+) -> None:
+    events: list[Event] = []
+    bits: dict[bytes, list[int]] = {}  # origin -> masks of its first n transactions
+    numbers: dict[tuple[bytes, int], int] = {}
+    contexts: dict[bytes, Clock] = {}
+    entries: dict[tuple[bytes, int], entry.Entry] = {}
+    rows = []
+    position = 0
+    while True:
+        slice_ = await device.do(lambda: live.store.runs_after(position, 8 << 20, 10_000))
+        rows += slice_.rows
+        if not slice_.rows:
+            break
+        position = slice_.read_up_to
+    if [row.position for row in rows] != list(range(1, len(rows) + 1)):
+        raise Wrong("the log has gaps")
+    for row in rows:
+        run = row.run
+        for seq, data in enumerate(run.entries, run.first):
+            decoded = entry.decode(data)
+            known = bits.setdefault(run.origin, [0])
+            if seq != len(known):
+                raise Wrong("the log of an origin has gaps")
+            context = contexts.setdefault(run.origin, {})
+            context.update({head.origin: head.seq for head in decoded.delta})
+            if any(len(bits.get(origin, [0])) <= upto for origin, upto in context.items()):
+                raise Wrong("the log is not causal")
+            mask = known[-1]
+            for origin, upto in context.items():
+                mask |= bits[origin][upto]
+            number = len(numbers)
+            numbers[run.origin, seq] = number
+            entries[run.origin, seq] = decoded
+            known.append(known[-1] | 1 << number)
+            meant = tuple(
+                Meant(
+                    Kind(change.kind), change.record, {name: bytes(raw) for name, raw in change.set.items()}, change.drop,
+                    mask & ~sum(1 << numbers[dot] for dot in dict.fromkeys(change.keep) if dot in numbers), change.answers,
+                )
+                for change in decoded.changes
+            )
+            events.append(Event(number, Dot(run.origin, seq), data, decoded.t_ms, decoded.tq, meant))
+    expected = expected_records(events)
+    if expected.keys() != records.keys():
+        raise Wrong(f"records {sorted(expected.keys() ^ records.keys())} should (not) be there")
+    for name, record in records.items():
+        found = differences(record, expected[name])
+        if found:
+            raise Wrong(f"{name}: {found}")
+    for one in world.acknowledged:
+        if one.space != space.id or (one.origin, one.seq) in space.losses:
+            continue
+        written = entries.get((one.origin, one.seq))
+        if written is None:
+            raise Wrong(f"an acknowledged write is lost: {one}")
+        wanted = {(change.collection, change.key): change for change in one.changes}
+        for change in written.changes:
+            values = wanted[change.record].value or wanted[change.record].set
+            if any(pack(values[field]) != bytes(raw) for field, raw in change.set.items()):
+                raise Wrong(f"an acknowledged write was written otherwise: {one}")
+
+
+def _check_at_rest(device: Device, live: Space, members: list[bytes]) -> None:
+    running = device.running
+    if live.commits.staged:
+        raise Wrong(f"{device.name} still has staged runs")
+    linked = [link for link in running.switchboard.links.values() if live.id in link.sessions]
+    if {link.theirs for link in linked} != set(members) - {device.id}:
+        raise Wrong(f"{device.name} is not linked with every member")
+    for link in linked:
+        session = link.sessions[live.id]
+        if session._inbound or session._outbound or link._control or link._bulk:
+            raise Wrong(f"{device.name} still has queues")
+        if session.machine._outflow._queue or session.machine._inflow._owed_bytes:
+            raise Wrong(f"{device.name}: bytes are owed or queued")
+        if session.diverged:
+            raise Wrong(f"{device.name} thinks that copies diverged")
+    if live.id in running.switchboard._receiving or running.switchboard._waiting.get(live.id):
+        raise Wrong(f"{device.name}: somebody still has a turn, or waits for one")
+
+
+async def _check_removed(world: World) -> None:
+    for space in world.spaces:
+        target = world.removed.get(space.id)
+        if target is None or target in world.members(space):
+            continue
+        live = target.running.spaces.by_id[space.id]
+        for device in world.members(space):
+            if any(live.id in link.sessions for link in device.running.switchboard.links.values() if link.theirs == target.id):
+                raise Wrong("a removed device still has a session")

@@ -1,0 +1,361 @@
+"""A whole simulated device: everything that the daemon assembles, but sockets, discovery and the control server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from peerd.core.clocks import Clock
+from peerd.core.stored import Address
+from peerd.engine.dialing import Dialing
+from peerd.engine.housekeeping import Housekeeping
+from peerd.engine.inviting import Inviting
+from peerd.engine.joining import Joining
+from peerd.engine.lookout import Lookout
+from peerd.engine.peer_book import PeerBook
+from peerd.engine.service import Service
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.engine.statuses import Statuses
+from peerd.engine.switchboard import Switchboard
+from peerd.errors import RemoteProtocolError
+from peerd.identity import Identity
+from peerd.net.link import PAIR, SYNC
+from peerd.net.refusal import Refusal
+from peerd.store.machine import Machine
+from tests.network_simulation.disk import Backups, SimShelf
+from tests.network_simulation.network import Host, Network, SimLink
+from tests.network_simulation.virtual_loop import end_life, loop_here, within
+
+START_MS = 1_750_000_000_000
+
+
+@dataclass
+class WallClock:
+    """A device's idea of the time."""
+
+    offset_ms: int = 0
+    tq: int = 2
+
+
+class SimTimes:
+    """Satisfies `engine.ports.Times`."""
+
+    def __init__(self, clock: WallClock, chance: random.Random) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._loop = loop_here()
+        self._started_s = self._loop.time()
+
+    def wall_ms(self) -> int:
+        return START_MS + self._clock.offset_ms + round(self._loop.time() * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._loop.time() - self._started_s + 100.0
+
+    def quality(self) -> int:
+        return self._clock.tq
+
+    def random_bytes(self, count: int) -> bytes:
+        return self._chance.randbytes(count)
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._chance.uniform(low, high)
+
+
+class SimCrypto:
+    """Real signatures. Sealing is a keyed hash and a mask: HPKE draws its chance from the system."""
+
+    def verify(self, public_key: bytes, signature: bytes, data: bytes) -> bool:
+        return Identity.verify(public_key, signature, data)
+
+    def seal(self, recipient: bytes, plaintext: bytes, info: bytes) -> bytes:
+        return _masked(recipient, plaintext, info) + blake2b(info + plaintext, key=recipient, digest_size=16).digest()
+
+
+class SimKeys(Identity):
+    """Satisfies `engine.ports.Keys`; drawn from the seed."""
+
+    @classmethod
+    def drawn(cls, chance: random.Random) -> SimKeys:
+        return cls(
+            Ed25519PrivateKey.from_private_bytes(chance.randbytes(32)),
+            X25519PrivateKey.from_private_bytes(chance.randbytes(32)),
+        )
+
+    def open(self, sealed: bytes, info: bytes, aad: bytes = b"") -> bytes:
+        plaintext = _masked(self.sealing_public_key, sealed[:-16], info)
+        if blake2b(info + plaintext, key=self.sealing_public_key, digest_size=16).digest() != sealed[-16:]:
+            raise RemoteProtocolError("not sealed to us", code="bad-seal")
+        return plaintext
+
+
+def _masked(recipient: bytes, data: bytes, info: bytes) -> bytes:
+    mask = blake2b(info, key=recipient, digest_size=64).digest()
+    return bytes(one ^ other for one, other in zip(data, mask, strict=False))
+
+
+class SimDialer:
+    """Satisfies `engine.ports.Dialer`."""
+
+    def __init__(self, network: Network, ours: bytes) -> None:
+        self._network = network
+        self._ours = ours
+
+    async def dial(self, address: Address, subprotocol: str, expect: bytes | None, timeout_s: float = 5.0) -> SimLink:
+        return await self._network.dial(self._ours, address, subprotocol, expect, timeout_s)
+
+
+@dataclass(frozen=True)
+class SimSighting:
+    instance: str
+    addresses: tuple[Address, ...]
+    nonce: bytes
+    tags: tuple[bytes, ...]
+    pairing_name: str | None
+
+
+class Air:
+    """Multicast: who is in the same part of the network hears announcements, most of the time."""
+
+    def __init__(self, network: Network, chance: random.Random) -> None:
+        self.loss = 0.1
+        self._network = network
+        self._chance = chance
+        self._listeners: dict[bytes, Running] = {}
+
+    def join(self, running: Running) -> None:
+        self._listeners[running.keys.device] = running
+
+    def leave(self, device: bytes) -> None:
+        self._listeners.pop(device, None)
+
+    def announce(self, speaker: Running) -> None:
+        for device, listener in self._listeners.items():
+            if device == speaker.keys.device or self._network.is_parted(device, speaker.keys.device):
+                continue
+            if self._chance.random() < self.loss:
+                continue
+            sighting = speaker.sighting()
+            if sighting is not None:
+                at_s = loop_here().time() + self._chance.uniform(0.0, 0.2)
+                loop_here().call_at(at_s, listener.sight, sighting, context=listener.context)
+
+    def refresh(self) -> None:
+        """Everybody says again where it is."""
+        for listener in list(self._listeners.values()):
+            self.announce(listener)
+
+
+class Running:
+    """One life of a device's process: from its start to its stop or crash."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.keys = device.keys
+        self.is_started = False
+        chance = random.Random(device.chance.random())
+        self.times = SimTimes(device.clock, chance)
+        crypto = SimCrypto()
+        self.shelf = SimShelf(device.state, self.keys.device, chance, self.times.wall_ms, device.machine, device.fault)
+        self.spaces = Spaces(self.shelf, self.keys, crypto, self.times, lambda: device.name)
+        self.book = PeerBook(self.times)
+        self.switchboard = Switchboard(
+            self.spaces.by_id, self.keys, self.times, self.book, name=device.name, software="peerd sim"
+        )
+        dialer = SimDialer(device.network, self.keys.device)
+        self.dialing = Dialing(self.spaces.by_id, self.switchboard, self.book, dialer, self.keys, self.times)
+        self.inviting = Inviting(self.spaces, self.keys, self.times, lambda: device.name)
+        self.joining = Joining(self.spaces, dialer, self.keys, crypto, self.times)
+        self.lookout = Lookout(
+            self.spaces, self.dialing, self.inviting, self.keys, self.times, lambda: device.name
+        )
+        self.statuses = Statuses(
+            self.spaces, self.switchboard, self.book, self.keys, self.times, version="sim", device_name=lambda: device.name
+        )
+        self.housekeeping = Housekeeping(self.spaces, self.switchboard, self.times)
+        self.service = Service(
+            self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining
+        )
+        self._nonce = chance.randbytes(16)
+        self._announced: tuple[Callable[[bytes], list[bytes]], str | None] | None = None
+        self._works: set[asyncio.Task[None]] = set()
+        self._introduce()
+
+    def _introduce(self) -> None:
+        self.spaces.opened = self._on_space
+        self.switchboard.changed = self.dialing.nudge
+        self.inviting.window_changed = self.lookout.show
+        self.joining.candidates = self.lookout.pairing_windows
+        self.joining.everywhere = self.lookout.everybody
+        self.joining.reached = self.dialing.sighted
+        self.lookout.announce = self._announce
+
+    async def start(self) -> None:
+        """As part of this life."""
+        self.context = _context_here()
+        self.shelf.prepare()
+        await self.spaces.open_all()
+        assert not self.spaces.failed, self.spaces.failed
+        self.device.network.hosts[self.device.address] = Host(
+            self.keys.device, self._authorise, self._on_link, self._spawn
+        )
+        self.device.air.join(self)
+        self.lookout.show()
+
+    async def stop(self) -> None:
+        """In order, as the daemon does."""
+        self.device.network.hosts.pop(self.device.address, None)
+        self.device.air.leave(self.keys.device)
+        await self.lookout.stop()
+        await self.dialing.stop()
+        await self.switchboard.stop()
+        if self._works:
+            await asyncio.wait(set(self._works))
+        await self.spaces.close()
+
+    # ---- what the parts say to each other
+
+    def _on_space(self, space: Space) -> None:
+        for peer in space.peers.values():
+            self.book.remembered(peer.device, peer.name, peer.addresses)
+        self.switchboard.add_space(space)
+        space.on_roster.append(lambda _: self._on_roster())
+        self._on_roster()
+
+    def _on_roster(self) -> None:
+        self.dialing.refresh()
+        self.lookout.look_again()
+        self.lookout.show()
+
+    def _authorise(self, device: bytes, subprotocol: str, _address: Address) -> Refusal | None:
+        if subprotocol == SYNC and self.switchboard.shared_with(device):
+            return Refusal("paused", "this device takes no links at the moment") if self.switchboard.paused else None
+        if subprotocol == PAIR and self.inviting.is_expected(device):
+            return None
+        if any(device in space.roster.removed for space in self.spaces.by_id.values()):
+            return Refusal("removed", "this device was removed")
+        return Refusal("unknown-device", "unknown device")
+
+    async def _on_link(self, link: SimLink) -> None:
+        if link.subprotocol == PAIR:
+            await self.inviting.run_link(link)
+        else:
+            await self.switchboard.run_link(link)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def body() -> None:
+            await work
+
+        task = loop_here().create_task(body(), context=self.context.copy())
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
+
+    # ---- discovery
+
+    async def _announce(self, tags_for: Callable[[bytes], list[bytes]], pairing_name: str | None) -> None:
+        self._announced = tags_for, pairing_name
+        self.device.air.announce(self)
+
+    def sighting(self) -> SimSighting | None:
+        if self._announced is None:
+            return None
+        tags_for, name = self._announced
+        return SimSighting(
+            self.device.name, (self.device.address,), self._nonce, tuple(tags_for(self._nonce)), name
+        )
+
+    def sight(self, sighting: SimSighting) -> None:
+        self.lookout.on_sighting(sighting)
+
+
+def _context_here() -> object:
+    import contextvars
+
+    return contextvars.copy_context()
+
+
+class Device:
+    """One machine: its keys, its disk, its clock, and perhaps a running process."""
+
+    def __init__(self, number: int, folder: Path, network: Network, air: Air, chance: random.Random) -> None:
+        self.number = number
+        self.name = f"device-{number}"
+        self.address: Address = (self.name, 7337)
+        self.chance = chance
+        self.network = network
+        self.air = air
+        self.keys = SimKeys.drawn(chance)
+        self.clock = WallClock()
+        self.machine = Machine(f"machine-{number}", "boot-1")
+        self.state = folder / self.name
+        self.state.mkdir(parents=True)
+        backups = folder / f"{self.name}-backup"
+        backups.mkdir()
+        self.backups = Backups(backups)
+        self.now: Running | None = None
+        self.fault_now: Callable[[], Exception | None] = lambda: None
+        self.last_clocks: dict[bytes, Clock] = {}  # of the copies, while it is down
+        self._boots = 1
+
+    @property
+    def id(self) -> bytes:
+        return self.keys.device
+
+    @property
+    def running(self) -> Running:
+        assert self.now is not None, f"{self.name} is down"
+        return self.now
+
+    @property
+    def is_up(self) -> bool:
+        return self.now is not None
+
+    def fault(self) -> Exception | None:
+        """What the disk says instead of writing."""
+        return self.fault_now()
+
+    def clock_now(self, space: bytes) -> Clock:
+        """What the copy on the disk has applied."""
+        if self.now is not None and space in self.now.spaces.by_id:
+            return self.now.spaces.by_id[space].copy.clock()
+        return self.last_clocks.get(space, {})
+
+    def _remember_clocks(self, running: Running) -> None:
+        self.last_clocks.update({one.id: one.copy.clock() for one in running.spaces.by_id.values()})
+
+    async def start(self) -> None:
+        running = Running(self)
+        self.now = running
+        await within(running, running.start)
+        running.is_started = True
+
+    async def stop(self) -> None:
+        running, self.now = self.running, None
+        await within(running, running.stop)
+        self._remember_clocks(running)
+        await end_life(running)
+
+    async def crash(self, *, power: bool = False) -> None:
+        """The process is gone between two steps; with `power` the whole machine."""
+        running, self.now = self.running, None
+        self.network.hosts.pop(self.address, None)
+        self.air.leave(self.id)
+        self.network.cut_all_of(self.id)
+        await end_life(running)
+        self._remember_clocks(running)
+        await running.shelf.abandon()
+        if power:
+            self._boots += 1
+            self.machine = Machine(self.machine.machine, f"boot-{self._boots}")
+
+    async def do(self, work: Callable[[], Awaitable[object]]) -> object:
+        """Run `work` in the device's process."""
+        return await within(self.running, work)

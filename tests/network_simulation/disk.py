@@ -1,0 +1,145 @@
+"""The disk of a simulated device: real SQLite files, a thread that is a task, and faults.
+
+Like the real thread, the task does what was called even if nobody waits for it any more, one thing after the other.
+When the life of the process ends, what had not begun never happens; what was committed stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from peerd.core.statements import SignedStatement
+from peerd.core.stored import Opened
+from peerd.store.machine import Machine
+from peerd.store.runners import Runner
+from peerd.store.shelf import Shelf
+from peerd.store.space import SpaceStore
+
+T = TypeVar("T")
+Fault = Callable[[], Exception | None]
+
+
+class TaskRunner:
+    """Satisfies `store.runners.Runner`. `fault()` gives what the disk says instead of doing it, if anything."""
+
+    def __init__(self, inner: Runner, chance: random.Random, fault: Fault) -> None:
+        self.latency_s = 0.001
+        self._inner = inner
+        self._chance = chance
+        self._fault = fault
+        self._queue: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append((function, answer))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work(), name="disk")
+        return await answer
+
+    async def _work(self) -> None:
+        while self._queue:
+            await asyncio.sleep(self._chance.random() * self.latency_s)
+            function, answer = self._queue.popleft()
+            result = problem = None
+            try:
+                refused = self._fault()
+                if refused is not None:
+                    raise refused
+                result = await self._inner.run(function)
+            except Exception as caught:  # noqa: BLE001 - whoever asked gets it
+                problem = caught
+            if self._chance.random() < 0.3:
+                await asyncio.sleep(self._chance.random() * self.latency_s)
+            if answer.done():
+                continue
+            if problem is not None:
+                answer.set_exception(problem)
+            else:
+                answer.set_result(result)
+
+    async def close(self) -> None:
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+        await self._inner.close()
+
+
+class SimShelf(Shelf):
+    """The real shelf, on databases without threads, with a machine that can be started again."""
+
+    def __init__(
+        self, folder: Path, device: bytes, chance: random.Random, wall_ms: Callable[[], int], machine: Machine, fault: Fault
+    ) -> None:
+        super().__init__(folder, device, chance.randbytes, wall_ms)
+        self.stores: list[SpaceStore] = []
+        self._chance = chance
+        self._machine = machine
+        self._fault = fault
+
+    async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
+        path = self._spaces / f"{space.hex()}.db"
+        if path.exists():
+            self._set_aside(path)
+        await SpaceStore.create(path, space, name, self._random_bytes, threaded=False)
+        store = await self._open(path)
+        await store.add_statements(statements)
+        await store.close()
+        store = await self._open(path)
+        return store.opened, store
+
+    async def _open(self, path: Path) -> SpaceStore:
+        store = await SpaceStore.open(
+            path, self._device, self._marks / f"{path.stem}.mark", self._random_bytes, self._wall_ms,
+            threaded=False, machine=self._machine,
+        )  # fmt: skip
+        database = store._database
+        database._writer = TaskRunner(database._writer, self._chance, self._fault)
+        database._reader = TaskRunner(database._reader, self._chance, lambda: None)
+        self.stores.append(store)
+        return store
+
+    async def abandon(self) -> None:
+        """The process is gone: let go of the files without a word."""
+        for store in self.stores:
+            for name in ("_writer", "_reader"):
+                runner = getattr(store._database, name)
+                setattr(store._database, name, runner._inner)
+            await store.abandon()
+
+
+class Backups:
+    """Older copies of a device's databases. The mark is left out, as it should be, or not, as of a virtual machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kept: Path | None = None
+
+    def take(self, state: Path) -> None:
+        """While the device is stopped."""
+        if self.kept is not None:
+            shutil.rmtree(self.kept)
+        self.kept = self.folder / "backup"
+        shutil.copytree(state, self.kept)
+
+    def put_back(self, state: Path, *, whole_machine: bool = False) -> None:
+        """A restored file is another file; a machine that was set back has the same ones with older content."""
+        assert self.kept is not None
+        if not whole_machine:
+            for path in (self.kept / "spaces").iterdir():
+                for suffix in ("", "-wal", "-shm"):
+                    (state / "spaces" / (path.name + suffix)).unlink(missing_ok=True)
+        parts = ("spaces", "marks") if whole_machine else ("spaces",)
+        for part in parts:
+            for path in (self.kept / part).iterdir():
+                target = state / part / path.name
+                if whole_machine and target.exists():
+                    target.write_bytes(path.read_bytes())
+                else:
+                    shutil.copy(path, target)

@@ -1,0 +1,71 @@
+"""Run one history."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from peerd.engine import session_runner, switchboard
+from peerd.protocol import inflow, outflow, session
+from tests.network_simulation import programs
+from tests.network_simulation.checks import check
+from tests.network_simulation.virtual_loop import run
+from tests.network_simulation.world import World
+
+ACTIONS = 45
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that syncs at once, where there is one
+
+SMALL = (
+    (switchboard, "FAR_BEHIND", 30),
+    (session_runner, "COMMIT_BYTES", 4_000),
+    (outflow, "EXPRESS_LAG", 4),
+    (outflow, "EXPRESS_BYTES", 1_000),
+    (outflow, "EXPRESS_RESERVE_BYTES", 2_000),
+    (outflow, "BULK_BYTES", 4_000),
+    (outflow, "WHOLE_RUN_BYTES", 6_000),
+    (outflow, "PART_BYTES", 3_000),
+    (session, "CREDIT_BYTES", 12_000),
+    (inflow, "CREDIT_BYTES", 12_000),
+    (inflow, "FRAME_BYTES", 8_000),
+)
+
+
+@contextmanager
+def small_sizes() -> Iterator[None]:
+    """Frames, credit and thresholds so small that little data goes through all of it."""
+    with ExitStack() as stack:
+        for module, name, value in SMALL:
+            stack.enter_context(patch.object(module, name, value))
+        yield
+
+
+def run_history(seed: int, actions: int = ACTIONS, devices: int | None = None) -> Counter[str]:
+    """Raises whatever went wrong; the world's trace is in its notes."""
+    is_small = random.Random(seed ^ 0x5EED).random() < 0.9
+    folder = _MEMORY if _MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="peerd-sim-", dir=folder) as name, ExitStack() as stack:
+        if is_small:
+            stack.enter_context(small_sizes())
+
+        async def history() -> Counter[str]:
+            world = World(seed, Path(name), devices)
+            if not is_small:
+                world.bulk, world.large_bytes = 2_500, 300_000
+            try:
+                await world.found()
+                for _ in range(actions):
+                    await programs.act(world)
+                await world.settle()
+                await check(world)
+            except BaseException as problem:
+                problem.add_note(f"seed {seed}, {len(world.devices)} devices; " + "; ".join(world.trace[-12:]))
+                raise
+            await world.stop()
+            return world.counts
+
+        return run(history())

@@ -1,0 +1,351 @@
+"""What may happen in a history: writes of every kind, weather, crashes, restored copies, wrong clocks, members that come
+and go. All chance comes from the seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from peerd.errors import DiskFull, PeerdError
+from peerd.protocol.control_messages import ChangeRequest
+from tests.network_simulation.device import Device
+from tests.network_simulation.world import Acknowledged, World
+
+KEYS = ("one", "two", "three")
+FIELDS = ("a", "b", "c")
+PAUSES_S = (0.0, 0.0, 0.001, 0.004, 0.02, 0.05, 0.3, 2.0, 20.0)
+HOUR_MS = 3_600_000
+YEAR_MS = 365 * 24 * HOUR_MS
+
+Action = Callable[[World], Awaitable[None]]
+
+
+def some_value(chance: random.Random, step: int) -> Any:
+    return chance.choice((step, f"value {step}", 0, "same", None, [step, {"deep": True}], step / 7))
+
+
+def some_change(world: World, device: Device, space: str, step: int) -> ChangeRequest:
+    chance = world.chance
+    collection, key = chance.choice(("notes", "notes", "tags")), chance.choice(KEYS)
+    token = world.tokens.get((device.number, space, collection, key))
+    seen = token if chance.random() < 0.4 else None
+    dice = chance.random()
+    if dice < 0.25:
+        return ChangeRequest(kind="delete", collection=collection, key=key, seen=seen)
+    fields = chance.sample(FIELDS, chance.choice((1, 2, 3)))
+    values = {field: some_value(chance, step) for field in fields}
+    if dice < 0.5:
+        return ChangeRequest(kind="put", collection=collection, key=key, value=values, seen=seen)
+    drop = [field for field in FIELDS if field not in values][:1] if chance.random() < 0.2 else []
+    return ChangeRequest(kind="patch", collection=collection, key=key, set=values, drop=drop, seen=seen)
+
+
+async def write_one(world: World, device: Device, space: str, changes: Sequence[ChangeRequest]) -> None:
+    """A writer: what is acknowledged is remembered, whatever happens to the writer otherwise."""
+    running = device.now
+    if running is None or all(one.name != space for one in running.spaces.by_id.values()):
+        return
+    space_id = running.spaces.named(space).id
+    try:
+        written = await device.do(lambda: running.service.write(space, changes))
+    except PeerdError as problem:
+        world.counts[f"refused: {problem.code}"] += 1
+        return
+    except asyncio.CancelledError:
+        if device.now is running:
+            raise
+        world.counts["writers of a crashed device"] += 1
+        return
+    world.counts["writes"] += 1
+    if written.dot is not None:
+        origin, seq = written.dot.split(":")
+        world.acknowledged.append(Acknowledged(space_id, bytes.fromhex(origin), int(seq), tuple(changes)))
+
+
+async def write(world: World) -> None:
+    device, space = world.some_writer()
+    if device is None:
+        return
+    world.step += 1
+    count = world.chance.choice((1, 1, 1, 1, 2, 3))
+    changes = {}
+    for _ in range(count):
+        change = some_change(world, device, space, world.step)
+        changes[change.collection, change.key] = change
+    writer = world.spawn(write_one(world, device, space, list(changes.values())))
+    if world.chance.random() < 0.05:
+        await asyncio.sleep(world.chance.random() * 0.003)
+        writer.cancel()
+        world.counts["cancelled writers"] += 1
+
+
+async def write_many(world: World) -> None:
+    """Writers at once, which share commits; each with a record of its own."""
+    device, space = world.some_writer()
+    if device is None:
+        return
+    count = world.chance.choice((5, 20, 60, world.bulk))
+    for _ in range(count):
+        world.step += 1
+        change = ChangeRequest(kind="put", collection="bulk", key=f"{world.step}", value={"n": world.step})
+        world.spawn(write_one(world, device, space, [change]))
+    world.counts["bulks"] += 1
+
+
+async def write_large(world: World) -> None:
+    device, space = world.some_writer()
+    if device is None:
+        return
+    world.step += 1
+    text = f"{world.step}" * world.large_bytes
+    change = ChangeRequest(kind="put", collection="large", key=world.chance.choice(KEYS), value={"text": text})
+    world.spawn(write_one(world, device, space, [change]))
+    world.counts["large"] += 1
+
+
+async def write_wide(world: World) -> None:
+    """One transaction of many records."""
+    device, space = world.some_writer()
+    if device is None:
+        return
+    world.step += 1
+    changes = [
+        ChangeRequest(kind="put", collection="wide", key=f"{number}", value={"step": world.step})
+        for number in range(world.chance.choice((10, 40)))
+    ]
+    world.spawn(write_one(world, device, space, changes))
+
+
+async def look(world: World) -> None:
+    """Somebody reads a record and keeps its token."""
+    device, space = world.some_writer()
+    if device is None:
+        return
+    collection, key = world.chance.choice(("notes", "tags")), world.chance.choice(KEYS)
+    running = device.running
+    try:
+        view = await device.do(lambda: running.service.read_record(space, collection, key))
+    except PeerdError:
+        world.tokens[device.number, space, collection, key] = ""
+    else:
+        world.tokens[device.number, space, collection, key] = view.etag
+
+
+async def settle_a_conflict(world: World) -> None:
+    from peerd.protocol.control_messages import Resolution
+
+    device, space = world.some_writer()
+    if device is None:
+        return
+    running = device.running
+    try:
+        found = await device.do(
+            lambda: running.service.conflicts(space, collection=None, key=None, limit=10, cursor=None)
+        )
+        for conflict in found.conflicts[:1]:
+            await device.do(lambda: running.service.resolve(space, conflict.id, Resolution(choose=0)))
+            world.counts["conflicts settled"] += 1
+    except PeerdError as problem:
+        world.counts[f"refused: {problem.code}"] += 1
+
+
+# ---- weather
+
+
+async def cut(world: World) -> None:
+    world.counts["links cut"] += world.network.cut_some(world.chance.choice((0.3, 1.0)))
+
+
+async def part(world: World) -> None:
+    world.network.part({device.id: world.chance.randrange(2) for device in world.devices})
+    world.counts["partitions"] += 1
+
+
+async def heal(world: World) -> None:
+    world.network.heal()
+    world.air.refresh()
+
+
+async def change_weather(world: World) -> None:
+    weather = world.network.weather
+    weather.delay_s, weather.jitter_s = world.chance.choice(((0.0005, 0.0), (0.002, 0.01), (0.05, 0.2), (0.5, 0.5)))
+    weather.bytes_per_s = world.chance.choice((20e6, 1e6, 20e3))
+    weather.dropped_hellos = world.chance.choice((0.0, 0.0, 0.3))
+
+
+async def redial(world: World) -> None:
+    """Everybody sees everybody at once and dials."""
+    world.air.refresh()
+    for device in world.up():
+        device.running.dialing.nudge_all()
+
+
+# ---- devices
+
+
+async def crash(world: World) -> None:
+    device = world.some_up()
+    if device is not None:
+        await device.crash(power=world.chance.random() < 0.2)
+        world.counts["crashes"] += 1
+
+
+async def stop(world: World) -> None:
+    device = world.some_up()
+    if device is not None:
+        await device.stop()
+        world.counts["stops"] += 1
+
+
+async def start(world: World) -> None:
+    down = [device for device in world.devices if not device.is_up]
+    if down:
+        await world.start(world.chance.choice(down))
+
+
+async def crash_and_start(world: World) -> None:
+    device = world.some_up()
+    if device is not None:
+        await asyncio.sleep(world.chance.random() * 0.01)
+        if device.is_up:
+            await device.crash()
+            world.counts["crashes"] += 1
+            await world.start(device)
+
+
+async def back_up(world: World) -> None:
+    device = world.some_up()
+    if device is not None:
+        await device.stop()
+        world.back_up(device)
+        await world.start(device)
+
+
+async def put_back(world: World) -> None:
+    candidates = [device for device in world.devices if device.backups.kept is not None]
+    if not candidates:
+        return
+    device = world.chance.choice(candidates)
+    if device.is_up:
+        await device.crash()
+    world.put_back(device)
+    await world.start(device)
+    world.counts["put back"] += 1
+
+
+async def wrong_clock(world: World) -> None:
+    clock = world.chance.choice(world.devices).clock
+    clock.offset_ms = world.chance.choice((0, HOUR_MS, -HOUR_MS, 50 * YEAR_MS, -50 * YEAR_MS, -120_001))
+    clock.tq = world.chance.choice((0, 1, 2))
+
+
+async def full_disk(world: World) -> None:
+    device = world.some_up()
+    if device is None:
+        return
+    left = [world.chance.choice((1, 1, 3))]
+
+    def fault() -> Exception | None:
+        left[0] -= 1
+        if left[0] < 0:
+            device.fault_now = lambda: None
+            return None
+        world.counts["full disks"] += 1
+        return DiskFull("no space left")
+
+    device.fault_now = fault
+
+
+async def pause(world: World) -> None:
+    device = world.some_up()
+    if device is not None:
+        running = device.running
+        await device.do(running.service.pause)
+        await asyncio.sleep(world.chance.random() * 5)
+        if device.now is running:
+            await device.do(running.service.resume)
+
+
+async def tidy(world: World) -> None:
+    device = world.some_up()
+    if device is not None:
+        running = device.running
+        await device.do(lambda: running.housekeeping.tidy(1000))
+
+
+# ---- members
+
+
+async def remove(world: World) -> None:
+    """At most one device of a history, by another one."""
+    if world.removed or len(world.devices) < 3:
+        return
+    space = world.chance.choice(world.spaces)
+    members = [device for device in space.devices if device.is_up]
+    if len(members) < 3:
+        return
+    remover, target = world.chance.sample(members, 2)
+    running = remover.running
+    live = running.spaces.by_id.get(space.id)
+    if live is None:
+        return
+    world.removed[space.id] = target
+    try:
+        await remover.do(lambda: running.spaces.remove(live, target.id))
+    except (PeerdError, asyncio.CancelledError) as problem:
+        if isinstance(problem, asyncio.CancelledError) and remover.now is running:
+            raise
+        world.counts["removals refused"] += 1
+    world.counts["removals"] += 1
+    world.note_losses()
+
+
+async def join(world: World) -> None:
+    """A device that is in no space yet joins by code."""
+    outside = [device for device in world.up() if device not in world.spaces[0].devices]
+    inside = [device for device in world.spaces[0].devices if device.is_up]
+    if not outside or not inside:
+        return
+    joiner, inviter = outside[0], world.chance.choice(inside)
+    if world.network.is_parted(joiner.id, inviter.id):
+        return
+    if await world.pair(world.spaces[0], inviter, joiner):
+        world.counts["joins"] += 1
+
+
+ACTIONS: Sequence[tuple[float, Action]] = (
+    (30, write),
+    (6, write_many),
+    (1.5, write_large),
+    (2, write_wide),
+    (6, look),
+    (2, settle_a_conflict),
+    (5, cut),
+    (3, part),
+    (4, heal),
+    (2, change_weather),
+    (2, redial),
+    (3, crash),
+    (3, crash_and_start),
+    (2, stop),
+    (7, start),
+    (2, back_up),
+    (2, put_back),
+    (3, wrong_clock),
+    (1, full_disk),
+    (1, pause),
+    (1, tidy),
+    (1, remove),
+    (2, join),
+)
+
+
+async def act(world: World) -> None:
+    weights = [weight for weight, _ in ACTIONS]
+    (chosen,) = world.chance.choices([action for _, action in ACTIONS], weights)
+    world.trace.append(f"{asyncio.get_running_loop().time():.4f} {chosen.__name__}")
+    await chosen(world)
+    await asyncio.sleep(world.chance.choice(PAUSES_S) * world.chance.random())

@@ -1,0 +1,229 @@
+"""One history: devices, spaces, what was acknowledged, and how it must end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peerd.core.clocks import Clock
+from peerd.errors import PeerdError
+from peerd.protocol.control_messages import ChangeRequest
+from tests.network_simulation.device import Air, Device
+from tests.network_simulation.network import Network
+
+SETTLE_S = 3_000.0
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    space: bytes
+    origin: bytes
+    seq: int
+    changes: tuple[ChangeRequest, ...]
+
+
+@dataclass
+class SimSpace:
+    """A space and the devices that were let in. `losses`: acknowledged writes that no surviving copy had when copies
+    were put back or devices removed.
+    """
+
+    id: bytes
+    name: str
+    devices: list[Device]
+    losses: set[tuple[bytes, int]] = field(default_factory=set)
+
+
+class World:
+    def __init__(self, seed: int, folder: Path, size: int | None = None) -> None:
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.network = Network(self.chance, contextvars.copy_context())
+        self.air = Air(self.network, self.chance)
+        count = size or self.chance.choice((2, 2, 3, 3, 4, 5))
+        self.devices = [Device(number, folder, self.network, self.air, self.chance) for number in range(count)]
+        self.spaces: list[SimSpace] = []
+        self.acknowledged: list[Acknowledged] = []
+        self.tokens: dict[tuple[int, str, str, str], str] = {}
+        self.removed: dict[bytes, Device] = {}
+        self.counts: Counter[str] = Counter()
+        self.trace: list[str] = []
+        self.step = 0
+        self.bulk = 100
+        self.large_bytes = 3_000
+        self._backup_clocks: dict[tuple[int, bytes], Clock] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # ---- the beginning
+
+    async def found(self) -> None:
+        """One space of nearly all devices, and perhaps one more of two of them."""
+        for device in self.devices:
+            await self.start(device)
+        inside = len(self.devices) - (len(self.devices) > 2 and self.chance.random() < 0.3)
+        await self._found("home", self.devices[:inside])
+        if len(self.devices) > 2 and self.chance.random() < 0.4:
+            await self._found("work", self.chance.sample(self.devices, 2))
+        self.air.refresh()
+
+    async def _found(self, name: str, devices: list[Device]) -> SimSpace:
+        founder = devices[0]
+        running = founder.running
+        live = await founder.do(lambda: running.spaces.found(name))
+        space = SimSpace(live.id, name, [founder])
+        self.spaces.append(space)
+        for device in devices[1:]:
+            sponsor = self.chance.choice(space.devices)
+            await self.let_in(space, sponsor, device)
+        return space
+
+    async def let_in(self, space: SimSpace, sponsor: Device, device: Device) -> None:
+        """What pairing comes to, without it."""
+        inviter, joiner = sponsor.running, device.running
+        live = inviter.spaces.by_id[space.id]
+        await sponsor.do(lambda: inviter.spaces.admit(live, joiner.spaces.card()))
+        await device.do(lambda: joiner.spaces.adopt(space.id, space.name, live.roster.statements))
+        space.devices.append(device)
+
+    async def pair(self, space: SimSpace, inviter: Device, joiner: Device) -> bool:
+        """By code, over the network."""
+        from peerd.protocol.control_messages import NewJoin
+
+        inviting, joining = inviter.running, joiner.running
+        joining.service.hosts = self._hosts
+        if inviting.inviting.open is not None:
+            return False
+
+        async def invite() -> None:
+            events = await inviting.service.invite(space.name, assume_yes=True)
+            async for event in events:
+                if event.code is not None:
+                    code.set_result(event.code)
+
+        code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        invitation = asyncio.create_task(self._guarded(inviter.do(invite)))
+        try:
+            async with asyncio.timeout(5):
+                drawn = await code
+            request = NewJoin(code=drawn, host=f"{inviter.name}:7337", name=space.name)
+            await joiner.do(lambda: joining.service.join(request))
+        except (PeerdError, TimeoutError) as problem:
+            self.counts[f"join failed: {getattr(problem, 'code', 'timeout')}"] += 1
+            return self._has_joined(space, joiner)
+        else:
+            return self._has_joined(space, joiner)
+        finally:
+            invitation.cancel()
+            await asyncio.wait([invitation])
+
+    def _has_joined(self, space: SimSpace, device: Device) -> bool:
+        if not device.is_up or space.id not in device.running.spaces.by_id:
+            return False
+        space.devices.append(device)
+        return True
+
+    async def _hosts(self, text: str) -> tuple[tuple[str, int], ...]:
+        host, port = text.split(":")
+        return ((host, int(port)),)
+
+    async def _guarded(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except PeerdError:
+            pass
+
+    # ---- devices
+
+    def up(self) -> list[Device]:
+        return [device for device in self.devices if device.is_up]
+
+    def some_up(self) -> Device | None:
+        up = self.up()
+        return self.chance.choice(up) if up else None
+
+    def some_writer(self) -> tuple[Device | None, str]:
+        space = self.chance.choice(self.spaces)
+        up = [device for device in space.devices if device.is_up and device.running.is_started]
+        return (self.chance.choice(up) if up else None), space.name
+
+    async def start(self, device: Device) -> None:
+        if not device.is_up:
+            await device.start()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ---- what may be lost
+
+    def back_up(self, device: Device) -> None:
+        device.backups.take(device.state)
+        for space in self.spaces:
+            self._backup_clocks[device.number, space.id] = dict(device.last_clocks.get(space.id, {}))
+
+    def put_back(self, device: Device) -> None:
+        device.backups.put_back(device.state)
+        for space in self.spaces:
+            if (device.number, space.id) in self._backup_clocks:
+                device.last_clocks[space.id] = dict(self._backup_clocks[device.number, space.id])
+        for key in [key for key in self.tokens if key[0] == device.number]:
+            del self.tokens[key]
+        self.note_losses()
+
+    def note_losses(self) -> None:
+        """What no member's copy has any more cannot be asked for at the end."""
+        for space in self.spaces:
+            target = self.removed.get(space.id)
+            clocks = [device.clock_now(space.id) for device in space.devices if device is not target]
+            for one in self.acknowledged:
+                if one.space == space.id and not any(clock.get(one.origin, 0) >= one.seq for clock in clocks):
+                    space.losses.add((one.origin, one.seq))
+
+    # ---- the end
+
+    async def settle(self) -> None:
+        """Everything is put right; then it must come to rest by itself."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=60)
+        self.network.heal()
+        weather = self.network.weather
+        weather.delay_s, weather.jitter_s, weather.bytes_per_s, weather.dropped_hellos = 0.001, 0.001, 20e6, 0.0
+        for device in self.devices:
+            device.fault_now = lambda: None
+            await self.start(device)
+        until_s = asyncio.get_running_loop().time() + SETTLE_S
+        while (waiting := self.unsettled()) and asyncio.get_running_loop().time() < until_s:
+            self.air.refresh()
+            await asyncio.sleep(5)
+        if waiting:
+            raise AssertionError(f"never at rest: {waiting}")
+        await asyncio.sleep(1)
+
+    def unsettled(self) -> str:
+        for space in self.spaces:
+            for device in self.members(space):
+                live = device.running.spaces.by_id[space.id]
+                state, _, _ = device.running.statuses._space_state(live, device.running.statuses.peers_of(live))
+                if state not in {"in sync", "alone"}:
+                    peers = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in device.running.statuses.peers_of(live)]
+                    return f"{space.name} on {device.name} is {state}: {peers}"
+        return ""
+
+    def members(self, space: SimSpace) -> list[Device]:
+        """By the roster of somebody who was not removed."""
+        target = self.removed.get(space.id)
+        witness = next(device for device in space.devices if device is not target)
+        roster = witness.running.spaces.by_id[space.id].roster
+        return [device for device in space.devices if roster.is_member(device.id)]
+
+    async def stop(self) -> None:
+        for device in self.devices:
+            await device.stop()
