@@ -1,0 +1,67 @@
+"""A process that writes to a copy and dies: `crashing.py FOLDER [FAILPOINT NUMBER]`.
+
+It prints the number of each transaction when the store has said that it is durable. A fail point is a word that a
+statement begins with, or "mark": before (`-`) or after (`+`) its NUMBER-th time the process ends on the spot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from peerd.store.mark import MarkFile
+from tests.store import copies
+
+
+def _die_at(point: str, number: int) -> None:
+    when, word = point[0], point[1:]
+    times = 0
+
+    def pass_through(name: str, function: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal times
+        hit = name.startswith(word)
+        times += hit
+        if hit and times == number and when == "-":
+            os._exit(9)
+        result = function(*arguments, **named)
+        if hit and times == number and when == "+":
+            os._exit(9)
+        return result
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> Any:
+            return pass_through(sql, super().execute, sql, *parameters)
+
+        def executemany(self, sql: str, *parameters: Any) -> Any:
+            return pass_through(sql, super().executemany, sql, *parameters)
+
+    connect, write = sqlite3.connect, MarkFile.write
+    mock.patch.object(
+        sqlite3, "connect", lambda *arguments, **named: connect(*arguments, **named, factory=Connection)
+    ).start()
+    mock.patch.object(
+        MarkFile, "write", lambda *arguments, **named: pass_through("mark", write, *arguments, **named)
+    ).start()
+
+
+async def main(folder: Path, *fail_point: str) -> None:
+    copy = copies.Copy(folder, threaded=True)
+    copy.chance.seed(os.getpid())
+    if fail_point:
+        _die_at(fail_point[0], int(fail_point[1]))
+    await copy.open()
+    begun = copy.state.visible
+    for number in range(begun, begun + 200):
+        await copies.write_number(copy, number)
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+    await copy.store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))
