@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -49,6 +49,7 @@ from peerd.protocol.control_messages import (
     WriteResult,
 )
 
+T = TypeVar("T")
 RECORD = RecordView(collection="todo", key="1", value={"title": "milk", "n": 1}, etag="e1", conflicts=["title"])
 SPACE = SpaceView(
     name="home",
@@ -82,6 +83,7 @@ class FakeService:
         self.feed_event = ChangeEvent(kind="put", token="t", value={"a": "x" * (64 << 10)})  # noqa: S106 - no secret
         self.produced = 0
         self.open_feeds = 0
+        self.feeds: list[AsyncGenerator[Any, None]] = []
         self.invitation: asyncio.Queue[InvitationEvent | Exception] = asyncio.Queue()
         self.join_ended = asyncio.Event()
 
@@ -90,6 +92,11 @@ class FakeService:
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
+
+    def _kept(self, feed: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        # Held on to, so that it ends because it is closed and not because it is forgotten.
+        self.feeds.append(feed)
+        return feed
 
     async def status(self) -> Status:
         self._called("status")
@@ -159,7 +166,7 @@ class FakeService:
         self, space: str, since: str | None, *, follow: bool
     ) -> AsyncGenerator[Sequence[ChangeEvent], None]:
         self._called("changes", space, since, follow)
-        return self._feed()
+        return self._kept(self._feed())
 
     async def _feed(self) -> AsyncGenerator[Sequence[ChangeEvent], None]:
         self.open_feeds += 1
@@ -202,7 +209,7 @@ class FakeService:
 
     async def invite(self, space: str, *, assume_yes: bool) -> AsyncGenerator[InvitationEvent, None]:
         self._called("invite", space, assume_yes)
-        return self._invitation()
+        return self._kept(self._invitation())
 
     async def _invitation(self) -> AsyncGenerator[InvitationEvent, None]:
         self.open_feeds += 1

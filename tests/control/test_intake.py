@@ -213,9 +213,11 @@ def test_a_client_may_ask_before_it_sends() -> None:
 def test_an_upgrade_is_answered_and_ends_the_connection() -> None:
     """Curl --http2 asks so; it gets HTTP/1.1."""
     parser, _ = fed(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    parser.feed(PUT)
     (request,) = parser.ready
     assert request.refusal is None
     assert request.close
+    assert parser.broken
 
 
 def test_nothing_is_kept_of_a_sender_who_left() -> None:
