@@ -32,7 +32,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened, StagedRun
 from peerd.core.writes import Writes, finish
 from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
-from peerd.errors import RemoteProtocolError, UserError
+from peerd.errors import LinkLost, RemoteProtocolError, UserError
 from peerd.logs import get
 
 log = get(__name__)
@@ -217,6 +217,7 @@ class Commits:
             RemoteProtocolError: a run is forged, or its author unknown; nothing of this call was applied.
             Fork, NeedsNewer: this space cannot go on with that peer.
             StoreError: nothing was written.
+            LinkLost: the staging area is full; another link brings them again.
         """
         waiting: list[Run] = []
 
@@ -231,8 +232,10 @@ class Commits:
             if not all(run.last <= self.state.seq(run.origin) for run in runs):
                 await self._transact(decide)
                 if waiting:
-                    for staged in await self._store.stage(waiting, STAGING_BYTES):
-                        self.staged[staged.number] = staged
+                    kept = await self._store.stage(waiting, STAGING_BYTES)
+                    self.staged.update((staged.number, staged) for staged in kept)
+                    if len(kept) < len(waiting):
+                        raise LinkLost("too much waits for what it depends on", code="staging-full")
 
     def _introduce(self, batch: Batch, announcement: Announcement) -> None:
         admission = self.roster.entry(announcement.admission)

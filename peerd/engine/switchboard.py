@@ -14,7 +14,7 @@ from functools import partial
 from peerd.core.device_id import short_id
 from peerd.core.links import newcomer_stays
 from peerd.engine.commits import Commit
-from peerd.engine.link_runner import DUPLICATE, LinkRunner, greet
+from peerd.engine.link_runner import DUPLICATE, Greeting, LinkRunner, greet
 from peerd.engine.peer_book import PeerBook, Trouble
 from peerd.engine.ports import Keys, Link, Times
 from peerd.engine.session_runner import SessionRunner
@@ -105,48 +105,58 @@ class Switchboard:
 
     async def run_link(self, link: Link) -> None:
         """Own a link from its greeting to its end; never raises what a peer or the weather did."""
-        theirs = link.theirs
-        trouble = Trouble("link-lost", "the connection was lost")
         try:
             greeting = await greet(link, self._hello(dialed=link.dialed), self._times)
         except (LinkLost, RemoteProtocolError) as problem:
             await link.close(4400, problem.code)
-            if theirs not in self.links:
-                self._book.failed(theirs, Trouble(problem.code, str(problem)), refused=False)
+            if link.theirs not in self.links:
+                self._book.failed(link.theirs, Trouble(problem.code, str(problem)), refused=False)
             return
-        existing = self.links.get(theirs)
-        if existing is not None:
-            if not newcomer_stays(self._keys.device, theirs, existing.greeting.facts, greeting.facts):
-                await link.close(DUPLICATE, "duplicate")
-                return
-            self.links.pop(theirs)
-            self._drop(existing, "duplicate", DUPLICATE)
-        if self.stopping or self.paused or not self.shared_with(theirs):
-            await link.close(4403, "paused" if self.paused else "removed")
+        if not await self._stays(link, greeting):
             return
-        runner = LinkRunner(link, greeting, self._times, lambda: self.shared_with(theirs))
+        runner = LinkRunner(link, greeting, self._times, lambda: self.shared_with(link.theirs))
         runner.on_session = self._on_session
         runner.on_end = self._on_end
-        self.links[theirs] = runner
-        self._book.linked(theirs, greeting.theirs.name, greeting.theirs.software)
-        log.info("link opened", device=short_id(theirs), address=f"{link.address[0]} {link.address[1]}")
-        self.changed(theirs)
+        self.links[link.theirs] = runner
+        self._book.linked(link.theirs, greeting.theirs.name, greeting.theirs.software)
+        log.info("link opened", device=short_id(link.theirs), address=f"{link.address[0]} {link.address[1]}")
+        self.changed(link.theirs)
+        trouble, close_code = Trouble("link-lost", "the connection was lost"), 1001
         try:
-            await runner.run()
-        except LinkLost as problem:
-            trouble = Trouble(problem.code, str(problem), problem.next_step)
-        except RemoteProtocolError as problem:
-            log.warning("peer refused", device=short_id(theirs), code=problem.code, cause=str(problem))
-            trouble = Trouble(
-                problem.code, f"refused here: {problem}", "Look at that device: it does not keep the rules."
-            )
-            await link.close(problem.close_code, problem.code)
-        except StoreError as problem:
-            log.warning("link closed by our store", device=short_id(theirs), code=problem.code, cause=str(problem))
-            trouble = Trouble(problem.code, f"our own disk: {problem}", problem.next_step)
-            await link.close(4500, problem.code)
+            trouble, close_code = await self._run(runner)
         finally:
             self._ended(runner, trouble)
+            await link.close(close_code, trouble.code)
+
+    async def _stays(self, link: Link, greeting: Greeting) -> bool:
+        """Of two links with one device one is closed; and nobody stays who shares nothing with us (any more)."""
+        existing = self.links.get(link.theirs)
+        if existing is not None:
+            if not newcomer_stays(self._keys.device, link.theirs, existing.greeting.facts, greeting.facts):
+                await link.close(DUPLICATE, "duplicate")
+                return False
+            self.links.pop(link.theirs)
+            self._drop(existing, "duplicate", DUPLICATE)
+        if self.stopping or self.paused or not self.shared_with(link.theirs):
+            await link.close(4403, "paused" if self.paused else "removed")
+            return False
+        return True
+
+    async def _run(self, runner: LinkRunner) -> tuple[Trouble, int]:
+        """Until the link ends: why, and with which code it is to be closed."""
+        device = short_id(runner.theirs)
+        try:
+            await runner.run()
+        except RemoteProtocolError as problem:
+            log.warning("peer refused", device=device, code=problem.code, cause=str(problem))
+            hint = "That device does not keep the protocol: is its peerd damaged or newer?"
+            return Trouble(problem.code, f"refused here: {problem}", hint), problem.close_code
+        except StoreError as problem:
+            log.warning("link closed by our store", device=device, code=problem.code, cause=str(problem))
+            return Trouble(problem.code, f"our own disk: {problem}", problem.next_step), 4500
+        except LinkLost as problem:
+            return Trouble(problem.code, str(problem), problem.next_step), 1000
+        return Trouble("link-lost", "the connection was lost"), 1000
 
     def _ended(self, runner: LinkRunner, trouble: Trouble) -> None:
         if self.links.get(runner.theirs) is runner:
