@@ -28,11 +28,10 @@ LONGEST_FUNCTION_LINES = 60
 
 # Modules without a test file of their own name, and why, or where their tests are.
 ELSEWHERE: dict[str, str] = {
-    "__main__.py": "tests/system/test_systemd.py runs it as a process",
+    "__main__.py": "tests/test_main.py",
     "cli/exits.py": "nothing but constants",
     "core/limits.py": "nothing but constants",
     "core/stored.py": "nothing but the shapes of values",
-    "daemon.py": "tests/system/test_systemd.py runs it: start, reload, watchdog, stop",
     "engine/ports.py": "nothing but interfaces",
     "net/incoming.py": "the listener's half of a connection: tests/net/test_listener.py",
     "protocol/effects.py": "nothing but the shapes of values",
