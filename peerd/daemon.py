@@ -40,7 +40,9 @@ from peerd.net.link import PAIR, SYNC
 from peerd.net.link import Link as NetLink
 from peerd.net.listener import Listener
 from peerd.net.refusal import Refusal
-from peerd.protocol.control_messages import Reloaded
+from peerd.protocol.control_reports import (
+    Reloaded,
+)
 from peerd.store.shelf import Shelf
 from peerd.supervise import Supervisor
 

@@ -24,22 +24,24 @@ if TYPE_CHECKING:
         CollectionList,
         CollectionSettings,
         ConflictList,
+        LogPage,
+        RecordPage,
+        RecordView,
+        Resolution,
+        WriteResult,
+    )
+    from peerd.protocol.control_reports import (
         Health,
         InvitationEvent,
         Joined,
-        LogPage,
         MemberList,
         MemberView,
         NewJoin,
         PeerList,
-        RecordPage,
-        RecordView,
         Reloaded,
-        Resolution,
         SpaceList,
         SpaceView,
         Status,
-        WriteResult,
     )
 
 

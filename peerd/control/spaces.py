@@ -15,21 +15,23 @@ from peerd.control.router import RECORD_BODY_BYTES, Parameter, Route
 from peerd.core import names
 from peerd.core.limits import VALUE_DEPTH
 from peerd.protocol.control_messages import (
-    Admission,
     ConflictList,
+    LogPage,
+    Resolution,
+    WriteResult,
+)
+from peerd.protocol.control_reports import (
+    Admission,
     InvitationAnswer,
     InvitationEvent,
     Joined,
-    LogPage,
     MemberList,
     MemberView,
     NewInvitation,
     NewJoin,
     NewSpace,
-    Resolution,
     SpaceList,
     SpaceView,
-    WriteResult,
 )
 
 if TYPE_CHECKING:

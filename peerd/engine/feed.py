@@ -26,7 +26,9 @@ from peerd.engine.ports import Transaction
 from peerd.engine.records import conflict_name, dot_text, json_object
 from peerd.engine.space import Space
 from peerd.errors import UserError
-from peerd.protocol.control_messages import ChangeEvent
+from peerd.protocol.control_messages import (
+    ChangeEvent,
+)
 
 BATCH_BYTES = 256 << 10
 PAGE = 500

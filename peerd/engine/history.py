@@ -14,7 +14,11 @@ from peerd.core.values import unpack
 from peerd.engine.records import conflict_name, dot_text
 from peerd.engine.space import Space
 from peerd.errors import UserError
-from peerd.protocol.control_messages import LogChange, LogEntry, LogPage
+from peerd.protocol.control_messages import (
+    LogChange,
+    LogEntry,
+    LogPage,
+)
 
 WINDOW = 200  # runs read at a time
 SCAN = 20_000  # runs looked at for one page

@@ -18,7 +18,9 @@ from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.errors import UserError
 from peerd.logs import get
-from peerd.protocol.control_messages import InvitationEvent
+from peerd.protocol.control_reports import (
+    InvitationEvent,
+)
 from peerd.protocol.pairing import Admit, AskPerson, Effect, Failed, Finished, Store
 from peerd.protocol.pairing_inviter import Inviter
 from peerd.protocol.pairing_messages import GrantBody

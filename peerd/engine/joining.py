@@ -16,7 +16,9 @@ from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.errors import LinkLost, UserError
 from peerd.logs import get
-from peerd.protocol.control_messages import Joined
+from peerd.protocol.control_reports import (
+    Joined,
+)
 from peerd.protocol.pairing import Admit, AskPerson, Effect, Failed, Finished, Store
 from peerd.protocol.pairing_joiner import Joiner
 from peerd.protocol.pairing_messages import SUBPROTOCOL as PAIRING

@@ -28,23 +28,25 @@ from peerd.protocol.control_messages import (
     CollectionList,
     CollectionSettings,
     ConflictList,
+    LogPage,
+    RecordPage,
+    RecordView,
+    Resolution,
+    WriteResult,
+)
+from peerd.protocol.control_reports import (
     Health,
     InvitationEvent,
     Joined,
-    LogPage,
     MemberList,
     MemberView,
     NewJoin,
     PeerList,
-    RecordPage,
-    RecordView,
     Reloaded,
-    Resolution,
     SpaceList,
     SpaceView,
     Status,
-    WriteResult,
-)  # fmt: skip
+)
 
 
 class Service:

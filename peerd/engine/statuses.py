@@ -16,7 +16,7 @@ from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import PeerdError
-from peerd.protocol.control_messages import (
+from peerd.protocol.control_reports import (
     DeviceStatus,
     Health,
     MemberList,
@@ -26,7 +26,7 @@ from peerd.protocol.control_messages import (
     PeerView,
     SpaceView,
     Status,
-)  # fmt: skip
+)
 from peerd.protocol.session import Phase
 
 CLOCK_OFF_MS = 120_000

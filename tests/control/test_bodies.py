@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from peerd.control.bodies import decode, decode_as, decode_object
 from peerd.errors import UserError
-from peerd.protocol.control_messages import Patch
+from peerd.protocol.control_messages import (
+    Patch,
+)
 
 JSON_VALUES = st.recursive(
     st.none()

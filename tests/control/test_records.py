@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from peerd.errors import DiskFull, StoreBusy, UserError
-from peerd.protocol.control_messages import ChangeRequest, ChangeResult, CollectionChange, WriteResult
+from peerd.protocol.control_messages import (
+    ChangeRequest,
+    ChangeResult,
+    CollectionChange,
+    WriteResult,
+)
 
 RECORD = "/v1/spaces/home/records/todo/1"
 

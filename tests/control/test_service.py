@@ -7,7 +7,9 @@ from typing import Any
 
 from peerd.control.routes import ROUTES
 from peerd.control.service import Service
-from peerd.protocol.control_messages import InvitationEvent
+from peerd.protocol.control_reports import (
+    InvitationEvent,
+)
 
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/spaces"): {"name": "home"},

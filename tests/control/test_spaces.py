@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from peerd.protocol.control_messages import NewJoin, Resolution
+from peerd.protocol.control_messages import (
+    Resolution,
+)
+from peerd.protocol.control_reports import (
+    NewJoin,
+)
 
 
 async def test_spaces_are_listed_and_read(talk: Any, service: Any) -> None:

@@ -12,10 +12,12 @@ from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeResult,
     CollectionChange,
-    InvitationEvent,
     Request,
     Resolution,
     Transaction,
+)
+from peerd.protocol.control_reports import (
+    InvitationEvent,
 )
 
 KINDS = [

@@ -1,0 +1,175 @@
+"""What is said on the control socket about devices, spaces and those who come and go, as JSON.
+
+The same rules as in `control_messages`, where what is said about data stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from peerd.protocol.control_messages import Request
+
+# --- devices and spaces ---------------------------------------------------------------------------
+
+
+class PeerStatus(Struct, kw_only=True):
+    """Another member of a space, seen from here.
+
+    `behind` is the number of transactions it has and we lack, `ahead` the opposite, None where unknown.
+    `reason` is empty if all is well; otherwise `next_step` says what to do.
+    """
+
+    device: str
+    name: str
+    state: str
+    reason: str = ""
+    next_step: str = ""
+    behind: int | None = None
+    ahead: int | None = None
+    since_ms: int | None = None
+
+
+class SpaceView(Struct, kw_only=True):
+    name: str
+    id: str
+    state: str
+    records: int
+    conflicts: int
+    parked: int = 0
+    clock: dict[str, int]
+    digest: str
+    peers: list[PeerStatus]
+    reason: str = ""
+    next_step: str = ""
+
+
+class SpaceList(Struct, kw_only=True):
+    spaces: list[SpaceView]
+
+
+class NewSpace(Request):
+    name: str
+
+
+class DeviceStatus(Struct, kw_only=True):
+    id: str
+    name: str
+    state: str
+    reason: str = ""
+    next_step: str = ""
+
+
+class Status(Struct, kw_only=True):
+    version: str
+    device: DeviceStatus
+    spaces: list[SpaceView]
+    since_ms: int | None = None
+
+
+class PeerView(Struct, kw_only=True):
+    """A device: how we reach it or why not, and which spaces we share with it."""
+
+    device: str
+    name: str
+    state: str
+    reason: str = ""
+    next_step: str = ""
+    addresses: list[str] = []
+    spaces: list[str] = []
+    version: str = ""
+    since_ms: int | None = None
+
+
+class PeerList(Struct, kw_only=True):
+    peers: list[PeerView]
+
+
+class Health(Struct, kw_only=True):
+    """live: the daemon answers. ready: its spaces are open.
+
+    converged: nothing is behind, refused or in doubt.
+    """
+
+    live: bool
+    ready: bool
+    converged: bool
+    reason: str = ""
+
+
+class Reloaded(Struct, kw_only=True):
+    """Names of settings: those that took effect, and those that wait for a restart."""
+
+    changed: list[str]
+    needs_restart: list[str]
+
+
+# --- people and machines that come and go ---------------------------------------------------------
+
+
+class NewInvitation(Request):
+    """`yes` admits whoever knows the code without asking again."""
+
+    space: str
+    yes: bool = False
+
+
+class InvitationEvent(Struct, kw_only=True, omit_defaults=True):
+    """One line of an invitation's stream; the first has `code`, the last `admitted` or `error` (a problem
+    document).
+
+    `asking` is the device that knows the code and waits for an answer to `POST /v1/invitations/{id}`.
+    """
+
+    id: str
+    code: str | None = None
+    expires_in_s: int | None = None
+    asking: dict[str, Any] | None = None
+    admitted: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+class InvitationAnswer(Request):
+    admit: bool
+
+
+class NewJoin(Request):
+    """By `code`, or, without one, by `device`: the id of the member that admits this device.
+
+    `host` (`HOST:PORT`) replaces finding the other by mDNS. `name` is what the space is called here.
+    """
+
+    code: str | None = None
+    device: str | None = None
+    host: str | None = None
+    name: str | None = None
+    yes: bool = False
+
+
+class Joined(Struct, kw_only=True):
+    space: str
+    id: str
+    device: str
+    device_name: str
+
+
+class Admission(Request):
+    """`device` is the text form of its id, with check characters."""
+
+    device: str
+    role: Literal["admin", "member"] = "admin"
+
+
+class MemberView(Struct, kw_only=True):
+    device: str
+    name: str
+    role: str
+    state: str
+    own: bool = False
+    admitted_ms: int | None = None
+    seen_ms: int | None = None
+
+
+class MemberList(Struct, kw_only=True):
+    members: list[MemberView]
