@@ -218,11 +218,21 @@ def _intent(change: ChangeRequest) -> Intent:
         {name: pack(value) for name, value in fields.items()},
         tuple(name for name in dict.fromkeys(change.drop) if name not in fields),
         None if change.seen is None else seen(change.seen),
-        None if change.if_match is None or any_version else seen(change.if_match),
+        None if change.if_match is None or any_version else _must_match(change),
         must_be_absent=change.if_none_match,
         must_be_visible=any_version,
         may_be_absent=not change.must_exist,
     )
+
+
+def _must_match(change: ChangeRequest) -> frozenset[Dot]:
+    """A tag that is none of ours matches no record (RFC 9110 section 13.1.1)."""
+    try:
+        return seen_from((change.if_match or "").strip('"'))
+    except ValueError:
+        raise UserError(
+            f"{change.collection}/{change.key} never had this etag", code="precondition-failed", status=412
+        ) from None
 
 
 def seen(tag: str) -> frozenset[Dot]:
