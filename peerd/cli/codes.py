@@ -66,12 +66,11 @@ _OF_THE_STATE: Final = {
     "conflict-not-found": "There is no such conflict. Perhaps somebody has settled it, here or elsewhere.",
     "invitation-not-found": "There is no such invitation: it is used, expired or cancelled.",
     "invitation-open": "One invitation at a time, since the code must point to one. Wait for its end or cancel it.",
-    "member-not-found": "No member has this id. `peerctl members SPACE` lists them.",
     "merge-fixed": "Whether a collection merges by field or by record is fixed when it is created, since devices "
     "that disagreed about it would not come to the same values. Use another collection.",
     "nobody-asks": "No device is asking to be admitted at the moment.",
     "not-found": "There is no such thing.",
-    "not-member": "The device is no member of the space.",
+    "not-member": "The device is no member of the space. `peerctl members SPACE` lists them.",
     "precondition-failed": "It has changed since you looked (If-Match), or exists already (If-None-Match). Nothing "
     "was written. Read it again and decide anew, or write with --seen to keep both.",
     "record-not-found": "There is no such record, or it cannot be shown at the moment. `peerctl list SPACE "
@@ -163,6 +162,8 @@ _OF_PEERS: Final = {
     "protocol": "The other device broke a rule of the protocol. The link was closed.",
     "refused-connection": "The other machine is there, and nothing listens at that port: peerd does not run there, or "
     "listens at another one.",
+    "staging-full": "More than peerd keeps is waiting for what it depends on. The link is dialled again and everything "
+    "comes in order.",
     "timeout": "The other device did not answer in time. It is dialled again.",
     "tls": "What answers at that address is no peerd, or has no device key. Check the host and the port.",
     "unknown-author": "A transaction is of an author that the roster does not know yet. It waits.",

@@ -16,9 +16,10 @@ import pytest
 from peerd.control.server import ControlServer
 from peerd.errors import UserError
 from peerd.protocol import control_messages as said
+from peerd.protocol import control_reports as reported
 
-PEER = said.PeerStatus(device="NASAAAA", name="nas", state="in sync", behind=0, ahead=0, since_ms=0)
-SPACE = said.SpaceView(
+PEER = reported.PeerStatus(device="NASAAAA", name="nas", state="in sync", behind=0, ahead=0, since_ms=0)
+SPACE = reported.SpaceView(
     name="home", id="00", state="in sync", records=1, conflicts=1, clock={"aa": 3}, digest="dd", peers=[PEER]
 )
 RECORD = said.RecordView(collection="books", key="k/1", value={"t": "ü"}, etag="e1", conflicts=["t"])
@@ -31,17 +32,17 @@ CONFLICT = said.ConflictView(
 )
 CHANGE = said.LogChange(kind="patch", collection="books", key="k", set={"t": 1})
 ENTRY = said.LogEntry(dot="aa:3", device=None, device_name="nas", time_ms=1, arrived_ms=2, changes=[CHANGE])
-MEMBER = said.MemberView(device="NASAAAA", name="nas", role="admin", state="member")
+MEMBER = reported.MemberView(device="NASAAAA", name="nas", role="admin", state="member")
 SETTINGS = said.CollectionSettings(policy="newest")
 LAST = "t1"
 ANSWERS: dict[str, Any] = {
-    "status": said.Status(
-        version="1", device=said.DeviceStatus(id="K", name="kitchen", state="running"), spaces=[SPACE]
+    "status": reported.Status(
+        version="1", device=reported.DeviceStatus(id="K", name="kitchen", state="running"), spaces=[SPACE]
     ),
-    "health": said.Health(live=True, ready=True, converged=True),
-    "reload": said.Reloaded(changed=[], needs_restart=[]),
-    "peers": said.PeerList(peers=[said.PeerView(device="NASAAAA", name="nas", state="connected")]),
-    "spaces": said.SpaceList(spaces=[SPACE]),
+    "health": reported.Health(live=True, ready=True, converged=True),
+    "reload": reported.Reloaded(changed=[], needs_restart=[]),
+    "peers": reported.PeerList(peers=[reported.PeerView(device="NASAAAA", name="nas", state="connected")]),
+    "spaces": reported.SpaceList(spaces=[SPACE]),
     "create_space": SPACE,
     "collections": said.CollectionList(
         collections=[said.CollectionView(name="books", records=2, conflicts=0, settings=SETTINGS)]
@@ -54,8 +55,8 @@ ANSWERS: dict[str, Any] = {
     "conflicts": said.ConflictList(conflicts=[CONFLICT]),
     "resolve": WRITTEN,
     "confirm_invitation": None,
-    "join": said.Joined(space="home", id="00", device="NASAAAA", device_name="nas"),
-    "members": said.MemberList(members=[MEMBER]),
+    "join": reported.Joined(space="home", id="00", device="NASAAAA", device_name="nas"),
+    "members": reported.MemberList(members=[MEMBER]),
     "admit": MEMBER,
     "remove": None,
     "pause": None,
@@ -83,15 +84,15 @@ class Service:
 
         return answer
 
-    async def invite(self, *args: Any, **named: Any) -> AsyncGenerator[said.InvitationEvent, None]:
+    async def invite(self, *args: Any, **named: Any) -> AsyncGenerator[reported.InvitationEvent, None]:
         self.calls.append(("invite", args, named))
 
-        async def events() -> AsyncGenerator[said.InvitationEvent, None]:
-            yield said.InvitationEvent(id="i1", code="48219073", expires_in_s=120)
-            yield said.InvitationEvent(id="i1", asking={"device": "P", "name": "phone"})
+        async def events() -> AsyncGenerator[reported.InvitationEvent, None]:
+            yield reported.InvitationEvent(id="i1", code="48219073", expires_in_s=120)
+            yield reported.InvitationEvent(id="i1", asking={"device": "P", "name": "phone"})
             if self.refusal:
                 raise self.refusal
-            yield said.InvitationEvent(id="i1", admitted={"device": "P", "name": "phone"})
+            yield reported.InvitationEvent(id="i1", admitted={"device": "P", "name": "phone"})
 
         return events()
 

@@ -73,7 +73,7 @@ def test_remove_takes_id_short_id_or_name(daemon: Any, peerctl: Any, named: str)
 def test_remove_passes_on_what_it_does_not_know(daemon: Any, peerctl: Any) -> None:
     """The daemon says whether there is such a member; peerctl does not decide it."""
     daemon.on("GET", WHERE, MEMBERS)
-    daemon.problem("DELETE", f"{WHERE}/a%2Fb", 404, code="member-not-found", detail="no such member")
+    daemon.problem("DELETE", f"{WHERE}/a%2Fb", 404, code="not-member", detail="no such member")
     assert peerctl("remove", "home", "a/b", "--yes").code == 1
 
 

@@ -7,7 +7,7 @@ import inspect
 import msgspec
 import pytest
 
-from peerd.protocol import control_messages
+from peerd.protocol import control_messages, control_reports
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeResult,
@@ -22,8 +22,9 @@ from peerd.protocol.control_reports import (
 
 KINDS = [
     kind
-    for _, kind in inspect.getmembers(control_messages, inspect.isclass)
-    if kind.__module__ == control_messages.__name__
+    for module in (control_messages, control_reports)
+    for _, kind in inspect.getmembers(module, inspect.isclass)
+    if kind.__module__ == module.__name__
 ]
 
 
