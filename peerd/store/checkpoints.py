@@ -1,12 +1,14 @@
 """Moving the WAL into the database, beside the commits and never inside one.
 
-    some 32 MiB written        PASSIVE: copies what it can while the writer goes on
-    WAL still above 64 MiB     PASSIVE again while the writer waits at the gate: little is left to copy, and the next
-                               commit starts the WAL from its beginning
-    quiet for 5 s              PASSIVE; TRUNCATE if the file is large
+    4 MiB in 100 commits, or 32 MiB      PASSIVE: copies what it can while the writer goes on
+    then, if little came meanwhile,      PASSIVE again while the writer waits at the gate: all is copied, and the next
+    or the file is above 64 MiB          commit starts the WAL from its beginning
+    quiet for 5 s                        PASSIVE; TRUNCATE if the file is large
 
 The second line is what bounds the WAL under writes that never pause: without it each checkpoint ends behind commits
-that were made meanwhile, and the file only grows.
+that were made meanwhile, and the file only grows. Small commits go round soon because a commit into a part of the file
+that exists takes half the time of one that makes it longer; large ones go further because a page that is changed by
+many of them is then copied once.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from peerd import logs
 from peerd.store.runners import Runner
@@ -24,17 +27,24 @@ log = logs.get(__name__)
 
 PAGE_BYTES = 4096
 DUE_PAGES = (32 << 20) // PAGE_BYTES
+SMALL_PAGES = (4 << 20) // PAGE_BYTES
+SMALL_COMMITS = 100
 LARGE_WAL_BYTES = 64 << 20
 QUIET_S = 5.0
 LONGEST_WAIT_S = 300.0
 
 
+class _Count(NamedTuple):
+    pages: int = 0
+    commits: int = 0
+
+
 class Checkpoints:
-    """The writer holds `gate` during each transaction and adds to `written_pages`."""
+    """The writer holds `gate` during each transaction and reports it to `committed`."""
 
     def __init__(self, runner: Runner, wal: Path, gate: threading.Lock) -> None:
-        self.written_pages = 0  # moved by the writer's thread alone, as the next is by ours
-        self._moved_pages = 0
+        self._written = _Count()  # changed by the writer's thread alone, as the next is by ours
+        self._moved = _Count()
         self._gate = gate
         self._runner = runner
         self._wal = wal
@@ -44,13 +54,22 @@ class Checkpoints:
 
     @property
     def pending_pages(self) -> int:
-        return self.written_pages - self._moved_pages
+        """About how much of what was committed is not in the database yet."""
+        return self._written.pages - self._moved.pages
+
+    def committed(self, pages: int) -> None:
+        """A transaction added about so many pages to the WAL. Called in the writer's thread."""
+        self._written = _Count(self._written.pages + pages, self._written.commits + 1)
+
+    def _is_due(self) -> bool:
+        commits, pages = self._written.commits - self._moved.commits, self.pending_pages
+        return pages >= DUE_PAGES or (pages >= SMALL_PAGES and commits >= SMALL_COMMITS)
 
     def notice(self) -> None:
         """Something may have been committed: see to it that it is moved, soon or when it is quiet."""
         if self._closing or not self.pending_pages:
             return
-        if self.pending_pages >= DUE_PAGES:
+        if self._is_due():
             self._due.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="checkpoints")
@@ -70,11 +89,11 @@ class Checkpoints:
         """Until nothing is pending: wait until a checkpoint is due, or until nothing has been written for a while."""
         wait_s = QUIET_S
         while self.pending_pages and not self._closing:
-            seen = self.written_pages
+            seen = self._written
             try:
                 await asyncio.wait_for(self._due.wait(), wait_s)
             except TimeoutError:
-                done = self.written_pages != seen or await self._attempt(self._when_quiet)
+                done = self._written is not seen or await self._attempt(self._when_quiet)
             else:
                 self._due.clear()
                 done = self._closing or await self._attempt(self._when_due)
@@ -91,7 +110,7 @@ class Checkpoints:
 
     def _when_due(self, connection: sqlite3.Connection) -> None:
         self._checkpoint(connection, "PASSIVE")
-        if self._is_large():
+        if self.pending_pages < SMALL_PAGES or self._is_large():
             with self._gate:
                 self._checkpoint(connection, "PASSIVE")
 
@@ -102,9 +121,9 @@ class Checkpoints:
                 self._checkpoint(connection, "TRUNCATE")
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
-        written = self.written_pages
+        written = self._written
         connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        self._moved_pages = written
+        self._moved = written
 
     def _is_large(self) -> bool:
         try:

@@ -99,7 +99,7 @@ class Database:
             raise error from problem
         if outcome.keep:
             if self._checkpoints is not None:
-                self._checkpoints.written_pages += outcome.pages
+                self._checkpoints.committed(outcome.pages)
             outcome.published()
         return outcome.result
 

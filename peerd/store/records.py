@@ -77,10 +77,12 @@ def write(
             steps[number] = steps.get(number, 0) + step
     # In the order of the index: neighbours then share their way down, which is a tenth of a bulk load.
     new.sort()
-    connection.executemany(
-        "INSERT INTO record (collection, key, flags, share, stamps, body) VALUES (?, ?, ?, ?, ?, ?)", new
-    )
-    connection.executemany("UPDATE record SET flags = ?, share = ?, stamps = ?, body = ? WHERE id = ?", changed)
+    if new:
+        connection.executemany(
+            "INSERT INTO record (collection, key, flags, share, stamps, body) VALUES (?, ?, ?, ?, ?, ?)", new
+        )
+    if changed:
+        connection.executemany("UPDATE record SET flags = ?, share = ?, stamps = ?, body = ? WHERE id = ?", changed)
     for name in gone:
         number_id, flags = known[name]
         connection.execute("DELETE FROM record WHERE id = ?", (number_id,))

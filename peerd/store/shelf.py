@@ -41,11 +41,13 @@ class Shelf:
         Raises:
             StoreBusy: another peerd has this state directory.
         """
-        stores = []
+        stores: list[tuple[Opened, SpaceStore]] = []
         for path in sorted(self._spaces.glob("*.db")):
             try:
                 store = await self._open(path)
             except StoreBusy:
+                for _, opened in stores:
+                    await opened.close()
                 raise
             except StoreError as problem:
                 log.warning("space not opened", path=str(path), code=problem.code, cause=str(problem))

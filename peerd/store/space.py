@@ -124,7 +124,8 @@ class SpaceStore:
             written = transaction.write(
                 open_transaction, connection, writes, own_origin(), self._meta, self._refs, self._wall_ms()
             )
-            staging.unstage(connection, unstaged())
+            if used_up := list(unstaged()):
+                staging.unstage(connection, used_up)
             return Outcome(result, pages=written.pages, published=lambda: self._publish(writes, written))
 
         return await self._database.write(work)

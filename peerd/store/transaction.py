@@ -132,6 +132,8 @@ def _new_numbers(connection: sqlite3.Connection, writes: Writes, refs: Refs) -> 
     named.update(row.name[0] for row in writes.history)
     named.update(name[0] for name in writes.images)
     fresh = sorted(named.difference(refs.number_of))
+    if not fresh:
+        return {}
     given = {collection: number for number, collection in enumerate(fresh, len(refs.number_of) + 1)}
     connection.executemany("INSERT INTO collection (name, number) VALUES (?, ?)", given.items())
     return given

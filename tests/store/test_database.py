@@ -263,6 +263,17 @@ async def test_the_wal_stays_bounded_under_writes_without_a_pause(
 
 
 @pytest.mark.parametrize("threaded", [True])
+async def test_small_commits_go_round_in_a_small_wal(make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that does not grow takes them in half the time; several times as much goes through it."""
+    monkeypatch.setattr(checkpoints, "SMALL_PAGES", 64)
+    monkeypatch.setattr(checkpoints, "SMALL_COMMITS", 5)
+    copy = await make_copy()
+    for number in range(400):
+        await copy.write([put("todo", f"key {number}", n=number)])
+    assert copy.path.with_name("space.db-wal").stat().st_size < 3 << 20
+
+
+@pytest.mark.parametrize("threaded", [True])
 async def test_a_quiet_database_is_checkpointed_and_a_large_wal_cut(
     make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

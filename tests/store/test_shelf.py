@@ -1,0 +1,69 @@
+"""The databases of all spaces: each is opened by itself, and none is thrown away."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from peerd.core.statements import SignedStatement
+from peerd.errors import StoreBusy, StoreDamaged
+from peerd.store.shelf import Shelf
+from tests.store.copies import DEVICE, NOW_MS, SPACE
+
+STATEMENT = SignedStatement(b"genesis", b"s" * 64)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    made = Shelf(tmp_path, DEVICE, random.Random(3).randbytes, lambda: NOW_MS)
+    made.prepare()
+    return made
+
+
+async def test_a_new_space_is_there_with_its_statements(shelf: Shelf, tmp_path: Path) -> None:
+    """Durable before anybody is told; the next start finds it, and its mark lies apart from it."""
+    opened, store = await shelf.create(SPACE, "home", [STATEMENT])
+    assert (opened.space, opened.name, opened.statements) == (SPACE, "home", (STATEMENT,))
+    await store.close()
+    ((again, store),) = await shelf.open_all()
+    assert again.statements == (STATEMENT,)
+    assert again.copy_id == opened.copy_id
+    await store.close()
+    assert [path.name for path in (tmp_path / "marks").iterdir()] == [f"{SPACE.hex()}.mark"]
+
+
+async def test_a_space_that_cannot_be_opened_does_not_stop_the_others(shelf: Shelf, tmp_path: Path) -> None:
+    """What failed is listed with its reason."""
+    for space in (SPACE, b"T" * 16):
+        _, store = await shelf.create(space, "home", [])
+        await store.close()
+    (tmp_path / "spaces" / f"{SPACE.hex()}.db").write_bytes(b"no database" * 1000)
+    ((opened, store),) = await shelf.open_all()
+    assert opened.space == b"T" * 16
+    assert isinstance(shelf.failed[SPACE.hex()], StoreDamaged)
+    await store.close()
+
+
+async def test_a_state_directory_in_use_is_refused_as_a_whole(shelf: Shelf, tmp_path: Path) -> None:
+    """A second daemon does not take what the first one left over."""
+    _, first = await shelf.create(b"A" * 16, "other", [])
+    await first.close()  # so that one could be opened before the busy one is met
+    _, store = await shelf.create(SPACE, "home", [])
+    with pytest.raises(StoreBusy, match="Another peerd"):
+        await Shelf(tmp_path, DEVICE, random.Random(4).randbytes, lambda: NOW_MS).open_all()
+    await store.close()
+
+
+async def test_an_older_copy_of_the_same_space_is_set_aside(shelf: Shelf, tmp_path: Path) -> None:
+    """Joining again starts empty and under a new origin; the old file stays, every time."""
+    for _ in range(3):
+        opened, store = await shelf.create(SPACE, "home", [])
+        assert opened.own_origin is None
+        await store.close()
+    files = {path.name for path in (tmp_path / "spaces").iterdir() if not path.name.endswith(".lock")}
+    name = SPACE.hex()
+    assert files == {f"{name}.db", f"{name}.aside-1", f"{name}.aside-2"}
+    ((_, store),) = await shelf.open_all()
+    await store.close()
