@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,6 +12,7 @@ from peerd.core import digest
 from peerd.core.batch import AppliedRun
 from peerd.core.copy import CopyState, OriginState
 from peerd.core.origin import Announcement
+from peerd.errors import StoreError
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs
 
@@ -66,10 +67,14 @@ def write_origins(
     moved: Mapping[bytes, OriginState],
     new: Mapping[bytes, int],
     ref_of: Mapping[bytes, int],
-    signatures: Mapping[bytes, bytes],
+    runs: Sequence[AppliedRun],
     refs: Refs,
 ) -> None:
-    """Where the origins stand after a batch. `new` are the refs that it gave."""
+    """Where the origins stand after a batch that applied `runs`. `new` are the refs that it gave.
+
+    Raises:
+        StoreError: code "store-stale", a run does not follow what is stored: the batch was decided on an older state.
+    """
     if new:
         connection.executemany(
             "INSERT INTO origin (ref, id, device, admission, nonce, seq, head, context)"
@@ -81,19 +86,25 @@ def write_origins(
                 for state in (moved[origin],)
             ),
         )  # fmt: skip
-    connection.executemany(
-        "UPDATE origin SET seq = ?, head = ?, context = ?, signature = ? WHERE ref = ?",
-        (
-            (state.seq, state.head, refs.encode_clock(state.context, ref_of), signatures[origin], ref_of[origin])
-            for origin, state in moved.items()
-            if origin in signatures
-        ),
-    )
-
-
-def signatures_of(runs: list[AppliedRun]) -> dict[bytes, bytes]:
-    """The last signature of each origin in a batch."""
-    return {applied.run.origin: applied.run.signature for applied in runs}
+    first: dict[bytes, int] = {}
+    signature: dict[bytes, bytes] = {}
+    for applied in runs:
+        first.setdefault(applied.run.origin, applied.run.first)
+        signature[applied.run.origin] = applied.run.signature
+    written = connection.executemany(
+        "UPDATE origin SET seq = ?, head = ?, context = ?, signature = ? WHERE ref = ? AND seq = ?",
+        [
+            (moved[origin].seq, moved[origin].head, refs.encode_clock(moved[origin].context, ref_of),
+             signature[origin], ref_of[origin], first[origin] - 1)
+            for origin in first
+        ],
+    ).rowcount  # fmt: skip
+    if first and written != len(first):
+        raise StoreError(
+            "A transaction was decided on a state that is older than what is stored; nothing was written.",
+            code="store-stale",
+            next_step="This is a bug of peerd: restart it, and please report it with the log.",
+        )
 
 
 def write_space(connection: sqlite3.Connection, state: CopyState, position: int, own_origin: int | None) -> None:

@@ -102,7 +102,7 @@ def write(
     new_numbers = _new_numbers(connection, writes, refs)
     number_of = refs.number_of | new_numbers if new_numbers else refs.number_of
 
-    meta.write_origins(connection, writes.origins, new_refs, ref_of, meta.signatures_of(writes.runs), refs)
+    meta.write_origins(connection, writes.origins, new_refs, ref_of, writes.runs, refs)
     encode_stamps = stamps_encoder(ref_of)
     steps = records.write(connection, writes.rows, writes.gone, transaction.known, encode_stamps, number_of)
     for number, step in steps.items():

@@ -76,6 +76,20 @@ async def test_a_decision_that_raises_writes_nothing(copy: Copy, monkeypatch: py
     assert [count.name for count in await copy.store.collections()] == ["other collection", "todo"]
 
 
+async def test_a_decision_on_an_older_state_is_refused(copy: Copy) -> None:
+    """A caller that lost track would give a sequence number twice: nothing is written, and it is told."""
+    await copy.write([put("todo", "a", n=1)])
+    older = copy.state
+    await copy.write([put("todo", "b", n=1)])
+    newer, copy.state = copy.state, older
+    with pytest.raises(StoreError, match="older than what is stored") as raised:
+        await copy.write([put("todo", "c", n=1)])
+    assert raised.value.code == "store-stale"
+    assert (await copy.reopen()).state == newer
+    await copy.write([put("todo", "c", n=1)])
+    assert len((await copy.store.runs_after(0, 1 << 20)).rows) == 3
+
+
 async def test_numbers_of_a_failed_transaction_are_given_again(
     make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ CREATE TABLE run (
     entries    BLOB NOT NULL
 ) STRICT;
 
-CREATE INDEX run_by_origin ON run (origin, last);
+CREATE UNIQUE INDEX run_by_origin ON run (origin, last);
 
 -- Run ends that outlive their run, thinned with age, so that two copies can find the last position both have and
 -- compare what they hold there. Ends of runs that are still in the log are not repeated here.
