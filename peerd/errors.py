@@ -90,4 +90,7 @@ class RemoteProtocolError(ProtocolError):
 
 
 class LinkLost(PeerdError):
+    """There is no link, or none any more. `theirs` is the device that refused it, if that is proven."""
+
     code = "link-lost"
+    theirs: bytes | None = None

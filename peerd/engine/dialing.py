@@ -196,12 +196,21 @@ class Dialing:
             except TimeoutError:
                 pass
 
+    def _refused_by_member(self, device: bytes, address: Address) -> bool:
+        """A member lives there and will not have us: it is pursued like any other, so that its reason is told."""
+        if not self._switchboard.shared_with(device):
+            return False
+        self._static[address] = device
+        self._book.worked(device, address)
+        self.nudge(device)
+        return True
+
     async def _identify(self, address: Address) -> bool:
         try:
             link = await self._dialer.dial(address, SUBPROTOCOL, None, DIAL_S)
         except LinkLost as problem:
             log.debug("dial failed", address=f"{address[0]} {address[1]}", code=problem.code)
-            return False
+            return problem.theirs is not None and self._refused_by_member(problem.theirs, address)
         if not self._switchboard.shared_with(link.theirs):
             await link.close(4401, "unknown-device")
             return False

@@ -77,6 +77,11 @@ class SessionRunner:
         self._perform(self.machine.opened(self.space.ours()))
 
     def stop(self) -> None:
+        """End. What they said of the members counts all the same: the last word may be that we are none."""
+        left = [one for effect in self._inbound if isinstance(effect, LearnStatements) for one in effect.statements]
+        if left:
+            self.space.begin_to_learn(left)
+        self._inbound.clear()
         if self._wake is not None:
             self._wake.cancel()
         self._stopped = True

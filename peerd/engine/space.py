@@ -46,6 +46,7 @@ class Space:
         self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
         self.trouble: tuple[str, str] | None = None  # code and sentence of what stops this space
         self._parked_task: asyncio.Task[None] | None = None
+        self._learning: set[asyncio.Task[bool]] = set()
         self._keys = keys
         self._times = times
         self.commits.ring = self._ring
@@ -58,6 +59,8 @@ class Space:
 
     async def close(self) -> None:
         await self.commits.close()
+        if self._learning:
+            await asyncio.wait(self._learning)
         for peer in self.peers.values():
             await self.store.save_peer(peer)
         await self.store.close()
@@ -110,9 +113,25 @@ class Space:
         self.peers[device] = replace(peer, acks=join(peer.acks, clock))
 
     async def learn(self, statements: Iterable[SignedStatement]) -> bool:
-        """Take in statements of a peer, or of our own; vouch where that is due. True if the roster grew."""
-        offered = tuple(statements)
+        """Take in statements of a peer, or of our own; vouch where that is due. True if the roster grew.
 
+        Whoever asked may go away meanwhile, a link that ends for instance: what was learnt is told all the same.
+        """
+        return await asyncio.shield(self.begin_to_learn(statements))
+
+    def begin_to_learn(self, statements: Iterable[SignedStatement]) -> asyncio.Task[bool]:
+        """As `learn`, for those who do not wait."""
+        task = asyncio.create_task(self._learn(tuple(statements)), name="learn statements")
+        self._learning.add(task)
+        task.add_done_callback(self._learnt)
+        return task
+
+    def _learnt(self, task: asyncio.Task[bool]) -> None:
+        self._learning.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked has heard of it, or is gone
+
+    async def _learn(self, offered: tuple[SignedStatement, ...]) -> bool:
         refusals: list[Refusal] = []
 
         def grow(roster: Roster, copy: CopyState) -> Roster:

@@ -1,0 +1,47 @@
+"""What a peer said just before its goodbye is taken in, however slow our disk is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from peerd.protocol.session import Phase
+
+
+def _streaming(device: Any) -> bool:
+    sessions = device.switchboard.sessions(device.space)
+    return bool(sessions) and all(one.machine.phase is Phase.STREAMING for one in sessions)
+
+
+@pytest.mark.parametrize("slow", ["learning", "waiting"])
+async def test_a_removal_with_a_goodbye_right_behind_it(
+    make: Any, wire: Any, until: Callable[[Callable[[], object]], Awaitable[None]], slow: str
+) -> None:
+    """The removed device learns that it is out, and all who have to hear of it do, though the link is gone by then."""
+    desk, laptop = make("desk", threaded=True), make("laptop", threaded=True)
+    await desk.spaces.found("home")
+    await desk.admit(laptop)
+    near, _far = wire.connect(desk, laptop)
+    await until(lambda: _streaming(desk) and _streaming(laptop))
+    told: list[object] = []
+    laptop.space.on_roster.append(told.append)
+    gate = asyncio.Event()
+    space = laptop.space
+    keep = space.store.add_statements
+
+    async def slowly(statements: Any) -> None:
+        await gate.wait()
+        await keep(statements)
+
+    space.store.add_statements = slowly
+    if slow == "waiting":  # behind other statements that they sent
+        await desk.spaces.admit(desk.space, make("phone").spaces.card())
+    await desk.spaces.remove(desk.space, laptop.id)
+    await until(lambda: near.closed is not None)
+    await until(lambda: not laptop.switchboard.links)
+    gate.set()
+    await until(lambda: not space.roster.is_member(laptop.id))
+    await until(lambda: told)
