@@ -1,0 +1,106 @@
+"""`remove`: a device that was removed is out, whether it hears of it at once or is away at the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peerd.control.client import Problem
+from tests.support.daemons import Device, House, pair
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Three members that all know where the others are."""
+    with House(tmp_path) as house:
+        kitchen, study, lost = (house.device(name, mdns=False) for name in ("kitchen", "study", "lost"))
+        for device in house.devices:
+            device.peers = [other.address for other in house.devices if other is not device]
+            device.start()
+        kitchen.create("home")
+        pair(kitchen, study, "home")
+        pair(kitchen, lost, "home")
+        lost.put("home", "notes", "before", {"by": "lost"})
+        house.agree("home")
+        for device in house.devices:
+            device.wait(lambda device=device: len(device.linked()) == 2, "it is linked with the others")
+        yield house
+
+
+def write_is_refused(device: Device) -> bool:
+    try:
+        device.put("home", "notes", "late", {"by": device.name})
+    except Problem as problem:
+        return problem.status == 403
+    return False
+
+
+def names(device: Device) -> set[str]:
+    """The members it knows of."""
+    listed = device.call("GET", "spaces", "home", "members")["members"]
+    return {one["name"] for one in listed if one["state"] != "removed"}
+
+
+def test_removed_while_linked(house: House) -> None:
+    """It is told: its writes are refused from then on, its status says why, and no link to it stays."""
+    kitchen, study, lost = house.devices
+    kitchen.ctl("remove", "home", "lost", "--yes")
+    lost.wait(lambda: write_is_refused(lost), "it knows that it is out")
+    for device in (kitchen, study):
+        device.wait(lambda device=device: "lost" not in device.linked(), "the link is gone")
+        assert names(device) == {"kitchen", "study"}
+    view = lost.space("home")
+    assert view["state"] == "removed"
+    assert view["reason"]
+    assert view["next_step"]
+    kitchen.put("home", "notes", "after", {"by": "kitchen"})
+    export = house.agree("home", [kitchen, study])
+    assert set(export["notes"]) == {"before", "after"}
+    assert lost.get("home", "notes", "after") is None
+
+
+def test_removed_while_away(house: House) -> None:
+    """What it writes in the meantime and after reaches nobody; everybody refuses it, and says "removed"."""
+    kitchen, study, lost = house.devices
+    lost.call("POST", "pause")
+    lost.wait(lambda: not lost.linked(), "it is cut off")
+    lost.put("home", "notes", "meanwhile", {"by": "lost"})
+    kitchen.ctl("remove", "home", "lost", "--yes")
+    house.agree("home", [kitchen, study])
+    kitchen.stop()  # the word of the removal has travelled: study alone refuses it
+    lost.call("POST", "resume")
+    lost.wait(lambda: lost.peer("home", study).get("state") == "refused", "it is refused")
+    assert "removed" in lost.peer("home", study)["reason"]
+    lost.patch("home", "notes", "meanwhile", text="still here")
+    kitchen.start()
+    lost.wait(lambda: lost.peer("home", kitchen).get("state") == "refused", "the other refuses it as well")
+    kitchen.put("home", "notes", "after", {"by": "kitchen"})
+    export = house.agree("home", [kitchen, study])
+    assert set(export["notes"]) == {"before", "after"}
+    assert lost.get("home", "notes", "after") is None
+
+
+def test_let_in_again(house: House) -> None:
+    """A new invitation gives an empty copy, which fills; the old one is set aside, not deleted; both can write."""
+    kitchen, study, lost = house.devices
+    lost.call("POST", "pause")
+    lost.put("home", "notes", "only here", {"by": "lost"})
+    kitchen.ctl("remove", "home", "lost", "--yes")
+    house.agree("home", [kitchen, study])
+    lost.call("POST", "resume")
+    databases = set((lost.state_dir / "spaces").glob("*.db"))
+    pair(study, lost, "home")
+    export = house.agree("home")
+    assert set(export["notes"]) == {"before"}
+    assert list((lost.state_dir / "spaces").glob("*.aside-1"))
+    assert set((lost.state_dir / "spaces").glob("*.db")) == databases
+    lost.put("home", "notes", "again", {"by": "lost"})
+    kitchen.put("home", "notes", "welcome", {"by": "kitchen"})
+    assert set(house.agree("home")["notes"]) == {"before", "again", "welcome"}
+    assert names(kitchen) == names(lost) == {"kitchen", "study", "lost"}
+    assert [lost.stop(), kitchen.stop()] == [0, 0]
+    lost.start()
+    kitchen.start()
+    assert set(house.agree("home")["notes"]) == {"before", "again", "welcome"}
