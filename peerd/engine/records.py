@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from peerd.core.clocks import Dot
 from peerd.core.entry import Kind
 from peerd.core.intents import Intent
+from peerd.core.limits import VALUE_DEPTH
 from peerd.core.names import check_collection_name, check_field_name, check_key
 from peerd.core.reading import DELETED, SETTINGS, WHOLE, Rules, conflicts, etag, seen_from, shown
 from peerd.core.record import Record
-from peerd.core.values import pack, unpack
+from peerd.core.values import check_packed, pack, unpack
+from peerd.engine.cursors import from_word, to_word
 from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
 from peerd.errors import UserError
@@ -52,9 +55,37 @@ def conflict_name(field: str) -> str:
 
 def json_object(record: Record, rules: Rules) -> dict[str, Any]:
     """The record as JSON."""
-    fields = {name: unpack(value) for name, value in shown(record, rules).items()}
+    fields = shown(record, rules)
     whole = fields.pop(WHOLE, None)
-    return {**whole, **fields} if isinstance(whole, dict) else fields
+    json = {name: unpack(value) for name, value in fields.items()}
+    return json if whole is None else {**unpack_whole(whole), **json}
+
+
+def pack_whole(fields: Mapping[str, bytes]) -> bytes:
+    """The one value of a record that merges as a whole, of its packed fields.
+
+    Raises:
+        UserError: too-deep.
+    """
+    packed = msgspec.msgpack.encode({name: Raw(value) for name, value in fields.items()})
+    try:
+        check_packed(packed)
+    except ValueError:
+        raise UserError(
+            f"a value in a collection with merge = record may have {VALUE_DEPTH - 1} levels", code="too-deep"
+        ) from None
+    return packed
+
+
+def unpack_whole(packed: bytes) -> dict[str, Any]:
+    """Its members as JSON; none if a peer put something else in its place. A member is a field, so its name may begin
+    with `$`, which in a value would have a meaning.
+    """
+    try:
+        members = msgspec.msgpack.decode(packed, type=dict[str, Raw])
+    except msgspec.ValidationError:
+        return {}
+    return {name: unpack(value) for name, value in members.items()}
 
 
 def dot_text(dot: Dot) -> str:
@@ -85,7 +116,7 @@ class Records:
         return view((collection, key), record, self._space.commits.rules_of(collection))
 
     async def list(self, collection: str, prefix: str, limit: int, cursor: str | None) -> RecordPage:
-        after = _decode_cursor(cursor) if cursor else None
+        after = from_word(cursor, str) if cursor else None
         rules = self._space.commits.rules_of(collection)
         views: list[RecordView] = []
         size = 0
@@ -102,7 +133,7 @@ class Records:
                     break
             if not page.records:
                 break
-        return RecordPage(records=views, cursor=_encode_cursor(views[-1].key) if more and views else None)
+        return RecordPage(records=views, cursor=to_word(views[-1].key) if more and views else None)
 
     async def write(self, changes: Sequence[ChangeRequest]) -> WriteResult:
         """One transaction.
@@ -117,7 +148,7 @@ class Records:
                 code="bad-body",
                 next_step="Combine what is to happen to one record into one change.",
             )
-        written = await self._space.commits.write([_intent(change) for change in changes])
+        written = await self._space.commits.write([self._intent(change) for change in changes])
         results = [
             ChangeResult(
                 collection=change.collection,
@@ -130,6 +161,12 @@ class Records:
         ]
         dot = dot_text(written.dot) if written.dot else None
         return WriteResult(dot=dot, changed=written.dot is not None, results=results)
+
+    def _intent(self, change: ChangeRequest) -> Intent:
+        intent = _intent(change)
+        if self._space.commits.rules_of(intent.collection).merge == "record":
+            pack_whole(intent.set)
+        return intent
 
     # ---- collections
 
@@ -241,14 +278,3 @@ def seen(tag: str) -> frozenset[Dot]:
         return seen_from(tag.strip('"')) if tag else frozenset()
     except ValueError:
         raise UserError("this is no etag", code="bad-header", next_step="Send the ETag as it was received.") from None
-
-
-def _encode_cursor(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> str:
-    try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (ValueError, binascii.Error):
-        raise UserError("this cursor is none of ours", code="bad-cursor") from None
