@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from peerd.core.batch import Fork
+from peerd.core.chain import Run
 from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
+from peerd.core.origin import Announcement
 from peerd.engine.commits import Commit
 from peerd.engine.ports import Times, Transaction
 from peerd.engine.space import Space
+from peerd.errors import DiskFull
 from peerd.logs import get
 from peerd.protocol.effects import (
     Acked,
@@ -36,7 +39,7 @@ from peerd.protocol.effects import (
     Wake,
     WantTurn,
 )  # fmt: skip
-from peerd.protocol.messages import Lacking, SessionMessage
+from peerd.protocol.messages import Lacking, Notice, SessionMessage
 from peerd.protocol.session import Phase, Session
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
+FULL_DISK_S = 15.0
+FLOOR_BYTES = 64 << 20
 COMMIT_BYTES = 1 << 20  # of runs in one SQL transaction
 LACKING_AT_ONCE = 1_000
 
@@ -56,6 +61,7 @@ class SessionRunner:
         self.theirs = theirs
         self.machine = Session(space.id, theirs)
         self.diverged = False
+        self.stalled: DiskFull | None = None
         self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
         self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
         self._link = link
@@ -194,13 +200,39 @@ class SessionRunner:
         announcements = [one for effect in group for one in effect.announcements]
         runs = [run for effect in group for run in effect.runs]
         try:
-            await self.space.commits.take(announcements, runs)
+            await self._take(announcements, runs)
         except Fork as fork:
             self._perform(self.machine.refuse("fork", str(fork)))
         except NeedsNewer as later:
             self._perform(self.machine.refuse("needs-newer", f"{later} needs a newer peerd here"))
         else:
             self._perform(self.machine.applied(sum(effect.size_bytes for effect in group), self.space.ours()))
+
+    async def _take(self, announcements: list[Announcement], runs: list[Run]) -> None:
+        """Through the commit door; while our disk is full, wait and try again. No credit is returned meanwhile, so
+        they stop sending.
+        """
+        while True:
+            try:
+                self._check_room()
+                await self.space.commits.take(announcements, runs)
+            except DiskFull as full:
+                if self.stalled is None:
+                    log.warning("session stalled", space=self.space.name, cause=str(full))
+                    self._link.say(Notice(self.space.id, full.code, "its disk is full"))
+                self.stalled = full
+                await asyncio.sleep(FULL_DISK_S)
+            else:
+                break
+        if self.stalled is not None:
+            self.stalled = None
+            self._link.say(Notice(self.space.id))
+
+    def _check_room(self) -> None:
+        """Others may not fill our disk to the last byte: what is left is for our own writes."""
+        free_bytes, all_bytes = self.space.store.room_bytes()
+        if free_bytes < min(FLOOR_BYTES, all_bytes // 50):
+            raise DiskFull(f"only {free_bytes >> 20} MiB are free on the disk", next_step="Make room on this device.")
 
     async def _work_outbound(self) -> None:
         while not self._stopped:

@@ -182,6 +182,12 @@ class Statuses:
             whose = "here" if machine.blocked.ours else "by that device"
             status.reason = f"stopped {whose} ({machine.blocked.code}): {machine.blocked.text}"
             status.next_step = _BLOCKED_STEPS.get(machine.blocked.code, "")
+        elif session.stalled is not None:
+            status.state, status.reason = "blocked", f"nothing more is taken in here: {session.stalled}"
+            status.next_step = session.stalled.next_step
+        elif machine.notice is not None:
+            status.state, status.reason = "blocked", f"that device says: {machine.notice.text}"
+            status.next_step = "Put it right there; it goes on by itself."
         elif session.diverged:
             status.state = "diverged"
             status.reason = "both have applied the same transactions, but their data differ: one copy is damaged"

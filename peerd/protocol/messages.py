@@ -174,9 +174,18 @@ class Lacking(Message, frozen=True, omit_defaults=True):
     records: Annotated[list[tuple[str, str]], Meta(max_length=1_000)] = field(name="r")
 
 
+class Notice(Message, frozen=True, omit_defaults=True):
+    """For people: why the speaker does not go on with this space at the moment; with an empty code it does again."""
+
+    type = 128
+    space: Id16 = field(name="s")
+    code: Word = ""
+    text: Text = ""
+
+
 # 10 to 14 are kept for SNAPSHOT_WANT, SNAPSHOT_BEGIN, SNAPSHOT_CHUNK, SNAPSHOT_END and SNAPSHOT_REFUSE.
 ALL: tuple[type[Message], ...] = (
-    Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, Ping, Pong, Error, Bye, Lacking,
+    Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, Ping, Pong, Error, Bye, Lacking, Notice,
 )  # fmt: skip
 
-SessionMessage: TypeAlias = RosterMessage | Summary | Want | Entries | Part | Ack | Credit | Error | Lacking
+SessionMessage: TypeAlias = RosterMessage | Summary | Want | Entries | Part | Ack | Credit | Error | Lacking | Notice

@@ -48,6 +48,7 @@ from peerd.protocol.messages import (
     Entries,
     Error,
     Lacking,
+    Notice,
     Part,
     RosterMessage,
     SessionMessage,
@@ -83,6 +84,7 @@ class Session:
         self.phase = Phase.SETTLING
         self.blocked: Blocked | None = None
         self.their_clock: Clock = {}  # what they are known to have
+        self.notice: Notice | None = None  # why they do not go on at the moment
         self._space = space
         self._theirs = theirs
         self._their_digest: bytes | None = None  # of their roster
@@ -189,19 +191,9 @@ class Session:
         Raises:
             RemoteProtocolError: the phase does not allow it, or it breaks a limit.
         """
-        if isinstance(message, Error):
-            self.phase = Phase.BLOCKED
-            self.blocked = Blocked(message.code, message.text, ours=False)
-            return [self.blocked]
-        if self.phase is Phase.BLOCKED:
-            return []
-        match message:
-            case RosterMessage():
-                return self._on_roster(message, ours)
-            case Summary():
-                return self._on_summary(message, ours)
-            case Lacking():
-                return [LearnLacking(list(message.records))]
+        effects = self._at_any_time(message, ours)
+        if effects is not None or self.phase is Phase.BLOCKED:
+            return effects or []
         if self.phase is Phase.SETTLING:
             raise RemoteProtocolError(f"{type(message).__name__.upper()} before the rosters agreed", code="order")
         match message:
@@ -215,6 +207,24 @@ class Session:
             case Entries() | Part():
                 return self._on_entries(message)
         raise RemoteProtocolError(f"{type(message).__name__} has no place in a session", code="order")
+
+    def _at_any_time(self, message: SessionMessage, ours: Ours) -> list[Effect] | None:
+        """What a message asks for whose place does not depend on the phase; None if it does."""
+        match message:
+            case Error():
+                self.phase = Phase.BLOCKED
+                self.blocked = Blocked(message.code, message.text, ours=False)
+                return [self.blocked]
+            case Notice():
+                self.notice = message if message.code else None
+                return []
+            case Lacking():
+                return [LearnLacking(list(message.records))]
+            case RosterMessage() if self.phase is not Phase.BLOCKED:
+                return self._on_roster(message, ours)
+            case Summary() if self.phase is not Phase.BLOCKED:
+                return self._on_summary(message, ours)
+        return None
 
     def _on_entries(self, message: Entries | Part) -> list[Effect]:
         if self.phase is not Phase.STREAMING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -230,6 +231,11 @@ class SpaceStore:
     async def size_bytes(self) -> int:
         """What the database takes on disk."""
         return self._database.size_bytes()
+
+    def room_bytes(self) -> tuple[int, int]:
+        """What is free on the disk for us, and all of it."""
+        disk = os.statvfs(self._database.path.parent)
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
     async def close(self) -> None:
         """Finish what was called, close, and mark the copy as closed in order. Idempotent, and not undone by a
