@@ -8,9 +8,10 @@ lock, in turn, so a long catch-up and a local writer alternate.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -104,6 +105,8 @@ class Commits:
         self._lock = asyncio.Lock()
         self._pending: list[_Pending] = []
         self._drain: asyncio.Task[None] | None = None
+        self._works: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._fresh: tuple[bytes, Announcement] | None = None  # an origin that has not written yet
 
     async def open(self) -> None:
@@ -114,14 +117,29 @@ class Commits:
             self._learn_rules(name, record)
 
     async def close(self) -> None:
-        """Let the commit in progress finish; writes that have not begun are refused."""
+        """Let the commits in progress finish; what has not begun is refused. Idempotent."""
+        self._closed = True
         pending, self._pending = self._pending, []
         for waiting in pending:
-            waiting.answer.set_exception(UserError("the daemon is stopping", code="stopping", status=503))
-        if self._drain is not None:
-            await asyncio.wait([self._drain])
-        async with self._lock:
-            pass
+            if not waiting.answer.done():
+                waiting.answer.set_exception(_stopping())
+        works = self._works if self._drain is None else {*self._works, self._drain}
+        if works:
+            await asyncio.wait(works)
+
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` to its end, whatever becomes of the caller: the store writes what it was given even if nobody
+        waits for it any more, and what is in memory has to move with it.
+        """
+        task = asyncio.create_task(work, name="commit")
+        self._works.add(task)
+        task.add_done_callback(self._worked)
+        await asyncio.shield(task)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._works.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked has heard of it, or is gone
 
     def rules_of(self, collection: str) -> Rules:
         return self.rules.get(collection, DEFAULT_RULES)
@@ -135,6 +153,8 @@ class Commits:
             UserError: a precondition does not hold, or this device is no member (any more).
             StoreError: nothing was written, and no sequence number is used up.
         """
+        if self._closed:
+            raise _stopping()
         answer: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         self._pending.append(_Pending(intents, answer))
         if self._drain is None or self._drain.done():
@@ -219,6 +239,9 @@ class Commits:
             StoreError: nothing was written.
             LinkLost: the staging area is full; another link brings them again.
         """
+        await self._whole(self._take(announcements, runs))
+
+    async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run]) -> None:
         waiting: list[Run] = []
 
         def decide(_: Transaction, batch: Batch) -> None:
@@ -228,7 +251,7 @@ class Commits:
             waiting.extend(run for run in runs if self._try(batch, run) is Verdict.WAITING)
             self._try_staged(batch)
 
-        async with self._lock:
+        async with self._locked():
             if not all(run.last <= self.state.seq(run.origin) for run in runs):
                 await self._transact(decide)
                 if waiting:
@@ -278,18 +301,26 @@ class Commits:
         """Replace the roster by what `grow` makes of it and of the copy as it stands, durably, while nothing else
         moves: learning of a removal and vouching for what one has applied is one step.
         """
-        async with self._lock:
-            before = self.roster
-            larger = grow(before, self.state)
-            await keep(larger.missing_from(frozenset(before.ids())))
-            self.roster = larger
-            return before
+        befores: list[Roster] = []
+
+        async def growing() -> None:
+            async with self._locked():
+                before = self.roster
+                larger = grow(before, self.state)
+                await keep(larger.missing_from(frozenset(before.ids())))
+                self.roster = larger
+                befores.append(before)
+
+        await self._whole(growing())
+        return befores[0]
 
     # ---- restores
 
     async def restore_parked(self) -> None:
         """Look again at all parked records: somebody said that they hold no image, or is active no more."""
+        await self._whole(self._restore_parked())
 
+    async def _restore_parked(self) -> None:
         def decide(_: Transaction, batch: Batch) -> None:
             for name in parked:
                 batch.touched[name] = None
@@ -297,7 +328,7 @@ class Commits:
 
         parked = [name for name, record in await self._store.flagged(None, RESTORES_AT_ONCE) if record.parked]
         if parked:
-            async with self._lock:
+            async with self._locked():
                 await self._transact(decide)
 
     def _restores(self, batch: Batch, lacking: list[Name]) -> list[Change]:
@@ -319,6 +350,14 @@ class Commits:
         return changes[:RESTORES_AT_ONCE]
 
     # ---- one SQL transaction
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncGenerator[None, None]:
+        """Our turn to commit. Raises StoreError "stopping" if that is over."""
+        async with self._lock:
+            if self._closed:
+                raise StoreError("the space is being closed", code="stopping")
+            yield
 
     async def _transact(self, decide: Callable[[Transaction, Batch], None]) -> None:
         """Run `decide`, add the restores that are ours, commit, and ring. The lock is held."""
@@ -398,6 +437,10 @@ class Commits:
     def _verify(self, device: bytes, signature: bytes, data: bytes) -> bool:
         key = self.roster.public_key(device)
         return key is not None and self._verify_with(key, signature, data)
+
+
+def _stopping() -> UserError:
+    return UserError("the daemon is stopping", code="stopping", status=503)
 
 
 __all__ = ["Commit", "Commits", "Fork", "NeedsNewer", "Touched", "Written"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -16,6 +17,13 @@ from collections import Counter
 
 from peerd import logs
 from tests.network_simulation.history import ACTIONS, run_history
+
+
+TOO_LONG_S = 30
+
+
+def _too_long(_number: int, _frame: object) -> None:
+    raise AssertionError(f"a history took longer than {TOO_LONG_S} s: something goes round in circles")
 
 
 def main() -> int:
@@ -29,10 +37,12 @@ def main() -> int:
     options = parser.parse_args()
     seed = random.randrange(1 << 40) if options.seed is None else options.seed
     logs.configure("debug" if options.log else "error", "console", stream=sys.stderr)
+    signal.signal(signal.SIGALRM, _too_long)
     failures = 0
     totals: Counter[str] = Counter()
     started = time.perf_counter()
     for number in range(seed, seed + options.runs):
+        signal.alarm(TOO_LONG_S)
         try:
             totals += run_history(number, options.actions, options.devices)
         except Exception as problem:  # noqa: BLE001 - whatever a history raises is a finding, printed with its seed

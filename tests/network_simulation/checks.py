@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from peerd.core import digest, entry
-from peerd.core.clocks import Clock, Dot, covers
-from peerd.core.copy import context_before
+from peerd.core.clocks import Clock, Dot
+from peerd.core.entry import Kind
 from peerd.core.record import Record
 from peerd.core.record_form import digest_of, encode_body, encode_stamps
 from peerd.core.values import pack
-from peerd.core.entry import Kind
 from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
 from tests.network_simulation.device import Device

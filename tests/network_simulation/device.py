@@ -60,6 +60,9 @@ class SimTimes:
     def monotonic_s(self) -> float:
         return self._loop.time() - self._started_s + 100.0
 
+    def boottime_s(self) -> float:
+        return self.monotonic_s()
+
     def quality(self) -> int:
         return self._clock.tq
 
@@ -191,6 +194,7 @@ class Running:
 
     def _introduce(self) -> None:
         self.spaces.opened = self._on_space
+        self.spaces.closed = self.switchboard.remove_space
         self.switchboard.changed = self.dialing.nudge
         self.inviting.window_changed = self.lookout.show
         self.joining.candidates = self.lookout.pairing_windows
@@ -208,12 +212,15 @@ class Running:
             self.keys.device, self._authorise, self._on_link, self._spawn
         )
         self.device.air.join(self)
+        self._secrets = loop_here().create_task(self.housekeeping.tend_secrets(), name="secrets")
         self.lookout.show()
 
     async def stop(self) -> None:
         """In order, as the daemon does."""
         self.device.network.hosts.pop(self.device.address, None)
         self.device.air.leave(self.keys.device)
+        self._secrets.cancel()
+        await asyncio.gather(self._secrets, return_exceptions=True)
         await self.lookout.stop()
         await self.dialing.stop()
         await self.switchboard.stop()
@@ -232,6 +239,7 @@ class Running:
 
     def _on_roster(self) -> None:
         self.dialing.refresh()
+        self.housekeeping.roster_changed()
         self.lookout.look_again()
         self.lookout.show()
 

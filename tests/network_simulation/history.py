@@ -22,6 +22,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that syncs at once, where ther
 
 SMALL = (
     (switchboard, "FAR_BEHIND", 30),
+    (session, "NEARLY", 5),
     (session_runner, "COMMIT_BYTES", 4_000),
     (outflow, "EXPRESS_LAG", 4),
     (outflow, "EXPRESS_BYTES", 1_000),

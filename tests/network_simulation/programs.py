@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from peerd.errors import DiskFull, PeerdError
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control_messages import (
+    ChangeRequest,
+)
 from tests.network_simulation.device import Device
 from tests.network_simulation.world import Acknowledged, World
 
@@ -135,7 +137,9 @@ async def look(world: World) -> None:
 
 
 async def settle_a_conflict(world: World) -> None:
-    from peerd.protocol.control_messages import Resolution
+    from peerd.protocol.control_messages import (
+        Resolution,
+    )
 
     device, space = world.some_writer()
     if device is None:

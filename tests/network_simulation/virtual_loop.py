@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import selectors
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -88,7 +89,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def forget_timers(self, life: object) -> None:
         """Cancel whatever that life has scheduled."""
-        for handle in (*self._scheduled, *self._ready):  # type: ignore[attr-defined] # asyncio has no other way
+        for handle in list(self._scheduled):  # type: ignore[attr-defined] # asyncio has no other way
             if handle._context.get(LIFE) is life:
                 handle.cancel()
 
@@ -158,6 +159,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         result = runner.run(_and_nothing_left(work))
         assert not loop.problems, f"exceptions that nobody asked for: {loop.problems}"
     return result
+
+
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """A test that runs in a virtual loop of its own."""
+
+    @functools.wraps(test)
+    def sync(*args: Any, **kwargs: Any) -> None:
+        run(test(*args, **kwargs))
+
+    return sync
 
 
 async def _and_nothing_left(work: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,9 @@ from typing import Any
 
 from peerd.core.clocks import Clock
 from peerd.errors import PeerdError
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control_messages import (
+    ChangeRequest,
+)
 from tests.network_simulation.device import Air, Device
 from tests.network_simulation.network import Network
 
@@ -93,7 +95,9 @@ class World:
 
     async def pair(self, space: SimSpace, inviter: Device, joiner: Device) -> bool:
         """By code, over the network."""
-        from peerd.protocol.control_messages import NewJoin
+        from peerd.protocol.control_reports import (
+            NewJoin,
+        )
 
         inviting, joining = inviter.running, joiner.running
         joining.service.hosts = self._hosts
