@@ -19,6 +19,7 @@ import secrets
 import stat
 import struct
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -109,7 +110,7 @@ class Identity:
     def verify(public_key: bytes, signature: bytes, data: bytes) -> bool:
         """Whether the owner of this raw public key signed the data. False for anything malformed."""
         try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(signature, data)
+            _verifier(public_key).verify(signature, data)
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -136,6 +137,11 @@ class Identity:
         """The certificate, in PEM, of the CA that vouches for anybody."""
         certificate = _certificate(_PUBLIC_AUTHORITY_KEY.public_key(), _PUBLIC_AUTHORITY_NAME, authority=True)
         return certificate.public_bytes(Encoding.PEM)
+
+
+@lru_cache(maxsize=256)  # a catch-up verifies thousands of signatures of few devices
+def _verifier(public_key: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public_key)
 
 
 def seal(recipient: bytes, plaintext: bytes, info: bytes, aad: bytes = b"") -> bytes:
