@@ -33,7 +33,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened, StagedRun
 from peerd.core.writes import Writes, finish
 from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
-from peerd.errors import LinkLost, RemoteProtocolError, UserError
+from peerd.errors import LinkLost, RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
 
 log = get(__name__)
