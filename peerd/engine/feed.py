@@ -1,15 +1,14 @@
 """The feed of changes: the log of this copy, read from a token, and then as it grows.
 
-A token is (copy id, position, index): everything up to that change of that run has been told. Positions are local and
-survive restarts; when they lose their meaning the copy id changes, and the feed answers `reset` and the whole state.
-Each event carries the record as it is when it is told; what was written in between is told again by its own event, so
-nothing is skipped, and nothing is told twice.
+A token is (copy id, position, index): everything up to that change of that run has been told, or with index 0 the
+whole run. Positions are local and survive restarts; when they lose their meaning the copy id changes, and the feed
+answers `reset` and the whole state. Each event carries the record as it is when it is told; what was written in between
+is told again by its own event, so nothing is skipped, and nothing is told twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
 import msgspec
@@ -22,16 +21,17 @@ from peerd.core.reading import conflicts, etag
 from peerd.core.record import Record
 from peerd.core.stored import LogRow
 from peerd.engine.commits import Commit
+from peerd.engine.cursors import from_word, to_word
 from peerd.engine.ports import Transaction
 from peerd.engine.records import conflict_name, dot_text, json_object
 from peerd.engine.space import Space
-from peerd.errors import UserError
 from peerd.protocol.control_messages import (
     ChangeEvent,
 )
 
-BATCH_BYTES = 256 << 10
+BATCH_BYTES = 256 << 10  # of the log read at a time, and of the records told in one batch
 PAGE = 500
+UNFINISHED = to_word((b"", 0, 0))  # continues nothing, so it leads to `reset`
 Cursor = tuple[int, int]  # position, index of the change within the run
 
 
@@ -57,17 +57,12 @@ class Feed:
         return self._run(self._parse(since), follow=follow)
 
     def _token(self, cursor: Cursor) -> str:
-        data = msgspec.msgpack.encode((self._space.copy_id, *cursor))
-        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+        return to_word((self._space.copy_id, *cursor))
 
     def _parse(self, token: str) -> Cursor | None:
         """The cursor in a token; None if this copy cannot continue it."""
-        try:
-            data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-            copy_id, position, index = msgspec.msgpack.decode(data, type=tuple[bytes, int, int])
-        except (ValueError, msgspec.MsgspecError):
-            raise UserError("this token is none of ours", code="bad-cursor") from None
-        if copy_id != self._space.copy_id or position > self._space.commits.last_position + 1:
+        copy_id, position, index = from_word(token, tuple[bytes, int, int], "token")
+        if copy_id != self._space.copy_id or position > self._space.commits.last_position:
             return None
         return position, index
 
@@ -89,7 +84,10 @@ class Feed:
                 told, cursor = await self._read(cursor)
                 if told:
                     current = False
-                    yield await self._events(told)
+                    while told:
+                        events = await self._events(told)
+                        yield events
+                        told = told[len(events) :]
                     continue
                 if not current:
                     current = True
@@ -103,8 +101,7 @@ class Feed:
     async def _state(self) -> AsyncGenerator[Sequence[ChangeEvent], None]:
         """`reset`, then every record. What changes meanwhile is told afterwards, whether or not it is in here."""
         # A reader that stops in the middle begins again: until the state is whole, its token leads to `reset`.
-        unfinished = base64.urlsafe_b64encode(msgspec.msgpack.encode((b"", 0, 0))).decode().rstrip("=")
-        yield [ChangeEvent(kind="reset", token=unfinished)]
+        yield [ChangeEvent(kind="reset", token=UNFINISHED)]
         for count in await self._space.store.collections():
             if count.name.startswith("_"):
                 continue
@@ -114,7 +111,7 @@ class Feed:
                 page = await self._space.store.page(count.name, "", after, PAGE)
                 events = []
                 for key, record in page.records:
-                    event = ChangeEvent(kind="put", token=unfinished, collection=count.name, key=key)
+                    event = ChangeEvent(kind="put", token=UNFINISHED, collection=count.name, key=key)
                     event.value = json_object(record, rules)
                     event.etag = etag(record)
                     event.conflicts = [conflict_name(one.field) for one in conflicts(record, rules)]
@@ -126,26 +123,44 @@ class Feed:
                 after = page.records[-1][0]
 
     async def _read(self, cursor: Cursor) -> tuple[list[_Told], Cursor]:
-        """The changes after `cursor`, some at a time, and the cursor after them."""
-        position, index = cursor
-        before = position - 1 if index else position
-        slice_ = await self._space.store.runs_after(before, BATCH_BYTES, 64)
-        told = [one for row in slice_.rows for one in _changes(row) if one.cursor > cursor]
-        visible = [one for one in told if not one.change.collection.startswith("_")]
-        if visible:
-            return visible, visible[-1].cursor
-        if slice_.rows:
-            return [], (slice_.rows[-1].position, 1 << 40)
-        return [], cursor
+        """The next changes after `cursor` that are told, some at a time, and the cursor after them; none if there is
+        no more. Runs that this copy's state does not hold yet wait for their doorbell.
+        """
+        while True:
+            position, index = cursor
+            slice_ = await self._space.store.runs_after(position - 1 if index else position, BATCH_BYTES, 64)
+            rows = [row for row in slice_.rows if row.position <= self._space.commits.last_position]
+            if not rows:
+                return [], cursor
+            ahead = [one for row in rows for one in _changes(row) if one.cursor > cursor]
+            cursor = rows[-1].position, 0
+            visible = [one for one in ahead if not one.change.collection.startswith("_")]
+            if visible:
+                return visible, cursor
 
     async def _events(self, told: Sequence[_Told]) -> list[ChangeEvent]:
-        names = {one.change.record for one in told}
+        """Of as many changes as a batch may have: each event shows a whole record, which may be much larger than its
+        change.
+        """
 
-        def reading(transaction: Transaction) -> dict[tuple[str, str], Record]:
-            return {name: stored.record for name, stored in transaction.records(names).items()}
+        def reading(transaction: Transaction) -> list[Record | None]:
+            records: dict[tuple[str, str], Record | None] = {}
+            found: list[Record | None] = []
+            size_bytes = 0
+            for one in told:
+                name = one.change.record
+                if name not in records:
+                    stored = transaction.records([name]).get(name)
+                    records[name] = stored.record if stored is not None else None
+                record = records[name]
+                size_bytes += 200 + (_size_bytes(record) if record is not None else 0)
+                if found and size_bytes > BATCH_BYTES:
+                    break
+                found.append(record)
+            return found
 
-        records = await self._space.store.read(reading)
-        return [self._event(one, records.get(one.change.record)) for one in told]
+        found = await self._space.store.read(reading)
+        return [self._event(one, record) for one, record in zip(told, found, strict=False)]
 
     def _event(self, told: _Told, record: Record | None) -> ChangeEvent:
         rules = self._space.commits.rules_of(told.change.collection)
@@ -175,3 +190,7 @@ def _changes(row: LogRow) -> Iterable[_Told]:
         for change in decoded.changes:
             index += 1
             yield _Told((row.position, index), Dot(row.run.origin, seq), decoded.t_ms, change)
+
+
+def _size_bytes(record: Record) -> int:
+    return sum(len(name) + len(value) for name, siblings in record.fields.items() for value in siblings.values())
