@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ from peerd.core.values import check_packed, pack, unpack
 from peerd.engine.cursors import from_word, to_word
 from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
-from peerd.errors import UserError
+from peerd.errors import PeerdError, UserError
 from peerd.protocol.control_messages import (
     ChangeRequest,
     ChangeResult,
@@ -33,6 +35,7 @@ from peerd.protocol.control_messages import (
 )
 
 PAGE_BYTES = 4 << 20
+_OF_THE_DEVICE = frozenset({"removed", "stopping"})  # refusals that no other change would have escaped
 _KINDS = {"put": Kind.PUT, "patch": Kind.PATCH, "delete": Kind.DELETE}
 
 
@@ -168,6 +171,22 @@ class Records:
             pack_whole(intent.set)
         return intent
 
+    async def write_each(self, changes: Sequence[ChangeRequest]) -> Sequence[WriteResult | UserError]:
+        """A transaction for each change, in their order; returns when all that were not refused are durable.
+
+        They are handed over together, so that as many as possible share an SQL transaction and a run. A change that is
+        refused leaves its error in its place and the others alone.
+
+        Raises:
+            UserError: `removed` or `stopping`. StoreError. Of either the sentence says how many are written, if any.
+        """
+        # Every task begins before any commit does, so they queue up in this order, with nobody between them.
+        outcomes = await asyncio.gather(*(self.write([change]) for change in changes), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not _is_of_one_change(outcome):
+                raise _partly(outcome, sum(isinstance(other, WriteResult) for other in outcomes), len(changes))
+        return [outcome for outcome in outcomes if isinstance(outcome, WriteResult | UserError)]
+
     # ---- collections
 
     async def collections(self, conflicting: dict[str, int]) -> CollectionList:
@@ -225,6 +244,19 @@ class Records:
     async def _exists(self, collection: str) -> bool:
         page = await self._space.store.page(collection, "", None, 1)
         return bool(page.records) or collection in self._space.commits.rules
+
+
+def _is_of_one_change(outcome: BaseException) -> bool:
+    return isinstance(outcome, UserError) and outcome.code not in _OF_THE_DEVICE
+
+
+def _partly(failure: BaseException, written: int, asked: int) -> BaseException:
+    """The failure, saying that some is written nevertheless. It is a copy: other writers were given the same error."""
+    if not written or not isinstance(failure, PeerdError):
+        return failure
+    partial = copy.copy(failure)
+    partial.args = (f"{written:,} of {asked:,} changes are written; the others met this: {failure}",)
+    return partial
 
 
 def settings_view(rules: Rules) -> CollectionSettings:

@@ -126,6 +126,9 @@ class Service:
     async def write(self, space: str, changes: Sequence[ChangeRequest]) -> WriteResult:
         return await Records(self._spaces.named(space)).write(changes)
 
+    async def write_each(self, space: str, changes: Sequence[ChangeRequest]) -> Sequence[WriteResult | UserError]:
+        return await Records(self._spaces.named(space)).write_each(changes)
+
     async def changes(
         self, space: str, since: str | None, *, follow: bool
     ) -> AsyncGenerator[Sequence[ChangeEvent], None]:
