@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peerd.control.client import Problem
-from tests.support.daemons import Device, House, pair
+from tests.support.daemons import Device, House, pair, wait_for
 
 
 @pytest.fixture
@@ -24,8 +24,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         pair(kitchen, lost, "home")
         lost.put("home", "notes", "before", {"by": "lost"})
         house.agree("home")
-        for device in house.devices:
-            device.wait(lambda device=device: len(device.linked()) == 2, "it is linked with the others")
+        wait_for(lambda: all(len(one.linked()) == 2 for one in house.devices), "all are linked", house.devices)
         yield house
 
 
@@ -48,9 +47,8 @@ def test_removed_while_linked(house: House) -> None:
     kitchen, study, lost = house.devices
     kitchen.ctl("remove", "home", "lost", "--yes")
     lost.wait(lambda: write_is_refused(lost), "it knows that it is out")
-    for device in (kitchen, study):
-        device.wait(lambda device=device: "lost" not in device.linked(), "the link is gone")
-        assert names(device) == {"kitchen", "study"}
+    wait_for(lambda: not any("lost" in one.linked() for one in (kitchen, study)), "the links are gone", house.devices)
+    assert names(kitchen) == names(study) == {"kitchen", "study"}
     view = lost.space("home")
     assert view["state"] == "removed"
     assert view["reason"]
