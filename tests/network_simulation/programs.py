@@ -65,6 +65,8 @@ async def write_one(world: World, device: Device, space: str, changes: Sequence[
     if written.dot is not None:
         origin, seq = written.dot.split(":")
         world.acknowledged.append(Acknowledged(space_id, bytes.fromhex(origin), int(seq), tuple(changes)))
+        if world.removed.get(space_id) is device:
+            world.note_losses()  # only what somebody else has by the time of the removal is sure to stay
 
 
 async def write(world: World) -> None:

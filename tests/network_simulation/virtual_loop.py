@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 LIFE: contextvars.ContextVar[object | None] = contextvars.ContextVar("life", default=None)
 _ROUNDS = 200
+_TURN_S = 1e-8  # every turn takes a moment, so that who waits for a moment is not asked again in the same one
 
 
 class Standstill(AssertionError):
@@ -63,7 +64,7 @@ class _Jump(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise Standstill("all tasks wait and there is no timer")
-        self.now_s += max(0.0, timeout)
+        self.now_s += max(0.0, timeout) + _TURN_S
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
@@ -79,7 +80,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jump = _Jump()
         super().__init__(self._jump)
-        self._clock_resolution = 1e-6
+        self._clock_resolution = _TURN_S
         self.problems: list[dict[str, Any]] = []
         self.set_task_factory(_make_task)
         self.set_exception_handler(lambda _loop, context: self.problems.append(context))
