@@ -9,10 +9,21 @@ import msgspec
 
 from peerd.control.bodies import decode_as, decode_object
 from peerd.control.messages import Answer, Request, Stream
+from peerd.control.problems import encode as encode_problem
 from peerd.control.problems import refusal
 from peerd.control.router import RECORD_BODY_BYTES, TRANSACTION_BODY_BYTES, Parameter, Route
-from peerd.control.writes import check_fields, check_names, check_patch, names_etag, read_transaction, set_conditions
+from peerd.control.writes import (
+    CHANGES_PER_REQUEST,
+    check_fields,
+    check_names,
+    check_patch,
+    names_etag,
+    read_transaction,
+    read_writes,
+    set_conditions,
+)
 from peerd.core.limits import VALUE_DEPTH
+from peerd.errors import UserError
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -24,6 +35,8 @@ from peerd.protocol.control_messages import (
     RecordView,
     Transaction,
     WriteResult,
+    Writes,
+    WritesResult,
     Written,
 )
 
@@ -95,6 +108,18 @@ async def delete_record(service: Service, request: Request) -> Answer:
 async def write_transaction(service: Service, request: Request) -> Answer:
     changes = await parsed(read_transaction, request.body)
     return Answer(_encode(await service.write(request.names["space"], changes)))
+
+
+async def write_each(service: Service, request: Request) -> Answer:
+    changes = await parsed(read_writes, request.body)
+    accepted = [change for change in changes if isinstance(change, ChangeRequest)]
+    written = iter(await service.write_each(request.names["space"], accepted))
+    outcomes = [next(written) if isinstance(change, ChangeRequest) else change for change in changes]
+    return Answer(_encode({"results": [_outcome(outcome) for outcome in outcomes]}))
+
+
+def _outcome(outcome: WriteResult | UserError) -> WriteResult | dict[str, msgspec.Raw]:
+    return {"error": msgspec.Raw(encode_problem(outcome))} if isinstance(outcome, UserError) else outcome
 
 
 async def follow_changes(service: Service, request: Request) -> Stream:
@@ -236,6 +261,20 @@ ROUTES: Final = (
         answer=WriteResult,
         limit_bytes=TRANSACTION_BODY_BYTES,
         refusals=_WRITES,
+    ),
+    Route(
+        method="POST",
+        pattern=_BASE + "/writes",
+        handler=write_each,
+        about=f"Write 1 to {CHANGES_PER_REQUEST:,} changes, each a transaction of its own, and answer when all are "
+        "durable. They are tried in their order, also those of one record, and nothing ties them together: `results` "
+        "has for each what /transactions would have answered, or `error` with its problem, beside which the others "
+        "are written. A problem of the whole request, such as a full disk, can leave a part of it written; `detail` "
+        "says how much.",
+        body=Writes,
+        answer=WritesResult,
+        limit_bytes=TRANSACTION_BODY_BYTES,
+        refusals=("removed", "disk-full", "store-busy", "stopping"),
     ),
     Route(
         method="GET",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from peerd.errors import UserError
     from peerd.protocol.control_messages import (
         ChangeEvent,
         ChangeRequest,
@@ -108,6 +109,16 @@ class Service(Protocol):
         `precondition-failed` (412) for if_match, if_none_match, and a patch of a record that was deleted
         since `seen`; `record-not-found` (404) for a patch of an absent record, and for a delete with
         `must_exist`; `too-large` (413).
+        """
+        ...
+
+    async def write_each(self, space: str, changes: Sequence[ChangeRequest]) -> Sequence[WriteResult | UserError]:
+        """Apply each change as a transaction of its own, in their order; return when all that were not refused are
+        durable.
+
+        Gives for each what `write` would have given or raised, and leaves the others alone. What is not the fault
+        of a change is raised: `removed` (403), a failure of the store. A part may be written then, and the sentence
+        says how much.
         """
         ...
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from peerd.control.bodies import decode_as
 from peerd.control.problems import refusal
@@ -18,6 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from peerd.control.messages import Request
+
+
+CHANGES_PER_REQUEST: Final = 10_000
+
+
+class _Unread(msgspec.Struct, forbid_unknown_fields=True):
+    """Changes that are still JSON, so that whatever is wrong with one is its own affair."""
+
+    changes: list[msgspec.Raw]
+
+
+class _Form(msgspec.Struct, forbid_unknown_fields=True):
+    changes: list[Any]
+
+
+_unread_decoder: Final = msgspec.json.Decoder(_Unread)
 
 
 def set_conditions(request: Request, change: ChangeRequest) -> None:
@@ -84,6 +102,38 @@ def read_transaction(raw: bytes) -> list[ChangeRequest]:
         except UserError as error:
             raise refusal(error.code, f"change {index}: {error}", error.next_step, index=index) from None
     return changes
+
+
+def read_writes(raw: bytes) -> list[ChangeRequest | UserError]:
+    """The changes of a body of many small transactions; in the place of one that is not well formed, its refusal.
+
+    Raises:
+        UserError: what `decode_as` raises, if the whole is no JSON or no list of changes; `too-large`.
+    """
+    try:
+        changes = _unread_decoder.decode(raw).changes
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decode_as(raw, _Form, VALUE_DEPTH + 3)
+        raise refusal("malformed-json", "the body is not JSON", "Send one JSON object.") from None
+    # The one member has the one colon outside of the changes.
+    if raw.count(b":") - sum(bytes(change).count(b":") for change in changes) > 1:
+        raise refusal("duplicate-key", "an object names a member twice", "Give each member once.")
+    if not 1 <= len(changes) <= CHANGES_PER_REQUEST:
+        raise refusal(
+            "too-large" if changes else "bad-body",
+            f"a request has 1 to {CHANGES_PER_REQUEST:,} changes, not {len(changes):,}",
+            "Split it into several.",
+        )
+    return [_read_change(bytes(change)) for change in changes]
+
+
+def _read_change(raw: bytes) -> ChangeRequest | UserError:
+    try:
+        change = decode_as(raw, ChangeRequest, VALUE_DEPTH + 1)
+        _check_change(change)
+    except UserError as error:
+        return error
+    return change
 
 
 def _check_change(change: ChangeRequest) -> None:

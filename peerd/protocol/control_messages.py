@@ -50,6 +50,12 @@ class Transaction(Request):
     changes: list[ChangeRequest]
 
 
+class Writes(Request):
+    """Many changes, each a transaction of its own: one that is refused leaves the others alone."""
+
+    changes: list[ChangeRequest]
+
+
 class Patch(Request):
     """The body of a PATCH: fields to set, and names of fields to drop."""
 
@@ -253,3 +259,18 @@ class Problem(msgspec.Struct, kw_only=True):
     detail: str
     code: str
     next_step: str = ""
+
+
+class WritesOutcome(Struct, kw_only=True):
+    """What became of one of many changes: `error` if it was refused, else the members of a WriteResult."""
+
+    dot: str | UnsetType | None = UNSET
+    changed: bool | UnsetType = UNSET
+    results: list[ChangeResult] | UnsetType = UNSET
+    error: Problem | UnsetType = UNSET
+
+
+class WritesResult(Struct, kw_only=True):
+    """In the order of the changes."""
+
+    results: list[WritesOutcome]

@@ -15,6 +15,7 @@ import pytest
 from peerd.control.lobby import Limits
 from peerd.control.server import ControlServer
 from peerd.control.service import Service
+from peerd.errors import UserError
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -71,7 +72,7 @@ class FakeService:
     """Answers with what it is told to; `calls` holds everything that got through to it.
 
     `failure`, if set, is raised by the next call; `gate`, if set, has to be opened before a write is
-    answered.
+    answered; `refused` has the keys of which one of many changes is refused.
     """
 
     def __init__(self) -> None:
@@ -79,6 +80,7 @@ class FakeService:
         self.failure: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.written = WRITTEN
+        self.refused: dict[str, UserError] = {}
         self.health_now = Health(live=True, ready=True, converged=False, reason="attic is 3 behind")
         self.events: asyncio.Queue[Sequence[ChangeEvent]] = asyncio.Queue()
         self.endless: ChangeEvent | None = None
@@ -163,6 +165,10 @@ class FakeService:
             await self.gate.wait()
             self.calls.append(("committed",))
         return self.written
+
+    async def write_each(self, space: str, changes: Sequence[ChangeRequest]) -> Sequence[WriteResult | UserError]:
+        self._called("write_each", space, list(changes))
+        return [self.refused.get(change.key, self.written) for change in changes]
 
     async def changes(
         self, space: str, since: str | None, *, follow: bool

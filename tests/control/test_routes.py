@@ -28,6 +28,7 @@ def test_every_documented_address_is_there() -> None:
         "PATCH /v1/spaces/{space}/records/{collection}/{key}",
         "DELETE /v1/spaces/{space}/records/{collection}/{key}",
         "POST /v1/spaces/{space}/transactions",
+        "POST /v1/spaces/{space}/writes",
         "GET /v1/spaces/{space}/changes",
         "GET /v1/spaces/{space}/collections",
         "PATCH /v1/spaces/{space}/collections/{collection}",

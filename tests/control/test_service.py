@@ -19,6 +19,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/spaces/{space}/members"): {"device": "D"},
     ("POST", "/v1/spaces/{space}/conflicts/{conflict}"): {"choose": 0},
     ("POST", "/v1/spaces/{space}/transactions"): {"changes": [{"kind": "delete", "collection": "c", "key": "k"}]},
+    ("POST", "/v1/spaces/{space}/writes"): {"changes": [{"kind": "delete", "collection": "c", "key": "k"}]},
     ("PUT", "/v1/spaces/{space}/records/{collection}/{key}"): {"a": 1},
     ("PATCH", "/v1/spaces/{space}/records/{collection}/{key}"): {"set": {"a": 1}},
     ("PATCH", "/v1/spaces/{space}/collections/{collection}"): {"policy": "max"},
