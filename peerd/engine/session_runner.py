@@ -152,9 +152,10 @@ class SessionRunner:
                 self._compared(equal=effect.equal)
             case Blocked():
                 log.warning("session blocked", space=self.space.name, code=effect.code, cause=effect.text)
+                self.on_caught_up(self)  # as far as it will ever get
             case LearnLacking():
                 for collection, key in effect.records:
-                    self.space.commits.without_image.setdefault((collection, key), set()).add(self.theirs)
+                    self.space.commits.restores.without_image.setdefault((collection, key), set()).add(self.theirs)
                 self.space.look_at_parked()
 
     def _compared(self, *, equal: bool) -> None:

@@ -8,8 +8,9 @@ being received from, or when its own turn comes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from peerd.core.device_id import short_id
 from peerd.core.links import newcomer_stays
@@ -28,6 +29,7 @@ log = get(__name__)
 
 FAR_BEHIND = 2_000  # transactions: from here on catching up takes turns
 PROBE_S = 2.0
+STOP_S = 3.0
 
 
 class Switchboard:
@@ -51,6 +53,7 @@ class Switchboard:
         self._receiving: dict[bytes, SessionRunner] = {}  # space -> who has the turn
         self._waiting: dict[bytes, list[SessionRunner]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     # ---- spaces
 
@@ -99,12 +102,34 @@ class Switchboard:
             event()
         except PeerdError as problem:
             log.warning("session failed", device=short_id(session.theirs), cause=str(problem))
-            self._drop(self.links[session.theirs], "internal")
+            link = self.links.get(session.theirs)
+            if link is not None:
+                self._drop(link, "internal")
 
     # ---- links
 
     async def run_link(self, link: Link) -> None:
-        """Own a link from its greeting to its end; never raises what a peer or the weather did."""
+        """Own a link from its greeting to its end; never raises what a peer or the weather did. Whoever is cancelled
+        here lets go of the link, and it is left with a goodbye all the same.
+        """
+        task = asyncio.create_task(self._serve(link), name="link")
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                self._let_go(link)
+            raise
+
+    def _let_go(self, link: Link) -> None:
+        runner = self.links.get(link.theirs)
+        if runner is not None and runner.link is link:
+            self._drop(runner, "leaving")
+        else:
+            self._leave(link.close(1001, "leaving"))
+
+    async def _serve(self, link: Link) -> None:
         try:
             greeting = await greet(link, self._hello(dialed=link.dialed), self._times)
         except (LinkLost, RemoteProtocolError) as problem:
@@ -181,7 +206,10 @@ class Switchboard:
         )
 
     def _drop(self, link: LinkRunner, reason: str, code: int = 1000) -> None:
-        task = asyncio.create_task(link.leave(reason, code), name="leave link")
+        self._leave(link.leave(reason, code))
+
+    def _leave(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="leave link")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
@@ -206,8 +234,9 @@ class Switchboard:
         """Say goodbye on every link, for good."""
         self.stopping = True
         await asyncio.gather(*(link.leave("stopping") for link in list(self.links.values())), return_exceptions=True)
-        if self._leaving:
-            await asyncio.wait(self._leaving, timeout=2)
+        ending = self._leaving | self._serving
+        if ending:
+            await asyncio.wait(ending, timeout=STOP_S)
 
     # ---- turns
 
@@ -235,9 +264,9 @@ class Switchboard:
             waiting.remove(session)
         if self._receiving.get(space_id) is session:
             del self._receiving[space_id]
-            if waiting:
-                following = waiting.pop(0)
-                self._on_turn(following, following.machine.behind(session.space.ours()))
+        while waiting and space_id not in self._receiving:
+            following = waiting.pop(0)
+            self._on_turn(following, following.machine.behind(session.space.ours()))
 
     def _on_end(self, session: SessionRunner) -> None:
         log.info("session closed", space=session.space.name, device=short_id(session.theirs))
