@@ -8,7 +8,7 @@ lock, in turn, so a long catch-up and a local writer alternate.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,25 +20,25 @@ from peerd.core.batch import Author, Batch, Forged, Fork, Name, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
-from peerd.core.entry import Change, Kind, NeedsNewer
+from peerd.core.entry import Change, NeedsNewer
 from peerd.core.intents import Intent, plan
-from peerd.core.limits import ENTRY_BYTES
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.reading import DEFAULT_RULES, SETTINGS, Rules, as_object, etag, rules_from, shown
-from peerd.core.record import Record
-from peerd.core.record_form import decode_record
-from peerd.core.restore import is_ours_to_restore, restore
+from peerd.core.reading import etag
+from peerd.core.restore import portions
 from peerd.core.roster import Roster
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import Opened, StagedRun
+from peerd.core.stored import Opened
 from peerd.core.writes import Writes, finish
+from peerd.engine.authorship import Authorship
+from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
-from peerd.errors import LinkLost, RemoteProtocolError, StoreError, UserError
+from peerd.engine.restores import Restores
+from peerd.engine.staging import Staging
+from peerd.errors import RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
 
 log = get(__name__)
 
-STAGING_BYTES = ENTRY_BYTES + (64 << 20)
 GROUP_WRITES = 2_000
 RESTORES_AT_ONCE = 1_000
 
@@ -66,7 +66,6 @@ class Commit(Struct, frozen=True):
     own: bool
     foreign: bool
     lacking: list[Name]
-    settings_changed: bool
 
 
 KeepStatements = Callable[[Sequence[SignedStatement]], Awaitable[None]]
@@ -91,11 +90,10 @@ class Commits:
     ) -> None:
         self.state: CopyState = opened.state
         self.roster = roster
-        self.own_origin = opened.own_origin
-        self.rules: dict[str, Rules] = {}
         self.last_position = 0
-        self.staged: dict[int, StagedRun] = {staged.number: staged for staged in opened.staged}
-        self.without_image: dict[Name, set[bytes]] = {}
+        self.rules = CollectionRules()
+        self.staging = Staging(opened.staged)
+        self.restores = Restores(keys.device, self.rules)
         self.ring: Callable[[Commit], None] = lambda _: None
         self.active: Callable[[], set[bytes]] = set
         self._store = store
@@ -107,14 +105,12 @@ class Commits:
         self._drain: asyncio.Task[None] | None = None
         self._works: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._fresh: tuple[bytes, Announcement] | None = None  # an origin that has not written yet
+        self._authorship = Authorship(opened.own_origin, keys, times)
 
     async def open(self) -> None:
         """Read what is kept in memory: the settings of collections and the end of the log."""
         self.last_position = await self._store.last_position()
-        page = await self._store.page(SETTINGS, "", None, 10_000)
-        for name, record in page.records:
-            self._learn_rules(name, record)
+        await self.rules.load(self._store)
 
     async def close(self) -> None:
         """Let the commits in progress finish; what has not begun is refused. Idempotent."""
@@ -141,8 +137,14 @@ class Commits:
         if not task.cancelled():
             task.exception()  # whoever asked has heard of it, or is gone
 
-    def rules_of(self, collection: str) -> Rules:
-        return self.rules.get(collection, DEFAULT_RULES)
+    @property
+    def own_origin(self) -> bytes | None:
+        """The origin under which we write; None: the next write takes a new one."""
+        return self._authorship.origin
+
+    def take_new_origin(self) -> None:
+        """Our copy went back in time: what we write next belongs to a new origin."""
+        self._authorship.origin = None
 
     # ---- our own transactions
 
@@ -175,7 +177,7 @@ class Commits:
         def decide(transaction: Transaction, batch: Batch) -> None:
             answers.clear()
             batch.load([(intent.collection, intent.key) for waiting in group for intent in waiting.intents])
-            author = self._author()
+            author = self._authorship.author(self.state, self.roster)
             t_ms, tq = self._times.wall_ms(), self._times.quality()
             for waiting in group:
                 try:
@@ -207,7 +209,7 @@ class Commits:
             name = intent.collection, intent.key
             record = batch.records[name]
             befores.append(record is not None and record.visible)
-            change = plan(record, intent, self.rules_of(intent.collection), partial(transaction.past, name))
+            change = plan(record, intent, self.rules.of(intent.collection), partial(_past, transaction, batch, name))
             if change is not None:
                 changes.append(change)
         try:
@@ -243,22 +245,23 @@ class Commits:
 
     async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run]) -> None:
         waiting: list[Run] = []
+        worthless: set[int] = set()
 
         def decide(_: Transaction, batch: Batch) -> None:
             waiting.clear()
             for announcement in announcements:
                 self._introduce(batch, announcement)
             waiting.extend(run for run in runs if self._try(batch, run) is Verdict.WAITING)
-            self._try_staged(batch)
+            worthless.update(self.staging.try_all(batch, self._try))
 
         async with self._locked():
             if not all(run.last <= self.state.seq(run.origin) for run in runs):
                 await self._transact(decide)
+                if worthless:
+                    await self._store.unstage(list(worthless))
+                    self.staging.forget(worthless)
                 if waiting:
-                    kept = await self._store.stage(waiting, STAGING_BYTES)
-                    self.staged.update((staged.number, staged) for staged in kept)
-                    if len(kept) < len(waiting):
-                        raise LinkLost("too much waits for what it depends on", code="staging-full")
+                    await self.staging.keep(self._store, waiting)
 
     def _introduce(self, batch: Batch, announcement: Announcement) -> None:
         admission = self.roster.entry(announcement.admission)
@@ -279,21 +282,6 @@ class Commits:
             raise
         except (Forged, ValueError) as problem:
             raise RemoteProtocolError(str(problem), code="bad-entry", close_code=4400) from None
-
-    def _try_staged(self, batch: Batch) -> None:
-        """Staged runs whose time has come; used up are those that are in the copy afterwards."""
-        progress = bool(self.staged)
-        while progress:
-            progress = False
-            for staged in self.staged.values():
-                run = staged.run
-                at = batch.state.origins.get(run.origin)
-                if at is None or run.last <= at.seq or run.first != at.seq + 1:
-                    continue
-                progress |= self._try(batch, run) is Verdict.APPLIED
-
-    def _used_up(self, state: CopyState) -> list[int]:
-        return [number for number, staged in self.staged.items() if staged.run.last <= state.seq(staged.run.origin)]
 
     # ---- the roster
 
@@ -321,33 +309,19 @@ class Commits:
         await self._whole(self._restore_parked())
 
     async def _restore_parked(self) -> None:
+        parked: list[Name] = []
+
         def decide(_: Transaction, batch: Batch) -> None:
-            for name in parked:
-                batch.touched[name] = None
+            batch.touched.update(dict.fromkeys(parked))
             batch.load(parked)
 
-        parked = [name for name, record in await self._store.flagged(None, RESTORES_AT_ONCE) if record.parked]
-        if parked:
-            async with self._locked():
-                await self._transact(decide)
-
-    def _restores(self, batch: Batch, lacking: list[Name]) -> list[Change]:
-        changes: list[Change] = []
-        active = self.active()
-        for name in batch.parked():
-            record = batch.records[name]
-            assert record is not None  # noqa: S101 - parked() says so
-            if self.rules_of(name[0]).deletes == "delete_wins":
-                changes.append(Change(Kind.DELETE, *name))
-                continue
-            image = batch.image(name)
-            if image is None:
-                lacking.append(name)
-                continue
-            without = self.without_image.get(name, set())
-            if is_ours_to_restore(record, self._keys.device, batch.state.device_of, active, without):
-                changes.append(restore(record, name, image))
-        return changes[:RESTORES_AT_ONCE]
+        after: Name | None = None
+        while rows := await self._store.flagged(after, RESTORES_AT_ONCE):
+            after = rows[-1][0]
+            parked[:] = [name for name, record in rows if record.parked]
+            if parked:
+                async with self._locked():
+                    await self._transact(decide)
 
     # ---- one SQL transaction
 
@@ -363,19 +337,21 @@ class Commits:
         """Run `decide`, add the restores that are ours, commit, and ring. The lock is held."""
         before = self.state
         lacking: list[Name] = []
-        used_up: list[int] = []
+        used_up: set[int] = set()
 
         def inside(transaction: Transaction) -> tuple[Writes | None, Writes | None]:
             lacking.clear()
             batch = Batch(before, transaction, self._limit_of, self._verify)
             decide(transaction, batch)
             if batch.touched and self.roster.is_member(self._keys.device):
-                changes = self._restores(batch, lacking)
-                if changes:
-                    batch.close_run()
-                    batch.write(self._author(), changes, self._times.wall_ms(), self._times.quality())
+                changes, lacking[:] = self.restores.due(batch, self.active())
+                batch.close_run()
+                for portion in portions(changes):
+                    author = self._authorship.author(self.state, self.roster)
+                    batch.write(author, portion, self._times.wall_ms(), self._times.quality())
             writes = finish(batch)
-            used_up[:] = self._used_up(writes.state)
+            used_up.clear()
+            used_up.update(self.staging.used_up(writes.state))
             nothing = not writes.runs and writes.state.origins is before.origins
             return (None, None) if nothing else (writes, writes)
 
@@ -384,52 +360,11 @@ class Commits:
             return
         self.state = writes.state
         self.last_position += len(writes.runs)
-        for number in used_up:
-            del self.staged[number]
-        settings = self._learn_settings(writes)
+        self.staging.forget(used_up)
+        self.rules.learn(writes)
         own = any(applied.run.origin == self.own_origin for applied in writes.runs)
         foreign = any(applied.run.origin != self.own_origin for applied in writes.runs)
-        self.ring(Commit(own, foreign, list(lacking), settings))
-
-    def _learn_settings(self, writes: Writes) -> bool:
-        names = [row.name[1] for row in writes.rows if row.name[0] == SETTINGS]
-        gone = [name[1] for name in writes.gone if name[0] == SETTINGS]
-        for row in writes.rows:
-            if row.name[0] == SETTINGS:
-                self._learn_rules(row.name[1], decode_record(row.stamps, row.body))
-        for name in gone:
-            self.rules.pop(name, None)
-        return bool(names or gone)
-
-    def _learn_rules(self, collection: str, record: Record) -> None:
-        self.rules[collection] = rules_from(as_object(shown(record, DEFAULT_RULES)))
-
-    def _author(self) -> Author:
-        """Who we are here; draws a new origin if we may not go on under an old one."""
-        device = self._keys.device
-        member = self.roster.members.get(device)
-        if member is None:
-            raise UserError(
-                "this device is no member of the space any more; its copy can be read but not written",
-                code="removed",
-                status=403,
-                next_step="Ask a member to invite this device again.",
-            )
-        if self.own_origin is not None:
-            at = self.state.origins.get(self.own_origin)
-            if at is not None and at.announcement.admission == member.admission:
-                return Author(self.own_origin, at.announcement, self._keys.sign)
-            if self._fresh is not None and self._fresh[0] == self.own_origin:
-                return Author(*self._fresh, self._keys.sign)
-        announcement = Announcement(device, member.admission, self._times.random_bytes(16))
-        self.own_origin = origin_of(self.state.space, announcement)
-        self._fresh = self.own_origin, announcement
-        log.info("origin taken", space=self.state.space.hex(), origin=self.own_origin.hex())
-        return Author(self.own_origin, announcement, self._keys.sign)
-
-    def take_new_origin(self) -> None:
-        """Our copy went back in time: what we write next belongs to a new origin."""
-        self.own_origin = None
+        self.ring(Commit(own, foreign, list(lacking)))
 
     def _limit_of(self, origin: bytes, announcement: Announcement) -> int | None:
         return self.roster.limit_of(origin, announcement)
@@ -437,6 +372,11 @@ class Commits:
     def _verify(self, device: bytes, signature: bytes, data: bytes) -> bool:
         key = self.roster.public_key(device)
         return key is not None and self._verify_with(key, signature, data)
+
+
+def _past(transaction: Transaction, batch: Batch, name: Name) -> Mapping[str, Mapping[Dot, bytes]]:
+    """Values of the record that were dropped, by this very batch too."""
+    return batch.past(name, transaction.past(name))
 
 
 def _stopping() -> UserError:

@@ -4,21 +4,21 @@ one. A resolution is an ordinary change, so it travels.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from peerd.core.clocks import Dot
 from peerd.core.device_id import format_device_id
 from peerd.core.entry import Kind
 from peerd.core.intents import Intent
-from peerd.core.reading import DELETED, WHOLE, Conflict, conflict_id, conflicts, shown, shown_dot
+from peerd.core.names import check_field_name
+from peerd.core.reading import DELETED, WHOLE, Conflict, Rules, conflict_id, conflicts, shown, shown_dot
 from peerd.core.record import Record
 from peerd.core.values import pack, unpack
-from peerd.engine.records import conflict_name, dot_text, json_object
+from peerd.engine.cursors import from_word, to_word
+from peerd.engine.records import conflict_name, dot_text, json_object, pack_whole, unpack_whole
 from peerd.engine.space import Space
 from peerd.errors import UserError
 from peerd.protocol.control_messages import (
@@ -31,6 +31,7 @@ from peerd.protocol.control_messages import (
 )
 
 PAGE = 500
+PAGE_BYTES = 4 << 20
 Name = tuple[str, str]
 
 
@@ -48,33 +49,35 @@ class Conflicts:
         while rows := await self._space.store.flagged(after, PAGE):
             for name, record in rows:
                 parked += record.parked
-                number = len(conflicts(record, self._space.commits.rules_of(name[0])))
+                number = len(conflicts(record, self._space.commits.rules.of(name[0])))
                 if number:
                     found[name[0]] = found.get(name[0], 0) + number
             after = rows[-1][0]
         return found, parked
 
     async def list(self, *, collection: str | None, key: str | None, limit: int, cursor: str | None) -> ConflictList:
+        """Records are listed whole, so the last one of a page may bring more than `limit`."""
         views: list[ConflictView] = []
-        after = _decode_cursor(cursor) if cursor else None
-        while len(views) < limit and (rows := await self._space.store.flagged(after, PAGE)):
+        size_bytes = 0
+        after: Name | None = from_word(cursor, tuple[str, str]) if cursor else None
+        while rows := await self._space.store.flagged(after, PAGE):
             for name, record in rows:
+                if len(views) >= limit or size_bytes >= PAGE_BYTES:
+                    return ConflictList(conflicts=views, cursor=to_word(after))
                 after = name
                 if collection in {None, name[0]} and key in {None, name[1]}:
                     views.extend(self._views(name, record))
-                if len(views) >= limit:
-                    break
-        full = len(views) >= limit and after is not None
-        return ConflictList(conflicts=views, cursor=_encode_cursor(after) if full and after else None)
+                    size_bytes += sum(len(value) for siblings in record.fields.values() for value in siblings.values())
+        return ConflictList(conflicts=views)
 
     def _views(self, name: Name, record: Record) -> Iterable[ConflictView]:
         if record.parked:
             yield self._parked_view(name, record)
-        for conflict in conflicts(record, self._space.commits.rules_of(name[0])):
+        for conflict in conflicts(record, self._space.commits.rules.of(name[0])):
             yield self._view(name, record, conflict)
 
     def _view(self, name: Name, record: Record, conflict: Conflict) -> ConflictView:
-        rules = self._space.commits.rules_of(name[0])
+        rules = self._space.commits.rules.of(name[0])
         if conflict.is_delete:
             values = [
                 self._value(number, dot, record, json_object(record, rules), shown=True)
@@ -83,8 +86,9 @@ class Conflicts:
         else:
             winner = shown_dot(record, conflict.field, rules)
             siblings = record.fields[conflict.field]
+            read = unpack_whole if conflict.field == WHOLE else unpack
             values = [
-                self._value(number, dot, record, unpack(siblings[dot]), shown=dot == winner)
+                self._value(number, dot, record, read(siblings[dot]), shown=dot == winner)
                 for number, dot in enumerate(conflict.dots)
             ]
         return ConflictView(
@@ -99,7 +103,7 @@ class Conflicts:
 
     def _parked_view(self, name: Name, record: Record) -> ConflictView:
         newest = max(record.stamps, key=record.precedence)
-        value = {field: unpack(packed) for field, packed in record.winners().items()}
+        value = json_object(record, self._space.commits.rules.of(name[0]))
         return ConflictView(
             id=conflict_id(*name, DELETED),
             kind="parked",
@@ -151,7 +155,7 @@ class Conflicts:
         after: Name | None = None
         while rows := await self._space.store.flagged(after, PAGE):
             for name, record in rows:
-                fields = [one.field for one in conflicts(record, self._space.commits.rules_of(name[0]))]
+                fields = [one.field for one in conflicts(record, self._space.commits.rules.of(name[0]))]
                 for field in [*fields, *([DELETED] if record.parked else [])]:
                     if conflict_id(*name, field) == wanted:
                         return name, record, field
@@ -165,33 +169,50 @@ class Conflicts:
             return Intent(Kind.PATCH, *name, {}, (field,), seen=record.dots(), literal=True)
         if resolution.choose is not None:
             (conflict,) = [
-                one for one in conflicts(record, self._space.commits.rules_of(name[0])) if one.field == field
+                one for one in conflicts(record, self._space.commits.rules.of(name[0])) if one.field == field
             ]
             value = siblings[_choice(conflict.dots, resolution.choose)]
         elif resolution.value is not UNSET:
-            value = pack(resolution.value)
-            if field == WHOLE and not isinstance(resolution.value, dict):
-                raise UserError("the value of a whole record is an object", code="bad-value")
+            value = pack_whole(_fields(resolution.value)) if field == WHOLE else pack(resolution.value)
         else:
             raise _nothing_said()
         return Intent(Kind.PATCH, *name, {field: value}, seen=record.dots(), literal=True)
 
     def _settle_delete(self, name: Name, record: Record, resolution: Resolution) -> Intent:
-        """Keep the record (a put of what is shown covers the restore), change it, or let the delete stand."""
-        seen_dots = record.dots()
+        """Keep the record, change it, or let the delete stand."""
+        rules = self._space.commits.rules.of(name[0])
         if resolution.drop:
-            return Intent(Kind.DELETE, *name, seen=seen_dots, literal=True)
+            return Intent(Kind.DELETE, *name, seen=record.dots(), literal=True)
         if resolution.choose is not None:
             count = len([dot for dot in record.births if record.stamps[dot].restored]) or 1
             _choice(tuple(range(count)), resolution.choose)
-            values = shown(record, self._space.commits.rules_of(name[0]))
-        elif isinstance(resolution.value, dict):
-            values = {field: pack(value) for field, value in resolution.value.items()}
-        elif resolution.value is not UNSET:
-            raise UserError("the value of a record is an object", code="bad-value")
-        else:
+            return _kept(name, record, rules)
+        if resolution.value is UNSET:
             raise _nothing_said()
-        return Intent(Kind.PUT, *name, values, seen=seen_dots, literal=True)
+        fields = _fields(resolution.value)
+        values = {WHOLE: pack_whole(fields)} if rules.merge == "record" else fields
+        return Intent(Kind.PUT, *name, values, seen=record.dots(), literal=True)
+
+
+def _kept(name: Name, record: Record, rules: Rules) -> Intent:
+    """A put of the record as it is shown, so that it is whole whatever else is deleted meanwhile. Fields with several
+    values keep them: that the record stays says nothing about those.
+    """
+    contested = {
+        field for field, siblings in record.fields.items() if len(siblings) > 1 and rules.policy_of(field) == "keep"
+    }
+    undecided = {dot for field in contested for dot in record.fields[field] if not record.stamps[dot].restored}
+    values = {field: value for field, value in shown(record, rules).items() if field not in contested}
+    return Intent(Kind.PUT, *name, values, seen=record.dots() - undecided, literal=True)
+
+
+def _fields(value: Any) -> dict[str, bytes]:
+    """The packed fields of a record that a person gives."""
+    if not isinstance(value, dict):
+        raise UserError("the value of a record is an object", code="bad-value")
+    for name in value:
+        check_field_name(name)
+    return {name: pack(one) for name, one in value.items()}
 
 
 def _choice(choices: tuple[Any, ...], number: int) -> Any:
@@ -207,17 +228,4 @@ def _nothing_said() -> UserError:
 
 
 def _etag(dots: Iterable[Dot]) -> str:
-    data = msgspec.msgpack.encode([list(dot) for dot in sorted(dots)])
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _encode_cursor(name: Name) -> str:
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(name)).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> Name:
-    try:
-        data = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        return msgspec.msgpack.decode(data, type=tuple[str, str])
-    except (ValueError, msgspec.MsgspecError):
-        raise UserError("this cursor is none of ours", code="bad-cursor") from None
+    return to_word([list(dot) for dot in sorted(dots)])

@@ -105,7 +105,7 @@ class Feed:
         for count in await self._space.store.collections():
             if count.name.startswith("_"):
                 continue
-            rules = self._space.commits.rules_of(count.name)
+            rules = self._space.commits.rules.of(count.name)
             after: str | None = None
             while True:
                 page = await self._space.store.page(count.name, "", after, PAGE)
@@ -163,7 +163,7 @@ class Feed:
         return [self._event(one, record) for one, record in zip(told, found, strict=False)]
 
     def _event(self, told: _Told, record: Record | None) -> ChangeEvent:
-        rules = self._space.commits.rules_of(told.change.collection)
+        rules = self._space.commits.rules.of(told.change.collection)
         visible = record is not None and record.visible
         device = self._space.copy.device_of(told.dot.origin)
         event = ChangeEvent(

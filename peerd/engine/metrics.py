@@ -33,10 +33,10 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -
     for space in spaces.by_id.values():
         label = f'space="{space.name}"'
         values = {
-            "peerd_records": space.copy.visible - len(space.commits.rules),
+            "peerd_records": space.copy.visible - len(space.commits.rules.named),
             "peerd_transactions": sum(space.copy.clock().values()),
             "peerd_log_position": space.commits.last_position,
-            "peerd_staged_runs": len(space.commits.staged),
+            "peerd_staged_runs": len(space.commits.staging),
             "peerd_database_bytes": await space.store.size_bytes(),
         }
         for name, value in values.items():

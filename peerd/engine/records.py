@@ -116,11 +116,11 @@ class Records:
 
     async def read(self, collection: str, key: str) -> RecordView:
         record = await self.load(collection, key)
-        return view((collection, key), record, self._space.commits.rules_of(collection))
+        return view((collection, key), record, self._space.commits.rules.of(collection))
 
     async def list(self, collection: str, prefix: str, limit: int, cursor: str | None) -> RecordPage:
         after = from_word(cursor, str) if cursor else None
-        rules = self._space.commits.rules_of(collection)
+        rules = self._space.commits.rules.of(collection)
         views: list[RecordView] = []
         size = 0
         more = True
@@ -167,7 +167,7 @@ class Records:
 
     def _intent(self, change: ChangeRequest) -> Intent:
         intent = _intent(change)
-        if self._space.commits.rules_of(intent.collection).merge == "record":
+        if self._space.commits.rules.of(intent.collection).merge == "record":
             pack_whole(intent.set)
         return intent
 
@@ -191,7 +191,7 @@ class Records:
 
     async def collections(self, conflicting: dict[str, int]) -> CollectionList:
         counts = await self._space.store.collections()
-        rules = self._space.commits.rules
+        rules = self._space.commits.rules.named
         known = {count.name: count.records for count in counts if count.name != SETTINGS}
         names = sorted({*known, *rules})
         return CollectionList(
@@ -200,7 +200,7 @@ class Records:
                     name=name,
                     records=known.get(name, 0),
                     conflicts=conflicting.get(name, 0),
-                    settings=settings_view(self._space.commits.rules_of(name)),
+                    settings=settings_view(self._space.commits.rules.of(name)),
                 )
                 for name in names
             ]
@@ -209,7 +209,7 @@ class Records:
     async def set_collection(self, collection: str, change: CollectionChange) -> CollectionSettings:
         """Write the settings of a collection; they travel like any record."""
         check_collection_name(collection)
-        rules = self._space.commits.rules_of(collection)
+        rules = self._space.commits.rules.of(collection)
         if change.merge is not None and change.merge != rules.merge and await self._exists(collection):
             raise UserError(
                 f"the collection {collection} exists; how its records merge was fixed when it was created",
@@ -231,11 +231,11 @@ class Records:
             else:
                 fields[f"policy.{name}"] = policy
         await self._write_settings(collection, fields, tuple(drop))
-        return settings_view(self._space.commits.rules_of(collection))
+        return settings_view(self._space.commits.rules.of(collection))
 
     async def _write_settings(self, collection: str, fields: dict[str, Any], drop: tuple[str, ...]) -> None:
         packed = {name: pack(value) for name, value in fields.items()}
-        known = collection in self._space.commits.rules
+        known = collection in self._space.commits.rules.named
         if known and (packed or drop):
             await self._space.commits.write([Intent(Kind.PATCH, SETTINGS, collection, packed, drop)])
         elif not known:
@@ -243,7 +243,7 @@ class Records:
 
     async def _exists(self, collection: str) -> bool:
         page = await self._space.store.page(collection, "", None, 1)
-        return bool(page.records) or collection in self._space.commits.rules
+        return bool(page.records) or collection in self._space.commits.rules.named
 
 
 def _is_of_one_change(outcome: BaseException) -> bool:

@@ -114,7 +114,7 @@ class Statuses:
             name=space.name,
             id=space.id.hex(),
             state=state,
-            records=space.copy.visible - len(space.commits.rules),
+            records=space.copy.visible - len(space.commits.rules.named),
             conflicts=sum(counts.values()),
             parked=parked,
             clock={origin.hex(): seq for origin, seq in sorted(space.copy.clock().items())},
@@ -201,8 +201,8 @@ class Statuses:
             status.state = "in sync"
         else:
             status.state = "syncing"
-            if space.commits.staged:
-                status.reason = f"{len(space.commits.staged)} runs wait for what they depend on"
+            if space.commits.staging:
+                status.reason = f"{len(space.commits.staging)} runs wait for what they depend on"
         if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
             seconds = round(offset_ms / 1000)
             status.reason = (

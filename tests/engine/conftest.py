@@ -12,7 +12,10 @@ import pytest
 
 from peerd import identity
 from peerd.core.clocks import Clock as VectorClock
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
 from peerd.core.stored import Address
+from peerd.core.values import pack
 from peerd.engine.dialing import Dialing
 from peerd.engine.housekeeping import Housekeeping
 from peerd.engine.inviting import Inviting
@@ -210,6 +213,7 @@ class Device:
         return self.keys.device
 
     async def dial(self, address: Address, subprotocol: str, expect: bytes | None, timeout_s: float = 5.0) -> Pipe:
+        del timeout_s
         return await self.wire.dial(self.id, address, subprotocol, expect)
 
     @property
@@ -236,6 +240,11 @@ class Device:
 
     async def value(self, key: str, collection: str = "notes") -> dict[str, Any]:
         return (await self.records.read(collection, key)).value
+
+    async def park(self, key: str, value: object = 1, collection: str = "notes", field: str = "x") -> None:
+        """Let a record stand parked without an image: here is an edit of what was deleted before anybody looked."""
+        patch = Intent(Kind.PATCH, collection, key, {field: pack(value)}, literal=True)
+        await self.space.commits.write([patch])
 
     def clock_now(self) -> VectorClock:
         return self.space.copy.clock()
@@ -335,7 +344,7 @@ Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 @pytest.fixture
 def until() -> Until:
-    """`await until(lambda: condition)`: wait for what has to come true."""
+    """Wait for what has to come true: `await until(lambda: condition)`."""
 
     async def until(condition: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE_S):

@@ -9,8 +9,6 @@ import msgspec
 import pytest
 
 from peerd.core import entry
-from peerd.core.entry import Kind
-from peerd.core.intents import Intent
 from peerd.core.limits import CHANGES_PER_TRANSACTION, FIELDS_PER_RECORD, INT64_MAX, INT64_MIN, KEY_BYTES, VALUE_DEPTH
 from peerd.engine import records
 from peerd.engine.conflicts import Conflicts
@@ -543,20 +541,13 @@ async def test_a_list_shows_records_as_reading_one_does(two: tuple[Device, Devic
     assert view.conflicts == ["x"]
 
 
-async def test_parked_records_are_absent(two: tuple[Device, Device]) -> None:
-    desk = two[0]
-    await park(two, "a")
+async def test_parked_records_are_absent(desk: Device) -> None:
+    await desk.park("a")
     await desk.put("b", {})
     assert await all_keys(desk) == ["b"]
     assert await refused(desk.value("a")) == ("record-not-found", 404)
     assert await refused(desk.patch("a", set={"x": 1})) == ("record-not-found", 404)
     assert (await collection(desk, "notes")).records == 1
-
-
-async def park(two: tuple[Device, Device], key: str) -> None:
-    """The record stands parked on the first device: it holds an edit whose record was deleted, and no image."""
-    desk, _ = two
-    await desk.space.commits.write([Intent(Kind.PATCH, "notes", key, {"x": msgspec.msgpack.encode(1)}, literal=True)])
 
 
 # --- collections ----------------------------------------------------------------------------------------

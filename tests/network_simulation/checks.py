@@ -147,7 +147,7 @@ async def _check_causality(
 
 def _check_at_rest(device: Device, live: Space, members: list[bytes]) -> None:
     running = device.running
-    if live.commits.staged:
+    if live.commits.staging:
         raise Wrong(f"{device.name} still has staged runs")
     linked = [link for link in running.switchboard.links.values() if live.id in link.sessions]
     if {link.theirs for link in linked} != set(members) - {device.id}:

@@ -1,0 +1,67 @@
+"""Runs that came before what they depend on: durable, bounded, not part of the clock, tried after every commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from peerd.core.batch import Batch, Fork, Verdict
+from peerd.core.chain import Run
+from peerd.core.copy import CopyState
+from peerd.core.entry import NeedsNewer
+from peerd.core.limits import ENTRY_BYTES
+from peerd.core.stored import StagedRun
+from peerd.engine.ports import SpaceStore
+from peerd.errors import LinkLost, RemoteProtocolError
+from peerd.logs import get
+
+log = get(__name__)
+
+STAGING_BYTES = ENTRY_BYTES + (64 << 20)
+Attempt = Callable[[Batch, Run], Verdict]
+
+
+class Staging:
+    def __init__(self, staged: Iterable[StagedRun]) -> None:
+        self.runs: dict[int, StagedRun] = {one.number: one for one in staged}
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def try_all(self, batch: Batch, attempt: Attempt) -> set[int]:
+        """Apply those whose time has come. Gives the numbers of those that turn out to be worthless: whoever brought
+        them is long gone, and nobody else is to suffer for it.
+        """
+        worthless: set[int] = set()
+        progress = bool(self.runs)
+        while progress:
+            progress = False
+            for number, staged in self.runs.items():
+                run = staged.run
+                at = batch.state.origins.get(run.origin)
+                if number in worthless or at is None or run.last <= at.seq or run.first != at.seq + 1:
+                    continue
+                try:
+                    progress |= attempt(batch, run) is Verdict.APPLIED
+                except (RemoteProtocolError, Fork, NeedsNewer) as problem:
+                    log.warning("staged run dropped", origin=run.origin.hex(), seq=run.first, cause=str(problem))
+                    worthless.add(number)
+        return worthless
+
+    def used_up(self, state: CopyState) -> set[int]:
+        """Those that are in the copy by now, from here or from elsewhere."""
+        return {number for number, staged in self.runs.items() if staged.run.last <= state.seq(staged.run.origin)}
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.runs.pop(number, None)
+
+    async def keep(self, store: SpaceStore, runs: Sequence[Run]) -> None:
+        """Stage `runs` durably.
+
+        Raises:
+            LinkLost: there is no room for all of them; another link brings the rest again.
+        """
+        kept = await store.stage(runs, STAGING_BYTES)
+        self.runs.update((one.number, one) for one in kept)
+        if len(kept) < len(runs):
+            raise LinkLost("too much waits for what it depends on", code="staging-full")
