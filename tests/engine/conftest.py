@@ -344,7 +344,7 @@ Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 @pytest.fixture
 def until() -> Until:
-    """Wait for what has to come true: `await until(lambda: condition)`."""
+    """Wait for what has to come true; call it with the condition."""
 
     async def until(condition: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE_S):
