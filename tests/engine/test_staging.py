@@ -1,0 +1,69 @@
+"""Runs that wait: applied when their time has come, dropped when worthless, never in anybody's way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from peerd.core.chain import Run
+from peerd.engine import staging
+from peerd.errors import LinkLost
+
+
+async def runs_of(device: Any) -> list[Run]:
+    slice_ = await device.space.store.runs_after(0, 1 << 20)
+    return [row.run for row in slice_.rows]
+
+
+def announced(device: Any) -> list[Any]:
+    return [at.announcement for at in device.space.copy.origins.values()]
+
+
+async def test_a_run_that_comes_too_early_waits_and_is_applied_in_its_turn(two: Any) -> None:
+    """What comes before what it depends on is kept, survives a restart, and is used up by what it waited for."""
+    desk, laptop = two
+    await desk.put("one", {"n": 1})
+    await desk.put("two", {"n": 2})
+    first, second = await runs_of(desk)
+    await laptop.space.commits.take(announced(desk), [second])
+    assert laptop.space.copy.clock() == {}
+    assert len(laptop.space.commits.staging) == 1
+    laptop = await laptop.reopen()
+    assert len(laptop.space.commits.staging) == 1
+    await laptop.space.commits.take(announced(desk), [first])
+    assert await laptop.value("two") == {"n": 2}
+    assert len(laptop.space.commits.staging) == 0
+    laptop = await laptop.reopen()
+    assert len(laptop.space.commits.staging) == 0
+
+
+async def test_a_forged_run_that_waits_stops_nobody_else(two: Any) -> None:
+    """Its signature can only be checked when its turn comes; then it is dropped, and the honest one is taken."""
+    desk, laptop = two
+    await desk.put("one", {"n": 1})
+    await desk.put("two", {"n": 2})
+    first, second = await runs_of(desk)
+    forged = msgspec.structs.replace(second, signature=bytes(64))
+    await laptop.space.commits.take(announced(desk), [forged])
+    assert len(laptop.space.commits.staging) == 1
+    await laptop.space.commits.take(announced(desk), [first])
+    assert len(laptop.space.commits.staging) == 0
+    await laptop.space.commits.take(announced(desk), [second])
+    assert await laptop.value("two") == {"n": 2}
+
+
+async def test_more_than_the_bound_is_not_kept(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is brought again by another link; the link is told to end."""
+    desk, laptop = two
+    for number in range(4):
+        await desk.put(f"note {number}", {"text": "x" * 400})
+    runs = await runs_of(desk)
+    monkeypatch.setattr(staging, "STAGING_BYTES", runs[1].size_bytes + runs[2].size_bytes)
+    with pytest.raises(LinkLost) as lost:
+        await laptop.space.commits.take(announced(desk), runs[1:])
+    assert lost.value.code == "staging-full"
+    assert len(laptop.space.commits.staging) < 3
+    await laptop.space.commits.take(announced(desk), runs)
+    assert laptop.space.copy.clock() == desk.space.copy.clock()
