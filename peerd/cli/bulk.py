@@ -10,11 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
 from peerd.cli.ndjson import BATCH_RECORDS, BadLine, Line, batches, read
-from peerd.cli.parallel import Writers
 from peerd.cli.progress import Progress
 from peerd.cli.text import counted, one_line, span
 from peerd.control.client import Client, Problem, path
-from peerd.errors import PeerdError
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +27,9 @@ def add(commands: Commands) -> None:
         "import",
         "write the records of a file, one JSON object per line",
         f"Up to {BATCH_RECORDS:,} records are one transaction. A bad line ends the import: nothing of its "
-        "transaction is written, everything before it is. Importing again changes nothing that is the same.",
+        "transaction is written, everything before it is. Importing again changes nothing that is the same. "
+        f"With --each, {BATCH_RECORDS:,} transactions are sent at a time: everything before the bad line is written, "
+        "and lines after it that were sent along with it may be.",
     )
     importing.add_argument("space", metavar="SPACE")
     importing.add_argument("collection", metavar="COLLECTION")
@@ -55,13 +55,13 @@ class _Tally:
     def __init__(self) -> None:
         self.records = self.transactions = self.unchanged = self.size_bytes = 0
 
-    def count(self, lines: list[Line], answer: dict[str, Any]) -> None:
-        """Take in the answer to one transaction, or to a record written alone."""
+    def count(self, lines: list[Line], transactions: list[dict[str, Any]]) -> None:
+        """Take in what became of some lines, in one transaction or in several."""
         self.records += len(lines)
         self.size_bytes += sum(line.size_bytes for line in lines)
-        results = answer.get("results", [answer])
-        self.unchanged += sum(result.get("changed") is False for result in results)
-        self.transactions += answer.get("changed") is not False
+        for written in transactions:
+            self.unchanged += sum(result.get("changed") is False for result in written["results"])
+            self.transactions += written["changed"] is not False
 
 
 def run_import(arguments: argparse.Namespace, client: Client, out: Output) -> int:
@@ -72,8 +72,8 @@ def run_import(arguments: argparse.Namespace, client: Client, out: Output) -> in
             lines = read(source, arguments.key)
             with Progress(sys.stderr, size_bytes, shown=not out.as_json) as progress:
                 write = _import_each if arguments.each else _import_batches
-                for done, answer in write(arguments, client, lines):
-                    tally.count(done, answer)
+                for done, transactions in write(arguments, client, lines):
+                    tally.count(done, transactions)
                     progress.advance(tally.size_bytes, tally.records)
     except BaseException:
         if tally.records:
@@ -117,18 +117,51 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
 
 def _import_batches(
     arguments: argparse.Namespace, client: Client, lines: Iterator[Line]
-) -> Iterator[tuple[list[Line], dict[str, Any]]]:
-    address = path("spaces", arguments.space, "transactions")
+) -> Iterator[tuple[list[Line], list[dict[str, Any]]]]:
     for batch in batches(lines):
-        changes = [
-            {"kind": "put", "collection": arguments.collection, "key": line.key, "value": line.value} for line in batch
-        ]
-        try:
-            answer = client.call("POST", address, body={"changes": changes}).body
-        except Problem as problem:
-            problem.args = (f"{_where(batch, problem)}: {problem}",)
-            raise
-        yield batch, answer
+        yield batch, [_send(arguments, client, "transactions", batch)]
+
+
+def _import_each(
+    arguments: argparse.Namespace, client: Client, lines: Iterator[Line]
+) -> Iterator[tuple[list[Line], list[dict[str, Any]]]]:
+    bad: list[BadLine] = []
+    for batch in batches(_up_to_bad(lines, bad)):
+        outcomes = list(zip(batch, _send(arguments, client, "writes", batch)["results"], strict=True))
+        written = [(line, outcome) for line, outcome in outcomes if "error" not in outcome]
+        yield [line for line, _ in written], [outcome for _, outcome in written]
+        for line, outcome in outcomes:
+            if "error" in outcome:
+                raise _at(f"line {line.number}", Problem(outcome["error"].get("status", 400), outcome["error"]))
+    if bad:
+        raise bad[0]
+
+
+def _up_to_bad(lines: Iterator[Line], bad: list[BadLine]) -> Iterator[Line]:
+    """The lines before the first bad one, whose error goes into `bad`: they are written before it is raised."""
+    try:
+        yield from lines
+    except BadLine as error:
+        bad.append(error)
+
+
+def _send(arguments: argparse.Namespace, client: Client, resource: str, batch: list[Line]) -> dict[str, Any]:
+    changes = [
+        {"kind": "put", "collection": arguments.collection, "key": line.key, "value": line.value} for line in batch
+    ]
+    try:
+        answer: dict[str, Any] = client.call(
+            "POST", path("spaces", arguments.space, resource), body={"changes": changes}
+        ).body
+    except Problem as problem:
+        _at(_where(batch, problem), problem)
+        raise
+    return answer
+
+
+def _at(where: str, problem: Problem) -> Problem:
+    problem.args = (f"{where}: {problem}",)
+    return problem
 
 
 def _where(batch: list[Line], problem: Problem) -> str:
@@ -137,32 +170,6 @@ def _where(batch: list[Line], problem: Problem) -> str:
         return f"line {batch[index].number}"
     first, last = batch[0].number, batch[-1].number
     return f"lines {first} to {last}" if first < last else f"line {first}"
-
-
-def _import_each(
-    arguments: argparse.Namespace, client: Client, lines: Iterator[Line]
-) -> Iterator[tuple[list[Line], dict[str, Any]]]:
-    def send(connection: Client, line: Line) -> None:
-        address = path("spaces", arguments.space, "records", arguments.collection, line.key)
-        connection.send("PUT", address, body=line.value)
-
-    def blame(error: PeerdError, line: Line) -> None:
-        if isinstance(error, Problem):
-            error.args = (f"line {line.number}: {error}",)
-
-    with Writers(client.socket_path, send, blame) as writers:
-        bad: BadLine | None = None
-        try:
-            for line in lines:
-                # One key always goes over one connection, so that its last line is written last.
-                for done, answer in writers.put(line.key, line):
-                    yield [done], answer.body or {}
-        except BadLine as error:
-            bad = error
-        for done, answer in writers.finish():
-            yield [done], answer.body or {}
-        if bad:
-            raise bad
 
 
 def run_export(arguments: argparse.Namespace, client: Client, out: Output) -> int:

@@ -125,7 +125,8 @@ _OF_THE_DAEMON: Final = {
     "`peerd check-config` checks a file without using it.",
     "bad-identity": "The file with this device's key cannot be used: missing, damaged, or readable by others. Restore "
     "it from a backup; a new key is a new device, which must be admitted again.",
-    "disk-full": "There is no room on the disk. Nothing was written and nothing is lost; make room and try again.",
+    "disk-full": "There is no room on the disk. Nothing was written, unless the sentence says how much, and nothing is "
+    "lost; make room and try again.",
     "internal": "A fault of peerd itself. Its log has the details; please report it.",
     "stopping": "The daemon is stopping and takes nothing new. Try again when it runs.",
     "store-busy": "Another process holds the space's database. Only one daemon may use a state directory.",

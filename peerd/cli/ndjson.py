@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from peerd.cli.arguments import json_object
@@ -50,8 +51,13 @@ def read(source: IO[bytes], key_field: str) -> Iterator[Line]:
             continue
         try:
             value = json_object(text)
+            if "\\u" in text:
+                # Half a surrogate pair would make the whole request unreadable, and no line could be named.
+                json.dumps(value, ensure_ascii=False).encode()
         except PeerdError as error:
             raise BadLine(number, str(error)) from None
+        except UnicodeEncodeError:
+            raise BadLine(number, "holds half a surrogate pair, which is no text") from None
         yield Line(number, len(raw), _key(number, value, key_field), value)
 
 

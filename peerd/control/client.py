@@ -171,10 +171,6 @@ class Client:
             self.close()
         return Answer(head.status, head.headers, _document(head, raw))
 
-    def fileno(self) -> int:
-        """The descriptor that can be read when there is something to `receive`."""
-        return self._connection.fileno() if self._connection is not None else -1
-
     @contextmanager
     def _closing_on_error(self) -> Iterator[None]:
         try:

@@ -65,9 +65,6 @@ class Connection:
         self._reader.close()
         self._socket.close()
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
     def send(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)

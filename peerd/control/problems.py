@@ -75,7 +75,7 @@ CODES: Final[dict[str, Code]] = {
     "too-busy": Code(503, "Too much is being written at this moment"),
     "stopping": Code(503, "The daemon is stopping"),
     # what we could not do
-    "disk-full": Code(507, "The disk is full; nothing was written"),
+    "disk-full": Code(507, "The disk is full"),
     "store-busy": Code(503, "Another process holds the database"),
     "store-failed": Code(500, "The database failed"),
     "store-damaged": Code(500, "The database is damaged"),

@@ -51,6 +51,7 @@ ANSWERS: dict[str, Any] = {
     "read_record": RECORD,
     "list_records": said.RecordPage(records=[RECORD]),
     "write": WRITTEN,
+    "write_each": [WRITTEN] * 500,
     "log": said.LogPage(transactions=[ENTRY]),
     "conflicts": said.ConflictList(conflicts=[CONFLICT]),
     "resolve": WRITTEN,
@@ -196,9 +197,10 @@ def test_a_file_arrives_as_transactions_and_as_single_writes(service: Service, a
     assert (got.code, json.loads(got.out)["transactions"]) == (0, 2)
     assert [len(call[1][1]) for call in service.calls] == [1000, 500]
     service.calls.clear()
+    file.write_text("".join(f'{{"id": {number}}}\n' for number in range(500)))
     got = ask("import", "home", "books", str(file), "--key", "id", "--json", "--each")
-    assert (got.code, json.loads(got.out)["imported"]) == (0, 1500)
-    assert sorted(call[1][1][0].key for call in service.calls) == sorted(map(str, range(1500)))
+    assert (got.code, json.loads(got.out)["transactions"]) == (0, 500)
+    assert [(call[0], len(call[1][1])) for call in service.calls] == [("write_each", 500)]
 
 
 def test_refusals_arrive_as_they_were_raised(service: Service, ask: Any) -> None:
@@ -229,3 +231,13 @@ def test_a_member_of_a_transaction_is_refused_by_its_line(service: Service, ask:
     assert got.code == 1
     assert got.err.startswith("peerctl: line 3: ")
     assert service.calls == []
+
+
+def test_a_single_write_among_many_is_refused_by_its_line(service: Service, ask: Any) -> None:
+    """What is good of the same request arrives all the same."""
+    text = '{"id": "b", "\\u0000": 1}\n' + "".join(f'{{"id": {number}}}\n' for number in range(500))
+    got = ask("import", "home", "books", "-", "--key", "id", "--each", stdin=text)
+    assert got.code == 1
+    assert "peerctl: line 1: " in got.err
+    assert "[bad-name]" in got.err
+    assert len(last(service, "write_each")[0][1]) == 500

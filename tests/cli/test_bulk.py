@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from peerd.cli.parallel import CONNECTIONS, connection_of
-
 POST = "/v1/spaces/home/transactions"
+WRITES = "/v1/spaces/home/writes"
 RECORDS = "/v1/spaces/home/records/books"
 
 
@@ -97,48 +96,104 @@ def test_import_of_nothing_writes_nothing(daemon: Any, peerctl: Any, tmp_path: P
     assert (got.code, json.loads(got.out)["imported"], daemon.asked) == (0, 0, [])
 
 
-def test_import_each_keeps_several_records_in_flight(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
-    """Four requests meet at a barrier in the daemon; one connection alone would wait there for ever."""
-    barrier = threading.Barrier(4, timeout=20)
+def take_each(asked: Any, refused: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Answer many transactions as the daemon does."""
+    error = {"status": 400, "code": "bad-value", "detail": "not this one", "next_step": "change it"}
+    outcomes = []
+    for change in asked.body["changes"]:
+        same = "same" in change["value"]
+        written = {"dot": None if same else "aa:1", "changed": not same, "results": [{"changed": not same}]}
+        outcomes.append({"error": error} if change["key"] in refused else written)
+    return {"results": outcomes}
 
-    def put(_: Any) -> dict[str, Any]:
-        barrier.wait()
-        return {"dot": "aa:1", "changed": True, "results": [{"changed": True}]}
 
-    keys = list({connection_of(key, CONNECTIONS): key for key in "abcdefghijkl"}.values())[:4]
-    for key in keys:
-        daemon.on_call("PUT", f"{RECORDS}/{key}", put)
-    path = ndjson(tmp_path, *({"id": key} for key in keys))
-    got = peerctl("import", "home", "books", path, "--key", "id", "--each", "--json")
-    assert got.code == 0
-    assert (json.loads(got.out)["imported"], json.loads(got.out)["transactions"]) == (4, 4)
+def refusing(*keys: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda asked: take_each(asked, keys)
+
+
+def test_import_each_sends_a_thousand_transactions_at_a_time(daemon: Any, peerctl: Any, file: str) -> None:
+    """In the order of the file, over one connection."""
+    daemon.on_call("POST", WRITES, take_each)
+    got = peerctl("import", "home", "books", file, "--key", "id", "--each", "--json")
+    report = json.loads(got.out)
+    assert (got.code, report["imported"], report["transactions"], report["unchanged"]) == (0, 2500, 2500, 0)
+    bodies = daemon.bodies("POST")
+    assert [len(body["changes"]) for body in bodies] == [1000, 1000, 500]
+    assert [change["key"] for body in bodies for change in body["changes"]] == [f"k{n}" for n in range(2500)]
+    assert bodies[0]["changes"][0] == {"kind": "put", "collection": "books", "key": "k0", "value": {"id": "k0", "n": 0}}
+    assert daemon.connections == 1
+
+
+def test_import_each_counts_no_transaction_for_what_was_there(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    daemon.on_call("POST", WRITES, take_each)
+    path = ndjson(tmp_path, {"id": "a"}, {"id": "b", "same": 1}, {"id": "c"})
+    got = peerctl("import", "home", "books", path, "--key", "id", "--each")
+    assert (got.code, got.err) == (0, "imported 3 records in 2 transactions in 0 s, 1 of them unchanged\n")
 
 
 def test_import_each_writes_everything_before_a_bad_line(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
-    for number in range(300):
-        daemon.on("PUT", f"{RECORDS}/{number}", {"changed": True})
-    path = ndjson(tmp_path, *({"id": number} for number in range(300)), tail='{"id": []}\n{"id": 1}\n')
+    """Also what would have been sent along with it; nothing behind it."""
+    daemon.on_call("POST", WRITES, take_each)
+    path = ndjson(tmp_path, *({"id": number} for number in range(1300)), tail='{"id": []}\n{"id": 1}\n')
     got = peerctl("import", "home", "books", path, "--key", "id", "--each")
     assert got.code == 1
-    assert "line 301: " in got.err
-    assert "300 records had been written before" in got.err
-    assert len(daemon.bodies("PUT")) == 300
+    assert "line 1301: " in got.err
+    assert "1,300 records had been written before" in got.err
+    assert [len(body["changes"]) for body in daemon.bodies("POST")] == [1000, 300]
 
 
-def test_import_each_names_the_line_that_is_refused(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
-    daemon.on("PUT", f"{RECORDS}/0", {"changed": True})
-    daemon.problem("PUT", f"{RECORDS}/1", 403, code="read-only", detail="you may not write")
-    got = peerctl("import", "home", "books", ndjson(tmp_path, {"id": 0}, {"id": 1}), "--key", "id", "--each")
-    assert got.code == 6
-    assert "line 2: you may not write [read-only]" in got.err
+def test_import_each_with_a_bad_first_line_writes_nothing(daemon: Any, peerctl: Any) -> None:
+    got = peerctl("import", "home", "books", "-", "--key", "id", "--each", stdin="oops\n{}\n")
+    assert (got.code, daemon.asked) == (1, [])
+    assert "line 1: not JSON" in got.err
+    assert "had been written" not in got.err
 
 
-def test_import_shows_its_progress_on_a_terminal(daemon: Any, on_terminal: Any, file: str) -> None:
-    daemon.on_call("POST", POST, take)
-    got = on_terminal("import", "home", "books", file, "--key", "id")
+def test_import_each_names_the_first_line_that_is_refused(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    """Of that request all others may be written and are counted; another request is not made."""
+    daemon.on_call("POST", WRITES, refusing("3", "7", "1500"))
+    path = ndjson(tmp_path, {"id": 0}, tail="\n" + "".join(f'{{"id": {number}}}\n' for number in range(1, 1600)))
+    got = peerctl("import", "home", "books", path, "--key", "id", "--each")
+    assert got.code == 1
+    assert "peerctl: line 5: not this one [bad-value]\n  next: change it" in got.err
+    assert "998 records had been written" in got.err
+    assert len(daemon.bodies("POST")) == 1
+
+
+def test_import_each_names_a_refused_line_before_a_bad_one(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    """The first in the file is told, although the other one was found first."""
+    daemon.on_call("POST", WRITES, refusing("1"))
+    got = peerctl(
+        "import", "home", "books", ndjson(tmp_path, {"id": 0}, {"id": 1}, tail="oops\n"), "--key", "id", "--each"
+    )
+    assert "peerctl: line 2: not this one" in got.err
+    assert "line 3" not in got.err
+
+
+def test_import_each_names_the_lines_of_a_request_that_failed(daemon: Any, peerctl: Any, file: str) -> None:
+    daemon.problem("POST", WRITES, 507, code="disk-full", detail="no room")
+    got = peerctl("import", "home", "books", file, "--key", "id", "--each")
+    assert got.code == 1
+    assert "lines 1 to 1000: no room [disk-full]" in got.err
+    assert len(daemon.bodies("POST")) == 1
+
+
+def test_import_each_exits_as_a_single_write_would(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    error = {"status": 409, "code": "needs-newer-peerd", "detail": "too old"}
+    daemon.on("POST", WRITES, {"results": [{"error": error}]})
+    assert peerctl("import", "home", "books", ndjson(tmp_path, {"id": 0}), "--key", "id", "--each").code == 6
+
+
+@pytest.mark.parametrize(("flags", "address"), [((), POST), (("--each",), WRITES)])
+def test_import_shows_its_progress_on_a_terminal(
+    daemon: Any, on_terminal: Any, file: str, flags: tuple[str, ...], address: str
+) -> None:
+    daemon.on_call("POST", address, take_each if flags else take)
+    got = on_terminal("import", "home", "books", file, "--key", "id", *flags)
     assert got.code == 0
     assert re.search(r"\r\x1b\[2K\[#+-*\] +\d+%  1,000 records", got.out)
-    assert re.search(r"\r\x1b\[2Kimported 2,500 records in 3 transactions in \d+ s\n$", got.out)
+    many = "2,500" if flags else "3"
+    assert re.search(rf"\r\x1b\[2Kimported 2,500 records in {many} transactions in \d+ s\n$", got.out)
 
 
 def record(key: str, **value: Any) -> dict[str, Any]:

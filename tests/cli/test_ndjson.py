@@ -22,6 +22,10 @@ def test_every_line_is_a_record_with_its_number() -> None:
     ]
 
 
+def test_an_escaped_pair_of_surrogates_is_one_character() -> None:
+    assert lines(b'{"id": "\\ud83d\\ude00"}')[0].key == "\U0001f600"
+
+
 def test_a_whole_number_is_a_key_in_decimal() -> None:
     assert lines(b'{"id": -7}')[0].key == "-7"
 
@@ -37,6 +41,7 @@ def test_a_whole_number_is_a_key_in_decimal() -> None:
         (b'{"id": ""}', "cannot be the key"),
         (b'{"id": "\xff"}', "not UTF-8 at byte 9"),
         (b'{"id": NaN}', "NaN"),
+        (b'{"id": "a", "t": ["\\ud83d"]}', "surrogate"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(bad: bytes, complaint: str) -> None:
