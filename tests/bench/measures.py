@@ -45,24 +45,31 @@ class Writer:
         self._done()
 
     def transaction(self, data: Data) -> None:
+        self._post_changes("transactions", data)
+
+    def each(self, data: Data) -> None:
+        """A transaction for each record; none may be refused."""
+        results = json.loads(self._post_changes("writes", data))["results"]
+        for result in results:
+            if "error" in result:
+                raise RuntimeError(result["error"])
+
+    def _post_changes(self, resource: str, data: Data) -> bytes:
         changes = [{"kind": "put", "collection": "bench", "key": key, "value": value} for key, value in data]
-        self._http.request(
-            "POST",
-            "/v1/spaces/home/transactions",
-            json.dumps({"changes": changes}),
-            {"Content-Type": "application/json"},
-        )
-        self._done()
+        body = json.dumps({"changes": changes})
+        self._http.request("POST", f"/v1/spaces/home/{resource}", body, {"Content-Type": "application/json"})
+        return self._done()
 
     def text(self, target: str) -> str:
         self._http.request("GET", target)
         return self._http.getresponse().read().decode()
 
-    def _done(self) -> None:
+    def _done(self) -> bytes:
         answer = self._http.getresponse()
         text = answer.read()
         if answer.status >= 300:
             raise RuntimeError(text.decode())
+        return text
 
     def close(self) -> None:
         self._http.close()
@@ -86,6 +93,17 @@ def fill(daemon: Daemon, data: Data, clients: int = 16) -> float:
     for thread in threads:
         thread.join()
     return time.perf_counter() - started
+
+
+def fill_in_runs(daemon: Daemon, data: Data, size: int = 1_000) -> float:
+    """Every record in a transaction of its own, `size` of them in a request; seconds. The log then has full runs."""
+    writer = Writer(daemon)
+    started = time.perf_counter()
+    for start in range(0, len(data), size):
+        writer.each(data[start : start + size])
+    seconds = time.perf_counter() - started
+    writer.close()
+    return seconds
 
 
 def _put_all(daemon: Daemon, data: Data) -> None:
