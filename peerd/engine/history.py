@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 
 from peerd.core import entry
@@ -11,9 +10,9 @@ from peerd.core.device_id import format_device_id
 from peerd.core.entry import Change, Entry, Kind
 from peerd.core.stored import LogRow
 from peerd.core.values import unpack
+from peerd.engine.cursors import from_word, to_word
 from peerd.engine.records import conflict_name, dot_text
 from peerd.engine.space import Space
-from peerd.errors import UserError
 from peerd.protocol.control_messages import (
     LogChange,
     LogEntry,
@@ -23,6 +22,7 @@ from peerd.protocol.control_messages import (
 WINDOW = 200  # runs read at a time
 SCAN = 20_000  # runs looked at for one page
 PAGE_BYTES = 4 << 20
+WHOLE_RUN = 1 << 40
 _KINDS = {Kind.PUT: "put", Kind.PATCH: "patch", Kind.DELETE: "delete", Kind.RESTORE: "restore"}
 
 
@@ -35,37 +35,39 @@ class History:
     async def page(
         self, *, device: bytes | None, collection: str | None, key: str | None, limit: int, cursor: str | None
     ) -> LogPage:
-        """Transactions that match, from `cursor` backwards."""
-        position, below = _decode(cursor) if cursor else (self._space.commits.last_position, 1 << 40)
+        """Transactions that match, from `cursor` backwards: at most `limit`, and fewer if they are large or far apart.
+        A cursor is the position of a run, and the index of the last entry in it that has been looked at.
+        """
+        last = self._space.commits.last_position
+        position, below = from_word(cursor, tuple[int, int]) if cursor else (last, WHOLE_RUN)
+        position = min(position, last)
         found: list[LogEntry] = []
-        scanned = 0
-        next_cursor: tuple[int, int] | None = None
+        size_bytes = scanned = 0
+        width = WINDOW
         while position > 0 and scanned < SCAN:
-            first = max(0, position - WINDOW)
-            rows = await self._rows(first, position)
+            first, rows = await self._rows_up_to(position, width)
             for row in reversed(rows):
                 for index, dot, decoded in reversed(list(_entries(row))):
                     if row.position == position and index >= below:
                         continue
-                    if len(found) >= limit:
-                        return LogPage(transactions=found, cursor=_encode(next_cursor) if next_cursor else None)
                     if self._matches(dot, decoded, device, collection, key):
+                        if len(found) >= limit or size_bytes >= PAGE_BYTES:
+                            return LogPage(transactions=found, cursor=to_word((row.position, index + 1)))
                         found.append(self._view(row, dot, decoded))
-                    next_cursor = row.position, index
+                        size_bytes += len(row.run.entries[index])
             scanned += position - first
-            position, below = first, 1 << 40
-        more = position > 0
-        return LogPage(transactions=found, cursor=_encode((position, 1 << 40)) if more else None)
+            width = min(WINDOW, 2 * (position - first))
+            position, below = first, WHOLE_RUN
+        return LogPage(transactions=found, cursor=to_word((position, WHOLE_RUN)) if position > 0 else None)
 
-    async def _rows(self, first: int, last: int) -> list[LogRow]:
-        rows: list[LogRow] = []
-        while first < last:
-            slice_ = await self._space.store.runs_after(first, PAGE_BYTES, last - first)
-            if not slice_.rows and slice_.read_up_to <= first:
-                break
-            rows += [row for row in slice_.rows if row.position <= last]
-            first = slice_.read_up_to
-        return rows
+    async def _rows_up_to(self, position: int, width: int) -> tuple[int, list[LogRow]]:
+        """The runs up to `position`, as many as may be held at once, and the position before them."""
+        while True:
+            first = max(0, position - width)
+            slice_ = await self._space.store.runs_after(first, PAGE_BYTES, position - first)
+            if slice_.read_up_to >= position or width == 1:
+                return first, [row for row in slice_.rows if row.position <= position]
+            width = max(1, width // 2)
 
     def _matches(self, dot: Dot, decoded: Entry, device: bytes | None, collection: str | None, key: str | None) -> bool:
         if device is not None and self._space.copy.device_of(dot.origin) != device:
@@ -97,15 +99,3 @@ def _change_view(change: Change) -> LogChange:
         set={conflict_name(name): unpack(value) for name, value in change.set.items()},
         drop=list(change.drop),
     )
-
-
-def _encode(cursor: tuple[int, int]) -> str:
-    return base64.urlsafe_b64encode(f"{cursor[0]}.{cursor[1]}".encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> tuple[int, int]:
-    try:
-        position, index = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(".")
-        return int(position), int(index)
-    except ValueError:
-        raise UserError("this cursor is none of ours", code="bad-cursor") from None

@@ -2,16 +2,192 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from peerd.core.device_id import format_device_id
+from peerd.engine import history
+from peerd.engine.cursors import to_word
 from peerd.engine.history import History
+from peerd.errors import UserError
+from peerd.protocol.control_messages import ChangeRequest, LogEntry, LogPage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from peerd.core.stored import LogSlice
     from tests.engine.conftest import Device
+
+
+async def page(on: Device, **chosen: Any) -> LogPage:
+    every: dict[str, Any] = {"device": None, "collection": None, "key": None, "limit": 1000, "cursor": None}
+    return await History(on.space).page(**{**every, **chosen})
+
+
+async def all_pages(on: Device, **chosen: Any) -> list[LogEntry]:
+    """All pages."""
+    found: list[LogEntry] = []
+    cursor = None
+    while True:
+        one = await page(on, cursor=cursor, **chosen)
+        found += one.transactions
+        if one.cursor is None:
+            return found
+        assert one.cursor != cursor
+        cursor = one.cursor
+
+
+def keys(entries: Sequence[LogEntry]) -> list[str]:
+    return [change.key for entry in entries for change in entry.changes]
 
 
 async def test_the_newest_comes_first(desk: Device) -> None:
     await desk.put("a", {"n": 1})
     await desk.put("b", {"n": 2})
-    page = await History(desk.space).page(device=None, collection=None, key=None, limit=10, cursor=None)
-    assert [one.changes[0].key for one in page.transactions] == ["b", "a"]
+    assert keys((await page(desk)).transactions) == ["b", "a"]
+
+
+async def test_an_empty_log_has_an_empty_page(desk: Device) -> None:
+    found = await page(desk)
+    assert (found.transactions, found.cursor) == ([], None)
+
+
+async def test_a_transaction_is_shown_with_all_there_is_to_know(two: tuple[Device, Device]) -> None:
+    desk, laptop = two
+    laptop.clock.pass_s(5)
+    await laptop.put("a", {"x": 1, "y": {"$bytes": "AA=="}})
+    written = await laptop.write(
+        ChangeRequest(kind="patch", collection="notes", key="a", set={"x": 2}, drop=["y"]),
+        ChangeRequest(kind="put", collection="lists", key="b", value={}),
+    )
+    await laptop.delete("a")
+    written_ms = laptop.clock.wall_ms()
+    laptop.clock.pass_s(5)
+    await laptop.tell(desk)
+    last, middle, first = (await page(desk)).transactions
+    assert [change.kind for change in (*last.changes, *middle.changes, *first.changes)] == [
+        "delete", "patch", "put", "put",
+    ]  # fmt: skip
+    assert middle.dot == written.dot
+    assert (middle.device, middle.device_name) == (format_device_id(laptop.id), "laptop")
+    assert (middle.time_ms, middle.arrived_ms) == (written_ms, written_ms + 5000)
+    assert (middle.changes[0].set, middle.changes[0].drop) == ({"x": 2}, ["y"])
+    assert first.changes[0].set == {"x": 1, "y": {"$bytes": "AA=="}}
+
+
+async def test_a_restore_is_shown_as_one(two: tuple[Device, Device]) -> None:
+    desk, laptop = two
+    laptop.space.note_seen(desk.id)
+    await desk.put("a", {"x": 0, "y": 0})
+    await desk.tell(laptop)
+    await desk.patch("a", set={"x": 1})
+    await laptop.delete("a")
+    await laptop.tell(desk)
+    (change,) = (await page(desk)).transactions[0].changes
+    assert (change.kind, change.key, change.set) == ("restore", "a", {"y": 0})
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("window", [1, 3, 200])
+async def test_pages_hold_every_transaction_once(
+    desk: Device, monkeypatch: pytest.MonkeyPatch, limit: int, window: int
+) -> None:
+    """Also where several share a run, and where a page ends inside one."""
+    monkeypatch.setattr(history, "WINDOW", window)
+    for group in range(4):
+        await asyncio.gather(*(desk.put(f"{group}{number}", {}) for number in range(5)))
+    assert desk.space.commits.last_position < 20
+    found = await all_pages(desk, limit=limit)
+    assert [int(entry.dot.split(":")[1]) for entry in found] == list(range(20, 0, -1))
+
+
+async def test_what_is_written_while_pages_are_read_is_on_none_of_them(desk: Device) -> None:
+    for number in range(10):
+        await desk.put(f"{number}", {})
+    first = await page(desk, limit=4)
+    await desk.put("new", {})
+    rest = await all_pages(desk, limit=4)
+    assert keys(rest)[0] == "new"
+    second = await page(desk, limit=100, cursor=first.cursor)
+    assert keys([*first.transactions, *second.transactions]) == [str(number) for number in range(9, -1, -1)]
+
+
+async def test_filters_by_device_and_record(two: tuple[Device, Device]) -> None:
+    desk, laptop = two
+    await desk.put("a", {})
+    await laptop.put("a", {})
+    await laptop.put("b", {}, "lists")
+    await desk.write(
+        ChangeRequest(kind="put", collection="notes", key="b", value={}),
+        ChangeRequest(kind="put", collection="lists", key="a", value={}),
+    )
+    await laptop.tell(desk)
+    for limit in (1, 100):
+        assert len(await all_pages(desk, limit=limit)) == 4
+        assert len(await all_pages(desk, limit=limit, device=laptop.id)) == 2
+        assert await all_pages(desk, limit=limit, device=bytes(32)) == []
+        assert len(await all_pages(desk, limit=limit, collection="lists")) == 2
+        assert len(await all_pages(desk, limit=limit, collection="notes", key="b")) == 1
+        assert await all_pages(desk, limit=limit, collection="notes", key="c") == []
+        # both from one change, not one from each of two
+        assert await all_pages(desk, limit=limit, collection="lists", key="b", device=desk.id) == []
+
+
+async def test_a_search_without_luck_goes_on_with_a_cursor(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page takes only so long: it may be empty and yet not the last."""
+    monkeypatch.setattr(history, "WINDOW", 2)
+    monkeypatch.setattr(history, "SCAN", 4)
+    await desk.put("wanted", {})
+    for number in range(10):
+        await desk.put(f"{number}", {})
+    first = await page(desk, key="wanted")
+    assert first.transactions == []
+    assert first.cursor is not None
+    assert keys(await all_pages(desk, key="wanted")) == ["wanted"]
+
+
+async def test_large_transactions_are_not_held_together(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window of the log may hold gigabytes."""
+    monkeypatch.setattr(history, "PAGE_BYTES", 50_000)
+    for number in range(20):
+        await desk.put(f"{number:02}", {"x": "y" * 20_000})
+    await desk.put("small", {})
+    held: list[int] = []
+    read = desk.space.store.runs_after
+
+    async def spy(*asked: Any) -> LogSlice:
+        slice_ = await read(*asked)
+        held.append(sum(len(entry) for row in slice_.rows for entry in row.run.entries))
+        return slice_
+
+    monkeypatch.setattr(desk.space.store, "runs_after", spy)
+    found = await page(desk)
+    assert max(held) < 100_000
+    assert found.cursor is not None, "a page of people's log is no megabytes either"
+    assert 2 <= len(found.transactions) <= 5
+    assert keys(await all_pages(desk)) == ["small", *(f"{number:02}" for number in range(19, -1, -1))]
+
+
+@pytest.mark.parametrize("cursor", ["!!!", "é", "MS4y", to_word(1), to_word((1, 2)) + "=", to_word((1, "x"))])
+async def test_a_cursor_that_is_none_of_ours_is_refused(desk: Device, cursor: str) -> None:
+    with pytest.raises(UserError) as refused:
+        await page(desk, cursor=cursor)
+    assert (refused.value.code, refused.value.status) == ("bad-cursor", 400)
+
+
+@pytest.mark.parametrize("cursor", [(-5, 0), (1 << 63, 0), ((1 << 64) - 1, (1 << 64) - 1), (0, 0)])
+async def test_a_cursor_beyond_the_log_does_no_harm(desk: Device, cursor: tuple[int, int]) -> None:
+    await desk.put("a", {})
+    found = await page(desk, cursor=to_word(cursor))
+    assert found.cursor is None
+    assert keys(found.transactions) in ([], ["a"])
+
+
+async def test_pages_outlive_a_restart(desk: Device) -> None:
+    for number in range(5):
+        await desk.put(f"{number}", {})
+    first = await page(desk, limit=2)
+    again = await desk.reopen()
+    assert keys((await page(again, cursor=first.cursor)).transactions) == ["2", "1", "0"]
