@@ -39,6 +39,16 @@ ELSEWHERE: dict[str, str] = {
     "protocol/pairing_joiner.py": "one conversation with the inviter: tests/protocol/test_pairing.py",
     "protocol/pairing_keys.py": "tests/protocol/test_roster_vectors.py and tests/protocol/test_pairing_hostile.py",
     "protocol/pairing_messages.py": "tests/protocol/test_roster_vectors.py and tests/protocol/test_pairing_hostile.py",
+    "store/checkpoints.py": "how the WAL is kept small: tests/store/test_database.py",
+    "store/failures.py": "each kind of failure: tests/store/test_database.py",
+    "store/founding.py": "the first half of every opening: tests/store/test_space.py",
+    "store/lock.py": "a second owner: tests/store/test_space.py",
+    "store/machine.py": "a part of the mark: tests/store/test_mark.py",
+    "store/meta.py": "a part of every commit: tests/store/test_space.py",
+    "store/opening.py": "which origin goes on: tests/store/test_mark.py",
+    "store/refs.py": "how rows name origins: tests/store/test_records.py",
+    "store/runners.py": "threaded and inline, every test of the store runs over both: tests/store/conftest.py",
+    "store/transaction.py": "what is read and written in one go: tests/store/test_space.py",
 }
 
 # What peerctl may load of peerd, so that it starts at once: itself and the client of the socket.

@@ -221,7 +221,8 @@ class _Listener(RecordUpdateListener):
         super().__init__()
         self._batch = batch
 
-    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:  # noqa: ARG002
+    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
+        del zc
         self._batch(records, now)
 
     def async_update_records_complete(self) -> None:

@@ -48,7 +48,7 @@ def test_absent_and_null_differ_where_null_is_a_value() -> None:
 
 
 def test_lines_of_streams_hold_only_what_they_say() -> None:
-    assert msgspec.to_builtins(ChangeEvent(kind="reset", token="t")) == {"kind": "reset", "token": "t"}  # noqa: S106
+    assert msgspec.to_builtins(ChangeEvent(kind="reset", token="t")) == {"kind": "reset", "token": "t"}  # noqa: S106 - no secret
     assert msgspec.to_builtins(InvitationEvent(id="i", code="1")) == {"id": "i", "code": "1"}
 
 

@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import permutations
+from typing import Any
 
 from msgspec import Raw
 
@@ -178,7 +179,7 @@ def deliver_some(world: World, sender: Device, receiver: Device, step: int) -> N
     while runs:
         now, runs = runs[: (part := chance.choice((1, 4, 100)))], runs[part:]
 
-        def act(work: Work, now: list = now) -> None:  # type: ignore[type-arg]
+        def act(work: Work, now: list[Any] = now) -> None:
             work.learn_origins(announcements)
             for run in now:
                 verdict = work.take(run)
