@@ -16,6 +16,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened, StoredPeer
 from peerd.engine.commits import Commit, Commits
 from peerd.engine.ports import Keys, SpaceStore, Times
+from peerd.errors import StoreError
 from peerd.logs import get
 from peerd.protocol.session import Ours
 
@@ -46,6 +47,7 @@ class Space:
         self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
         self.trouble: tuple[str, str] | None = None  # code and sentence of what stops this space
         self._parked_task: asyncio.Task[None] | None = None
+        self._parked_again = False
         self._learning: set[asyncio.Task[bool]] = set()
         self._keys = keys
         self._times = times
@@ -61,9 +63,15 @@ class Space:
         await self.commits.close()
         if self._learning:
             await asyncio.wait(self._learning)
-        for peer in self.peers.values():
-            await self.store.save_peer(peer)
-        await self.store.close()
+        if self._parked_task is not None:
+            await asyncio.wait([self._parked_task])
+        try:
+            for peer in self.peers.values():
+                await self.store.save_peer(peer)
+        except StoreError as problem:
+            log.warning("peers not saved", space=self.name, code=problem.code, cause=str(problem))
+        finally:
+            await self.store.close()
 
     @property
     def roster(self) -> Roster:
@@ -92,8 +100,17 @@ class Space:
 
     def look_at_parked(self) -> None:
         """Somebody said that they cannot restore; perhaps we can."""
+        self._parked_again = True
         if self._parked_task is None or self._parked_task.done():
-            self._parked_task = asyncio.create_task(self.commits.restore_parked(), name="restore parked")
+            self._parked_task = asyncio.create_task(self._restore_parked(), name="restore parked")
+
+    async def _restore_parked(self) -> None:
+        while self._parked_again:
+            self._parked_again = False
+            try:
+                await self.commits.restore_parked()
+            except StoreError as problem:
+                log.warning("records not restored", space=self.name, code=problem.code, cause=str(problem))
 
     # ---- members
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened
-from peerd.errors import StoreBusy, StoreError
+from peerd.errors import DiskFull, StoreBusy, StoreError
 from peerd.logs import get
 from peerd.store.space import SpaceStore
 
@@ -21,7 +21,13 @@ class Shelf:
     """`failed` maps the names (or file names) of spaces that could not be opened to why."""
 
     def __init__(
-        self, folder: Path, device: bytes, random_bytes: Callable[[int], bytes], wall_ms: Callable[[], int]
+        self,
+        folder: Path,
+        device: bytes,
+        random_bytes: Callable[[int], bytes],
+        wall_ms: Callable[[], int],
+        *,
+        threaded: bool = True,
     ) -> None:
         self.failed: dict[str, StoreError] = {}
         self._spaces = folder / "spaces"
@@ -29,6 +35,7 @@ class Shelf:
         self._device = device
         self._random_bytes = random_bytes
         self._wall_ms = wall_ms
+        self._threaded = threaded
 
     def prepare(self) -> None:
         """Make the folders. Raises OSError."""
@@ -41,8 +48,16 @@ class Shelf:
         Raises:
             StoreBusy: another peerd has this state directory.
         """
+        return await self._open_each(sorted(self._spaces.glob("*.db")))
+
+    async def open_again(self) -> list[tuple[Opened, SpaceStore]]:
+        """Those that could not be opened for want of room, and now can."""
+        full = [self._spaces / f"{stem}.db" for stem, why in self.failed.items() if isinstance(why, DiskFull)]
+        return await self._open_each(full)
+
+    async def _open_each(self, paths: Sequence[Path]) -> list[tuple[Opened, SpaceStore]]:
         stores: list[tuple[Opened, SpaceStore]] = []
-        for path in sorted(self._spaces.glob("*.db")):
+        for path in paths:
             try:
                 store = await self._open(path)
             except StoreBusy:
@@ -50,9 +65,11 @@ class Shelf:
                     await opened.close()
                 raise
             except StoreError as problem:
-                log.warning("space not opened", path=str(path), code=problem.code, cause=str(problem))
+                if path.stem not in self.failed:
+                    log.warning("space not opened", path=str(path), code=problem.code, cause=str(problem))
                 self.failed[path.stem] = problem
                 continue
+            self.failed.pop(path.stem, None)
             stores.append((store.opened, store))
         return stores
 
@@ -61,16 +78,27 @@ class Shelf:
         path = self._spaces / f"{space.hex()}.db"
         if path.exists():
             self._set_aside(path)
-        await SpaceStore.create(path, space, name, self._random_bytes)
+        await SpaceStore.create(path, space, name, self._random_bytes, threaded=self._threaded)
         store = await self._open(path)
-        await store.add_statements(statements)
+        try:
+            await store.add_statements(statements)
+        except BaseException:
+            await store.close()
+            self._delete(path)  # a copy that does not know its founder is none
+            raise
         await store.close()
         store = await self._open(path)
         return store.opened, store
 
+    def _delete(self, path: Path) -> None:
+        for suffix in ("-wal", "-shm", ""):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
     async def _open(self, path: Path) -> SpaceStore:
         mark = self._marks / f"{path.stem}.mark"
-        return await SpaceStore.open(path, self._device, mark, self._random_bytes, self._wall_ms)
+        return await SpaceStore.open(
+            path, self._device, mark, self._random_bytes, self._wall_ms, threaded=self._threaded
+        )
 
     def _set_aside(self, path: Path) -> None:
         number = 1

@@ -11,12 +11,10 @@ import random
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from peerd.core.statements import SignedStatement
-from peerd.core.stored import Opened
 from peerd.store.machine import Machine
 from peerd.store.runners import Runner
 from peerd.store.shelf import Shelf
@@ -77,22 +75,11 @@ class SimShelf(Shelf):
     def __init__(
         self, folder: Path, device: bytes, chance: random.Random, wall_ms: Callable[[], int], machine: Machine, fault: Fault
     ) -> None:
-        super().__init__(folder, device, chance.randbytes, wall_ms)
+        super().__init__(folder, device, chance.randbytes, wall_ms, threaded=False)
         self.stores: list[SpaceStore] = []
         self._chance = chance
         self._machine = machine
         self._fault = fault
-
-    async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
-        path = self._spaces / f"{space.hex()}.db"
-        if path.exists():
-            self._set_aside(path)
-        await SpaceStore.create(path, space, name, self._random_bytes, threaded=False)
-        store = await self._open(path)
-        await store.add_statements(statements)
-        await store.close()
-        store = await self._open(path)
-        return store.opened, store
 
     async def _open(self, path: Path) -> SpaceStore:
         store = await SpaceStore.open(
@@ -111,7 +98,9 @@ class SimShelf(Shelf):
             for name in ("_writer", "_reader"):
                 runner = getattr(store._database, name)
                 setattr(store._database, name, runner._inner)
-            await store.abandon()
+            if store._lock._descriptor >= 0:
+                store._closing = None  # one that was cut short, as everything else
+                await store.abandon()
 
 
 class Backups:

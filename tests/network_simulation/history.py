@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from peerd.core import limits
 from peerd.engine import session_runner, switchboard
 from peerd.protocol import inflow, outflow, session
 from tests.network_simulation import programs
@@ -21,6 +22,7 @@ ACTIONS = 45
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that syncs at once, where there is one
 
 SMALL = (
+    (limits, "RUN_BYTES", 4_000),
     (switchboard, "FAR_BEHIND", 30),
     (session, "NEARLY", 5),
     (session_runner, "COMMIT_BYTES", 4_000),
@@ -64,7 +66,7 @@ def run_history(seed: int, actions: int = ACTIONS, devices: int | None = None) -
                 await world.settle()
                 await check(world)
             except BaseException as problem:
-                problem.add_note(f"seed {seed}, {len(world.devices)} devices; " + "; ".join(world.trace[-12:]))
+                problem.add_note(f"seed {seed}, {len(world.devices)} devices; " + "; ".join(world.trace))
                 raise
             await world.stop()
             return world.counts

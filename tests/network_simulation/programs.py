@@ -296,8 +296,8 @@ async def remove(world: World) -> None:
     remover, target = world.chance.sample(members, 2)
     running = remover.running
     live = running.spaces.by_id.get(space.id)
-    if live is None:
-        return
+    if live is None or not all(live.roster.is_member(device.id) for device in space.devices):
+        return  # whom it let in at the last moment goes with it; that is a story of its own
     world.removed[space.id] = target
     try:
         await remover.do(lambda: running.spaces.remove(live, target.id))
@@ -311,14 +311,15 @@ async def remove(world: World) -> None:
 
 async def join(world: World) -> None:
     """A device that is in no space yet joins by code."""
-    outside = [device for device in world.up() if device not in world.spaces[0].devices]
-    inside = [device for device in world.spaces[0].devices if device.is_up]
+    home = world.spaces[0]
+    outside = [device for device in world.up() if device not in home.devices]
+    inside = [device for device in home.devices if device.is_up and device is not world.removed.get(home.id)]
     if not outside or not inside:
         return
     joiner, inviter = outside[0], world.chance.choice(inside)
     if world.network.is_parted(joiner.id, inviter.id):
         return
-    if await world.pair(world.spaces[0], inviter, joiner):
+    if await world.pair(home, inviter, joiner):
         world.counts["joins"] += 1
 
 

@@ -14,6 +14,7 @@ import contextvars
 import functools
 import selectors
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from itertools import count
 from typing import Any, TypeVar
@@ -157,7 +158,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualLoop)
-        result = runner.run(_and_nothing_left(work))
+        try:
+            result = runner.run(_and_nothing_left(work))
+        except BaseException as problem:
+            for one in loop.problems[:2]:
+                problem.add_note(f"nobody asked for {one}\n" + "".join(traceback.format_exception(one.get("exception"))))
+            raise
         assert not loop.problems, f"exceptions that nobody asked for: {loop.problems}"
     return result
 

@@ -215,10 +215,10 @@ class World:
         for space in self.spaces:
             for device in self.members(space):
                 live = device.running.spaces.by_id[space.id]
-                state, _, _ = device.running.statuses._space_state(live, device.running.statuses.peers_of(live))
-                if state not in {"in sync", "alone"}:
-                    peers = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in device.running.statuses.peers_of(live)]
-                    return f"{space.name} on {device.name} is {state}: {peers}"
+                peers = device.running.statuses.peers_of(live)
+                if any(peer.state != "in sync" for peer in peers):
+                    said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]
+                    return f"{space.name} on {device.name}: {said}"
         return ""
 
     def members(self, space: SimSpace) -> list[Device]:
