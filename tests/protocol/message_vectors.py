@@ -71,6 +71,8 @@ def examples() -> list[Message]:
         messages.Error("order", "a second HELLO"),
         messages.Bye("stopping"),
         messages.Lacking(_SPACE, [("notes", "milk")]),
+        messages.Notice(_SPACE, "disk-full", "only 12 MiB are free on the disk"),
+        messages.Notice(_SPACE),
     ]
 
 
@@ -101,7 +103,7 @@ def vectors() -> dict[str, Any]:
             "plain": codec.encode(messages.Welcome([_SPACE] * 100)).hex(),
             "frame": codec.compress(codec.encode(messages.Welcome([_SPACE] * 100))).hex(),
         },
-        "unknown optional type": {"frame": msgspec.msgpack.encode((messages.OPTIONAL_TYPES, 0, {"x": 1})).hex()},
+        "unknown optional type": {"frame": msgspec.msgpack.encode((255, 0, {"x": 1})).hex()},
         "unknown type": {"frame": msgspec.msgpack.encode((messages.OPTIONAL_TYPES - 1, 0, {"x": 1})).hex()},
         "unknown key": {"frame": msgspec.msgpack.encode((messages.Bye.type, 0, {"reason": "stopping", "x": 1})).hex()},
         "refusals": refusals(),
