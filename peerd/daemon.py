@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, MutableMapping
+from pathlib import Path
 from typing import Any
 
 from peerd import __version__, identity, logs, notify
@@ -43,6 +44,7 @@ from peerd.net.refusal import Refusal
 from peerd.protocol.control_reports import (
     Reloaded,
 )
+from peerd.store.lock import Lock
 from peerd.store.shelf import Shelf
 from peerd.supervise import Supervisor
 
@@ -77,6 +79,7 @@ class Daemon:
         self._watchdog_s = notify.watchdog_interval_s(environ)
         self._inherited = _control_socket(environ)
         self._supervisor = Supervisor(self._clock, stop_within_s=TASKS_STOP_S)
+        self._lock = _claim(settings.device.state_dir)
         keys = Identity.load_or_create(settings.device.state_dir / "identity")
         crypto = _Crypto()
         self._shelf = Shelf(settings.device.state_dir, keys.device, self._clock.random_bytes, self._clock.wall_ms)
@@ -135,6 +138,7 @@ class Daemon:
         try:
             await self._start()
             self._supervisor.add("housekeeping", self._housekeeping.run)
+            self._supervisor.add("full disks", self._housekeeping.open_again)
             self._supervisor.add("secrets", self._housekeeping.tend_secrets)
             self._supervisor.add("wakeups", lambda: watch_wakeups(self._clock, self._on_wake))
             self._supervisor.add("status line", self._tell_status)
@@ -181,6 +185,7 @@ class Daemon:
         except TimeoutError:
             log.warning("stop took too long")
         await self._spaces.close()
+        self._lock.release()
         log.info("daemon stopped")
 
     async def _tell_status(self) -> None:
@@ -280,6 +285,15 @@ class Daemon:
         self._statuses.restart_needed = sorted({*self._statuses.restart_needed, *changes.needs_restart})
         log.info("settings reloaded", count=len(changes.live))
         return Reloaded(changed=list(changes.live), needs_restart=list(changes.needs_restart))
+
+
+def _claim(state_dir: Path) -> Lock:
+    """Nobody else may use this directory while we run. Raises StoreBusy."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError([f"device.state_dir: {state_dir}: {problem.strerror or problem}"]) from problem
+    return Lock.take(state_dir / "lock")
 
 
 def _as_port(link: NetLink) -> Link:

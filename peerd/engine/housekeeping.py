@@ -14,6 +14,7 @@ from peerd.logs import get
 log = get(__name__)
 
 EVERY_S = 3600.0
+OPEN_AGAIN_S = 10.0
 AGREEMENT_MS = 120_000
 AGREEMENT_LASTS_S = 7 * 24 * 3600.0
 DAY_MS = 24 * 3600 * 1000
@@ -44,6 +45,13 @@ class Housekeeping:
             self._members_changed.clear()
             for space in list(self._spaces.by_id.values()):
                 await self._spaces.renew_epoch(space)
+
+    async def open_again(self) -> None:
+        """Spaces whose disk was full when we started open by themselves when it no longer is. Until cancelled."""
+        while True:
+            await asyncio.sleep(OPEN_AGAIN_S)
+            if self._spaces.failed:
+                await self._spaces.open_again()
 
     async def run(self) -> None:
         """Once an hour, until cancelled."""

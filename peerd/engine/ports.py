@@ -146,6 +146,10 @@ class Shelf(Protocol):
         """All spaces of this device; one that cannot be opened is in `failed` instead."""
         ...
 
+    async def open_again(self) -> Sequence[tuple[Opened, SpaceStore]]:
+        """Those of `failed` that only wanted room on the disk, and have it now."""
+        ...
+
     async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
         """A new, empty copy, durable with its statements; an old one of the same space is set aside."""
         ...

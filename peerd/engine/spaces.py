@@ -39,6 +39,11 @@ class Spaces:
         for opened, store in await self._shelf.open_all():
             await self._make_live(opened, store)
 
+    async def open_again(self) -> None:
+        """Those that found no room when we started, once there is some."""
+        for opened, store in await self._shelf.open_again():
+            await self._make_live(opened, store)
+
     async def close(self) -> None:
         for space in self.by_id.values():
             await space.close()
