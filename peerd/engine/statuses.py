@@ -30,12 +30,18 @@ from peerd.protocol.control_reports import (
 from peerd.protocol.session import Phase
 
 CLOCK_OFF_MS = 120_000
+RESUME = "`peerctl resume` ends that; so does a restart."
 
-_BLOCKED_STEPS = {
+_STEPS = {  # by the code of what stopped a space, or a session on this side
     "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
     "needs-newer": "Update peerd on this device.",
     "horizon": "That device has forgotten the log this copy needs: invite this device again with an empty copy.",
     "removed": "Ask a member to invite this device again.",
+}
+_STEPS_THERE = {  # the same, where the other side stopped it
+    **_STEPS,
+    "needs-newer": "Update peerd on that device.",
+    "horizon": "This device has forgotten the log that copy needs: invite that device again with an empty copy.",
 }
 
 
@@ -82,7 +88,7 @@ class Statuses:
                 name=self._device_name(),
                 state="paused",
                 reason="links with other devices are paused",
-                next_step="`peerctl resume` ends that; so does a restart.",
+                next_step=RESUME,
             )
         degraded = problems or any(view.reason for view in views)
         reason, step = problems[0] if problems else ("", "")
@@ -127,12 +133,12 @@ class Statuses:
     def _space_state(self, space: Space, peers: list[PeerStatus]) -> tuple[str, str, str]:
         if space.trouble is not None:
             code, text = space.trouble
-            return "stopped", text, _BLOCKED_STEPS.get(code, "")
+            return "stopped", text, _STEPS.get(code, "")
         if not space.roster.is_member(self._keys.device):
             removal = space.roster.removed.get(self._keys.device)
             by = space.name_of(removal.by) if removal else ""
             text = f"this device was removed{' by ' + by if by else ''}; its copy can be read but not written"
-            return "removed", text, _BLOCKED_STEPS["removed"]
+            return "removed", text, _STEPS["removed"]
         if not peers:
             return "alone", "", "Invite another device with `peerctl invite`."
         troubled = [peer for peer in peers if peer.state in {"blocked", "refused", "diverged"}]
@@ -169,7 +175,9 @@ class Statuses:
 
     def _offline(self, status: PeerStatus, space: Space, note: PeerNote, known: StoredPeer) -> None:
         status.state = "refused" if note.state == "refused" else "offline"
-        if note.trouble is not None:
+        if self._switchboard.paused:
+            status.reason, status.next_step = "links with other devices are paused here", RESUME
+        elif note.trouble is not None:
             status.reason, status.next_step = note.trouble.text, note.trouble.next_step
         if known.acks:
             status.ahead = lacking(known.acks, space.copy.clock())
@@ -179,9 +187,9 @@ class Statuses:
         status.behind, status.ahead = machine.behind(ours), machine.ahead(ours)
         if machine.blocked is not None:
             status.state = "blocked"
-            whose = "here" if machine.blocked.ours else "by that device"
+            whose, steps = ("here", _STEPS) if machine.blocked.ours else ("by that device", _STEPS_THERE)
             status.reason = f"stopped {whose} ({machine.blocked.code}): {machine.blocked.text}"
-            status.next_step = _BLOCKED_STEPS.get(machine.blocked.code, "")
+            status.next_step = steps.get(machine.blocked.code, "")
         elif session.stalled is not None:
             status.state, status.reason = "blocked", f"nothing more is taken in here: {session.stalled}"
             status.next_step = session.stalled.next_step
@@ -194,15 +202,20 @@ class Statuses:
             status.next_step = 'See docs/recovery.md, "Copies diverged".'
         elif machine.phase is Phase.SETTLING:
             status.state, status.reason = "connecting", "exchanging the list of members"
-        elif machine.phase in {Phase.COMPARING, Phase.READY}:
+        elif machine.phase is Phase.COMPARING:
+            status.state, status.reason = "connecting", "comparing what both have"
+        elif machine.phase is Phase.READY:
             status.state = "syncing"
             status.reason = "waiting for its turn: catching up from another device first"
         elif status.behind == 0 and status.ahead == 0:
             status.state = "in sync"
         else:
             status.state = "syncing"
-            if space.commits.staging:
-                status.reason = f"{len(space.commits.staging)} runs wait for what they depend on"
+            waiting = len(space.commits.staging)
+            if waiting:
+                status.reason = (
+                    "1 run waits for what it depends on" if waiting == 1 else f"{waiting} runs wait for what they need"
+                )
         if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
             seconds = round(offset_ms / 1000)
             status.reason = (
@@ -267,7 +280,11 @@ class Statuses:
         for name, failure in self._spaces.failed.items():
             return f"{name}: {failure}"
         for space in self._sorted():
-            for peer in self.peers_of(space):
+            peers = self.peers_of(space)
+            state, reason, _ = self._space_state(space, peers)
+            if state in {"stopped", "removed"}:
+                return f"{space.name}: {reason}"
+            for peer in peers:
                 if peer.state != "in sync":
                     return f"{space.name}: {peer.name or peer.device} is {peer.state}"
         return ""

@@ -31,6 +31,7 @@ from peerd.engine.switchboard import Switchboard
 from peerd.errors import LinkLost
 from peerd.identity import Identity
 from peerd.net.link import PAIR
+from peerd.protocol import codec
 from peerd.protocol.control_messages import (
     ChangeRequest,
     WriteResult,
@@ -92,7 +93,9 @@ class InlineShelf(Shelf):
 
 
 class Pipe:
-    """One end of a link inside this process. Frames that are `held` wait at the sender's end."""
+    """One end of a link inside this process. With `flowing` cleared, what is sent waits at this end; `stop_at` a kind
+    of message does that when the first one comes along.
+    """
 
     def __init__(self, theirs: bytes, address: Address, subprotocol: str, *, dialed: bool) -> None:
         self.theirs = theirs
@@ -102,6 +105,7 @@ class Pipe:
         self.closed: tuple[int, str] | None = None
         self.flowing = asyncio.Event()
         self.flowing.set()
+        self.stop_at: type[object] | None = None
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._other: Pipe | None = None
 
@@ -113,7 +117,13 @@ class Pipe:
         near._other, far._other = far, near
         return near, far
 
+    def go_on(self) -> None:
+        self.stop_at = None
+        self.flowing.set()
+
     async def send(self, frame: bytes) -> None:
+        if self.stop_at is not None and isinstance(codec.decode(frame), self.stop_at):
+            self.flowing.clear()
         await self.flowing.wait()
         if self.closed is not None or self._other is None:
             raise LinkLost("the link is closed")
@@ -131,6 +141,7 @@ class Pipe:
         for end in (self, self._other):
             if end is not None and end.closed is None:
                 end.closed = code, reason
+                end.flowing.set()
                 end._arrived.put_nowait(None)
 
 
@@ -168,9 +179,10 @@ class Wire:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def connect(self, one: Device, other: Device) -> tuple[Pipe, Pipe]:
-        """A live link between two switchboards."""
+    def connect(self, one: Device, other: Device, stop_at: type[object] | None = None) -> tuple[Pipe, Pipe]:
+        """A live link between two switchboards; `stop_at` concerns what the first one says."""
         near, far = Pipe.pair(one.id, other.id, other.address, "peerd.sync.1")
+        near.stop_at = stop_at
         self.spawn(one.switchboard.run_link(near))
         self.spawn(other.switchboard.run_link(far))
         return near, far

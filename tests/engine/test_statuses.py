@@ -4,11 +4,414 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+from msgspec.structs import replace
+
+from peerd.core.device_id import format_device_id
+from peerd.engine import switchboard
+from peerd.errors import DiskFull, LinkLost
+from peerd.protocol import session
+from peerd.protocol.control_reports import PeerStatus
+from peerd.protocol.messages import Entries, Notice, RosterMessage, Summary, Want
+
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device
+    from tests.engine.conftest import Device, Hands, MakeDevice, Pipe, Until, Wire
+
+Two = tuple["Device", "Device"]
+
+
+def peer(of: Device, who: Device) -> PeerStatus:
+    return next(one for one in of.statuses.peers_of(of.space) if one.device == format_device_id(who.id))
+
+
+@pytest.fixture
+async def linked(two: Two, wire: Wire, until: Until) -> Two:
+    """Two members with a link, in sync."""
+    desk, laptop = two
+    wire.connect(desk, laptop)
+    await until(lambda: peer(desk, laptop).state == peer(laptop, desk).state == "in sync")
+    return two
+
+
+# --- without a link -------------------------------------------------------------------------------------
 
 
 async def test_a_space_without_other_members_is_alone(desk: Device) -> None:
     view = await desk.statuses.space(desk.space)
-    assert view.state == "alone"
+    assert (view.state, view.reason, view.peers) == ("alone", "", [])
     assert "peerctl invite" in view.next_step
+    assert desk.statuses.health().converged
+    assert (await desk.statuses.status()).device.state == "running"
+
+
+async def test_a_member_that_nobody_has_seen_is_not_found(two: Two) -> None:
+    desk, laptop = two
+    status = peer(desk, laptop)
+    assert (status.state, status.name, status.behind) == ("offline", "laptop", None)
+    assert "not found" in status.reason
+    assert "network.peers" in status.next_step
+    assert status.since_ms == desk.clock.wall_ms()
+    assert (await desk.statuses.space(desk.space)).state == "offline"
+    assert (await desk.statuses.status()).device.state == "running", "a laptop may be closed"
+    health = desk.statuses.health()
+    assert (health.live, health.ready, health.converged, health.reason) == (
+        True,
+        True,
+        False,
+        "home: laptop is offline",
+    )
+
+
+async def test_it_is_known_how_much_an_absent_member_lacks(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    await desk.put("a", {})
+    await until(lambda: peer(desk, laptop).ahead == 0 and desk.space.peers[laptop.id].acks == desk.clock_now())
+    await desk.switchboard.stop()
+    await until(lambda: not desk.switchboard.links)
+    await desk.put("b", {})
+    await desk.put("c", {})
+    assert peer(desk, laptop).ahead == 2
+    again = await desk.reopen()
+    assert peer(again, laptop).ahead == 2, "and after a restart"
+
+
+@pytest.mark.parametrize("code", ["removed", "unknown-device", "version"])
+async def test_a_refusal_says_by_whom_and_why(two: Two, wire: Wire, code: str) -> None:
+    desk, laptop = two
+    wire.refusals[laptop.address] = LinkLost(f"it says {code}", code=code, next_step="Do this.")
+    await desk.dialing._dial(laptop.id, laptop.address)
+    status = peer(desk, laptop)
+    assert (status.state, status.reason, status.next_step) == ("refused", f"it says {code}", "Do this.")
+    view = await desk.statuses.space(desk.space)
+    assert (view.state, view.reason, view.next_step) == ("degraded", f"laptop: it says {code}", "Do this.")
+    device = (await desk.statuses.status()).device
+    assert (device.state, device.reason, device.next_step) == ("degraded", f"home: laptop: it says {code}", "Do this.")
+    assert desk.statuses.health().reason == "home: laptop is refused"
+
+
+async def test_an_address_that_leads_nowhere_is_no_refusal(two: Two, wire: Wire) -> None:
+    desk, laptop = two
+    wire.refusals[laptop.address] = LinkLost("no route to it", code="no-route")
+    await desk.dialing._dial(laptop.id, laptop.address)
+    assert (peer(desk, laptop).state, peer(desk, laptop).reason) == ("offline", "no route to it")
+
+
+# --- with a link ----------------------------------------------------------------------------------------
+
+
+async def test_all_is_well(linked: Two) -> None:
+    desk, laptop = linked
+    status = peer(desk, laptop)
+    assert (status.state, status.reason, status.next_step, status.behind, status.ahead) == ("in sync", "", "", 0, 0)
+    view = await desk.statuses.space(desk.space)
+    assert (view.state, view.reason) == ("in sync", "")
+    assert desk.statuses.health().converged
+    assert desk.statuses.line() == "1 space, 1 peer linked"
+    assert (await desk.statuses.status()).device.state == "running"
+
+
+async def test_a_space_counts_what_it_holds(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    await desk.put("a", {"x": 1})
+    await desk.park("b")
+    await laptop.put("c", {})
+    await until(lambda: desk.clock_now() == laptop.clock_now() and sum(desk.clock_now().values()) == 3)
+    views = [await device.statuses.space(device.space) for device in linked]
+    for view in views:
+        assert (view.name, view.id, view.records, view.parked, view.conflicts) == ("home", desk.space.id.hex(), 2, 1, 0)
+    assert views[0].digest == views[1].digest
+    assert views[0].clock == views[1].clock == {origin.hex(): seq for origin, seq in desk.clock_now().items()}
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"), [(RosterMessage, "exchanging the list of members"), (Summary, "comparing what both have")]
+)
+async def test_the_way_to_a_session_has_its_words(
+    two: Two, wire: Wire, until: Until, at: type[object], reason: str
+) -> None:
+    desk, laptop = two
+    near, _ = wire.connect(laptop, desk, stop_at=at)
+    await until(lambda: peer(desk, laptop).reason == reason)
+    assert peer(desk, laptop).state == "connecting"
+    assert (await desk.statuses.space(desk.space)).state == "syncing"
+    assert not desk.statuses.health().converged
+    near.go_on()
+    await until(lambda: peer(desk, laptop).state == "in sync")
+
+
+async def test_what_they_have_and_we_lack_is_behind(two: Two, wire: Wire, until: Until) -> None:
+    desk, laptop = two
+    await laptop.put("a", {})
+    await laptop.put("b", {})
+    near, _ = wire.connect(desk, laptop, stop_at=Want)
+    await until(lambda: peer(desk, laptop).behind == 2)
+    assert (peer(desk, laptop).state, peer(desk, laptop).reason, peer(desk, laptop).ahead) == ("syncing", "", 0)
+    assert (await desk.statuses.space(desk.space)).state == "syncing"
+    assert not desk.statuses.health().converged
+    near.go_on()
+    await until(lambda: peer(desk, laptop).state == "in sync")
+
+
+async def test_what_they_have_not_acknowledged_is_ahead(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    pipe: Pipe = desk.switchboard.links[laptop.id].link  # type: ignore[assignment] # it is one of ours
+    pipe.flowing.clear()
+    await desk.put("a", {})
+    await desk.put("b", {})
+    status = peer(desk, laptop)
+    assert (status.state, status.behind, status.ahead) == ("syncing", 0, 2)
+    pipe.go_on()
+    await until(lambda: peer(desk, laptop).state == "in sync")
+
+
+async def test_whoever_waits_for_its_turn_says_so(
+    desk: Device, make: MakeDevice, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switchboard, "FAR_BEHIND", 1)
+    monkeypatch.setattr(session, "NEARLY", 1)
+    laptop, tablet = make("laptop"), make("tablet")
+    await desk.admit(laptop, tablet)
+    await laptop.put("a", {})
+    await laptop.tell(tablet)
+    near, _ = wire.connect(laptop, desk, stop_at=Entries)
+    await until(lambda: not near.flowing.is_set())
+    wire.connect(tablet, desk)
+    await until(lambda: "turn" in peer(desk, tablet).reason)
+    assert (peer(desk, tablet).state, peer(desk, tablet).behind) == ("syncing", 1)
+    near.go_on()
+    await until(lambda: peer(desk, tablet).state == peer(desk, laptop).state == "in sync")
+
+
+async def test_a_fork_blocks_on_both_sides(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    runner = desk.switchboard.links[laptop.id].sessions[desk.space.id]
+    runner._perform(runner.machine.refuse("fork", "two histories"))
+    await until(lambda: peer(laptop, desk).state == "blocked")
+    assert peer(desk, laptop).state == "blocked"
+    assert peer(desk, laptop).reason == "stopped here (fork): two histories"
+    assert peer(laptop, desk).reason == "stopped by that device (fork): two histories"
+    for device, other in ((desk, laptop), (laptop, desk)):
+        assert "docs/" in peer(device, other).next_step
+        assert (await device.statuses.space(device.space)).state == "degraded"
+
+
+async def test_who_needs_a_newer_peerd_is_told_on_its_own_side(linked: Two, until: Until) -> None:
+    """What is to be done depends on the side."""
+    desk, laptop = linked
+    runner = desk.switchboard.links[laptop.id].sessions[desk.space.id]
+    runner._perform(runner.machine.refuse("needs-newer", "an entry of format 2 needs a newer peerd here"))
+    await until(lambda: peer(laptop, desk).state == "blocked")
+    assert peer(desk, laptop).next_step == "Update peerd on this device."
+    assert peer(laptop, desk).next_step == "Update peerd on that device."
+
+
+async def test_a_full_disk_is_told_on_both_sides(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    runner = desk.switchboard.links[laptop.id].sessions[desk.space.id]
+    runner.stalled = DiskFull("the disk is full", next_step="Make room.")
+    laptop.switchboard.links[desk.id].sessions[desk.space.id].machine.notice = Notice(
+        desk.space.id, "disk-full", "its disk is full"
+    )
+    assert (peer(desk, laptop).state, peer(laptop, desk).state) == ("blocked", "blocked")
+    assert "the disk is full" in peer(desk, laptop).reason
+    assert "its disk is full" in peer(laptop, desk).reason
+    assert peer(desk, laptop).next_step == "Make room."
+    assert peer(laptop, desk).next_step
+    assert not desk.statuses.health().converged
+
+
+async def test_copies_that_differ_are_called_diverged(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    digest = list(desk.space.copy.digest)
+    digest[7] ^= 1
+    desk.space.commits.state = replace(desk.space.copy, digest=type(desk.space.copy.digest)(digest))
+    await laptop.put("a", {})
+    await until(lambda: peer(laptop, desk).state == "diverged")
+    assert "damaged" in peer(laptop, desk).reason
+    assert "docs/" in peer(laptop, desk).next_step
+    assert (await laptop.statuses.space(laptop.space)).state == "degraded"
+
+
+async def test_runs_that_wait_for_others_are_counted(desk: Device, make: MakeDevice, wire: Wire, until: Until) -> None:
+    laptop, tablet = make("laptop"), make("tablet")
+    await desk.admit(laptop, tablet)
+    await laptop.put("a", {})
+    await laptop.tell(tablet)
+    await tablet.put("b", {})
+    run = (await tablet.space.store.runs_after(1, 1 << 20)).rows[0].run
+    await desk.space.commits.take([at.announcement for at in tablet.space.copy.origins.values()], [run])
+    wire.connect(desk, laptop, stop_at=Want)
+    await until(lambda: peer(desk, laptop).behind == 1)
+    assert peer(desk, laptop).reason == "1 run waits for what it depends on"
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(300, "ahead"), (-300, "behind")])
+async def test_a_clock_that_is_off_is_named(
+    desk: Device, make: MakeDevice, wire: Wire, until: Until, seconds: int, word: str
+) -> None:
+    """It is no reason not to be in sync."""
+    other = type(desk.clock)()
+    other.pass_s(seconds)
+    laptop = make("laptop", clock=other)
+    await desk.admit(laptop)
+    wire.connect(desk, laptop)
+    await until(lambda: peer(desk, laptop).state == "in sync")
+    assert peer(desk, laptop).reason == f"its clock and ours differ by 300 s (it is {word})"
+    assert peer(desk, laptop).next_step
+    assert (await desk.statuses.space(desk.space)).state == "in sync"
+
+
+async def test_two_minutes_are_no_difference(desk: Device, make: MakeDevice, wire: Wire, until: Until) -> None:
+    other = type(desk.clock)()
+    other.pass_s(119)
+    laptop = make("laptop", clock=other)
+    await desk.admit(laptop)
+    wire.connect(desk, laptop)
+    await until(lambda: peer(desk, laptop).state == "in sync")
+    assert peer(desk, laptop).reason == ""
+
+
+async def test_a_linked_device_that_does_not_share_the_space_yet(linked: Two) -> None:
+    desk, laptop = linked
+    work = await desk.spaces.found("work")
+    await desk.spaces.admit(work, laptop.spaces.card())
+    (status,) = desk.statuses.peers_of(work)
+    assert status.state == "connecting"
+    assert "has not said that it shares this space" in status.reason
+    assert status.next_step
+
+
+# --- the device and its spaces --------------------------------------------------------------------------
+
+
+async def test_a_pause_is_told_on_both_sides(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    await desk.service.pause()
+    await until(lambda: not laptop.switchboard.links and not desk.switchboard.links)
+    device = (await desk.statuses.status()).device
+    assert (device.state, "resume" in device.next_step) == ("paused", True)
+    assert peer(desk, laptop).state == "offline"
+    assert peer(desk, laptop).reason == "links with other devices are paused here"
+    assert "paused" in peer(laptop, desk).reason
+    await desk.service.resume()
+    assert (await desk.statuses.status()).device.state == "running"
+
+
+async def test_a_device_that_was_removed_says_by_whom(two: Two) -> None:
+    desk, laptop = two
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.tell(laptop)
+    view = await laptop.statuses.space(laptop.space)
+    assert view.state == "removed"
+    assert "by desk" in view.reason
+    assert "invite" in view.next_step
+    assert (await laptop.statuses.status()).device.state == "degraded"
+    assert not laptop.statuses.health().converged
+    assert [one.state for one in laptop.statuses.members(laptop.space).members] == ["offline", "removed"]
+
+
+async def test_a_space_that_stopped_says_why(desk: Device) -> None:
+    desk.space.trouble = "needs-newer", "an entry of format 2 needs a newer peerd"
+    view = await desk.statuses.space(desk.space)
+    assert (view.state, view.reason) == ("stopped", "an entry of format 2 needs a newer peerd")
+    assert view.next_step == "Update peerd on this device."
+    assert not desk.statuses.health().converged
+
+
+async def test_a_database_that_cannot_be_opened_fails_alone(desk: Device) -> None:
+    await desk.spaces.found("work")
+    await desk.close()
+    path = next(path for path in (desk.folder / "spaces").glob("*.db"))
+    path.write_bytes(b"no database" * 1000)
+    again = type(desk)("desk", desk.folder, desk.wire, desk.clock, threaded=False)
+    await again.spaces.open_all()
+    status = await again.statuses.status()
+    assert len(again.spaces.by_id) == 1
+    failed = next(view for view in status.spaces if view.state == "failed")
+    assert failed.reason
+    assert (status.device.state, failed.reason in status.device.reason) == ("degraded", True)
+    health = again.statuses.health()
+    assert (health.live, health.ready, health.converged) == (True, False, False)
+    assert failed.reason in health.reason
+
+
+async def test_problems_of_the_edges_come_first(desk: Device) -> None:
+    desk.statuses.problems = lambda: [("discovery does not work: no socket", "Set network.mdns.")]
+    desk.statuses.restart_needed = ["device.name", "network.listen"]
+    device = (await desk.statuses.status()).device
+    assert (device.state, device.reason, device.next_step) == (
+        "degraded", "discovery does not work: no socket", "Set network.mdns.",
+    )  # fmt: skip
+
+
+async def test_settings_that_wait_for_a_restart_are_named(desk: Device) -> None:
+    desk.statuses.restart_needed = ["device.name", "network.listen"]
+    device = (await desk.statuses.status()).device
+    assert device.reason == "settings wait for a restart: device.name, network.listen"
+    assert device.next_step == "Restart peerd."
+
+
+async def test_the_device_tells_who_it_is(desk: Device, clock: Hands) -> None:
+    clock.pass_s(60)
+    status = await desk.statuses.status()
+    assert (status.version, status.device.name, status.device.id) == ("0", "desk", format_device_id(desk.id))
+    assert status.since_ms == clock.wall_ms() - 60_000
+
+
+async def test_spaces_come_by_name(desk: Device) -> None:
+    await desk.spaces.found("attic")
+    assert [view.name for view in (await desk.statuses.status()).spaces] == ["attic", "home"]
+    assert desk.statuses.line() == "2 spaces, 0 peers linked"
+
+
+# --- devices and members --------------------------------------------------------------------------------
+
+
+async def test_a_linked_device_is_shown_with_its_addresses_and_spaces(linked: Two) -> None:
+    desk, laptop = linked
+    desk.book.sighted(laptop.id, [("fe80::1%eth0", 7337), ("192.0.2.7", 7338)])
+    (view,) = desk.statuses.peers().peers
+    assert (view.device, view.name, view.state, view.spaces) == (
+        format_device_id(laptop.id), "laptop", "linked", ["home"],
+    )  # fmt: skip
+    assert view.addresses == ["[fe80::1%eth0]:7337", "192.0.2.7:7338"]
+    assert (view.reason, view.version) == ("", "peerd test")
+    assert view.since_ms == desk.clock.wall_ms()
+
+
+async def test_a_device_that_is_away_is_shown_with_the_reason(two: Two) -> None:
+    desk, _ = two
+    (view,) = desk.statuses.peers().peers
+    assert (view.state, view.reason.startswith("not found")) == ("offline", True)
+    assert view.next_step
+
+
+async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDevice, until: Until) -> None:
+    desk, laptop = linked
+    reader = make("reader")
+    await desk.spaces.admit(desk.space, reader.spaces.card(), "member")
+    gone = make("gone")
+    await desk.spaces.admit(desk.space, gone.spaces.card())
+    await desk.spaces.remove(desk.space, gone.id)
+    await until(lambda: peer(desk, laptop).state == "in sync")
+    views = {one.name: one for one in desk.statuses.members(desk.space).members}
+    assert {name: (one.role, one.state, one.own) for name, one in views.items()} == {
+        "desk": ("admin", "this device", True),
+        "laptop": ("admin", "in sync", False),
+        "reader": ("member", "offline", False),
+        "gone": ("", "removed", False),
+    }
+    assert views["laptop"].seen_ms == desk.clock.wall_ms()
+    assert views["reader"].seen_ms is None
+
+
+async def test_when_a_device_went_is_known(linked: Two, clock: Hands, until: Until) -> None:
+    desk, laptop = linked
+    clock.pass_s(100)
+    pipe: Pipe = desk.switchboard.links[laptop.id].link  # type: ignore[assignment] # it is one of ours
+    await pipe.close(1000, "cut")
+    await until(lambda: peer(desk, laptop).state == "offline")
+    assert peer(desk, laptop).since_ms == clock.wall_ms()
+    clock.pass_s(100)
+    assert peer(desk, laptop).since_ms == clock.wall_ms() - 100_000
+    assert peer(desk, laptop).reason
