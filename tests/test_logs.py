@@ -194,14 +194,14 @@ def test_a_reload_reaches_loggers_that_are_already_bound() -> None:
 
 
 def test_what_a_library_says_becomes_an_event(log_events: Callable[[], list[dict[str, Any]]]) -> None:
-    logging.getLogger("zeroconf").warning("odd packet from %s", "10.0.0.1")
-    logging.getLogger("zeroconf").info("chatter")
+    logging.getLogger("some.library").warning("odd packet from %s", "10.0.0.1")
+    logging.getLogger("some.library").info("chatter")
     (event,) = log_events()
     assert (event["level"], event["event"], event["cause"], event["logger"]) == (
         "warning",
         "library message",
         "odd packet from 10.0.0.1",
-        "zeroconf",
+        "some.library",
     )
 
 
