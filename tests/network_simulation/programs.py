@@ -296,8 +296,8 @@ async def remove(world: World) -> None:
     remover, target = world.chance.sample(members, 2)
     running = remover.running
     live = running.spaces.by_id.get(space.id)
-    if live is None or not all(live.roster.is_member(device.id) for device in space.devices):
-        return  # whom it let in at the last moment goes with it; that is a story of its own
+    if live is None or not all(world.knows_all(space, device) for device in space.devices):
+        return  # whoever was let in at the last moment goes with the one that is removed: a story of its own
     world.removed[space.id] = target
     try:
         await remover.do(lambda: running.spaces.remove(live, target.id))

@@ -72,7 +72,15 @@ class World:
         await self._found("home", self.devices[:inside])
         if len(self.devices) > 2 and self.chance.random() < 0.4:
             await self._found("work", self.chance.sample(self.devices, 2))
-        self.air.refresh()
+        # Who has not heard of the others cannot hear from them either; that everybody has is where a history begins.
+        while not all(self.knows_all(space, device) for space in self.spaces for device in space.devices):
+            self.air.refresh()
+            await asyncio.sleep(1)
+
+    def knows_all(self, space: SimSpace, device: Device) -> bool:
+        """Is this device up and aware of every other one of the space?"""
+        live = device.running.spaces.by_id.get(space.id) if device.now is not None else None
+        return live is not None and all(live.roster.is_member(one.id) for one in space.devices)
 
     async def _found(self, name: str, devices: list[Device]) -> SimSpace:
         founder = devices[0]
