@@ -94,7 +94,7 @@ def wait(condition: Callable[[], bool], seconds: float, every_s: float = 0.02) -
 
 
 def pair(inviter: Daemon, joiner: Daemon) -> None:
-    command = [BIN / "peerctl", "--socket", inviter.socket, "invite", "home", "--yes", "--json"]
+    command: list[str | Path] = [BIN / "peerctl", "--socket", inviter.socket, "invite", "home", "--yes", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as inviting:
         assert inviting.stdout is not None
         code = json.loads(inviting.stdout.readline())["code"]
