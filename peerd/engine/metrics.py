@@ -31,7 +31,7 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -
         samples["peerd_link_bulk_bytes"].append(f"peerd_link_bulk_bytes{peer} {link.bulk_bytes}")
         samples["peerd_link_bulk_sent_bytes"].append(f"peerd_link_bulk_sent_bytes{peer} {link.bulk_sent_bytes}")
     for space in spaces.by_id.values():
-        label = f'space="{space.name}"'
+        label = f'space="{_escaped(space.name)}"'
         values = {
             "peerd_records": space.copy.visible - len(space.commits.rules.named),
             "peerd_transactions": sum(space.copy.clock().values()),
@@ -52,3 +52,8 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -
         if samples[name]:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples[name]]
     return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    """A label's value as the format wants it."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -2,15 +2,123 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from peerd.core.device_id import short_id
 from peerd.engine import metrics
+from peerd.protocol.control_messages import CollectionChange
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device
+    from tests.engine.conftest import Device, MakeDevice, Until, Wire
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)")
+LABEL = re.compile(r'(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)="(?P<value>(?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
+ESCAPED = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
+
+
+def parsed(text: str) -> Samples:
+    """What a reader of the format 0.0.4 understands; it fails on whatever that does not allow."""
+    found: Samples = {}
+    types: dict[str, str] = {}
+    current = ""
+    assert text.endswith("\n")
+    for line in text.removesuffix("\n").split("\n"):
+        if line.startswith("#"):
+            _, kind, name, rest = line.split(" ", 3)
+            assert kind in {"HELP", "TYPE"}
+            assert (kind == "HELP") == (name not in types and name != current), "HELP, then TYPE, once each"
+            current = name
+            if kind == "TYPE":
+                assert rest in {"counter", "gauge"}
+                types[name] = rest
+            continue
+        match = SAMPLE.fullmatch(line)
+        assert match is not None, line
+        assert match["name"] == current, "samples stand under their TYPE"
+        assert current in types
+        labels = tuple((one, value) for one, value in labels_of(match["labels"] or ""))
+        assert (current, labels) not in found, "each sample once"
+        found[current, labels] = float(match["value"])
+    return found
+
+
+def labels_of(text: str) -> list[tuple[str, str]]:
+    found = []
+    at = 0
+    while at < len(text):
+        match = LABEL.match(text, at)
+        assert match is not None, text
+        found.append((match["name"], re.sub(r'\\[\\"n]', lambda one: ESCAPED[one[0]], match["value"])))
+        at = match.end()
+    return found
+
+
+async def rendered(device: Device) -> Samples:
+    return parsed(await metrics.render(device.spaces, device.switchboard, device.statuses))
 
 
 async def test_visible_records_are_counted(desk: Device) -> None:
     await desk.put("a", {"n": 1})
+    await desk.put("b", {"n": 1})
+    await desk.delete("b")
+    await desk.park("c")
+    await desk.records.set_collection("notes", CollectionChange(policy="max"))
+    found = await rendered(desk)
+    home = (("space", "home"),)
+    assert found["peerd_records", home] == 1
+    assert found["peerd_transactions", home] == sum(desk.clock_now().values()) == 5
+    assert found["peerd_log_position", home] == desk.space.commits.last_position
+    assert found["peerd_staged_runs", home] == 0
+    assert found["peerd_database_bytes", home] > 0
+    assert found["peerd_links", ()] == 0
+    assert found["peerd_converged", ()] == 1
+
+
+async def test_without_a_space_there_is_still_something_to_read(make: MakeDevice) -> None:
+    found = await rendered(make("desk"))
+    assert found == {("peerd_links", ()): 0, ("peerd_converged", ()): 1}
+
+
+async def test_a_linked_peer_is_measured(two: tuple[Device, Device], wire: Wire, until: Until) -> None:
+    desk, laptop = two
+    wire.connect(desk, laptop)
+    await desk.put("a", {"x": "y" * 10_000})
+    await until(lambda: laptop.clock_now() == desk.clock_now() and desk.statuses.health().converged)
+    found = await rendered(desk)
+    device = ("device", short_id(laptop.id))
+    assert found["peerd_links", ()] == 1
+    assert found["peerd_converged", ()] == 1
+    assert found["peerd_behind_transactions", (("space", "home"), device)] == 0
+    assert found["peerd_ahead_transactions", (("space", "home"), device)] == 0
+    bulk, sent = found["peerd_link_bulk_bytes", (device,)], found["peerd_link_bulk_sent_bytes", (device,)]
+    assert bulk > 10_000
+    assert 0 < sent < bulk, "it was compressed"
+
+
+async def test_a_member_that_is_away_is_no_convergence(two: tuple[Device, Device]) -> None:
+    found = await rendered(two[0])
+    assert found["peerd_converged", ()] == 0
+    assert not [name for name, _ in found if name == "peerd_behind_transactions"], "nothing is known of it"
+
+
+async def test_every_space_has_its_samples(desk: Device) -> None:
+    await desk.spaces.found("work")
+    found = await rendered(desk)
+    assert {labels for name, labels in found if name == "peerd_records"} == {(("space", "home"),), (("space", "work"),)}
+
+
+async def test_a_name_cannot_break_out_of_its_label(desk: Device) -> None:
+    """A space may have been named by somebody else."""
+    name = 'ho"me\\n\n} 1\npeerd_evil{x="'
+    desk.space.name = name
+    found = await rendered(desk)
+    assert found["peerd_records", (("space", name),)] == 0
+    assert not [one for one, _ in found if "evil" in one]
+
+
+async def test_everything_that_is_told_has_a_help(desk: Device) -> None:
     text = await metrics.render(desk.spaces, desk.switchboard, desk.statuses)
-    assert 'peerd_records{space="home"} 1\n' in text
+    assert len(re.findall(r"^# HELP peerd_\w+ \w.+$", text, re.MULTILINE)) == len(re.findall("# TYPE", text))
