@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from peerd.engine.ports import Times
+from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import StoreError
@@ -69,16 +70,25 @@ class Housekeeping:
             link.ping()
         for space in list(self._spaces.by_id.values()):
             try:
-                forgotten = await space.store.age(elapsed_ms, self.history_days(space.name) * DAY_MS)
+                forgotten = await self._age(space, elapsed_ms)
                 for peer in list(space.peers.values()):
                     await space.store.save_peer(peer)
+                await self._spaces.renew_epoch(space)
             except StoreError as problem:
                 log.warning("housekeeping failed", space=space.name, code=problem.code, cause=str(problem))
                 continue
             if forgotten:
                 log.info("history forgotten", space=space.name, count=forgotten)
             space.look_at_parked()
-            await self._spaces.renew_epoch(space)
+
+    async def _age(self, space: Space, elapsed_ms: int) -> int:
+        """Gives how much history went. The store forgets some at a time, so that writers get their turn between."""
+        history_ms = self.history_days(space.name) * DAY_MS
+        forgotten = some = await space.store.age(elapsed_ms, history_ms)
+        while some:
+            some = await space.store.age(0, history_ms)
+            forgotten += some
+        return forgotten
 
     def judge_clock(self) -> None:
         """Some peer's clock within two minutes of ours, during the last seven days of ours: then it counts for more."""
