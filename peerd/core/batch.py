@@ -24,7 +24,7 @@ from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState, context_before
 from peerd.core.entry import Change, Entry, Head, Kind
 from peerd.core.origin import Announcement
-from peerd.core.record import NOTHING_DROPPED, Dropped, Record, Stamp, apply_change
+from peerd.core.record import NOTHING_DROPPED, Dropped, Lone, Record, Stamp, apply_change
 from peerd.core.restore import Image
 
 Name = tuple[str, str]
@@ -273,6 +273,9 @@ class Batch:
         record = self.records[name]
         self.touched[name] = None
         if record is None:
+            if change.kind == Kind.PUT:
+                self.records[name] = Record.put(Lone(dot, stamp, change.set))
+                return
             record = self.records[name] = Record()
         is_delete = change.kind == Kind.DELETE
         looked_like = record.winners() if is_delete and record.births else None

@@ -126,7 +126,7 @@ def conflict_id(collection: str, key: str, field: str) -> str:
 
 def etag(record: Record) -> str:
     """What somebody who reads the record now has seen: its dots, as one word."""
-    dots = [list(dot) for dot in sorted(record.stamps)]
+    dots = [list(dot) for dot in sorted(record.dots())]
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(dots)).decode().rstrip("=")
 
 

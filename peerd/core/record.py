@@ -17,8 +17,10 @@ arXiv 1011.5808; what `keep` and restore add is in docs/conflicts.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from msgspec import Raw
 
 from peerd.core.clocks import Dot, ReadClock, covers
 from peerd.core.entry import Change, Kind
@@ -33,31 +35,65 @@ class Stamp(NamedTuple):
     answers: Dot | None = None  # a restore: the delete that it answers
 
 
-class Record:
-    """`stamps` holds one entry per dot that occurs in `births` or in `fields`."""
+class Lone(NamedTuple):
+    """A record that one put made, and that nothing has touched since: nearly every record of a bulk."""
 
-    __slots__ = ("births", "fields", "stamps")
+    dot: Dot
+    stamp: Stamp
+    fields: Mapping[str, Raw]
+
+
+class Record:
+    """`stamps` holds one entry per dot that occurs in `births` or in `fields`.
+
+    A record made by `put` stays what that put said, in `lone`, until somebody asks for its parts.
+    """
+
+    __slots__ = ("births", "fields", "lone", "stamps")
+
+    stamps: dict[Dot, Stamp]
+    births: set[Dot]
+    fields: dict[str, dict[Dot, bytes]]
 
     def __init__(self) -> None:
-        self.stamps: dict[Dot, Stamp] = {}
-        self.births: set[Dot] = set()
-        self.fields: dict[str, dict[Dot, bytes]] = {}
+        self.lone: Lone | None = None
+        self.stamps = {}
+        self.births = set()
+        self.fields = {}
+
+    @classmethod
+    def put(cls, lone: Lone) -> Record:
+        record = cls.__new__(cls)
+        record.lone = lone
+        return record
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for parts that are not there yet: the record is still what its put said."""
+        if name not in {"births", "fields", "stamps"}:
+            raise AttributeError(name)
+        lone = self.lone
+        assert lone is not None  # noqa: S101 - or __init__ has set the parts
+        self.lone = None
+        self.stamps = {lone.dot: lone.stamp}
+        self.births = {lone.dot}
+        self.fields = {field: {lone.dot: bytes(value)} for field, value in lone.fields.items()}
+        return getattr(self, name)
 
     @property
     def visible(self) -> bool:
-        return bool(self.births)
+        return self.lone is not None or bool(self.births)
 
     @property
     def parked(self) -> bool:
-        return not self.births and bool(self.fields)
+        return self.lone is None and not self.births and bool(self.fields)
 
     @property
     def empty(self) -> bool:
-        return not self.births and not self.fields
+        return self.lone is None and not self.births and not self.fields
 
     def dots(self) -> frozenset[Dot]:
         """What somebody who reads the record now has seen of it."""
-        return frozenset(self.stamps)
+        return frozenset(self.stamps) if self.lone is None else frozenset((self.lone.dot,))
 
     def writers(self) -> set[bytes]:
         """The origins whose values stand here."""

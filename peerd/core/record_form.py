@@ -1,15 +1,17 @@
 """How a record is stored, and its share of the digest.
 
     stamps = [[origin, seq, t, tq | 4 if restored, answers?], ...]  sorted by (origin, seq)
-    body   = [[index of a birth's stamp, ...], {field: [index, value, index, value, ...]}]  fields sorted
+    body   = [1 if the stamp is a birth, {field: value}]                                    of one stamp
+           = [[index of a birth's stamp, ...], {field: [index, value, index, value, ...]}]  of several; fields sorted
 
 The body refers to stamps by index, so the same record has the same body everywhere, and a store may write its own
-short numbers for the origins in the stamps. The digest of a record covers all of it: a flipped value is a difference.
+short numbers for the origins in the stamps. Nearly every record has one stamp. The digest of a record covers all of it:
+a flipped value is a difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Annotated, Any
 from zlib import crc32
@@ -23,7 +25,8 @@ from peerd.core.record import Dropped, Record, Stamp
 
 _encode = msgspec.msgpack.Encoder().encode
 Index = Annotated[int, Meta(ge=0)]
-_raw_body_decoder = msgspec.msgpack.Decoder(tuple[list[Index], dict[str, list[Raw]]])
+_body_decoder = msgspec.msgpack.Decoder(tuple[Index | list[Index], dict[str, Raw]])
+_siblings_decoder = msgspec.msgpack.Decoder(list[Raw])
 _index_decoder = msgspec.msgpack.Decoder(Index)
 
 _RESTORED = 4
@@ -44,15 +47,22 @@ def encode_stamps(stamps: dict[Dot, Stamp]) -> tuple[list[Dot], list[list[Any]]]
 
 def encode_body(births: Collection[Dot], fields: dict[str, dict[Dot, bytes]], order: list[Dot]) -> bytes:
     """The body for stamps in `order`."""
-    if len(order) == 1:  # nearly every record: one transaction wrote all of it
+    if len(order) == 1:
         (dot,) = order
-        return _encode(((0,) if births else (), {name: (0, Raw(fields[name][dot])) for name in sorted(fields)}))
+        return encode_lone({name: Raw(siblings[dot]) for name, siblings in fields.items()}, born=bool(births))
     index = {dot: number for number, dot in enumerate(order)}
     cells = {
         name: [item for dot in sorted(fields[name]) for item in (index[dot], Raw(fields[name][dot]))]
         for name in sorted(fields)
     }
     return _encode((sorted(index[dot] for dot in births), cells))
+
+
+def encode_lone(fields: Mapping[str, Raw], *, born: bool = True) -> bytes:
+    """The body of a record with one stamp."""
+    names = list(fields)
+    ordered = sorted(names)
+    return _encode((int(born), fields if names == ordered else {name: fields[name] for name in ordered}))
 
 
 def decode_record(stamp_rows: list[list[Any]], body: bytes) -> Record:
@@ -67,16 +77,30 @@ def decode_record(stamp_rows: list[list[Any]], body: bytes) -> Record:
             record.stamps[dot] = Stamp(row[2], row[3] & 3, bool(row[3] & _RESTORED), answers)
         if len(record.stamps) < len(order):
             raise ValueError("a stored record is damaged: one dot has two stamps")
-        births, cells = _raw_body_decoder.decode(body)
-        record.births = {order[number] for number in births}
-        for name, items in cells.items():
-            siblings = {}
-            for position in range(0, len(items), 2):
-                siblings[order[_index_decoder.decode(items[position])]] = bytes(items[position + 1])
-            record.fields[name] = siblings
+        births, cells = _body_decoder.decode(body)
+        if isinstance(births, int):
+            _fill_lone(record, order, births, cells)
+        else:
+            _fill(record, order, births, cells)
     except (msgspec.MsgspecError, IndexError, TypeError) as problem:
         raise ValueError(f"a stored record is damaged: {problem}") from None
     return record
+
+
+def _fill_lone(record: Record, order: list[Dot], born: int, cells: dict[str, Raw]) -> None:
+    (dot,) = order
+    record.births = {dot} if born else set()
+    record.fields = {name: {dot: bytes(value)} for name, value in cells.items()}
+
+
+def _fill(record: Record, order: list[Dot], births: list[int], cells: dict[str, Raw]) -> None:
+    record.births = {order[number] for number in births}
+    for name, packed in cells.items():
+        items = _siblings_decoder.decode(packed)
+        record.fields[name] = {
+            order[_index_decoder.decode(items[position])]: bytes(items[position + 1])
+            for position in range(0, len(items), 2)
+        }
 
 
 def encode_dropped(dropped: Dropped) -> tuple[list[list[Any]], bytes]:

@@ -13,7 +13,7 @@ from peerd.core.batch import AppliedRun, Batch, Name
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState, OriginState
 from peerd.core.record import Record
-from peerd.core.record_form import digest_of, encode_body, encode_dropped, encode_stamps
+from peerd.core.record_form import digest_of, encode_body, encode_dropped, encode_lone, encode_stamps
 from peerd.core.restore import Image
 
 PARKED = 1
@@ -80,12 +80,17 @@ def finish(batch: Batch) -> Writes:
                 steps.append((bucket, -share_before))
             visible -= was_visible
             continue
-        order, stamps = encode_stamps(record.stamps)
-        body = encode_body(record.births, record.fields, order)
+        lone = record.lone
+        if lone is not None:
+            stamps = [[*lone.dot, lone.stamp.t_ms, lone.stamp.tq]]
+            body, flags = encode_lone(lone.fields), 0
+        else:
+            order, stamps = encode_stamps(record.stamps)
+            body, flags = encode_body(record.births, record.fields, order), flags_of(record)
         bucket, share = digest_of(*name, stamps, body)
         steps.append((bucket, share - share_before))
         visible += record.visible - was_visible
-        rows.append(RecordRow(name, stamps, body, share, flags_of(record)))
+        rows.append(RecordRow(name, stamps, body, share, flags))
     state = replace(batch.state, digest=digest.moved(batch.state.digest, steps), visible=visible)
     return Writes(state, batch.runs, rows, gone, list(_history(batch)), batch.images, _moved_origins(batch))
 

@@ -85,7 +85,7 @@ def test_the_form_of_a_plain_record_is_small() -> None:
     apply_change(record, Change(Kind.PUT, "c", "k", {"b": Raw(pack(2)), "a": Raw(pack(1))}), DOTS[0], Stamp(9, 2), {})
     stamps, body = stored(record)
     assert stamps == [[ORIGINS[0], 1, 9, 2]]
-    assert msgspec.msgpack.decode(body) == [[0], {"a": [0, 1], "b": [0, 2]}]
+    assert msgspec.msgpack.decode(body) == [1, {"a": 1, "b": 2}]
 
 
 def test_a_restore_marks_its_stamp_and_names_the_delete() -> None:
