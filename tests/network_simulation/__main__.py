@@ -57,7 +57,9 @@ def main() -> int:
                 traceback.print_exception(problem)
             sys.stdout.flush()
     took_s = time.perf_counter() - started
-    sys.stdout.write(f"{options.runs} histories from seed {seed}, {failures} failed, {took_s / options.runs:.2f} s each\n")
+    sys.stdout.write(
+        f"{options.runs} histories from seed {seed}, {failures} failed, {took_s / options.runs:.2f} s each\n"
+    )
     sys.stdout.write(", ".join(f"{name} {count}" for name, count in sorted(totals.items())) + "\n")
     return 1 if failures else 0
 
@@ -65,5 +67,9 @@ def main() -> int:
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
         # Sets of bytes are walked in an order that depends on it; with it, a seed is a history.
-        os.execve(sys.executable, [sys.executable, "-m", "tests.network_simulation", *sys.argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})  # noqa: S606
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "tests.network_simulation", *sys.argv[1:]],
+            {**os.environ, "PYTHONHASHSEED": "0"},
+        )  # noqa: S606
     sys.exit(main())

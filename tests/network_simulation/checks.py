@@ -30,7 +30,9 @@ async def check(world: World) -> None:
             records = await _records(device, live)
             _check_copy(live, records)
             conflicts = await device.do(
-                lambda: device.running.service.conflicts(space.name, collection=None, key=None, limit=10_000, cursor=None)
+                lambda: device.running.service.conflicts(
+                    space.name, collection=None, key=None, limit=10_000, cursor=None
+                )
             )
             ids = [(one.id, one.kind, one.etag) for one in conflicts.conflicts]
             forms = {name: _form(record) for name, record in records.items()}
@@ -38,7 +40,9 @@ async def check(world: World) -> None:
             if reference is None:
                 reference = found
                 await _check_causality(world, space, device, live, records)
-            for what, ours, theirs in zip(("clocks", "digests", "records", "conflicts", "rosters"), found, reference, strict=True):
+            for what, ours, theirs in zip(
+                ("clocks", "digests", "records", "conflicts", "rosters"), found, reference, strict=True
+            ):
                 if ours != theirs:
                     raise Wrong(f"{space.name}: the {what} of {device.name} and {members[0].name} differ")
             _check_at_rest(device, live, [one.id for one in members])
@@ -119,8 +123,12 @@ async def _check_causality(
             known.append(known[-1] | 1 << number)
             meant = tuple(
                 Meant(
-                    Kind(change.kind), change.record, {name: bytes(raw) for name, raw in change.set.items()}, change.drop,
-                    mask & ~sum(1 << numbers[dot] for dot in dict.fromkeys(change.keep) if dot in numbers), change.answers,
+                    Kind(change.kind),
+                    change.record,
+                    {name: bytes(raw) for name, raw in change.set.items()},
+                    change.drop,
+                    mask & ~sum(1 << numbers[dot] for dot in dict.fromkeys(change.keep) if dot in numbers),
+                    change.answers,
                 )
                 for change in decoded.changes
             )
@@ -171,5 +179,9 @@ async def _check_removed(world: World) -> None:
             continue
         live = target.running.spaces.by_id[space.id]
         for device in world.members(space):
-            if any(live.id in link.sessions for link in device.running.switchboard.links.values() if link.theirs == target.id):
+            if any(
+                live.id in link.sessions
+                for link in device.running.switchboard.links.values()
+                if link.theirs == target.id
+            ):
                 raise Wrong("a removed device still has a session")

@@ -177,16 +177,18 @@ class Running:
         self.dialing = Dialing(self.spaces.by_id, self.switchboard, self.book, dialer, self.keys, self.times)
         self.inviting = Inviting(self.spaces, self.keys, self.times, lambda: device.name)
         self.joining = Joining(self.spaces, dialer, self.keys, crypto, self.times)
-        self.lookout = Lookout(
-            self.spaces, self.dialing, self.inviting, self.keys, self.times, lambda: device.name
-        )
+        self.lookout = Lookout(self.spaces, self.dialing, self.inviting, self.keys, self.times, lambda: device.name)
         self.statuses = Statuses(
-            self.spaces, self.switchboard, self.book, self.keys, self.times, version="sim", device_name=lambda: device.name
+            self.spaces,
+            self.switchboard,
+            self.book,
+            self.keys,
+            self.times,
+            version="sim",
+            device_name=lambda: device.name,
         )
         self.housekeeping = Housekeeping(self.spaces, self.switchboard, self.times)
-        self.service = Service(
-            self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining
-        )
+        self.service = Service(self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining)
         self._nonce = chance.randbytes(16)
         self._announced: tuple[Callable[[bytes], list[bytes]], str | None] | None = None
         self._works: set[asyncio.Task[None]] = set()
@@ -276,9 +278,7 @@ class Running:
         if self._announced is None:
             return None
         tags_for, name = self._announced
-        return SimSighting(
-            self.device.name, (self.device.address,), self._nonce, tuple(tags_for(self._nonce)), name
-        )
+        return SimSighting(self.device.name, (self.device.address,), self._nonce, tuple(tags_for(self._nonce)), name)
 
     def sight(self, sighting: SimSighting) -> None:
         self.lookout.on_sighting(sighting)

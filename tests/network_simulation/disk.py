@@ -73,7 +73,13 @@ class SimShelf(Shelf):
     """The real shelf, on databases without threads, with a machine that can be started again."""
 
     def __init__(
-        self, folder: Path, device: bytes, chance: random.Random, wall_ms: Callable[[], int], machine: Machine, fault: Fault
+        self,
+        folder: Path,
+        device: bytes,
+        chance: random.Random,
+        wall_ms: Callable[[], int],
+        machine: Machine,
+        fault: Fault,
     ) -> None:
         super().__init__(folder, device, chance.randbytes, wall_ms, threaded=False)
         self.stores: list[SpaceStore] = []

@@ -169,7 +169,9 @@ class Network:
 
     # ---- dialling
 
-    async def dial(self, ours: bytes, address: Address, subprotocol: str, expect: bytes | None, timeout_s: float) -> SimLink:
+    async def dial(
+        self, ours: bytes, address: Address, subprotocol: str, expect: bytes | None, timeout_s: float
+    ) -> SimLink:
         self.dials += 1
         await asyncio.sleep(self.weather.delay_of(0) * 2)
         host = self.hosts.get(address)

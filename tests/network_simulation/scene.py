@@ -71,7 +71,9 @@ class Scene:
         return result
 
     async def put(self, device: int, key: str, *, space: str = "home", **value: Any) -> WriteResult:
-        return await self.write(device, ChangeRequest(kind="put", collection="notes", key=key, value=value), space=space)
+        return await self.write(
+            device, ChangeRequest(kind="put", collection="notes", key=key, value=value), space=space
+        )
 
     async def read(self, device: int, key: str, space: str = "home") -> RecordView:
         service = self.devices[device].running.service

@@ -162,7 +162,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             result = runner.run(_and_nothing_left(work))
         except BaseException as problem:
             for one in loop.problems[:2]:
-                problem.add_note(f"nobody asked for {one}\n" + "".join(traceback.format_exception(one.get("exception"))))
+                problem.add_note(
+                    f"nobody asked for {one}\n" + "".join(traceback.format_exception(one.get("exception")))
+                )
             raise
         assert not loop.problems, f"exceptions that nobody asked for: {loop.problems}"
     return result

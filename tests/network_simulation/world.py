@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from peerd.core.clocks import Clock
+from peerd.core.device_id import format_device_id
 from peerd.errors import PeerdError
 from peerd.protocol.control_messages import (
     ChangeRequest,
@@ -138,6 +139,8 @@ class World:
         if not device.is_up or space.id not in device.running.spaces.by_id:
             return False
         space.devices.append(device)
+        for one in self.devices:
+            one.backups.kept = None  # a sponsor that goes back in time forgets whom it let in, and nobody else knew
         return True
 
     async def _hosts(self, text: str) -> tuple[tuple[str, int], ...]:
@@ -223,7 +226,8 @@ class World:
         for space in self.spaces:
             for device in self.members(space):
                 live = device.running.spaces.by_id[space.id]
-                peers = device.running.statuses.peers_of(live)
+                ids = {format_device_id(one.id) for one in space.devices}
+                peers = [peer for peer in device.running.statuses.peers_of(live) if peer.device in ids]
                 if any(peer.state != "in sync" for peer in peers):
                     said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]
                     return f"{space.name} on {device.name}: {said}"

@@ -1,0 +1,61 @@
+"""Whole devices in random histories: afterwards everything is the same everywhere, and nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+
+import pytest
+
+from peerd import logs
+from tests.network_simulation.history import run_history
+
+FIXED = 100
+FRESH = 120
+PART = 20
+FIRST_FRESH = random.SystemRandom().randrange(1 << 40)
+
+
+def run_part(first: int) -> Counter[str]:
+    logs.configure("error", "json", stream=io.StringIO(), strict=True)  # a line per link would be most of the work
+    totals: Counter[str] = Counter()
+    for seed in range(first, first + PART):
+        try:
+            totals += run_history(seed)
+        except Exception as problem:
+            raise AssertionError(
+                f"the history of seed {seed} broke a rule; repeat it with "
+                f"python -m tests.network_simulation --runs 1 --trace --seed {seed}"
+            ) from problem
+    return totals
+
+
+@pytest.fixture(scope="module")
+def happened() -> Counter[str]:
+    return Counter()
+
+
+@pytest.mark.parametrize("first", range(1, FIXED + 1, PART))
+def test_devices_agree_in_the_end_and_nothing_is_lost(first: int, happened: Counter[str]) -> None:
+    """The same seeds in every run of the tests."""
+    happened.update(run_part(first))
+
+
+@pytest.mark.parametrize("part", range(FRESH // PART))
+def test_devices_agree_in_the_end_and_nothing_is_lost_in_fresh_histories(part: int, happened: Counter[str]) -> None:
+    """Other seeds each time; a failure names the seed."""
+    happened.update(run_part(FIRST_FRESH + part * PART))
+
+
+def test_everything_that_may_happen_has_happened(happened: Counter[str]) -> None:
+    """Histories without crashes, cuts or conflicts would prove little."""
+    for event in (
+        "bulks", "cancelled writers", "conflicts settled", "crashes", "full disks", "joins", "large", "links cut",
+        "partitions", "put back", "removals", "stops", "refused: disk-full", "refused: precondition-failed",
+    ):  # fmt: skip
+        assert happened[event], f"no history had any of: {event}"
+
+
+def test_a_history_is_a_function_of_its_seed() -> None:
+    assert run_history(11) == run_history(11)
