@@ -56,9 +56,11 @@ class Outflow:
         return self._cursor is not None and self._cursor >= self._last_position and not self._queue
 
     def wanted(self, clock: Clock, credit_bytes: int) -> list[Effect]:
-        """They asked for everything that `clock` does not cover. A later WANT starts again from its clock."""
+        """They asked for everything that `clock` does not cover. A later WANT starts again from its clock, and its
+        credit comes on top.
+        """
         self.theirs = dict(clock)
-        self.credit_bytes = credit_bytes
+        self.credit_bytes += credit_bytes
         self._wanted = True
         self._cursor = None
         self._queue.clear()

@@ -91,6 +91,7 @@ class Session:
         self._told_digest: bytes | None = None
         self._told: set[bytes] = set()  # ids of statements that they have from us or we from them
         self._acked: Clock = {}  # what we told them that we have
+        self._has_turn = False
         self._summary: Summary | None = None
         self._inflow = Inflow()
         self._outflow = Outflow(space)
@@ -104,7 +105,11 @@ class Session:
         """Our roster grew, by their statements or by others."""
         if self.phase is Phase.BLOCKED:
             return []
-        return self._tell_roster(ours) + self._settle(ours)
+        effects = self._tell_roster(ours) + self._settle(ours)
+        if self.phase is Phase.STREAMING and self.behind(ours):
+            # What was not accepted when it came may be now; nobody sends it again unasked.
+            effects.append(Send(Want(self._space, ours.copy.clock(), 0)))
+        return effects
 
     def _tell_roster(self, ours: Ours) -> list[Effect]:
         roster_digest = ours.roster.digest()
@@ -166,17 +171,15 @@ class Session:
         if fork is not None:
             return self.refuse("fork", f"two histories of origin {fork[0].hex()} at {fork[1]}")
         self.phase = Phase.READY
-        return [WantTurn(self.behind(ours))]
+        return [*self._acknowledge(ours), WantTurn(self.behind(ours))]
 
     def want(self, ours: Ours) -> list[Effect]:
         """It is our turn to receive on this session."""
         if self.phase is not Phase.READY:
             return []
         self.phase = Phase.STREAMING
-        effects: list[Effect] = [Send(Want(self._space, ours.copy.clock(), CREDIT_BYTES))]
-        if self.behind(ours) < NEARLY:
-            effects.append(CaughtUp())
-        return effects
+        self._has_turn = True
+        return [Send(Want(self._space, ours.copy.clock(), CREDIT_BYTES)), *self._perhaps_caught_up(ours)]
 
     def refuse(self, code: str, text: str) -> list[Effect]:
         self.phase = Phase.BLOCKED
@@ -211,7 +214,7 @@ class Session:
     def _at_any_time(self, message: SessionMessage, ours: Ours) -> list[Effect] | None:
         """What a message asks for whose place does not depend on the phase; None if it does."""
         match message:
-            case Error():
+            case Error() if self.phase is not Phase.BLOCKED:
                 self.phase = Phase.BLOCKED
                 self.blocked = Blocked(message.code, message.text, ours=False)
                 return [self.blocked]
@@ -258,22 +261,32 @@ class Session:
         effects: list[Effect] = []
         if size_bytes:
             effects.append(Send(Credit(self._space, size_bytes)))
-        if self.behind(ours) < NEARLY:
-            effects.append(CaughtUp())
-        return effects
+        return effects + self._perhaps_caught_up(ours)
 
     def committed(self, ours: Ours, now_s: float, *, own: bool, foreign: bool) -> list[Effect]:
         """Our copy moved: by our own transactions, by those of others from any session, or (a restore) by both."""
         if self.phase in {Phase.SETTLING, Phase.BLOCKED}:
             return []
         effects: list[Effect] = []
-        if foreign:
-            clock = ours.copy.clock()
-            news = {origin: seq for origin, seq in clock.items() if seq > self._acked.get(origin, 0)}
-            if news:
-                self._acked = clock
-                effects.append(Send(Ack(self._space, news, digest.summary(ours.copy.digest))))
+        if foreign and self.phase is not Phase.COMPARING:  # until their SUMMARY is here, they may be settling still
+            effects += self._acknowledge(ours)
+        effects += self._perhaps_caught_up(ours)
         return effects + self._outflow.committed(ours.last_position, now_s, own=own)
+
+    def _acknowledge(self, ours: Ours) -> list[Effect]:
+        clock = ours.copy.clock()
+        news = {origin: seq for origin, seq in clock.items() if seq > self._acked.get(origin, 0)}
+        if not news:
+            return []
+        self._acked = clock
+        return [Send(Ack(self._space, news, digest.summary(ours.copy.digest)))]
+
+    def _perhaps_caught_up(self, ours: Ours) -> list[Effect]:
+        """Our turn ends, once: what was missing may have come by any session."""
+        if not self._has_turn or self.behind(ours) >= NEARLY:
+            return []
+        self._has_turn = False
+        return [CaughtUp()]
 
     def positioned(self, position: int, ours: Ours, now_s: float) -> list[Effect]:
         return self._outflow.positioned(position, ours.last_position, now_s)
