@@ -53,6 +53,7 @@ class Switchboard:
         self._receiving: dict[bytes, SessionRunner] = {}  # space -> who has the turn
         self._waiting: dict[bytes, list[SessionRunner]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._doubts: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
     # ---- spaces
@@ -159,6 +160,7 @@ class Switchboard:
         if existing is not None:
             if not newcomer_stays(self._keys.device, link.theirs, existing.greeting.facts, greeting.facts):
                 await link.close(DUPLICATE, "duplicate")
+                self._doubt(existing)
                 return False
             self.links.pop(link.theirs)
             self._drop(existing, "duplicate", DUPLICATE)
@@ -213,12 +215,21 @@ class Switchboard:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
+    def _doubt(self, link: LinkRunner) -> None:
+        """They dialled although there is a link: perhaps it is dead, and they have given it up already."""
+        if not self.stopping:
+            task = asyncio.create_task(self._probe([link]), name="probe")
+            self._doubts.add(task)
+            task.add_done_callback(self._doubts.discard)
+
     async def probe(self) -> None:
         """After a network change or a sleep: drop every link that does not answer within 2 s."""
-        asked = self._times.monotonic_s()
-        links = list(self.links.values())
+        await self._probe(list(self.links.values()))
+
+    async def _probe(self, links: list[LinkRunner]) -> None:
         for link in links:
             link.ping()
+        asked = self._times.monotonic_s()
         await asyncio.sleep(PROBE_S)
         for link in links:
             if self.links.get(link.theirs) is link and not link.answered_since(asked):
@@ -233,6 +244,8 @@ class Switchboard:
     async def stop(self) -> None:
         """Say goodbye on every link, for good."""
         self.stopping = True
+        for doubt in self._doubts:
+            doubt.cancel()
         await asyncio.gather(*(link.leave("stopping") for link in list(self.links.values())), return_exceptions=True)
         ending = self._leaving | self._serving
         if ending:
