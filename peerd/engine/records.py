@@ -234,7 +234,7 @@ class Records:
         return settings_view(self._space.commits.rules.of(collection))
 
     async def _write_settings(self, collection: str, fields: dict[str, Any], drop: tuple[str, ...]) -> None:
-        packed = {name: pack(value) for name, value in fields.items()}
+        packed = {name: pack(fields[name]) for name in sorted(fields)}
         known = collection in self._space.commits.rules.named
         if known and (packed or drop):
             await self._space.commits.write([Intent(Kind.PATCH, SETTINGS, collection, packed, drop)])
@@ -284,7 +284,7 @@ def _intent(change: ChangeRequest) -> Intent:
         _KINDS[change.kind],
         change.collection,
         change.key,
-        {name: pack(value) for name, value in fields.items()},
+        {name: pack(fields[name]) for name in sorted(fields)},
         tuple(name for name in dict.fromkeys(change.drop) if name not in fields),
         None if change.seen is None else seen(change.seen),
         None if change.if_match is None or any_version else _must_match(change),
