@@ -252,7 +252,11 @@ class Commits:
             for announcement in announcements:
                 self._introduce(batch, announcement)
             waiting.extend(run for run in runs if self._try(batch, run) is Verdict.WAITING)
-            worthless.update(self.staging.try_all(batch, self._try))
+            before = len(runs) + 1
+            while len(waiting) < before:  # what came beside it, or had been staged, may be what it waits for
+                worthless.update(self.staging.try_all(batch, self._try, self._limit_of))
+                before = len(waiting)
+                waiting[:] = [run for run in waiting if self._try(batch, run) is Verdict.WAITING]
 
         async with self._locked():
             if not all(run.last <= self.state.seq(run.origin) for run in runs):

@@ -9,6 +9,7 @@ from peerd.core.chain import Run
 from peerd.core.copy import CopyState
 from peerd.core.entry import NeedsNewer
 from peerd.core.limits import ENTRY_BYTES
+from peerd.core.origin import Announcement
 from peerd.core.stored import StagedRun
 from peerd.engine.ports import SpaceStore
 from peerd.errors import LinkLost, RemoteProtocolError
@@ -18,6 +19,7 @@ log = get(__name__)
 
 STAGING_BYTES = ENTRY_BYTES + (64 << 20)
 Attempt = Callable[[Batch, Run], Verdict]
+LimitOf = Callable[[bytes, Announcement], int | None]
 
 
 class Staging:
@@ -27,9 +29,10 @@ class Staging:
     def __len__(self) -> int:
         return len(self.runs)
 
-    def try_all(self, batch: Batch, attempt: Attempt) -> set[int]:
+    def try_all(self, batch: Batch, attempt: Attempt, limit_of: LimitOf) -> set[int]:
         """Apply those whose time has come. Gives the numbers of those that turn out to be worthless: whoever brought
-        them is long gone, and nobody else is to suffer for it.
+        them is long gone, and nobody else is to suffer for it. So is what a removal keeps out: if somebody vouches
+        for it later, the sessions ask for it again.
         """
         worthless: set[int] = set()
         progress = bool(self.runs)
@@ -38,7 +41,12 @@ class Staging:
             for number, staged in self.runs.items():
                 run = staged.run
                 at = batch.state.origins.get(run.origin)
-                if number in worthless or at is None or run.last <= at.seq or run.first != at.seq + 1:
+                if number in worthless or at is None or run.last <= at.seq:
+                    continue
+                limit = limit_of(run.origin, at.announcement)
+                if limit is not None and run.last > limit:
+                    worthless.add(number)
+                if number in worthless or run.first != at.seq + 1:
                     continue
                 try:
                     progress |= attempt(batch, run) is Verdict.APPLIED

@@ -9,6 +9,7 @@ from typing import Any
 
 from peerd.engine.space import Space
 from peerd.protocol.control_messages import (
+    RecordPage,
     ChangeRequest,
     RecordView,
     WriteResult,
@@ -79,6 +80,11 @@ class Scene:
         service = self.devices[device].running.service
         view: RecordView = await self.do(device, lambda: service.read_record(space, "notes", key))
         return view
+
+    async def list(self, device: int, space: str = "home") -> RecordPage:
+        service = self.devices[device].running.service
+        page: RecordPage = await self.do(device, lambda: service.list_records(space, "notes", "", 1000, None))
+        return page
 
     async def view(self, device: int, space: str = "home") -> SpaceView:
         service = self.devices[device].running.service
