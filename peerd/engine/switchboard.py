@@ -28,7 +28,7 @@ from peerd.protocol.messages import MAJOR, MINOR, Hello
 log = get(__name__)
 
 FAR_BEHIND = 2_000  # transactions: from here on catching up takes turns
-PROBE_S = 2.0
+PROBE_S = 1.0
 STOP_S = 3.0
 
 
@@ -223,7 +223,7 @@ class Switchboard:
             task.add_done_callback(self._doubts.discard)
 
     async def probe(self) -> None:
-        """After a network change or a sleep: drop every link that does not answer within 2 s."""
+        """After a network change or a sleep: drop every link that does not answer within a second."""
         await self._probe(list(self.links.values()))
 
     async def _probe(self, links: list[LinkRunner]) -> None:
