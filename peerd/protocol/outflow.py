@@ -46,6 +46,7 @@ class Outflow:
         self._express_cursor = 0
         self._last_position = 0
         self._reading = False
+        self._overtook = False  # the last read was one past the walk: the next one is the walk's, if it can
         self._unsent = 0
         self._queue: deque[Entries | Part] = deque()
         self._fresh: deque[tuple[int, float]] = deque()  # (position before a foreign commit, held until)
@@ -101,13 +102,15 @@ class Outflow:
             effects.append(self._send(self._queue.popleft()))
         if not self._wanted or self._cursor is None or self._reading or self._unsent >= FRAMES_AHEAD:
             return effects
-        lag = self._last_position - self._cursor
-        if lag > EXPRESS_LAG and self._express_cursor < self._last_position and self.credit_bytes > 0:
-            return [*effects, self._read(self._express_cursor, EXPRESS_BYTES, express=True)]
         bound = self._bound(now_s)
+        lag = self._last_position - self._cursor
+        may_walk = not self._queue and self._cursor < bound and self.credit_bytes > EXPRESS_RESERVE_BYTES
+        may_overtake = lag > EXPRESS_LAG and self._express_cursor < self._last_position and self.credit_bytes > 0
+        if may_overtake and not (may_walk and self._overtook):
+            return [*effects, self._read(self._express_cursor, EXPRESS_BYTES, express=True)]
         if self._queue:
             return effects
-        if self._cursor < bound and self.credit_bytes > EXPRESS_RESERVE_BYTES:
+        if may_walk:
             budget = min(BULK_BYTES, self.credit_bytes - EXPRESS_RESERVE_BYTES)
             effects.append(self._read(self._cursor, budget, express=False))
         elif self._fresh and self._cursor < self._last_position:
@@ -122,6 +125,7 @@ class Outflow:
 
     def _read(self, after: int, max_bytes: int, *, express: bool) -> ReadLog:
         self._reading = True
+        self._overtook = express
         return ReadLog(after, max_bytes, dict(self.theirs), express)
 
     def log_read(

@@ -125,7 +125,8 @@ class Side:
         self.held: deque[Effect] = deque()
         self.holds: tuple[type[Effect], ...] = ()
         self.auto_sent = True
-        self.bulk_in_buffer = 0
+        self.unsaid = 0  # bulk frames of which the session has not heard yet that they left
+        self.is_saying = False
 
     def perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -134,17 +135,18 @@ class Side:
                 self.held.append(effect)
             else:
                 self.do(effect)
+        while self.unsaid and not self.is_saying:
+            self.is_saying = True
+            self.unsaid -= 1
+            self.perform(self.session.sent(self.wire.now_s))
+            self.is_saying = False
 
     def do(self, effect: Effect) -> None:
         ours, now_s, session = self.copy.ours(), self.wire.now_s, self.session
         match effect:
             case Send(message):
                 self.sent.append(message)
-                if message.bulk:
-                    if self.auto_sent:
-                        self.perform(session.sent(now_s))
-                    else:
-                        self.bulk_in_buffer += 1
+                self.unsaid += message.bulk and self.auto_sent
             case LearnStatements(statements):
                 self.copy.roster.add(statements)
                 for side in self.copy.sessions.values():
