@@ -17,6 +17,9 @@ The sentence of an error says what was wrong and what to do next; `docs/errors.m
 
 from __future__ import annotations
 
+PAUSED = "that device has paused its links"
+RESUME_THERE = "`peerctl resume` on that device ends it; it links again by itself then."
+
 
 class PeerdError(Exception):
     """The root. `code` is stable and documented; `next_step` is what a person does about it."""

@@ -16,7 +16,7 @@ from peerd.core.links import LinkFacts
 from peerd.engine.ports import Link, Times
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.space import Space
-from peerd.errors import LinkLost, RemoteProtocolError, StoreError
+from peerd.errors import PAUSED, RESUME_THERE, LinkLost, RemoteProtocolError, StoreError
 from peerd.logs import get
 from peerd.protocol import codec
 from peerd.protocol.messages import Bye, Error, Hello, Message, Ping, Pong, Welcome
@@ -203,6 +203,8 @@ class LinkRunner:
                     self.say(Pong(message.id, self._times.wall_ms(), self._times.quality()))
                 case Pong():
                     self._on_pong(message)
+                case Bye(reason="paused"):
+                    raise LinkLost(PAUSED, code="paused", next_step=RESUME_THERE)
                 case Bye():
                     raise LinkLost(f"they said goodbye: {message.reason}", code="bye")
                 case Hello():

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.uri import parse_uri
 
 from peerd.core.device_id import short_id
-from peerd.errors import LinkLost
+from peerd.errors import PAUSED, RESUME_THERE, LinkLost
 from peerd.net import link as links
 from peerd.net.link import Link, drop
 from peerd.net.refusal import read_refusal
@@ -38,6 +38,7 @@ class DialFailed(LinkLost):
         wrong-device        it is another device than the expected one, or this one
         unknown-device      they do not know us: we are in none of their spaces
         removed             we were removed there
+        paused              its user lets it have no links at the moment
         version             they speak another major version; the sentence names both
         busy                they have no room at the moment
         not-websocket       TLS is right, and then something else than peerd speaks
@@ -138,6 +139,8 @@ async def _upgrade(connection: ClientConnection, where: str, subprotocol: str, t
         await connection.handshake(user_agent_header=None)
     except InvalidStatus as refused:
         answer = read_refusal(refused.response)
+        if answer.code == "paused":
+            raise DialFailed("paused", PAUSED, theirs=theirs, next_step=RESUME_THERE) from refused
         said = f": {answer.detail}" if answer.detail else "."
         raise DialFailed(answer.code, f"{where} refused the link ({answer.code}){said}", theirs=theirs) from refused
     except InvalidHandshake as error:

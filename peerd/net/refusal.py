@@ -1,6 +1,6 @@
 """What a listener says to a device that gets no link, and how a dialer reads it: HTTP before the upgrade.
 
-    403  code "unknown-device" or "removed", or another that `authorise` gave
+    403  code "unknown-device", "removed" or "paused", or another that `authorise` gave
     426  code "version": they speak another major version; both are named in "ours" and "theirs"
     503  code "busy": too many links of this device
 
@@ -30,7 +30,7 @@ MAX_DETAIL_CHARS = 200
 _MAX_BODY_BYTES = 4096
 _MAX_OFFERED = 8
 _MAX_NAME_CHARS = 40
-_SAID_WITH_403 = ("unknown-device", "removed", "busy", "version")
+_SAID_WITH_403 = ("unknown-device", "removed", "paused", "busy", "version")
 
 
 @dataclass(frozen=True)
