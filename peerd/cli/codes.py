@@ -136,8 +136,8 @@ _OF_THE_DAEMON: Final = {
     "store-exists": "There is a database already where a new one was to be made. Open it, or move it away.",
     "store-failed": "The database failed; the log has the details.",
     "store-newer": "The database was written by a newer peerd. Upgrade; an older one would damage it.",
-    "store-stale": "A transaction was decided on an older state of the database and was refused; nothing was written. A "
-    "fault of peerd: restart it, and please report it.",
+    "store-stale": "A transaction was decided on an older state of the database and was refused; nothing was written. "
+    "A fault of peerd: restart it, and please report it.",
     "task-failed": "A part of the daemon failed and it ends, to be started anew. Its log has the details.",
     "too-busy": "Too much is being written at this moment. Try again; nothing was done.",
     "too-many-connections": "Too many connections to the socket at once. Close some.",
