@@ -91,6 +91,7 @@ class Commits:
         self.state: CopyState = opened.state
         self.roster = roster
         self.last_position = 0
+        self.refused = 0  # runs that a removal kept out
         self.rules = CollectionRules()
         self.staging = Staging(opened.staged)
         self.restores = Restores(keys.device, self.rules)
@@ -246,21 +247,30 @@ class Commits:
     async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run]) -> None:
         waiting: list[Run] = []
         worthless: set[int] = set()
+        refused: list[Run] = []
+
+        def attempt(batch: Batch, run: Run) -> Verdict:
+            verdict = self._try(batch, run)
+            if verdict is Verdict.REFUSED:
+                refused.append(run)
+            return verdict
 
         def decide(_: Transaction, batch: Batch) -> None:
             waiting.clear()
+            refused.clear()
             for announcement in announcements:
                 self._introduce(batch, announcement)
-            waiting.extend(run for run in runs if self._try(batch, run) is Verdict.WAITING)
+            waiting.extend(run for run in runs if attempt(batch, run) is Verdict.WAITING)
             before = len(runs) + 1
             while len(waiting) < before:  # what came beside it, or had been staged, may be what it waits for
-                worthless.update(self.staging.try_all(batch, self._try, self._limit_of))
+                worthless.update(self.staging.try_all(batch, attempt, self._limit_of))
                 before = len(waiting)
-                waiting[:] = [run for run in waiting if self._try(batch, run) is Verdict.WAITING]
+                waiting[:] = [run for run in waiting if attempt(batch, run) is Verdict.WAITING]
 
         async with self._locked():
             if not all(run.last <= self.state.seq(run.origin) for run in runs):
                 await self._transact(decide)
+                self.refused += len(refused) + len(worthless)
                 if worthless:
                     await self._store.unstage(list(worthless))
                     self.staging.forget(worthless)

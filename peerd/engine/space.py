@@ -84,7 +84,7 @@ class Space:
     def ours(self) -> Ours:
         """Our side as it stands now, for a session."""
         commits = self.commits
-        return Ours(commits.state, commits.roster, commits.own_origin, commits.last_position)
+        return Ours(commits.state, commits.roster, commits.own_origin, commits.last_position, commits.refused)
 
     def _ring(self, commit: Commit) -> None:
         for listener in self.on_commit:

@@ -77,6 +77,7 @@ class Ours(Struct, frozen=True):
     roster: Roster
     own_origin: bytes | None
     last_position: int
+    refused: int = 0  # runs that came and were not accepted, because of a removal, since the copy was opened
 
 
 class Session:
@@ -92,6 +93,7 @@ class Session:
         self._told: set[bytes] = set()  # ids of statements that they have from us or we from them
         self._acked: Clock = {}  # what we told them that we have
         self._has_turn = False
+        self._refused = 0  # of `Ours.refused`, at our last WANT
         self._summary: Summary | None = None
         self._inflow = Inflow()
         self._outflow = Outflow(space)
@@ -106,8 +108,9 @@ class Session:
         if self.phase is Phase.BLOCKED:
             return []
         effects = self._tell_roster(ours) + self._settle(ours)
-        if self.phase is Phase.STREAMING and self.behind(ours):
+        if self.phase is Phase.STREAMING and ours.refused > self._refused and self.behind(ours):
             # What was not accepted when it came may be now; nobody sends it again unasked.
+            self._refused = ours.refused
             effects.append(Send(Want(self._space, ours.copy.clock(), 0)))
         return effects
 
@@ -179,6 +182,7 @@ class Session:
             return []
         self.phase = Phase.STREAMING
         self._has_turn = True
+        self._refused = ours.refused
         return [Send(Want(self._space, ours.copy.clock(), CREDIT_BYTES)), *self._perhaps_caught_up(ours)]
 
     def refuse(self, code: str, text: str) -> list[Effect]:
@@ -236,12 +240,11 @@ class Session:
             size = self._inflow.entries(message)
             self._know({run.origin: run.last for run in message.runs})
             return [ApplyRuns(list(message.origins), list(message.runs), size)]
-        complete = self._inflow.part(message)
-        effects: list[Effect] = [Send(Credit(self._space, len(message.data)))]
-        if complete is not None:
-            run, introduced = complete
-            self._know({run.origin: run.last})
-            effects.append(ApplyRuns(introduced, [run], 0))
+        taken = self._inflow.part(message)
+        effects: list[Effect] = [Send(Credit(self._space, taken.credit_bytes))] if taken.credit_bytes else []
+        if taken.run is not None:
+            self._know({taken.run.origin: taken.run.last})
+            effects.append(ApplyRuns(taken.introduced, [taken.run], taken.owed_bytes))
         return effects
 
     def _on_ack(self, message: Ack, ours: Ours) -> list[Effect]:
@@ -257,10 +260,10 @@ class Session:
 
     def applied(self, size_bytes: int, ours: Ours) -> list[Effect]:
         """Runs of `size_bytes` from this session are applied or staged."""
-        self._inflow.release(size_bytes)
+        released_bytes = self._inflow.release(size_bytes)
         effects: list[Effect] = []
-        if size_bytes:
-            effects.append(Send(Credit(self._space, size_bytes)))
+        if released_bytes:
+            effects.append(Send(Credit(self._space, released_bytes)))
         return effects + self._perhaps_caught_up(ours)
 
     def committed(self, ours: Ours, now_s: float, *, own: bool, foreign: bool) -> list[Effect]:

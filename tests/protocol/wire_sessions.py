@@ -66,12 +66,13 @@ class Copy:
         self.rows: list[LogRow] = []
         self.waiting: list[Run] = []
         self.limits: dict[bytes, int] = {}
+        self.refused = 0
         self.sessions: dict[str, Side] = {}
         announcement = Announcement(self.device, bytes(16), blake2b(name.encode(), digest_size=16).digest())
         self.author = Author(origin_of(SPACE, announcement), announcement, lambda _: b"s" * 64)
 
     def ours(self) -> Ours:
-        return Ours(self.disk.state, self.roster, self.author.origin, len(self.rows))  # type: ignore[arg-type] # see StatementSet
+        return Ours(self.disk.state, self.roster, self.author.origin, len(self.rows), self.refused)  # type: ignore[arg-type] # see StatementSet
 
     def _batch(self) -> Batch:
         return Batch(
@@ -104,6 +105,7 @@ class Copy:
             verdicts = [(run, batch.take(run, [entry.decode(data) for data in run.entries])) for run in pending]
             progress = any(verdict is Verdict.APPLIED for _, verdict in verdicts)
             pending = [run for run, verdict in verdicts if verdict is Verdict.WAITING]
+            self.refused += sum(verdict is Verdict.REFUSED for _, verdict in verdicts)
         self.waiting = pending
         self._commit(batch, own=False)
 
