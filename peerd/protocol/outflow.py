@@ -28,7 +28,7 @@ from peerd.protocol.messages import BULK_BYTES, PART_BYTES, Entries, Part
 
 EXPRESS_LAG = 64  # runs: the walk is "far behind" from here on
 EXPRESS_BYTES = 64 << 10
-EXPRESS_RESERVE_BYTES = 256 << 10  # of the credit, which the walk leaves alone
+EXPRESS_RESERVE_BYTES = 256 << 10  # of the credit, which the walk leaves alone; of a small one at most half
 HOLD_S = 0.05
 FRAMES_AHEAD = 2
 WHOLE_RUN_BYTES = 900 << 10  # a run up to here fits a frame
@@ -41,11 +41,14 @@ class Outflow:
         self.theirs: Clock = {}
         self.credit_bytes = 0
         self._space = space
+        self._reserve_bytes = 0
         self._wanted = False
+        self._finding = 0  # positions that were asked for; the last one counts
         self._cursor: int | None = None  # None: not known yet
         self._express_cursor = 0
         self._last_position = 0
         self._reading = False
+        self._stale = False  # what is being read belongs to a walk that has ended
         self._overtook = False  # the last read was one past the walk: the next one is the walk's, if it can
         self._unsent = 0
         self._queue: deque[Entries | Part] = deque()
@@ -62,12 +65,27 @@ class Outflow:
         """
         self.theirs = dict(clock)
         self.credit_bytes += credit_bytes
+        self._reserve_bytes = max(self._reserve_bytes, min(EXPRESS_RESERVE_BYTES, credit_bytes // 2))
         self._wanted = True
-        self._cursor = None
-        self._queue.clear()
+        self._forget_walk()
+        self._finding += 1
         return [FindPosition(dict(clock))]
 
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._wanted = False
+        self._forget_walk()
+
+    def _forget_walk(self) -> None:
+        self._cursor = None
+        self._stale = self._reading
+        self._queue.clear()
+        self._announced.clear()  # what was to announce them may be among what is cleared
+
     def positioned(self, position: int, last_position: int, now_s: float) -> list[Effect]:
+        self._finding -= 1
+        if self._finding:
+            return []
         self._cursor = position
         self._last_position = self._express_cursor = max(self._last_position, last_position)
         return self.pump(now_s)
@@ -83,6 +101,7 @@ class Outflow:
         if own:
             self._fresh.clear()
         elif last_position > self._last_position:
+            self._bound(now_s)  # forgets what is held no longer, also while nobody wants anything
             self._fresh.append((self._last_position, now_s + HOLD_S))
         self._last_position = max(self._last_position, last_position)
         return self.pump(now_s)
@@ -104,14 +123,14 @@ class Outflow:
             return effects
         bound = self._bound(now_s)
         lag = self._last_position - self._cursor
-        may_walk = not self._queue and self._cursor < bound and self.credit_bytes > EXPRESS_RESERVE_BYTES
+        may_walk = not self._queue and self._cursor < bound and self.credit_bytes > self._reserve_bytes
         may_overtake = lag > EXPRESS_LAG and self._express_cursor < self._last_position and self.credit_bytes > 0
         if may_overtake and not (may_walk and self._overtook):
             return [*effects, self._read(self._express_cursor, EXPRESS_BYTES, express=True)]
         if self._queue:
             return effects
         if may_walk:
-            budget = min(BULK_BYTES, self.credit_bytes - EXPRESS_RESERVE_BYTES)
+            budget = min(BULK_BYTES, self.credit_bytes - self._reserve_bytes)
             effects.append(self._read(self._cursor, budget, express=False))
         elif self._fresh and self._cursor < self._last_position:
             effects.append(Wake(self._fresh[0][1]))
@@ -131,13 +150,17 @@ class Outflow:
     def log_read(
         self, rows: Sequence[LogRow], read_up_to: int, copy: CopyState, now_s: float, *, express: bool
     ) -> list[Effect]:
-        """Rows in local apply order; `read_up_to` is the last position that was looked at."""
+        """Rows in local apply order; `read_up_to` is the last position that was looked at. The log may have grown
+        beyond what `committed` has told so far: that is left for later, since `copy` does not know it either.
+        """
         self._reading = False
-        if self._cursor is None:
+        if self._stale or self._cursor is None:
+            self._stale = False
             return self.pump(now_s)
         if express:
-            self._express_cursor = max(self._express_cursor, read_up_to)
-            chosen = [row.run for row in rows if self._take_if_independent(row.run)]
+            known = self._last_position
+            self._express_cursor = max(self._express_cursor, min(read_up_to, known))
+            chosen = [row.run for row in rows if row.position <= known and self._take_if_independent(row.run)]
             self._queue.extendleft(reversed(list(self._messages(chosen, copy))))
         else:
             bound = self._bound(now_s)
