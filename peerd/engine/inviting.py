@@ -39,9 +39,9 @@ class Invitation:
         self.space = space
         self.window = window
         self.ask = ask
-        self.events: asyncio.Queue[InvitationEvent | UserError] = asyncio.Queue(16)
+        self.events: asyncio.Queue[InvitationEvent | UserError] = asyncio.Queue()  # one asks, one ends
         self.answer: asyncio.Future[bool] | None = None
-        self.cancelled = False
+        self.closed = False  # nobody is admitted by it any more
 
 
 class Inviting:
@@ -79,7 +79,7 @@ class Inviting:
         self.open = invitation
         self.window_changed()
         log.info("invitation opened", space=space.name)
-        return self._events(invitation)
+        return _Stream(self._events(invitation), lambda: self._close(invitation))
 
     async def _events(self, invitation: Invitation) -> AsyncGenerator[InvitationEvent, None]:
         window = invitation.window
@@ -90,31 +90,41 @@ class Inviting:
                 event = await self._next(invitation)
                 if isinstance(event, UserError):
                     raise event
-                yield event
                 if event.admitted is not None:
+                    self._close(invitation)
+                    yield event
                     return
+                yield event
         finally:
-            if invitation.answer is not None and not invitation.answer.done():
-                invitation.answer.set_result(False)
-            if self.open is invitation:
-                self.open = None
-                self.window_changed()
-                log.info("invitation closed", space=invitation.space.name)
+            self._close(invitation)
+
+    def _close(self, invitation: Invitation) -> None:
+        if invitation.closed:
+            return
+        invitation.closed = True
+        if invitation.answer is not None and not invitation.answer.done():
+            invitation.answer.set_result(False)
+        if self.open is invitation:
+            self.open = None
+            self.window_changed()
+            log.info("invitation closed", space=invitation.space.name)
 
     async def _next(self, invitation: Invitation) -> InvitationEvent | UserError:
-        left_s = invitation.window.expires_s - self._times.boottime_s()
-        try:
-            async with asyncio.timeout(None if self._is_busy(invitation) else max(0.0, left_s)):
-                return await invitation.events.get()
-        except TimeoutError:
-            if self._is_busy(invitation):
-                return await invitation.events.get()
-            return UserError(
-                "nobody used the code in time",
-                code="expired",
-                status=409,
-                next_step="Start a new invitation with `peerctl invite`.",
-            )
+        """What happens next, at the latest that the time is over; an attempt in progress may still end."""
+        while True:
+            left_s = invitation.window.expires_s - self._times.boottime_s()
+            if left_s <= 0 and invitation.events.empty() and not self._is_busy(invitation):
+                return UserError(
+                    "nobody used the code in time",
+                    code="expired",
+                    status=409,
+                    next_step="Start a new invitation with `peerctl invite`.",
+                )
+            try:
+                async with asyncio.timeout(max(left_s, 1.0)):
+                    return await invitation.events.get()
+            except TimeoutError:
+                continue
 
     def _is_busy(self, invitation: Invitation) -> bool:
         return invitation.window.state(self._times.boottime_s()) in {State.BUSY, State.SPENT}
@@ -133,6 +143,7 @@ class Inviting:
 
     def cancel(self, number: str) -> None:
         invitation = self._find(number)
+        self._close(invitation)
         invitation.events.put_nowait(UserError("the invitation was cancelled", code="cancelled", status=409))
 
     def await_device(self, space: Space, device: bytes, role: str) -> None:
@@ -141,7 +152,7 @@ class Inviting:
             raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
         if device in space.roster.members:
             raise UserError("this device is a member already", code="already-member", status=409)
-        if len(self.named) >= NAMED:
+        if len(self.named) >= NAMED and device not in self.named:
             raise UserError("too many devices are awaited", code="too-busy", status=503)
         self.named[device] = space, role
         self.window_changed()
@@ -208,6 +219,8 @@ class _Attempt:
         assert isinstance(effect, Admit)  # noqa: S101 - an inviter stores nothing
         if self._machine.by_name and self._named is not None:
             space, role = self._named
+        elif self._invitation is not None and self._invitation.closed:
+            return self._machine.fail("cancelled", now_s())
         elif self._machine.took_window and self._invitation is not None:
             space, role = self._invitation.space, ADMIN
         else:
@@ -218,7 +231,7 @@ class _Attempt:
 
     async def _ask(self, effect: AskPerson) -> bool:
         invitation = self._invitation
-        if invitation is None:
+        if invitation is None or invitation.closed:
             return False
         invitation.answer = asyncio.get_running_loop().create_future()
         asking = {"device": format_device_id(self._theirs), "name": effect.name, "short_id": effect.short_id}
@@ -232,13 +245,31 @@ class _Attempt:
     def report(self, end: Finished | Failed) -> None:
         """Tell whoever invited how it ended."""
         invitation = self._invitation
-        if self._admitted is not None and self._machine.by_name:
-            self._inviting.named.pop(self._theirs, None)
+        if isinstance(end, Finished) and self._machine.by_name:
+            self._inviting.named.pop(self._theirs, None)  # else it has not got the grant, and comes again
         if isinstance(end, Failed):
             log.warning("pairing refused", device=short_id(self._theirs), code=end.code, cause=end.text)
-        if invitation is None or invitation.events.full() or not self._machine.took_window:
+        if invitation is None or invitation.closed or not self._machine.took_window:
             return  # another device's attempt ends nobody's invitation
         if self._admitted is not None:
             invitation.events.put_nowait(InvitationEvent(id=invitation.number, admitted=self._admitted))
         elif isinstance(end, Failed) and invitation.window.state(self._inviting.times.boottime_s()) is not State.OPEN:
             invitation.events.put_nowait(UserError(end.text, code=end.code, status=409, next_step=end.next_step))
+
+
+class _Stream(AsyncGenerator[InvitationEvent, None]):
+    """A generator whose end is told even if it was never begun; Python's own says nothing then."""
+
+    def __init__(self, events: AsyncGenerator[InvitationEvent, None], closed: Callable[[], None]) -> None:
+        self._events = events
+        self._closed = closed
+
+    async def asend(self, value: None) -> InvitationEvent:
+        return await self._events.asend(value)
+
+    async def athrow(self, *problem: Any) -> InvitationEvent:
+        return await self._events.athrow(*problem)
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
+        self._closed()

@@ -31,7 +31,7 @@ from peerd.engine.switchboard import Switchboard
 from peerd.errors import LinkLost
 from peerd.identity import Identity
 from peerd.net.link import PAIR
-from peerd.protocol import codec
+from peerd.protocol import codec, pairing_messages
 from peerd.protocol.control_messages import (
     ChangeRequest,
     WriteResult,
@@ -106,15 +106,16 @@ class Pipe:
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.stop_at: type[object] | None = None
+        self._decode: Callable[[bytes], object] = pairing_messages.decode if subprotocol == PAIR else codec.decode
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._other: Pipe | None = None
+        self.other: Pipe | None = None
 
     @staticmethod
     def pair(ours: bytes, theirs: bytes, address: Address, subprotocol: str) -> tuple[Pipe, Pipe]:
         """The dialled end, and the other."""
         near = Pipe(theirs, address, subprotocol, dialed=True)
         far = Pipe(ours, ("192.0.2.1", 50000), subprotocol, dialed=False)
-        near._other, far._other = far, near
+        near.other, far.other = far, near
         return near, far
 
     def go_on(self) -> None:
@@ -122,12 +123,12 @@ class Pipe:
         self.flowing.set()
 
     async def send(self, frame: bytes) -> None:
-        if self.stop_at is not None and isinstance(codec.decode(frame), self.stop_at):
+        if self.stop_at is not None and isinstance(self._decode(frame), self.stop_at):
             self.flowing.clear()
         await self.flowing.wait()
-        if self.closed is not None or self._other is None:
+        if self.closed is not None or self.other is None:
             raise LinkLost("the link is closed")
-        self._other._arrived.put_nowait(frame)
+        self.other._arrived.put_nowait(frame)
 
     async def receive(self) -> bytes:
         if self.closed is not None and self._arrived.empty():
@@ -138,7 +139,7 @@ class Pipe:
         return frame
 
     async def close(self, code: int, reason: str) -> None:
-        for end in (self, self._other):
+        for end in (self, self.other):
             if end is not None and end.closed is None:
                 end.closed = code, reason
                 end.flowing.set()
@@ -153,6 +154,9 @@ class Wire:
         self.refusals: dict[Address, LinkLost] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.dialled: list[Address] = []
+        self.pipes: list[Pipe] = []  # of whoever dialled
+        self.stop_at: type[object] | None = None  # of what those say that dial to pair
+        self.stop_at_far: type[object] | None = None  # and of what they are answered
 
     async def dial(self, ours: bytes, address: Address, subprotocol: str, expect: bytes | None) -> Pipe:
         self.dialled.append(address)
@@ -167,6 +171,8 @@ class Wire:
         if subprotocol == PAIR and not device.inviting.is_expected(ours):
             raise LinkLost("it does not know this device", code="unknown-device")
         near, far = Pipe.pair(ours, device.id, address, subprotocol)
+        near.stop_at, far.stop_at = self.stop_at, self.stop_at_far
+        self.pipes.append(near)
         self.spawn(device.inviting.run_link(far) if subprotocol == PAIR else device.switchboard.run_link(far))
         return near
 
