@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from peerd.core.batch import Fork
 from peerd.core.chain import Run
+from peerd.core.clocks import Clock
 from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
@@ -88,6 +89,8 @@ class SessionRunner:
         if left:
             self.space.begin_to_learn(left)
         self._inbound.clear()
+        self._outbound.clear()
+        self.machine.ended()
         if self._wake is not None:
             self._wake.cancel()
         self._stopped = True
@@ -154,8 +157,7 @@ class SessionRunner:
                 log.warning("session blocked", space=self.space.name, code=effect.code, cause=effect.text)
                 self.on_caught_up(self)  # as far as it will ever get
             case LearnLacking():
-                for collection, key in effect.records:
-                    self.space.commits.restores.without_image.setdefault((collection, key), set()).add(self.theirs)
+                self.space.commits.restores.lacks(self.theirs, effect.records)
                 self.space.look_at_parked()
 
     def _compared(self, *, equal: bool) -> None:
@@ -207,7 +209,15 @@ class SessionRunner:
         except NeedsNewer as later:
             self._perform(self.machine.refuse("needs-newer", f"{later} needs a newer peerd here"))
         else:
+            self._note_sent(runs)
             self._perform(self.machine.applied(sum(effect.size_bytes for effect in group), self.space.ours()))
+
+    def _note_sent(self, runs: Iterable[Run]) -> None:
+        """Whoever sends a run has it, and all of its origin before it."""
+        sent: Clock = {}
+        for run in runs:
+            sent[run.origin] = max(run.last, sent.get(run.origin, 0))
+        self.space.note_acks(self.theirs, sent)
 
     async def _take(self, announcements: list[Announcement], runs: list[Run]) -> None:
         """Through the commit door; while our disk is full, wait and try again. No credit is returned meanwhile, so

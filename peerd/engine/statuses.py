@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from peerd.core import digest
-from peerd.core.clocks import lacking
+from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
 from peerd.engine.conflicts import Conflicts
@@ -180,7 +180,9 @@ class Statuses:
         elif note.trouble is not None:
             status.reason, status.next_step = note.trouble.text, note.trouble.next_step
         if known.acks:
-            status.ahead = lacking(known.acks, space.copy.clock())
+            origins = space.copy.origins.items()
+            written = {origin: at.seq for origin, at in origins if at.announcement.device == known.device}
+            status.ahead = lacking(join(known.acks, written), space.copy.clock())
 
     def _online(self, status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None) -> None:
         machine, ours = session.machine, space.ours()
