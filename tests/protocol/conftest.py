@@ -214,7 +214,7 @@ class Copy:
         return self.disk.state
 
     def ours(self) -> Ours:
-        return Ours(self.state, self.roster, self.origin, len(self.disk.log))
+        return Ours(self.state, self.roster, self.origin, len(self.disk.log), self.refused)
 
     # ---- commits
 
@@ -256,9 +256,11 @@ class Copy:
             assert admission.device == announcement.device
             batch.state = batch.state.with_origin(origin_of(self.roster.space, announcement), announcement)
         waiting = [run for run in runs if self._try(batch, run) is Verdict.WAITING]
-        while any(self._try(batch, run) is Verdict.APPLIED for run in self.staged):
-            pass
-        self.staged = [one for one in (*self.staged, *waiting) if one.last > batch.state.seq(one.origin)]
+        self.staged += waiting
+        before = len(self.staged) + 1
+        while len(self.staged) < before:
+            before = len(self.staged)
+            self.staged = [run for run in self.staged if self._try(batch, run) is Verdict.WAITING]
         self._commit(batch)
 
     def _try(self, batch: Batch, run: Run) -> Verdict:
