@@ -6,6 +6,7 @@ apart from a right one elsewhere only by trying. By device id (fleets) every add
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from peerd.core.device_id import format_device_id, short_id
@@ -22,14 +23,17 @@ from peerd.protocol.control_reports import (
 from peerd.protocol.pairing import Admit, AskPerson, Effect, Failed, Finished, Store
 from peerd.protocol.pairing_joiner import Joiner
 from peerd.protocol.pairing_messages import SUBPROTOCOL as PAIRING
+from peerd.protocol.pairing_window import parse_code
 
 log = get(__name__)
 
 TRY_NEXT = frozenset(
-    {"wrong-code", "wrong-device", "no-window", "expired", "busy", "link-lost", "timeout", "too-many-tries"}
+    {"wrong-code", "wrong-device", "no-window", "expired", "busy", "link-lost", "timeout", "too-many-tries", "version"}
 )
 DIAL_S = 5.0
 CANDIDATES = 8  # a mistyped code costs each of them one of its three tries
+ASKED = 64  # who is looked for by name costs nobody anything
+_PLAIN = re.compile("[^A-Za-z0-9._-]")
 
 
 class Joining:
@@ -54,25 +58,30 @@ class Joining:
         """Join by code, or by naming the inviter.
 
         Raises:
-            UserError: join-failed, with what the other side said.
+            UserError: join-failed, with what the other side said; unreachable; bad-code.
         """
-        in_sight = self.candidates if named is None else self.everywhere
+        if code is not None:
+            code = parse_code(code)  # before anybody is asked
+        in_sight, at_most = (self.candidates, CANDIDATES) if named is None else (self.everywhere, ASKED)
         groups = in_sight() if hosts is None else _given(hosts)
         last: UserError | None = None
         tried = 0
         async for group in groups:
             tried += 1
-            if tried > CANDIDATES:
+            if tried > at_most:
                 break
             try:
                 return await self._try(code, named, group, name)
             except UserError as problem:
-                if problem.extra.get("reason") not in TRY_NEXT and problem.code != "unreachable":
+                reason = problem.extra.get("reason")
+                if reason not in TRY_NEXT and problem.code != "unreachable":
                     raise
+                if reason == "wrong-device" and hosts is None:
+                    continue  # whoever is in sight may be anybody
                 if last is None or last.extra.get("reason") != "wrong-code":
                     last = problem
         raise last or UserError(
-            "no device in sight has an open invitation" if named is None else "no device is in sight",
+            "no device in sight has an open invitation" if named is None else "this device is not in sight",
             code="join-failed",
             status=409,
             next_step="Run `peerctl invite SPACE` on a member within two minutes of this; "
@@ -129,6 +138,11 @@ async def _given(hosts: Iterable[tuple[Address, ...]]) -> AsyncIterator[tuple[Ad
         yield group
 
 
+def _plain_name(name: str) -> str:
+    """What others call the space, as far as a space here may be called so."""
+    return _PLAIN.sub("-", name).lstrip("._-")[:64] or "space"
+
+
 class _Attempt:
     """What one attempt needs of the daemon."""
 
@@ -142,6 +156,6 @@ class _Attempt:
     async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
         if isinstance(effect, Store):
             grant = effect.grant
-            self.space = await self._spaces.adopt(grant.space, self._name or grant.name, grant.statements)
+            self.space = await self._spaces.adopt(grant.space, self._name or _plain_name(grant.name), grant.statements)
             return self._machine.stored(self._times.boottime_s())
         return self._machine.fail("failed", self._times.boottime_s())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -204,6 +204,7 @@ class Device:
         self.wire = wire
         self.keys = Identity.load_or_create(folder / "identity")
         self.address: Address = (name, 7337)
+        self.streams: list[AsyncGenerator[Any, None]] = []  # closed with the device
         shelf_type = Shelf if threaded else InlineShelf
         self.shelf = shelf_type(folder, self.keys.device, clock.random_bytes, clock.wall_ms)
         self.shelf.prepare()
@@ -298,6 +299,8 @@ class Device:
         return again
 
     async def close(self) -> None:
+        for stream in self.streams:
+            await stream.aclose()
         await self.lookout.stop()
         await self.dialing.stop()
         await self.switchboard.stop()
