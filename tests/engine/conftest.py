@@ -376,6 +376,6 @@ def until() -> Until:
 
 
 @pytest.fixture
-def pipes(desk: Device) -> Callable[[], tuple[Pipe, Pipe]]:
-    """Call it for both ends of a new link to `desk`'s other side."""
-    return lambda: Pipe.pair(desk.id, bytes(32), ("192.0.2.7", 7337), PAIR)
+def pipe_between() -> Callable[[Device, Device], tuple[Pipe, Pipe]]:
+    """Call it with who dials and who is dialled, for both ends of a new link for pairing."""
+    return lambda one, other: Pipe.pair(one.id, other.id, other.address, PAIR)
