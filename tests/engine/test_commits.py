@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,9 @@ from tests.network_simulation.virtual_loop import in_virtual_time
 
 
 @in_virtual_time
-async def test_a_session_that_ends_in_the_middle_of_a_commit_leaves_the_copy_as_the_disk_has_it(tmp_path: Path) -> None:
+async def test_a_session_that_ends_in_the_middle_of_a_commit_leaves_the_copy_as_the_disk_has_it() -> None:
     """The transaction is written even if nobody waits for it any more; what is in memory has to know of it."""
-    async with Scene(tmp_path, 2) as scene:
+    async with Scene(2) as scene:
         await scene.put(0, "one", a=1)
         log = scene.space(0).store
         rows = (await scene.do(0, lambda: log.runs_after(0, 1 << 20))).rows
@@ -50,9 +49,9 @@ async def runs_of(scene: Scene, device: int) -> tuple[list[Announcement], list[R
 
 
 @in_virtual_time
-async def test_what_comes_in_the_wrong_order_in_one_commit_is_sorted_there(tmp_path: Path) -> None:
+async def test_what_comes_in_the_wrong_order_in_one_commit_is_sorted_there() -> None:
     """Nothing would ever try again what waits for a run that came beside it."""
-    async with Scene(tmp_path, 2) as scene:
+    async with Scene(2) as scene:
         for key in ("one", "two", "three"):
             await scene.put(0, key, a=1)
         announcements, runs = await runs_of(scene, 0)
@@ -63,8 +62,8 @@ async def test_what_comes_in_the_wrong_order_in_one_commit_is_sorted_there(tmp_p
 
 
 @in_virtual_time
-async def test_what_comes_too_early_waits_over_a_restart(tmp_path: Path) -> None:
-    async with Scene(tmp_path, 2) as scene:
+async def test_what_comes_too_early_waits_over_a_restart() -> None:
+    async with Scene(2) as scene:
         for key in ("one", "two", "three"):
             await scene.put(0, key, a=1)
         announcements, runs = await runs_of(scene, 0)
@@ -80,9 +79,9 @@ async def test_what_comes_too_early_waits_over_a_restart(tmp_path: Path) -> None
 
 
 @in_virtual_time
-async def test_what_waits_and_was_removed_meanwhile_is_dropped(tmp_path: Path) -> None:
+async def test_what_waits_and_was_removed_meanwhile_is_dropped() -> None:
     """It would wait for ever, and be said to."""
-    async with Scene(tmp_path, 3) as scene:
+    async with Scene(3) as scene:
         for key in ("one", "two"):
             await scene.put(0, key, a=1)
         announcements, runs = await runs_of(scene, 0)
@@ -100,8 +99,8 @@ async def test_what_waits_and_was_removed_meanwhile_is_dropped(tmp_path: Path) -
 
 
 @in_virtual_time
-async def test_writers_that_come_together_share_a_commit(tmp_path: Path) -> None:
-    async with Scene(tmp_path, 1) as scene:
+async def test_writers_that_come_together_share_a_commit() -> None:
+    async with Scene(1) as scene:
         await scene.put(0, "first", a=1)
         await asyncio.gather(*(scene.put(0, f"{number}", a=number) for number in range(50)))
         _, runs = await runs_of(scene, 0)
@@ -110,8 +109,8 @@ async def test_writers_that_come_together_share_a_commit(tmp_path: Path) -> None
 
 
 @in_virtual_time
-async def test_a_commit_that_fails_answers_all_its_writers_and_uses_no_number(tmp_path: Path) -> None:
-    async with Scene(tmp_path, 1) as scene:
+async def test_a_commit_that_fails_answers_all_its_writers_and_uses_no_number() -> None:
+    async with Scene(1) as scene:
         await scene.put(0, "first", a=1)
         before = scene.space(0).copy
         device = scene.devices[0]
@@ -129,8 +128,8 @@ async def test_a_commit_that_fails_answers_all_its_writers_and_uses_no_number(tm
 
 
 @in_virtual_time
-async def test_a_first_commit_that_fails_uses_up_no_origin(tmp_path: Path) -> None:
-    async with Scene(tmp_path, 1) as scene:
+async def test_a_first_commit_that_fails_uses_up_no_origin() -> None:
+    async with Scene(1) as scene:
         device = scene.devices[0]
         device.fault_now = lambda: DiskFull("no space left")
         with pytest.raises(DiskFull):
@@ -143,8 +142,8 @@ async def test_a_first_commit_that_fails_uses_up_no_origin(tmp_path: Path) -> No
 
 
 @in_virtual_time
-async def test_one_refused_writer_does_not_disturb_the_others(tmp_path: Path) -> None:
-    async with Scene(tmp_path, 1) as scene:
+async def test_one_refused_writer_does_not_disturb_the_others() -> None:
+    async with Scene(1) as scene:
         await scene.put(0, "there", a=1)
         delete = ChangeRequest(kind="delete", collection="notes", key="nowhere", must_exist=True)
         good, bad, last = await asyncio.gather(
@@ -158,9 +157,9 @@ async def test_one_refused_writer_does_not_disturb_the_others(tmp_path: Path) ->
 
 @pytest.mark.parametrize("moment_s", [0.0, 0.0002, 0.0005, 0.001, 0.002])
 @in_virtual_time
-async def test_a_writer_that_goes_away_tears_nothing(tmp_path: Path, moment_s: float) -> None:
+async def test_a_writer_that_goes_away_tears_nothing(moment_s: float) -> None:
     """Its transaction is there whole, or not at all; the others are answered."""
-    async with Scene(tmp_path, 1) as scene:
+    async with Scene(1) as scene:
         changes = [ChangeRequest(kind="put", collection="notes", key=key, value={"a": 1}) for key in "xyz"]
         gone = asyncio.create_task(scene.write(0, *changes))
         other = asyncio.create_task(scene.put(0, "other", a=1))
@@ -178,8 +177,8 @@ async def test_a_writer_that_goes_away_tears_nothing(tmp_path: Path, moment_s: f
 
 
 @in_virtual_time
-async def test_stopping_refuses_writes_that_have_not_begun_and_finishes_the_one_that_has(tmp_path: Path) -> None:
-    async with Scene(tmp_path, 1) as scene:
+async def test_stopping_refuses_writes_that_have_not_begun_and_finishes_the_one_that_has() -> None:
+    async with Scene(1) as scene:
         space = scene.space(0)
 
         async def stop_while_writing() -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,9 @@ from tests.network_simulation.virtual_loop import in_virtual_time
 
 
 @in_virtual_time
-async def test_founding_on_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_founding_on_a_full_disk_leaves_nothing_behind() -> None:
     """When there is room again, the same name is free and the same files can be opened."""
-    async with Scene(tmp_path, 1) as scene:
+    async with Scene(1) as scene:
         device = scene.devices[0]
         device.fault_now = lambda: DiskFull("no space left")
         with pytest.raises(DiskFull):
@@ -27,9 +26,9 @@ async def test_founding_on_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 @in_virtual_time
-async def test_a_full_disk_does_not_keep_the_daemon_from_closing_its_spaces(tmp_path: Path) -> None:
+async def test_a_full_disk_does_not_keep_the_daemon_from_closing_its_spaces() -> None:
     """What is known of peers is not worth a database that stays open."""
-    async with Scene(tmp_path, 2) as scene:
+    async with Scene(2) as scene:
         await scene.found("work", [scene.devices[0]])
         await scene.link_all()
         device = scene.devices[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,9 +82,9 @@ def test_a_session_that_ends_while_it_receives_passes_the_turn_on(board: Switchb
 
 
 @in_virtual_time
-async def test_a_session_that_is_blocked_passes_the_turn_on(tmp_path: Path) -> None:
+async def test_a_session_that_is_blocked_passes_the_turn_on() -> None:
     """Else nobody would ever receive again while that link lives."""
-    async with Scene(tmp_path, 3) as scene:
+    async with Scene(3) as scene:
         await scene.link_all()
         board = scene.devices[0].running.switchboard
         one, other = board.sessions(scene.space(0))
@@ -98,10 +97,10 @@ async def test_a_session_that_is_blocked_passes_the_turn_on(tmp_path: Path) -> N
 
 @in_virtual_time
 async def test_whoever_stops_says_goodbye_on_the_links_that_it_dialled(
-    tmp_path: Path, log_events: Callable[[], list[dict[str, Any]]]
+    log_events: Callable[[], list[dict[str, Any]]],
 ) -> None:
     """A link whose task is cancelled must not stay open on the other side, as if somebody were there."""
-    async with Scene(tmp_path, 2) as scene:
+    async with Scene(2) as scene:
         await scene.link_all()
         one, other = (device.running.switchboard.links for device in scene.devices)
         assert one and other
@@ -117,9 +116,9 @@ async def test_whoever_stops_says_goodbye_on_the_links_that_it_dialled(
 
 
 @in_virtual_time
-async def test_a_device_that_is_no_longer_wanted_is_let_go(tmp_path: Path) -> None:
+async def test_a_device_that_is_no_longer_wanted_is_let_go() -> None:
     """Dialling gives up a device that has left; the link that it held ends on both sides."""
-    async with Scene(tmp_path, 2) as scene:
+    async with Scene(2) as scene:
         await scene.link_all()
         dialer = next(d for d in scene.devices if next(iter(d.running.switchboard.links.values())).link.dialed)
         other = scene.devices[1 - dialer.number]

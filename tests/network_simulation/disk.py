@@ -10,8 +10,10 @@ import asyncio
 import random
 import shutil
 import sqlite3
+import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +24,16 @@ from peerd.store.space import SpaceStore
 
 T = TypeVar("T")
 Fault = Callable[[], Exception | None]
+
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that syncs at once, where there is one
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the disks of a simulation, in memory if possible: what syncing costs is not what is asked here."""
+    with tempfile.TemporaryDirectory(prefix="peerd-simulated-", dir=_MEMORY if _MEMORY.is_dir() else None) as name:
+        yield Path(name)
 
 
 class TaskRunner:
@@ -118,8 +130,7 @@ class Backups:
 
     def take(self, state: Path) -> None:
         """While the device is stopped."""
-        if self.kept is not None:
-            shutil.rmtree(self.kept)
+        shutil.rmtree(self.folder / "backup", ignore_errors=True)
         self.kept = self.folder / "backup"
         shutil.copytree(state, self.kept)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from unittest.mock import patch
 
 from peerd.core import limits
@@ -15,11 +13,11 @@ from peerd.engine import session_runner, switchboard
 from peerd.protocol import inflow, outflow, session
 from tests.network_simulation import programs
 from tests.network_simulation.checks import check
+from tests.network_simulation.disk import scratch
 from tests.network_simulation.virtual_loop import run
 from tests.network_simulation.world import World
 
 ACTIONS = 45
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that syncs at once, where there is one
 
 SMALL = (
     (limits, "RUN_BYTES", 4_000),
@@ -50,13 +48,12 @@ def small_sizes() -> Iterator[None]:
 def run_history(seed: int, actions: int = ACTIONS, devices: int | None = None) -> Counter[str]:
     """Raises whatever went wrong; the world's trace is in its notes."""
     is_small = random.Random(seed ^ 0x5EED).random() < 0.9
-    folder = _MEMORY if _MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="peerd-sim-", dir=folder) as name, ExitStack() as stack:
+    with scratch() as folder, ExitStack() as stack:
         if is_small:
             stack.enter_context(small_sizes())
 
         async def history() -> Counter[str]:
-            world = World(seed, Path(name), devices)
+            world = World(seed, folder, devices)
             if not is_small:
                 world.bulk, world.large_bytes = 2_500, 300_000
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from peerd.engine.space import Space
@@ -18,14 +18,16 @@ from peerd.protocol.control_reports import (
     SpaceView,
 )
 from tests.network_simulation.device import Device
+from tests.network_simulation.disk import scratch
 from tests.network_simulation.world import SimSpace, World
 
 
 class Scene:
     """Devices 0, 1, ... that are up and, unless `outside`, members of the space "home"."""
 
-    def __init__(self, folder: Path, size: int, *, seed: int = 1, outside: Sequence[int] = ()) -> None:
-        self.world = World(seed, folder, size)
+    def __init__(self, size: int, *, seed: int = 1, outside: Sequence[int] = ()) -> None:
+        self._scratch = ExitStack()
+        self.world = World(seed, self._scratch.enter_context(scratch()), size)
         self.world.air.loss = 0.0
         self.devices = self.world.devices
         self.network = self.world.network
@@ -42,6 +44,7 @@ class Scene:
         for device in self.devices:
             if device.is_up:
                 await device.stop()
+        self._scratch.close()
 
     async def found(self, name: str, devices: list[Device]) -> SimSpace:
         return await self.world._found(name, devices)
