@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 
+import asyncio
+
 import pytest
 
-from peerd.errors import DiskFull
+from peerd.core import compose, epochs
+from peerd.errors import DiskFull, UserError
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
 
@@ -37,3 +40,158 @@ async def test_a_full_disk_does_not_keep_the_daemon_from_closing_its_spaces() ->
         device.fault_now = lambda: None
         await device.start()
         assert len(device.running.spaces.by_id) == 2
+
+
+# ---- members
+
+
+async def remove(scene: Scene, remover: int, removed: int) -> None:
+    spaces, space = scene.devices[remover].running.spaces, scene.space(remover)
+    await scene.do(remover, lambda: spaces.remove(space, scene.devices[removed].id))
+
+
+@in_virtual_time
+async def test_a_linked_member_learns_of_its_removal_and_by_whom() -> None:
+    async with Scene(3) as scene:
+        await scene.put(0, "one", a=1)
+        await scene.link_all()
+        await remove(scene, 1, 0)
+        await asyncio.sleep(30)
+        view = await scene.view(0)
+        assert view.state == "removed"
+        assert "removed by device-1" in view.reason
+        assert view.next_step
+        assert (await scene.read(0, "one")).value == {"a": 1}, "its copy can still be read"
+        with pytest.raises(UserError) as refused:
+            await scene.put(0, "two", a=1)
+        assert refused.value.code == "removed"
+        await scene.put(1, "after", a=1)
+        await asyncio.sleep(30)
+        assert scene.clocks_equal(1, 2)
+        assert not scene.devices[0].running.switchboard.links
+        for device in (1, 2):
+            assert scene.devices[0].id not in scene.devices[device].running.switchboard.links
+            assert (await scene.view(device)).state == "in sync"
+
+
+@in_virtual_time
+async def test_a_member_that_was_away_is_told_that_it_was_removed() -> None:
+    async with Scene(2) as scene:
+        await scene.link_all()
+        await scene.devices[1].stop()
+        await remove(scene, 0, 1)
+        await scene.devices[1].start()
+        await scene.link_all()
+        (peer,) = (await scene.view(1)).peers
+        assert peer.state == "refused"
+        assert "removed" in peer.reason
+
+
+@in_virtual_time
+async def test_what_the_removed_wrote_stays_as_far_as_anybody_has_it() -> None:
+    """The remover has none of it; another member has, vouches, and everybody gets it."""
+    async with Scene(3) as scene:
+        await scene.link_all()
+        scene.network.part({scene.devices[2].id: 1})
+        await asyncio.sleep(60)
+        scene.network.part({scene.devices[0].id: 1, scene.devices[1].id: 1})
+        scene.network.group_of = {scene.devices[2].id: 1}
+        await scene.put(0, "mine", a=1)
+        await asyncio.sleep(5)
+        await remove(scene, 2, 0)
+        scene.network.heal()
+        await asyncio.sleep(60)
+        await scene.link_all()
+        assert (await scene.read(1, "mine")).value == {"a": 1}
+        assert (await scene.read(2, "mine")).value == {"a": 1}
+        assert scene.clocks_equal(1, 2)
+
+
+@in_virtual_time
+async def test_a_removed_device_that_is_let_in_again_begins_with_an_empty_copy_and_an_origin_of_its_own() -> None:
+    async with Scene(3) as scene:
+        await scene.put(0, "theirs", a=1)
+        await scene.put(1, "mine", a=1)
+        await scene.link_all()
+        before = scene.space(1).commits.own_origin
+        await remove(scene, 0, 1)
+        await asyncio.sleep(30)
+        scene.home.devices.remove(scene.devices[1])
+        assert await scene.world.pair(scene.home, scene.devices[0], scene.devices[1])
+        await scene.link_all()
+        await asyncio.sleep(10)
+        assert (await scene.read(1, "theirs")).value == {"a": 1}
+        assert (await scene.read(1, "mine")).value == {"a": 1}, "what was accepted of its earlier life"
+        await scene.put(1, "again", a=1)
+        assert scene.space(1).commits.own_origin != before
+        await asyncio.sleep(10)
+        assert scene.clocks_equal()
+        assert [(await scene.view(device)).state for device in range(3)] == ["in sync"] * 3
+        assert list((scene.devices[1].state / "spaces").glob("*.aside-1")), "the old copy is kept"
+
+
+@in_virtual_time
+async def test_a_remover_that_is_cut_off_at_once_leaves_the_new_secret_to_another_admin() -> None:
+    """Whoever was removed knows the old one; some admin makes another, whoever that is."""
+    async with Scene(3) as scene:
+        await scene.link_all()
+        old = epochs.current(scene.space(0).roster)
+        assert old is not None
+        remover, space = scene.devices[0].running.spaces, scene.space(0)
+        statement = compose.remove(space.roster, scene.devices[0].id, scene.devices[2].id, {})
+        await scene.do(0, lambda: space.learn([compose.signed(statement, scene.devices[0].keys.sign)]))
+        await asyncio.sleep(0.5)
+        assert epochs.current(scene.space(1).roster) is None
+        await scene.devices[0].crash()
+        await asyncio.sleep(60)
+        new = epochs.current(scene.space(1).roster)
+        assert new is not None
+        assert new.number == old.number + 1
+        assert new.recipients == {scene.devices[0].id, scene.devices[1].id}
+        assert remover is not None
+
+
+@in_virtual_time
+async def test_a_member_that_was_admitted_while_a_new_secret_was_made_gets_it_too() -> None:
+    async with Scene(4, outside=[3]) as scene:
+        await scene.link_all()
+        scene.network.part({scene.devices[1].id: 1, scene.devices[3].id: 1})
+        await asyncio.sleep(60)
+        await remove(scene, 0, 2)
+        await scene.world.let_in(scene.home, scene.devices[1], scene.devices[3])
+        await asyncio.sleep(60)
+        scene.network.heal()
+        await scene.link_all()
+        await asyncio.sleep(120)
+        roster = scene.space(3).roster
+        assert roster == scene.space(0).roster == scene.space(1).roster
+        epoch = epochs.current(roster)
+        assert epoch is not None
+        assert epoch.recipients == {scene.devices[number].id for number in (0, 1, 3)}
+        assert epoch.id in scene.devices[3].running.spaces.secrets(scene.space(3))
+
+
+@in_virtual_time
+async def test_spaces_of_the_same_devices_do_not_mix() -> None:
+    """Three spaces, of all three, of two, and of two others, over the same links."""
+    async with Scene(3) as scene:
+        one, two, three = scene.devices
+        await scene.found("left", [one, two])
+        await scene.found("right", [three, two])
+        await scene.link_all()
+        for name, device in (("home", 0), ("left", 0), ("right", 2)):
+            for number in range(20):
+                await scene.put(device, f"{name}{number}", space=name, a=number)
+        await asyncio.sleep(20)
+        found = {
+            (device, space.name): {record.key for record in (await scene.list(device, space.name)).records}
+            for device in range(3)
+            for space in scene.devices[device].running.spaces.by_id.values()
+        }
+        keys = {name: {f"{name}{number}" for number in range(20)} for name in ("home", "left", "right")}
+        assert found == {
+            (0, "home"): keys["home"], (1, "home"): keys["home"], (2, "home"): keys["home"],
+            (0, "left"): keys["left"], (1, "left"): keys["left"],
+            (1, "right"): keys["right"], (2, "right"): keys["right"],
+        }  # fmt: skip
+        assert len(scene.network.links) == 6, "one link for each pair, whatever they share"
