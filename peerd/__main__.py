@@ -27,12 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as problem:
         for one in problem.problems:
             print(one, file=sys.stderr)
+        return problem.exit_code
     except PeerdError as problem:
         print(f"peerd: {problem}", file=sys.stderr)
         if problem.next_step:
             print(f"       {problem.next_step}", file=sys.stderr)
         return problem.exit_code
-    return ConfigError.exit_code
 
 
 def _run(config: Path | None) -> int:

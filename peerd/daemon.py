@@ -80,7 +80,8 @@ class Daemon:
         self._inherited = _control_socket(environ)
         self._supervisor = Supervisor(self._clock, stop_within_s=TASKS_STOP_S)
         self._lock = _claim(settings.device.state_dir)
-        keys = Identity.load_or_create(settings.device.state_dir / "identity")
+        state_dir = settings.device.state_dir
+        keys = Identity.load_or_create(state_dir / "identity", owned=Shelf.databases(state_dir))
         crypto = _Crypto()
         self._shelf = Shelf(settings.device.state_dir, keys.device, self._clock.random_bytes, self._clock.wall_ms)
         self._spaces = Spaces(self._shelf, keys, crypto, self._clock, self._name)

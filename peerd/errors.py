@@ -3,6 +3,7 @@
     PeerdError
     ├── UserError        a request that cannot be done: the caller changes it. Answered as a problem document
     ├── ConfigError      the configuration: every problem at once, with file, key and value
+    │   └── CannotListen its addresses, at this moment: another start may well succeed
     ├── StoreError       our disk or database
     │   ├── DiskFull     nothing was written; try again when there is space
     │   ├── StoreBusy    another process holds the database
@@ -55,6 +56,12 @@ class ConfigError(PeerdError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class CannotListen(ConfigError):
+    """What is configured is well formed, and the machine refuses it now: a busy port, an address not there yet."""
+
+    exit_code = 1  # so that a supervisor tries again
 
 
 class StoreError(PeerdError):

@@ -18,6 +18,7 @@ import os
 import secrets
 import stat
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
@@ -69,16 +70,18 @@ class Identity:
         self.device = device_id(self.public_key)
 
     @classmethod
-    def load_or_create(cls, folder: Path) -> Identity:
+    def load_or_create(cls, folder: Path, owned: Sequence[Path] = ()) -> Identity:
         """The identity in the systemd credentials `device.key` and `sealing.key` (`CREDENTIALS_DIRECTORY`) if
-        the service was given any, else the one in this folder; a new one only if the folder has neither key.
-        IdentityError for anything in between.
+        the service was given any, else the one in this folder; a new one only if the folder has neither key,
+        and nothing is `owned`: files of an identity that must have been here. IdentityError for anything in between.
         """
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         if credentials and _present(Path(credentials)):
             # systemd guards these files itself; its access list shows up as group bits
             return cls._load(Path(credentials), private=False)
         if not _present(folder):
+            if owned:
+                raise _lost(folder, owned)
             _create(folder)
         return cls._load(folder, private=True)
 
@@ -244,6 +247,16 @@ def _damaged(path: Path, why: str) -> IdentityError:
         f"The key {path} is damaged: {why}.",
         next_step=f"Put {path.name} back from a backup. Without one this device is lost to its spaces: "
         f"remove it there, delete {DEVICE_KEY} and {SEALING_KEY} in {path.parent}, and join again.",
+    )
+
+
+def _lost(folder: Path, owned: Sequence[Path]) -> IdentityError:
+    where = owned[0].parent
+    return IdentityError(
+        f"The keys of this device are missing in {folder}, but its spaces are there: {where} holds {owned[0].name}"
+        + (f" and {len(owned) - 1} more." if len(owned) > 1 else "."),
+        next_step=f"Put {DEVICE_KEY} and {SEALING_KEY} back from a backup. To begin anew as another device, "
+        f'move {where} away; see docs/recovery.md, "Lost keys".',
     )
 
 

@@ -8,7 +8,7 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from peerd.errors import ConfigError
+from peerd.errors import CannotListen, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ def open_listening(listen: Sequence[Address]) -> tuple[list[socket.socket], list
     working. Entries with port 0 share one free port where possible. An IPv6 socket takes IPv6 only, so that
     0.0.0.0 and [::] can have the same port. Names are looked up, blocking, at this one moment.
 
-    ConfigError, with every problem, if an entry cannot be bound or none is left.
+    CannotListen, with every problem, if an entry cannot be bound or none is left; ConfigError if there is no entry.
     """
     for _ in range(_SHARED_PORT_TRIES):
         attempt = _Attempt(shares_port=True)
@@ -101,7 +101,9 @@ class _Attempt:
         if self.sockets and not self.errors:
             return self.sockets, self.problems
         self.close()
-        raise ConfigError(self.errors or self.problems or ["network.listen: names no address"])
+        if problems := self.errors or self.problems:
+            raise CannotListen(problems)
+        raise ConfigError(["network.listen: names no address"])
 
     def close(self) -> None:
         for sock in self.sockets:

@@ -37,6 +37,11 @@ class Shelf:
         self._wall_ms = wall_ms
         self._threaded = threaded
 
+    @staticmethod
+    def databases(folder: Path) -> list[Path]:
+        """The databases of the state directory `folder`, opened or not."""
+        return sorted((folder / "spaces").glob("*.db"))
+
     def prepare(self) -> None:
         """Make the folders. Raises OSError."""
         for folder in (self._spaces, self._marks):

@@ -195,7 +195,7 @@ def test_an_occupied_port(house: House) -> None:
     kitchen = house.device("kitchen", mdns=False)
     with socket.create_server(("127.0.0.1", kitchen.port)):
         code, said = ended(kitchen)
-    assert code == 2
+    assert code == 1, "another start may find it free, so systemd tries again"
     assert "network.listen" in said
     assert str(kitchen.port) in said
     assert "Traceback" not in said
