@@ -47,17 +47,26 @@ class Opening:
         self._file = file
         self._machine = machine
         self._token = random_bytes(16)
+        self._copy_id = random_bytes(16)
 
     def work(self, connection: sqlite3.Connection) -> Outcome[None]:
         self.refs.load(connection)
         self.meta, state = meta.load(connection, self.refs, self._path)
         inode = self._path.stat().st_ino
         origin = None if self.meta.own_origin is None else self.refs.origin_of[self.meta.own_origin]
-        note = "" if origin is None else self._judge(state, origin, inode)
+        note = self._judge(state, origin, inode)
         if note:
+            # Positions were given that this copy does not know; it may give them again, for other transactions.
+            self.meta.copy_id = self._copy_id
+        if note and origin is not None:
             log.warning("own origin ends", path=str(self._path), origin=origin, cause=note)
             origin = self.meta.own_origin = None
-        connection.execute("UPDATE space SET token = ?, own_origin = ?", (self._token, self.meta.own_origin))
+        elif origin is None:
+            note = ""
+        connection.execute(
+            "UPDATE space SET token = ?, own_origin = ?, copy_id = ?",
+            (self._token, self.meta.own_origin, self.meta.copy_id),
+        )
         self.mark = Mark(
             token=self._token.hex(),
             machine=self._machine.machine,
@@ -79,11 +88,12 @@ class Opening:
         )
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 
-    def _judge(self, state: CopyState, origin: bytes, inode: int) -> str:
-        if state.device_of(origin) != self._device:
+    def _judge(self, state: CopyState, origin: bytes | None, inode: int) -> str:
+        if origin is not None and state.device_of(origin) != self._device:
             return _OTHER_DEVICE
         mark = self._file.read()
-        standing = Standing(self.meta.token.hex(), self._machine, inode, origin.hex(), state.seq(origin))
+        seq = state.seq(origin) if origin is not None else 0
+        standing = Standing(self.meta.token.hex(), self._machine, inode, origin.hex() if origin else "", seq)
         note = objection(mark, standing)
         if mark is not None and not note:
             # Killed before or after the commit that follows, we find one of the two tokens in the database.
