@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 
 import pytest
 
@@ -11,6 +12,11 @@ from peerd.engine.dialing import Dialing
 from tests.network_simulation.network import SimLink
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
+
+
+def is_settled(scene: Scene) -> bool:
+    boards = [device.running.switchboard for device in scene.devices]
+    return len(live_links(scene)) == 2 and all(len(board.links) == 1 for board in boards)
 
 
 def live_links(scene: Scene) -> list[SimLink]:
@@ -36,11 +42,11 @@ async def test_dials_that_meet_end_with_exactly_one_link(first: int) -> None:
                 await asyncio.sleep(chance.random() * 0.1)
             weather.dropped_hellos = 0.0
             boards = [device.running.switchboard for device in scene.devices]
-            await scene.until(lambda: len(live_links(scene)) == 2 and all(len(board.links) == 1 for board in boards))
+            await scene.until(partial(is_settled, scene))
             await asyncio.sleep(120)
-            one, other = (next(iter(board.links.values())).link for board in boards)
-            assert isinstance(one, SimLink)
-            assert one.other is other, "both mean the same link"
+            ours, theirs = (next(iter(board.links.values())).link for board in boards)
+            assert isinstance(ours, SimLink)
+            assert ours.other is theirs, "both mean the same link"
             assert len(live_links(scene)) == 2, f"seed {seed}"
             dials = scene.network.dials
             await asyncio.sleep(600)

@@ -107,7 +107,7 @@ async def told(scene: Scene, since: str | None) -> list[tuple[str, str]]:
     service = scene.devices[0].running.service
 
     async def read() -> list[tuple[str, str]]:
-        events = []
+        events: list[tuple[str, str]] = []
         async for group in await service.changes("home", since, follow=False):
             events += [(event.kind, event.token) for event in group]
         return events

@@ -23,8 +23,8 @@ class Waiting:
 
     def __init__(self, board: Switchboard, behind: int) -> None:
         self.space = SimpleNamespace(id=SPACE, ours=lambda: None, name="home")
+        self.behind: int = behind
         self.machine = SimpleNamespace(behind=lambda _: self.behind)
-        self.behind = behind
         self.theirs = b"d" * 32
         self.turns = 0
         self._board = board
@@ -39,7 +39,7 @@ class Waiting:
 
 @pytest.fixture
 def board() -> Switchboard:
-    times: Any = SimpleNamespace(random_bytes=lambda count: bytes(count))
+    times: Any = SimpleNamespace(random_bytes=bytes)
     return Switchboard({}, None, times, None, name="", software="")  # type: ignore[arg-type] # only turns are asked for
 
 
@@ -103,7 +103,8 @@ async def test_whoever_stops_says_goodbye_on_the_links_that_it_dialled(
     async with Scene(2) as scene:
         await scene.link_all()
         one, other = (device.running.switchboard.links for device in scene.devices)
-        assert one and other
+        assert one
+        assert other
         dialer = 0 if next(iter(one.values())).link.dialed else 1
         await scene.devices[dialer].stop()
         await asyncio.sleep(1)

@@ -18,7 +18,6 @@ from collections import Counter
 from peerd import logs
 from tests.network_simulation.history import ACTIONS, run_history
 
-
 TOO_LONG_S = 30
 
 
@@ -67,9 +66,9 @@ def main() -> int:
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
         # Sets of bytes are walked in an order that depends on it; with it, a seed is a history.
-        os.execve(
+        os.execve(  # noqa: S606 - ourselves again
             sys.executable,
             [sys.executable, "-m", "tests.network_simulation", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
-        )  # noqa: S606
+        )
     sys.exit(main())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from peerd.core import digest, entry
 from peerd.core.clocks import Clock, Dot
 from peerd.core.entry import Kind
 from peerd.core.record import Record
 from peerd.core.record_form import digest_of, encode_body, encode_stamps
+from peerd.core.stored import LogRow
 from peerd.core.values import pack
 from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
@@ -29,33 +32,33 @@ async def check(world: World) -> None:
             live = device.running.spaces.by_id[space.id]
             records = await _records(device, live)
             _check_copy(live, records)
-            conflicts = await device.do(
-                lambda: device.running.service.conflicts(
-                    space.name, collection=None, key=None, limit=10_000, cursor=None
+            listed = await device.do(
+                partial(
+                    device.running.service.conflicts, space.name, collection=None, key=None, limit=10_000, cursor=None
                 )
             )
-            ids = [(one.id, one.kind, one.etag) for one in conflicts.conflicts]
+            ids = [(one.id, one.kind, one.etag) for one in listed.conflicts]
             forms = {name: _form(record) for name, record in records.items()}
             found = (live.copy.clock(), live.copy.digest, forms, ids, live.roster.digest())
             if reference is None:
                 reference = found
-                await _check_causality(world, space, device, live, records)
-            for what, ours, theirs in zip(
-                ("clocks", "digests", "records", "conflicts", "rosters"), found, reference, strict=True
-            ):
+                story = _Story(await _log(device, live))
+                _check_causality(story, records)
+                _check_acknowledged(world, space, story)
+            what = ("clocks", "digests", "records", "conflicts", "rosters")
+            for name, ours, theirs in zip(what, found, reference, strict=True):
                 if ours != theirs:
-                    raise Wrong(f"{space.name}: the {what} of {device.name} and {members[0].name} differ")
+                    raise Wrong(f"{space.name}: the {name} of {device.name} and {members[0].name} differ")
             _check_at_rest(device, live, [one.id for one in members])
     await _check_removed(world)
 
 
 async def _records(device: Device, live: Space) -> dict[Name, Record]:
-    found: dict[Name, Record] = {}
     names: list[Name] = []
     for count in await device.do(live.store.collections):
         after: str | None = None
         while True:
-            page = await device.do(lambda: live.store.page(count.name, "", after, 1000))
+            page = await device.do(partial(live.store.page, count.name, "", after, 1000))
             names += [(count.name, key) for key, _ in page.records]
             if not page.more:
                 break
@@ -65,8 +68,21 @@ async def _records(device: Device, live: Space) -> dict[Name, Record]:
     def reading(transaction: Transaction) -> dict[Name, Record]:
         return {name: stored.record for name, stored in transaction.records(dict.fromkeys(names)).items()}
 
-    found = await device.do(lambda: live.store.read(reading))
-    return found
+    return await device.do(lambda: live.store.read(reading))
+
+
+async def _log(device: Device, live: Space) -> list[LogRow]:
+    rows: list[LogRow] = []
+    position = 0
+    while True:
+        slice_ = await device.do(partial(live.store.runs_after, position, 8 << 20, 10_000))
+        rows += slice_.rows
+        if not slice_.rows:
+            break
+        position = slice_.read_up_to
+    if [row.position for row in rows] != list(range(1, len(rows) + 1)):
+        raise Wrong("the log has gaps")
+    return rows
 
 
 def _form(record: Record) -> tuple[object, ...]:
@@ -85,65 +101,64 @@ def _check_copy(live: Space, records: dict[Name, Record]) -> None:
         raise Wrong(f"{live.name}: the count of records is wrong")
 
 
-async def _check_causality(
-    world: World, space: SimSpace, device: Device, live: Space, records: dict[Name, Record]
-) -> None:
-    events: list[Event] = []
-    bits: dict[bytes, list[int]] = {}  # origin -> masks of its first n transactions
-    numbers: dict[tuple[bytes, int], int] = {}
-    contexts: dict[bytes, Clock] = {}
-    entries: dict[tuple[bytes, int], entry.Entry] = {}
-    rows = []
-    position = 0
-    while True:
-        slice_ = await device.do(lambda: live.store.runs_after(position, 8 << 20, 10_000))
-        rows += slice_.rows
-        if not slice_.rows:
-            break
-        position = slice_.read_up_to
-    if [row.position for row in rows] != list(range(1, len(rows) + 1)):
-        raise Wrong("the log has gaps")
-    for row in rows:
-        run = row.run
-        for seq, data in enumerate(run.entries, run.first):
-            decoded = entry.decode(data)
-            known = bits.setdefault(run.origin, [0])
-            if seq != len(known):
-                raise Wrong("the log of an origin has gaps")
-            context = contexts.setdefault(run.origin, {})
-            context.update({head.origin: head.seq for head in decoded.delta})
-            if any(len(bits.get(origin, [0])) <= upto for origin, upto in context.items()):
-                raise Wrong("the log is not causal")
-            mask = known[-1]
-            for origin, upto in context.items():
-                mask |= bits[origin][upto]
-            number = len(numbers)
-            numbers[run.origin, seq] = number
-            entries[run.origin, seq] = decoded
-            known.append(known[-1] | 1 << number)
-            meant = tuple(
-                Meant(
-                    Kind(change.kind),
-                    change.record,
-                    {name: bytes(raw) for name, raw in change.set.items()},
-                    change.drop,
-                    mask & ~sum(1 << numbers[dot] for dot in dict.fromkeys(change.keep) if dot in numbers),
-                    change.answers,
-                )
-                for change in decoded.changes
-            )
-            events.append(Event(number, Dot(run.origin, seq), data, decoded.t_ms, decoded.tq, meant))
-    expected = expected_records(events)
+class _Story:
+    """A log as the oracle wants it: what each transaction said, and which others its author knew."""
+
+    def __init__(self, rows: list[LogRow]) -> None:
+        self.events: list[Event] = []
+        self.entries: dict[tuple[bytes, int], entry.Entry] = {}
+        self._known: dict[bytes, list[int]] = {}  # of an origin: masks of its first n transactions
+        self._numbers: dict[tuple[bytes, int], int] = {}
+        self._contexts: dict[bytes, Clock] = {}
+        for row in rows:
+            for seq, data in enumerate(row.run.entries, row.run.first):
+                self._take(Dot(row.run.origin, seq), data)
+
+    def _take(self, dot: Dot, data: bytes) -> None:
+        decoded = entry.decode(data)
+        known = self._known.setdefault(dot.origin, [0])
+        if dot.seq != len(known):
+            raise Wrong("the log of an origin has gaps")
+        mask = known[-1] | self._seen(dot.origin, decoded)
+        number = len(self._numbers)
+        self._numbers[dot] = number
+        self.entries[dot] = decoded
+        known.append(known[-1] | 1 << number)
+        meant = tuple(self._meant(change, mask) for change in decoded.changes)
+        self.events.append(Event(number, dot, data, decoded.t_ms, decoded.tq, meant))
+
+    def _seen(self, origin: bytes, decoded: entry.Entry) -> int:
+        context = self._contexts.setdefault(origin, {})
+        context.update({head.origin: head.seq for head in decoded.delta})
+        if any(len(self._known.get(other, [0])) <= upto for other, upto in context.items()):
+            raise Wrong("the log is not causal")
+        mask = 0
+        for other, upto in context.items():
+            mask |= self._known[other][upto]
+        return mask
+
+    def _meant(self, change: entry.Change, mask: int) -> Meant:
+        for dot in dict.fromkeys(change.keep):
+            mask &= ~(1 << self._numbers[dot]) if dot in self._numbers else -1
+        packed = {name: bytes(raw) for name, raw in change.set.items()}
+        return Meant(Kind(change.kind), change.record, packed, change.drop, mask, change.answers)
+
+
+def _check_causality(story: _Story, records: dict[Name, Record]) -> None:
+    expected = expected_records(story.events)
     if expected.keys() != records.keys():
         raise Wrong(f"records {sorted(expected.keys() ^ records.keys())} should (not) be there")
     for name, record in records.items():
         found = differences(record, expected[name])
         if found:
             raise Wrong(f"{name}: {found}")
+
+
+def _check_acknowledged(world: World, space: SimSpace, story: _Story) -> None:
     for one in world.acknowledged:
         if one.space != space.id or (one.origin, one.seq) in space.losses:
             continue
-        written = entries.get((one.origin, one.seq))
+        written = story.entries.get((one.origin, one.seq))
         if written is None:
             raise Wrong(f"an acknowledged write is lost: {one}")
         wanted = {(change.collection, change.key): change for change in one.changes}

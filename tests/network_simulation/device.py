@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -33,6 +35,8 @@ from peerd.store.machine import Machine
 from tests.network_simulation.disk import Backups, SimShelf
 from tests.network_simulation.network import Host, Network, SimLink
 from tests.network_simulation.virtual_loop import end_life, loop_here, within
+
+T = TypeVar("T")
 
 START_MS = 1_750_000_000_000
 
@@ -93,7 +97,7 @@ class SimKeys(Identity):
             X25519PrivateKey.from_private_bytes(chance.randbytes(32)),
         )
 
-    def open(self, sealed: bytes, info: bytes, aad: bytes = b"") -> bytes:
+    def open(self, sealed: bytes, info: bytes, aad: bytes = b"") -> bytes:  # noqa: ARG002 - the real one has it
         plaintext = _masked(self.sealing_public_key, sealed[:-16], info)
         if blake2b(info + plaintext, key=self.sealing_public_key, digest_size=16).digest() != sealed[-16:]:
             raise RemoteProtocolError("not sealed to us", code="bad-seal")
@@ -206,7 +210,7 @@ class Running:
 
     async def start(self) -> None:
         """As part of this life."""
-        self.context = _context_here()
+        self.context = contextvars.copy_context()
         self.shelf.prepare()
         await self.spaces.open_all()
         assert not self.spaces.failed, self.spaces.failed
@@ -284,12 +288,6 @@ class Running:
         self.lookout.on_sighting(sighting)
 
 
-def _context_here() -> object:
-    import contextvars
-
-    return contextvars.copy_context()
-
-
 class Device:
     """One machine: its keys, its disk, its clock, and perhaps a running process."""
 
@@ -364,6 +362,6 @@ class Device:
             self._boots += 1
             self.machine = Machine(self.machine.machine, f"boot-{self._boots}")
 
-    async def do(self, work: Callable[[], Awaitable[object]]) -> object:
+    async def do(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in the device's process."""
         return await within(self.running, work)

@@ -1,5 +1,5 @@
-"""What may happen in a history: writes of every kind, weather, crashes, restored copies, wrong clocks, members that come
-and go. All chance comes from the seed.
+"""What may happen in a history: writes of every kind, weather, crashes, restored copies, wrong clocks, members that
+come and go. All chance comes from the seed.
 """
 
 from __future__ import annotations
@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from peerd.errors import DiskFull, PeerdError
 from peerd.protocol.control_messages import (
     ChangeRequest,
+    Resolution,
 )
 from tests.network_simulation.device import Device
 from tests.network_simulation.world import Acknowledged, World
@@ -139,10 +141,6 @@ async def look(world: World) -> None:
 
 
 async def settle_a_conflict(world: World) -> None:
-    from peerd.protocol.control_messages import (
-        Resolution,
-    )
-
     device, space = world.some_writer()
     if device is None:
         return
@@ -152,7 +150,7 @@ async def settle_a_conflict(world: World) -> None:
             lambda: running.service.conflicts(space, collection=None, key=None, limit=10, cursor=None)
         )
         for conflict in found.conflicts[:1]:
-            await device.do(lambda: running.service.resolve(space, conflict.id, Resolution(choose=0)))
+            await device.do(partial(running.service.resolve, space, conflict.id, Resolution(choose=0)))
             world.counts["conflicts settled"] += 1
     except PeerdError as problem:
         world.counts[f"refused: {problem.code}"] += 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Self
 
 from peerd.engine.space import Space
 from peerd.protocol.control_messages import (
-    RecordPage,
     ChangeRequest,
+    RecordPage,
     RecordView,
     WriteResult,
 )
@@ -34,7 +34,7 @@ class Scene:
         self.home: SimSpace
         self._outside = outside
 
-    async def __aenter__(self) -> Scene:
+    async def __aenter__(self) -> Self:
         for device in self.devices:
             await device.start()
         self.home = await self.found("home", [one for one in self.devices if one.number not in self._outside])

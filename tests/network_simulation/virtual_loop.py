@@ -83,7 +83,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jump)
         self._clock_resolution = _TURN_S
         self.problems: list[dict[str, Any]] = []
-        self.set_task_factory(_make_task)
+        self.set_task_factory(_make_task)  # type: ignore[arg-type] # the protocol wants a name for each argument
         self.set_exception_handler(lambda _loop, context: self.problems.append(context))
 
     def time(self) -> float:

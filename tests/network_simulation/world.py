@@ -7,6 +7,7 @@ import contextvars
 import random
 from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from peerd.errors import PeerdError
 from peerd.protocol.control_messages import (
     ChangeRequest,
 )
+from peerd.protocol.control_reports import NewJoin
 from tests.network_simulation.device import Air, Device
 from tests.network_simulation.network import Network
 
@@ -104,10 +106,6 @@ class World:
 
     async def pair(self, space: SimSpace, inviter: Device, joiner: Device) -> bool:
         """By code, over the network."""
-        from peerd.protocol.control_reports import (
-            NewJoin,
-        )
-
         inviting, joining = inviter.running, joiner.running
         joining.service.hosts = self._hosts
         if inviting.inviting.open is not None:
@@ -148,10 +146,8 @@ class World:
         return ((host, int(port)),)
 
     async def _guarded(self, work: Coroutine[Any, Any, object]) -> None:
-        try:
+        with suppress(PeerdError):
             await work
-        except PeerdError:
-            pass
 
     # ---- devices
 

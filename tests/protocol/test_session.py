@@ -277,7 +277,7 @@ def test_an_error_of_theirs_blocks_in_any_phase() -> None:
 
 
 def test_nobody_acknowledges_to_a_peer_that_is_still_settling() -> None:
-    """One side compares while the other, whose roster has just grown, has not agreed yet: an ACK would be its mistake."""
+    """One side compares while the other, whose roster has just grown, has not agreed yet: an ACK is too early."""
     one, other = pair()
     third = Copy("third")
     third.write("news")

@@ -143,7 +143,7 @@ class Side:
             self.perform(self.session.sent(self.wire.now_s))
             self.is_saying = False
 
-    def do(self, effect: Effect) -> None:
+    def do(self, effect: Effect) -> None:  # noqa: C901 - one case for each kind of effect
         ours, now_s, session = self.copy.ours(), self.wire.now_s, self.session
         match effect:
             case Send(message):
