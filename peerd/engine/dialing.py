@@ -66,7 +66,7 @@ class Dialing:
         for target in [one for one in self._tasks if one not in wanted]:
             self._tasks.pop(target).cancel()
             self._nudges.pop(target, None)
-        for target in wanted:
+        for target in sorted(wanted, key=repr):  # in one order, so that chance alone decides who is first
             if target not in self._tasks:
                 self._nudges[target] = asyncio.Event()
                 coroutine = self._pursue(target) if isinstance(target, bytes) else self._pursue_address(target)

@@ -86,7 +86,7 @@ class Lookout:
 
     def _look_at(self, sighting: Sighting) -> bool:
         found = recognise(Announcement(sighting.nonce, sighting.tags), self._candidates())
-        for device in {device for device, _ in found}:
+        for device in dict.fromkeys(device for device, _ in found):
             self._dialing.sighted(device, sighting.addresses)
         return bool(found)
 
