@@ -18,3 +18,23 @@ def test_nobody_is_dialled_more_often_than_twice_a_second_or_less_than_every_fiv
     delays = [backoff.delay_s(attempt, away_s, draw) for _ in range(200)]
     assert min(delays) >= 0.5
     assert max(delays) <= backoff.LONGEST_S
+
+
+def test_who_was_seen_lately_is_tried_every_second_or_so() -> None:
+    draw = Random(1).uniform
+    assert max(backoff.delay_s(50, 10.0, draw) for _ in range(500)) <= backoff.FRESH_LONGEST_S
+
+
+def test_who_is_away_is_asked_less_and_less() -> None:
+    longest = [backoff.delay_s(attempt, 1e6, lambda _low, high: high) for attempt in range(1, 20)]
+    assert longest == sorted(longest)
+    assert longest[0] <= 2.0
+    assert longest[-1] == backoff.LONGEST_S
+
+
+def test_delays_are_spread_over_all_of_the_time() -> None:
+    """Full jitter: many devices that lost the same peer do not come back together."""
+    draw = Random(1).uniform
+    delays = sorted(backoff.delay_s(12, 1e6, draw) for _ in range(1_000))
+    assert delays[100] < 60
+    assert delays[900] > 240
