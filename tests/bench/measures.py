@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
-import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.bench.daemons import Daemon, pair, wait
-
-Data = list[tuple[str, dict[str, Any]]]
+from tests.bench.requests import Asker, Data, all_at_once, encoded, many, put
 
 
 class CatchUp(NamedTuple):
@@ -23,94 +19,30 @@ class CatchUp(NamedTuple):
     database_bytes: int
 
 
-class _UnixHttp(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("peerd")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self._path)
-
-
-class Writer:
-    """One keep-alive connection that writes records."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self._http = _UnixHttp(str(daemon.socket))
-
-    def put(self, key: str, value: dict[str, Any]) -> None:
-        body = json.dumps(value)
-        self._http.request("PUT", f"/v1/spaces/home/records/bench/{key}", body, {"Content-Type": "application/json"})
-        self._done()
-
-    def transaction(self, data: Data) -> None:
-        self._post_changes("transactions", data)
-
-    def each(self, data: Data) -> None:
-        """A transaction for each record; none may be refused."""
-        results = json.loads(self._post_changes("writes", data))["results"]
-        for result in results:
-            if "error" in result:
-                raise RuntimeError(result["error"])
-
-    def _post_changes(self, resource: str, data: Data) -> bytes:
-        changes = [{"kind": "put", "collection": "bench", "key": key, "value": value} for key, value in data]
-        body = json.dumps({"changes": changes})
-        self._http.request("POST", f"/v1/spaces/home/{resource}", body, {"Content-Type": "application/json"})
-        return self._done()
-
-    def text(self, target: str) -> str:
-        self._http.request("GET", target)
-        return self._http.getresponse().read().decode()
-
-    def _done(self) -> bytes:
-        answer = self._http.getresponse()
-        text = answer.read()
-        if answer.status >= 300:
-            raise RuntimeError(text.decode())
-        return text
-
-    def close(self) -> None:
-        self._http.close()
-
-
 def metric(daemon: Daemon, name: str) -> float:
-    writer = Writer(daemon)
-    try:
-        lines = writer.text("/metrics").splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and line[len(name)] in " {")
-    finally:
-        writer.close()
+    asker = Asker(daemon.socket)
+    lines = asker.ask(encoded("GET", "/metrics")).decode().splitlines()
+    asker.close()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and line[len(name)] in " {")
 
 
 def fill(daemon: Daemon, data: Data, clients: int = 16) -> float:
     """Every record in a transaction of its own, by several clients at once; seconds."""
-    started = time.perf_counter()
-    threads = [threading.Thread(target=_put_all, args=(daemon, data[number::clients])) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - started
+    return all_at_once(daemon.socket, [put(key, value) for key, value in data], clients)
 
 
 def fill_in_runs(daemon: Daemon, data: Data, size: int = 1_000) -> float:
     """Every record in a transaction of its own, `size` of them in a request; seconds. The log then has full runs."""
-    writer = Writer(daemon)
+    asker = Asker(daemon.socket)
+    requests = [many("writes", data[start : start + size]) for start in range(0, len(data), size)]
     started = time.perf_counter()
-    for start in range(0, len(data), size):
-        writer.each(data[start : start + size])
+    for request in requests:
+        refused = [one["error"] for one in json.loads(asker.ask(request))["results"] if "error" in one]
+        if refused:
+            raise RuntimeError(refused[0])
     seconds = time.perf_counter() - started
-    writer.close()
+    asker.close()
     return seconds
-
-
-def _put_all(daemon: Daemon, data: Data) -> None:
-    writer = Writer(daemon)
-    for key, value in data:
-        writer.put(key, value)
-    writer.close()
 
 
 def catch_up(folder: Path, source: Daemon, count: int, name: str) -> CatchUp:
@@ -132,44 +64,46 @@ def catch_up(folder: Path, source: Daemon, count: int, name: str) -> CatchUp:
 
 def one_at_a_time(daemon: Daemon, data: Data) -> list[float]:
     """Seconds of each write of one client."""
-    writer = Writer(daemon)
+    asker = Asker(daemon.socket)
     durations = []
-    for key, value in data:
+    for request in [put(key, value) for key, value in data]:
         started = time.perf_counter()
-        writer.put(key, value)
+        asker.ask(request)
         durations.append(time.perf_counter() - started)
-    writer.close()
+    asker.close()
     return durations
 
 
 def in_transactions(daemon: Daemon, data: Data, size: int = 1_000) -> float:
-    writer = Writer(daemon)
+    asker = Asker(daemon.socket)
+    requests = [many("transactions", data[start : start + size]) for start in range(0, len(data), size)]
     started = time.perf_counter()
-    for start in range(0, len(data), size):
-        writer.transaction(data[start : start + size])
+    for request in requests:
+        asker.ask(request)
     seconds = time.perf_counter() - started
-    writer.close()
+    asker.close()
     return seconds
 
 
 def latency(near: Daemon, far: Daemon, data: Data) -> list[float]:
     """Seconds from the start of a write on one device to its event on the other, on an otherwise idle link."""
-    watcher = _UnixHttp(str(far.socket))
-    watcher.request("GET", "/v1/spaces/home/changes?since=now&follow=1")
-    stream = watcher.getresponse()
-    stream.readline()  # current
-    writer = Writer(near)
+    watcher = Asker(far.socket)
+    watcher.socket.sendall(encoded("GET", "/v1/spaces/home/changes?since=now&follow=1"))
+    stream = watcher.socket.makefile("rb")
+    while b'"current"' not in stream.readline():
+        pass
+    asker = Asker(near.socket)
     durations = []
     for key, value in data:
+        request, sought = put(key, value), key.encode()
         started = time.perf_counter()
-        writer.put(key, value)
-        while True:
-            line = stream.readline().strip()
-            if line and json.loads(line).get("key") == key:
-                break
+        asker.ask(request)
+        while sought not in stream.readline():
+            pass
         durations.append(time.perf_counter() - started)
         time.sleep(0.005)
-    writer.close()
+    asker.close()
+    stream.close()
     watcher.close()
     return durations
 
