@@ -70,7 +70,7 @@ class Daemon:
     def __init__(
         self, settings: Settings, read_settings: Callable[[], Settings], environ: MutableMapping[str, str]
     ) -> None:
-        self._settings = settings
+        self._settings = self._started_with = settings
         self._device_name = settings.device.name  # as the start found it: a new one waits for the next
         self._interfaces = settings.network.interfaces
         self._read_settings = read_settings
@@ -174,6 +174,8 @@ class Daemon:
     async def _stop(self) -> None:
         self._notifier.stopping("saying goodbye")
         self._changes.stop()
+        for task in self._spawned:
+            task.cancel()
         await self._lookout.stop()
         try:
             async with asyncio.timeout(GOODBYE_S):
@@ -283,9 +285,10 @@ class Daemon:
         logs.configure(fresh.log.level, fresh.log.format)
         self._control.set_write_group(fresh.control.write_group)
         self._dialing.set_static(fresh.network.peers)
-        self._statuses.restart_needed = sorted({*self._statuses.restart_needed, *changes.needs_restart})
+        waiting = list(self._started_with.changes(fresh).needs_restart)  # also from earlier reloads, if not taken back
+        self._statuses.restart_needed = sorted(waiting)
         log.info("settings reloaded", count=len(changes.live))
-        return Reloaded(changed=list(changes.live), needs_restart=list(changes.needs_restart))
+        return Reloaded(changed=list(changes.live), needs_restart=waiting)
 
 
 def _claim(state_dir: Path) -> Lock:

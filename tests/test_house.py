@@ -33,6 +33,7 @@ ELSEWHERE: dict[str, str] = {
     "core/limits.py": "nothing but constants",
     "core/stored.py": "nothing but the shapes of values",
     "engine/ports.py": "nothing but interfaces",
+    "engine/session_runner.py": "tests/engine/test_link_runner.py, tests/network_simulation/test_histories.py",
     "net/incoming.py": "the listener's half of a connection: tests/net/test_listener.py",
     "protocol/effects.py": "nothing but the shapes of values",
     "protocol/pairing_inviter.py": "one conversation with the joiner: tests/protocol/test_pairing.py",

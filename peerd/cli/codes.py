@@ -155,6 +155,7 @@ _OF_PEERS: Final = {
     "fork": "The two copies hold different histories of one device: it was restored from an old copy, or cloned. "
     "Nothing of it is merged and nothing is lost; keep both running.",
     "horizon": "The other device no longer has the part of the log that this copy lacks. Invite this device again.",
+    "flood": "The other device goes on asking and does not take the answers. The link was closed.",
     "link-lost": "The link is gone, as links go. It is dialled again.",
     "malformed": "The other device sent what is no message. The link was closed.",
     "needs-newer": "The other device sent something that this version does not know. Upgrade peerd here.",

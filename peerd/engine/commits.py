@@ -8,7 +8,7 @@ lock, in turn, so a long catch-up and a local writer alternate.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from peerd.core import entry
-from peerd.core.batch import Author, Batch, Forged, Fork, Name, Verdict
+from peerd.core.batch import Author, Batch, Forged, Name, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
@@ -258,8 +258,9 @@ class Commits:
         def decide(_: Transaction, batch: Batch) -> None:
             waiting.clear()
             refused.clear()
+            authors = {run.origin for run in runs}  # an origin that has written nothing is not worth keeping
             for announcement in announcements:
-                self._introduce(batch, announcement)
+                self._introduce(batch, announcement, authors)
             waiting.extend(run for run in runs if attempt(batch, run) is Verdict.WAITING)
             before = len(runs) + 1
             while len(waiting) < before:  # what came beside it, or had been staged, may be what it waits for
@@ -277,12 +278,12 @@ class Commits:
                 if waiting:
                     await self.staging.keep(self._store, waiting)
 
-    def _introduce(self, batch: Batch, announcement: Announcement) -> None:
+    def _introduce(self, batch: Batch, announcement: Announcement, authors: Collection[bytes]) -> None:
         admission = self.roster.entry(announcement.admission)
         if admission is None or admission.device != announcement.device:
             raise RemoteProtocolError("an origin of a device that the roster does not know", code="unknown-author")
-        origin = origin_of(self.state.space, announcement)
-        batch.state = batch.state.with_origin(origin, announcement)
+        if (origin := origin_of(self.state.space, announcement)) in authors:
+            batch.state = batch.state.with_origin(origin, announcement)
 
     def _try(self, batch: Batch, run: Run) -> Verdict:
         at = batch.state.origins.get(run.origin)
@@ -395,6 +396,3 @@ def _past(transaction: Transaction, batch: Batch, name: Name) -> Mapping[str, Ma
 
 def _stopping() -> UserError:
     return UserError("the daemon is stopping", code="stopping", status=503)
-
-
-__all__ = ["Commit", "Commits", "Fork", "NeedsNewer", "Touched", "Written"]

@@ -72,7 +72,7 @@ class Feed:
         def ring(_: Commit) -> None:
             doorbell.set()
 
-        self._space.on_commit.append(ring)
+        self._space.on_commit.insert(0, ring)  # a watcher hears before anybody is told over a link
         try:
             if cursor is None:
                 cursor = self._space.commits.last_position, 0

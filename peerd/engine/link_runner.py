@@ -25,6 +25,7 @@ log = get(__name__)
 
 GREETING_S = 5.0
 LAST_WORD_S = 1.0
+CONTROL_WAITING = 10_000  # messages that may wait for a peer that goes on talking
 DUPLICATE = 4409
 
 
@@ -116,6 +117,8 @@ class LinkRunner:
                 session.stop()
                 self.on_end(session)
             self.sessions.clear()
+            self._control.clear()
+            self._bulk.clear()
 
     async def leave(self, reason: str, code: int = 1000) -> None:
         """Say what is still to be said, then goodbye, and close."""
@@ -193,6 +196,8 @@ class LinkRunner:
     async def _read(self) -> None:
         while True:
             message = codec.decode(await self.link.receive())
+            if len(self._control) > CONTROL_WAITING:
+                raise RemoteProtocolError("they go on asking and do not listen", code="flood", close_code=4413)
             match message:
                 case None:
                     continue

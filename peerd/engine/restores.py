@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from peerd.core.batch import Batch, Name
 from peerd.core.entry import Change, Kind
 from peerd.core.restore import is_ours_to_restore, restore
 from peerd.engine.collection_rules import CollectionRules
+
+LACKING = 10_000  # records of which somebody may say so
 
 
 class Restores:
@@ -17,6 +19,13 @@ class Restores:
         self.without_image: dict[Name, set[bytes]] = {}
         self._us = us
         self._rules = rules
+
+    def lacks(self, device: bytes, names: Iterable[Name]) -> None:
+        """A member says that it holds no image of these. Of what was said, so much is kept; they say it again."""
+        for name in names:
+            self.without_image.setdefault(name, set()).add(device)
+        while len(self.without_image) > LACKING:
+            del self.without_image[next(iter(self.without_image))]
 
     def due(self, batch: Batch, active: Collection[bytes]) -> tuple[list[Change], list[Name]]:
         """What is to be written for the records that `batch` leaves parked, and those of which we hold no image."""

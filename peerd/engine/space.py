@@ -126,8 +126,10 @@ class Space:
         self.peers[device] = replace(peer, seen_ms=self._times.wall_ms(), **changed)
 
     def note_acks(self, device: bytes, clock: Clock) -> None:
+        """What a member has applied, of what there is: whatever else it claims is not worth keeping."""
+        known = {origin: seq for origin, seq in clock.items() if origin in self.copy.origins}
         peer = self.peers.get(device, StoredPeer(device))
-        self.peers[device] = replace(peer, acks=join(peer.acks, clock))
+        self.peers[device] = replace(peer, acks=join(peer.acks, known))
 
     async def learn(self, statements: Iterable[SignedStatement]) -> bool:
         """Take in statements of a peer, or of our own; vouch where that is due. True if the roster grew.

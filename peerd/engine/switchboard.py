@@ -8,6 +8,7 @@ being received from, or when its own turn comes.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from peerd.protocol.messages import MAJOR, MINOR, Hello
 log = get(__name__)
 
 FAR_BEHIND = 2_000  # transactions: from here on catching up takes turns
+COLLECT_S = 1.0
 PROBE_S = 1.0
 STOP_S = 3.0
 
@@ -42,6 +44,7 @@ class Switchboard:
         self.name = name
         self.changed: Callable[[bytes], None] = lambda _: None  # a device's link came or went
         self.stopping = False
+        self._collecting: asyncio.TimerHandle | None = None
         self.paused = False
         self._spaces = spaces
         self._keys = keys
@@ -152,6 +155,9 @@ class Switchboard:
             trouble, close_code = await self._run(runner)
         finally:
             self._ended(runner, trouble)
+            # An exception holds the frames it passed, and they hold megabytes of what was sent: not until Python
+            # happens to look for cycles. A moment later, when nobody holds the exception any more.
+            self._collect_soon()
             await link.close(close_code, trouble.code)
 
     async def _stays(self, link: Link, greeting: Greeting) -> bool:
@@ -184,6 +190,14 @@ class Switchboard:
         except LinkLost as problem:
             return Trouble(problem.code, str(problem), problem.next_step), 1000
         return Trouble("link-lost", "the connection was lost"), 1000
+
+    def _collect_soon(self) -> None:
+        if self._collecting is None:
+            self._collecting = asyncio.get_running_loop().call_later(COLLECT_S, self._collect)
+
+    def _collect(self) -> None:
+        self._collecting = None
+        gc.collect()
 
     def _ended(self, runner: LinkRunner, trouble: Trouble) -> None:
         if self.links.get(runner.theirs) is runner:

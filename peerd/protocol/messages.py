@@ -23,6 +23,7 @@ FRAME_BYTES = 1 << 20
 BULK_BYTES = 512 << 10  # of entries in one frame, before compression
 CREDIT_BYTES = 4 << 20
 PART_BYTES = 512 << 10
+STATEMENTS_PER_FRAME = 1_000
 
 Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Hash8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
@@ -67,7 +68,9 @@ class RosterMessage(Message, frozen=True, omit_defaults=True):
     type = 3
     space: Id16 = field(name="s")
     digest: Digest = field(name="d")
-    statements: Annotated[list[SignedStatement], Meta(max_length=1_000)] = field(name="st", default_factory=list)
+    statements: Annotated[list[SignedStatement], Meta(max_length=STATEMENTS_PER_FRAME)] = field(
+        name="st", default_factory=list
+    )
 
 
 class Summary(Message, frozen=True, omit_defaults=True):

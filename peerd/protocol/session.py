@@ -22,6 +22,7 @@ from msgspec import Struct
 from peerd.core import digest
 from peerd.core.clocks import Clock, includes, join, lacking
 from peerd.core.copy import CopyState
+from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.roster import Roster
 from peerd.core.statements import SignedStatement, statement_id
 from peerd.core.stored import LogRow
@@ -43,6 +44,7 @@ from peerd.protocol.effects import (
 from peerd.protocol.inflow import Inflow
 from peerd.protocol.messages import (
     CREDIT_BYTES,
+    STATEMENTS_PER_FRAME,
     Ack,
     Credit,
     Entries,
@@ -143,15 +145,20 @@ class Session:
         )  # fmt: skip
         effects: list[Effect] = [Send(summary)]
         if self._summary is not None:
-            effects += self._on_summary(self._summary, ours)
+            effects += self._compare(self._summary, ours)
         return effects
 
     # ---- comparing
 
     def _on_summary(self, message: Summary, ours: Ours) -> list[Effect]:
+        if self._summary is not None:
+            raise RemoteProtocolError("a second SUMMARY", code="order")
         self._summary = message
         if self.phase is Phase.SETTLING:
             return []  # they saw equal rosters first; ours follows
+        return self._compare(message, ours)
+
+    def _compare(self, message: Summary, ours: Ours) -> list[Effect]:
         self.their_clock = {origin: seq for origin, seq, _ in message.positions}
         self._outflow.learn(self.their_clock)
         clock = ours.copy.clock()
@@ -186,9 +193,16 @@ class Session:
         return [Send(Want(self._space, ours.copy.clock(), CREDIT_BYTES)), *self._perhaps_caught_up(ours)]
 
     def refuse(self, code: str, text: str) -> list[Effect]:
+        """We go no further with them. The first reason stands."""
+        if self.phase is Phase.BLOCKED:
+            return []
+        return [self._block(Blocked(code, text, ours=True)), Send(Error(code, text, self._space))]
+
+    def _block(self, why: Blocked) -> Blocked:
         self.phase = Phase.BLOCKED
-        self.blocked = Blocked(code, text, ours=True)
-        return [self.blocked, Send(Error(code, text, self._space))]
+        self.blocked = why
+        self._outflow.stop()
+        return why
 
     # ---- streaming
 
@@ -198,9 +212,11 @@ class Session:
         Raises:
             RemoteProtocolError: the phase does not allow it, or it breaks a limit.
         """
+        if self.phase is Phase.BLOCKED:
+            return []
         effects = self._at_any_time(message, ours)
-        if effects is not None or self.phase is Phase.BLOCKED:
-            return effects or []
+        if effects is not None:
+            return effects
         if self.phase is Phase.SETTLING:
             raise RemoteProtocolError(f"{type(message).__name__.upper()} before the rosters agreed", code="order")
         match message:
@@ -218,18 +234,16 @@ class Session:
     def _at_any_time(self, message: SessionMessage, ours: Ours) -> list[Effect] | None:
         """What a message asks for whose place does not depend on the phase; None if it does."""
         match message:
-            case Error() if self.phase is not Phase.BLOCKED:
-                self.phase = Phase.BLOCKED
-                self.blocked = Blocked(message.code, message.text, ours=False)
-                return [self.blocked]
+            case Error():
+                return [self._block(Blocked(message.code, message.text, ours=False))]
             case Notice():
                 self.notice = message if message.code else None
                 return []
             case Lacking():
                 return [LearnLacking(list(message.records))]
-            case RosterMessage() if self.phase is not Phase.BLOCKED:
+            case RosterMessage():
                 return self._on_roster(message, ours)
-            case Summary() if self.phase is not Phase.BLOCKED:
+            case Summary():
                 return self._on_summary(message, ours)
         return None
 
@@ -256,6 +270,8 @@ class Session:
 
     def _know(self, clock: Clock) -> None:
         self.their_clock = join(self.their_clock, clock)
+        if len(self.their_clock) > 2 * CONTEXT_ORIGINS:
+            raise RemoteProtocolError("they claim more origins than a space has", code="too-large", close_code=4413)
         self._outflow.learn(clock)
 
     def applied(self, size_bytes: int, ours: Ours) -> list[Effect]:
@@ -305,6 +321,10 @@ class Session:
     def woken(self, now_s: float) -> list[Effect]:
         return self._outflow.pump(now_s)
 
+    def ended(self) -> None:
+        """The link is gone: let go of what was held for it, now and not when Python happens to look."""
+        self._inflow, self._outflow, self._summary = Inflow(), Outflow(self._space), None
+
     # ---- for people
 
     def behind(self, ours: Ours) -> int:
@@ -322,7 +342,7 @@ def _frames(statements: Sequence[SignedStatement]) -> list[list[SignedStatement]
     size = _STATEMENTS_BYTES
     for signed in statements:
         length = len(signed.data) + 80
-        if size + length > _STATEMENTS_BYTES:
+        if size + length > _STATEMENTS_BYTES or len(groups[-1]) == STATEMENTS_PER_FRAME:
             groups.append([])
             size = 0
         groups[-1].append(signed)
