@@ -65,10 +65,12 @@ bench: setup
 
 simulate: setup
 	@$(BIN)/python -m tests.simulation --runs $(RUNS)
+	@$(BIN)/python -m tests.network_simulation --runs $$(( $(RUNS) / 10 + 1 ))
 
 fuzz: setup
 	@seed=$$($(BIN)/python -c 'import random; print(random.randrange(1 << 32))'); echo "seed $$seed"; \
-	PEERD_RUNS=$(RUNS) PEERD_SEED=$$seed $(BIN)/python -m pytest -k "fuzz or hostile" --hypothesis-seed=$$seed
+	PEERD_RUNS=$(RUNS) PEERD_SEED=$$seed $(BIN)/python -m pytest -k "fuzz or hostile" --hypothesis-seed=$$seed && \
+	$(BIN)/python -m tests.hostile --frames $(RUNS) --seed $$seed
 
 generated: setup
 	$(BIN)/python -m peerd.config.render write .
