@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import product
+from itertools import combinations, permutations, product
 from random import Random
 
 import pytest
@@ -88,3 +88,82 @@ def test_everybody_is_reached_in_a_large_space() -> None:
                 reached.add(other)
                 new.append(other)
     assert reached == set(members)
+
+
+# --- every small history of links -------------------------------------------------------------------------
+
+
+def settle(order: dict[bytes, tuple[int, ...]], facts: dict[int, dict[bytes, LinkFacts]]) -> dict[bytes, int | None]:
+    """Each end greets on the links in its own order; a link that one end closes is closed for both in the end.
+    Gives the link that each end is left with.
+    """
+    current: dict[bytes, int | None] = {SMALL: None, LARGE: None}
+    closed: set[int] = set()
+    for device, other in ((SMALL, LARGE), (LARGE, SMALL)):
+        for link in order[device]:
+            existing = current[device]
+            if existing is None:
+                current[device] = link
+            elif newcomer_stays(device, other, facts[existing][device], facts[link][device]):
+                closed.add(existing)
+                current[device] = link
+            else:
+                closed.add(link)
+    return {device: None if link in closed else link for device, link in current.items()}
+
+
+LINKS = [(dialer, counter) for dialer in (SMALL, LARGE) for counter in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("many", [1, 2, 3])
+def test_exactly_one_link_is_left_of_any_few_in_any_order_at_either_end(many: int) -> None:
+    """Exhaustive for two processes: who dialled, with which number, and in which order each end hears of them."""
+    boots = {SMALL: BOOT, LARGE: REBOOT}
+    for some in combinations(LINKS, many):
+        facts = {
+            number: {device: seen_by(device, dialer, boots, counter) for device in (SMALL, LARGE)}
+            for number, (dialer, counter) in enumerate(some)
+        }
+        for one, other in product(permutations(range(many)), repeat=2):
+            left = settle({SMALL: one, LARGE: other}, facts)
+            assert left[SMALL] is not None
+            assert left[SMALL] == left[LARGE]
+
+
+def test_after_a_restart_only_the_links_of_the_living_process_matter() -> None:
+    """The other process is gone with its links; the one that stayed may still hold any of them."""
+    for (dead_dialer, dead_counter), (dialer, counter) in product(LINKS, repeat=2):
+        for restarted, stayed in ((SMALL, LARGE), (LARGE, SMALL)):
+            before = seen_by(stayed, dead_dialer, {restarted: BOOT, stayed: BOOT}, dead_counter)
+            after = seen_by(stayed, dialer, {restarted: REBOOT, stayed: BOOT}, counter)
+            assert newcomer_stays(stayed, restarted, before, after)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [17, 50])
+def test_a_larger_space_is_connected_and_nobody_has_many_links(count: int, seed: int) -> None:
+    chance = Random(seed)
+    members = [chance.randbytes(32) for _ in range(count)]
+    neighbours: dict[bytes, set[bytes]] = {one: set() for one in members}
+    for one in members:
+        for other in links.chosen(one, members, {member: chance.random() for member in members}):
+            neighbours[one].add(other)
+            neighbours[other].add(one)
+    reached, new = {members[0]}, [members[0]]
+    while new:
+        fresh = neighbours[new.pop()] - reached
+        reached |= fresh
+        new += fresh
+    assert reached == set(members)
+    assert max(map(len, neighbours.values())) <= 3 * (links.CHOSEN_LINKS + links.RANDOM_LINKS)
+    assert min(map(len, neighbours.values())) >= links.CHOSEN_LINKS
+
+
+def test_a_member_more_or_less_changes_few_links() -> None:
+    """Rendezvous hashing: whoever comes takes the place of at most one in each choice."""
+    chance = Random(3)
+    members = [chance.randbytes(32) for _ in range(50)]
+    ranks = {member: chance.random() for member in members}
+    for one in members[:-1]:
+        before, after = links.chosen(one, members[:-1], ranks), links.chosen(one, members, ranks)
+        assert len(before - after) <= 2

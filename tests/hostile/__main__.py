@@ -18,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--growth-mib", type=float, default=60.0)
+    parser.add_argument("--growth-mib", type=float, default=160.0)
     options = parser.parse_args()
     print(f"{options.frames} frames, seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="peerd-hostile-") as folder, House(Path(folder)) as house:

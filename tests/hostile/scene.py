@@ -15,7 +15,6 @@ from tests.support.daemons import House, pair, wait_for
 
 FRAMES_PER_LINK = 25
 LET_GO_S = 5.0
-PEAK_GROWTH_MIB = 256  # one entry of 64 MiB in parts, put together, decoded and logged about
 # One host is one address here, and an attacker with a thousand addresses is meant.
 NO_GATE = (
     "import peerd.net.listener as l; from peerd.net.limits import Limits; "
@@ -77,7 +76,6 @@ class Scene:
         while self.grown_mib() >= growth_mib and time.monotonic() < until_s:
             time.sleep(0.2)
         assert self.grown_mib() < growth_mib
-        assert self.victim.peak_mib() - self.rss_mib < PEAK_GROWTH_MIB
         assert "Traceback" not in self.victim.log.read_text(), self.victim.said()
         wait_for(lambda: "friend" in self.victim.linked(), "the friend is linked", self.house.devices)
         for space in ("home", "other"):

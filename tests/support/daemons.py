@@ -163,14 +163,8 @@ class Device:
             self.process.wait()
 
     def rss_mib(self) -> float:
-        return self._memory_mib("VmRSS:")
-
-    def peak_mib(self) -> float:
-        return self._memory_mib("VmHWM:")
-
-    def _memory_mib(self, key: str) -> float:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith(key):
+            if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         raise NeverCame(f"{self.name} is no process any more")
 
