@@ -37,7 +37,7 @@ def some_change(world: World, device: Device, space: str, step: int) -> ChangeRe
     token = world.tokens.get((device.number, space, collection, key))
     seen = token if chance.random() < 0.4 else None
     dice = chance.random()
-    if dice < 0.25:
+    if dice < 0.15:
         return ChangeRequest(kind="delete", collection=collection, key=key, seen=seen)
     fields = chance.sample(FIELDS, chance.choice((1, 2, 3)))
     values = {field: some_value(chance, step) for field in fields}
@@ -123,6 +123,26 @@ async def write_wide(world: World) -> None:
         for number in range(world.chance.choice((10, 40)))
     ]
     world.spawn(write_one(world, device, space, changes))
+
+
+async def quarrel(world: World) -> None:
+    """Several devices say different things about one record at once; one of them may delete it."""
+    space = world.chance.choice(world.spaces)
+    up = [device for device in space.devices if device.is_up and device.running.is_started]
+    if len(up) < 2:
+        return
+    collection, key = world.chance.choice(("notes", "tags")), world.chance.choice(KEYS)
+    fields = world.chance.sample(FIELDS, 2)
+    with_delete = world.chance.random() < 0.3
+    for number, device in enumerate(world.chance.sample(up, world.chance.randint(2, len(up)))):
+        world.step += 1
+        change = ChangeRequest(kind="delete", collection=collection, key=key)
+        if number or not with_delete:
+            change = ChangeRequest(
+                kind="put", collection=collection, key=key, value={field: world.step for field in fields}
+            )
+        world.spawn(write_one(world, device, space.name, [change]))
+    world.counts["quarrels"] += 1
 
 
 async def look(world: World) -> None:
@@ -326,8 +346,9 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (6, write_many),
     (1.5, write_large),
     (2, write_wide),
+    (6, quarrel),
     (6, look),
-    (2, settle_a_conflict),
+    (3, settle_a_conflict),
     (5, cut),
     (3, part),
     (4, heal),
