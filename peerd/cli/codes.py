@@ -23,6 +23,8 @@ _OF_THE_COMMAND: Final = {
     "no-file": "The file to import cannot be opened.",
     "not-running": "No daemon answers at the socket. Start it (systemctl --user start peerd, or peerd), or say where "
     "it listens with --socket or PEERD_SOCKET. `peerctl doctor` looks at the rest.",
+    "output-failed": "What the command prints could not be written: a full disk, for instance. What is there of it is "
+    "not whole. Make room and run it again.",
     "socket-forbidden": "The socket's mode keeps you out. Join its group (a new login makes it count), or run the "
     "command as the user that peerd runs as.",
     "unknown-code": "There is no such error code. `peerctl explain` without a code lists them.",

@@ -58,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return exits.INTERRUPTED
+    except OSError as error:
+        # What the socket can say has been turned into words by the client: this is the output itself.
+        _silence_stdout()
+        print(  # noqa: T201 - the way out for words is what may have failed
+            f"peerctl: the output cannot be written: {error.strerror or error} [output-failed]", file=sys.stderr
+        )
+        return exits.FAILED
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +142,13 @@ def test_a_closed_stdout_is_quiet(daemon: Any, start: Any) -> None:
     process.stdout.close()
     assert process.wait() == exits.INTERRUPTED
     assert process.stderr.read() == b""
+
+
+def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(daemon: Any, start: Any) -> None:
+    """A backup onto a full disk must not look like a fault of peerctl, nor like success."""
+    daemon.on("GET", "/v1/status", {"device": {"id": "X"}})
+    with Path("/dev/full").open("w") as full:
+        process = start("device", stdout=full)
+        said = process.communicate()[1].decode()
+    assert process.returncode == exits.FAILED
+    assert said == "peerctl: the output cannot be written: No space left on device [output-failed]\n"
