@@ -16,7 +16,7 @@ INTERRUPTED: Final = 130
 MEANINGS: Final = {
     OK: "done",
     FAILED: "failed; the message says why",
-    USAGE: "the command is not right, or the JSON or the file given with it",
+    USAGE: "the command is not right, or a name, the JSON or the file given with it",
     NOT_RUNNING: "the daemon is not running, or went away",
     DEGRADED: "`status`, `doctor`: something needs a person's attention",
     CONFLICTS: "`status`, `conflicts`: conflicts are open",

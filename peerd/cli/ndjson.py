@@ -6,6 +6,7 @@ import json
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from peerd.cli.arguments import json_object
+from peerd.cli.exits import USAGE
 from peerd.errors import PeerdError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class BadLine(PeerdError):
     """A line that is no record. The message names its number."""
 
     code = "bad-line"
+    exit_code = USAGE
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(f"line {number}: {message}", next_step="correct the line and import the file again")

@@ -26,6 +26,7 @@ IDLE_LIMIT_S: Final = 2.0
 PAGE: Final = 1000
 _SYSTEM_SOCKET: Final = "/run/peerd/peerd.sock"
 _REFUSALS: Final = frozenset({401, 403, 409, 412, 428})
+_MISUSE: Final = 400
 
 
 class NotRunning(PeerdError):
@@ -60,7 +61,7 @@ class Problem(PeerdError):
         )
         self.status = status
         self.document = dict(document)
-        self.exit_code = 6 if status in _REFUSALS else 1
+        self.exit_code = 6 if status in _REFUSALS else 2 if status == _MISUSE else 1
 
 
 class Answer(NamedTuple):

@@ -208,7 +208,7 @@ def test_refusals_arrive_as_they_were_raised(service: Service, ask: Any) -> None
     got = ask("put", "home", "books", "k", "{}")
     assert (got.code, got.err) == (6, "peerctl: it changed [precondition-failed]\n  next: read again\n")
     got = ask("get", "no such space/..", "books", "k")
-    assert (got.code, got.out) == (1, "")
+    assert (got.code, got.out) == (2, "")
 
 
 def test_an_invitation_that_fails_says_so_in_its_stream(service: Service, ask: Any) -> None:
@@ -228,7 +228,7 @@ def test_the_person_answers_through_the_same_socket(service: Service, ask: Any) 
 def test_a_member_of_a_transaction_is_refused_by_its_line(service: Service, ask: Any) -> None:
     text = '{"id": "a"}\n\n{"id": "b", "\\u0000": 1}\n'
     got = ask("import", "home", "books", "-", "--key", "id", stdin=text)
-    assert got.code == 1
+    assert got.code == 2
     assert got.err.startswith("peerctl: line 3: ")
     assert service.calls == []
 
@@ -237,7 +237,7 @@ def test_a_single_write_among_many_is_refused_by_its_line(service: Service, ask:
     """What is good of the same request arrives all the same."""
     text = '{"id": "b", "\\u0000": 1}\n' + "".join(f'{{"id": {number}}}\n' for number in range(500))
     got = ask("import", "home", "books", "-", "--key", "id", "--each", stdin=text)
-    assert got.code == 1
+    assert got.code == 2
     assert "peerctl: line 1: " in got.err
     assert "[bad-name]" in got.err
     assert len(last(service, "write_each")[0][1]) == 500

@@ -64,7 +64,7 @@ def test_import_stops_at_a_bad_line_and_writes_nothing_of_its_batch(daemon: Any,
     daemon.on_call("POST", POST, take)
     path = ndjson(tmp_path, *({"id": str(number)} for number in range(1500)), tail="oops\n")
     got = peerctl("import", "home", "books", path, "--key", "id")
-    assert (got.code, got.out) == (1, "")
+    assert (got.code, got.out) == (2, "")
     assert "line 1501: not JSON" in got.err
     assert "1,000 records had been written before" in got.err
     assert [len(body["changes"]) for body in daemon.bodies("POST")] == [1000]
@@ -136,7 +136,7 @@ def test_import_each_writes_everything_before_a_bad_line(daemon: Any, peerctl: A
     daemon.on_call("POST", WRITES, take_each)
     path = ndjson(tmp_path, *({"id": number} for number in range(1300)), tail='{"id": []}\n{"id": 1}\n')
     got = peerctl("import", "home", "books", path, "--key", "id", "--each")
-    assert got.code == 1
+    assert got.code == 2
     assert "line 1301: " in got.err
     assert "1,300 records had been written before" in got.err
     assert [len(body["changes"]) for body in daemon.bodies("POST")] == [1000, 300]
@@ -144,7 +144,7 @@ def test_import_each_writes_everything_before_a_bad_line(daemon: Any, peerctl: A
 
 def test_import_each_with_a_bad_first_line_writes_nothing(daemon: Any, peerctl: Any) -> None:
     got = peerctl("import", "home", "books", "-", "--key", "id", "--each", stdin="oops\n{}\n")
-    assert (got.code, daemon.asked) == (1, [])
+    assert (got.code, daemon.asked) == (2, [])
     assert "line 1: not JSON" in got.err
     assert "had been written" not in got.err
 
@@ -154,7 +154,7 @@ def test_import_each_names_the_first_line_that_is_refused(daemon: Any, peerctl: 
     daemon.on_call("POST", WRITES, refusing("3", "7", "1500"))
     path = ndjson(tmp_path, {"id": 0}, tail="\n" + "".join(f'{{"id": {number}}}\n' for number in range(1, 1600)))
     got = peerctl("import", "home", "books", path, "--key", "id", "--each")
-    assert got.code == 1
+    assert got.code == 2
     assert "peerctl: line 5: not this one [bad-value]\n  next: change it" in got.err
     assert "998 records had been written" in got.err
     assert len(daemon.bodies("POST")) == 1

@@ -103,7 +103,7 @@ def test_with_json_an_error_is_a_document_too(daemon: Any, peerctl: Any) -> None
     assert got.err == "peerctl: no\\x1b [internal]\n  next: report it\n"
 
 
-@pytest.mark.parametrize(("status", "code"), [(500, 1), (404, 1), (403, 6), (409, 6), (412, 6), (503, 1)])
+@pytest.mark.parametrize(("status", "code"), [(400, 2), (500, 1), (404, 1), (403, 6), (409, 6), (412, 6), (503, 1)])
 def test_the_exit_code_follows_the_daemons_answer(daemon: Any, peerctl: Any, status: int, code: int) -> None:
     daemon.problem("GET", "/v1/peers", status, code="x")
     assert peerctl("peers").code == code

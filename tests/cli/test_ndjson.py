@@ -47,7 +47,7 @@ def test_a_whole_number_is_a_key_in_decimal() -> None:
 def test_a_bad_line_is_named_by_its_number(bad: bytes, complaint: str) -> None:
     with pytest.raises(BadLine, match=f"^line 3: .*{complaint}") as caught:
         lines(b'{"id": "a"}\n\n' + bad + b"\n")
-    assert (caught.value.number, caught.value.exit_code) == (3, 1)
+    assert (caught.value.number, caught.value.exit_code) == (3, 2)
 
 
 def test_a_line_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,9 +136,9 @@ def test_a_problem_document_becomes_an_error_with_its_code_and_next_step(serve: 
 
 
 @pytest.mark.parametrize(
-    ("status", "exit_code"), [(400, 1), (404, 1), (500, 1), (507, 1), (403, 6), (409, 6), (412, 6)]
+    ("status", "exit_code"), [(400, 2), (404, 1), (500, 1), (507, 1), (403, 6), (409, 6), (412, 6)]
 )
-def test_only_what_the_daemon_refuses_counts_as_refused(serve: Serve, status: int, exit_code: int) -> None:
+def test_the_exit_code_tells_misuse_and_refusal_from_failure(serve: Serve, status: int, exit_code: int) -> None:
     there = serve((answer(b"{}", status),))
     with Client(there.socket) as client, pytest.raises(Problem) as caught:
         client.call("GET", path("x"))
