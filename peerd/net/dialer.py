@@ -28,6 +28,16 @@ _PER_ADDRESS_S = 3.0
 _URI = parse_uri("wss://peerd/")  # no address of ours or theirs goes into the request
 
 
+# What a person does about it, where the sentence does not say so itself.
+_NEXT_STEPS = {
+    "no-route": "Check the name or address, and this machine's network.",
+    "not-websocket": "Check the port.",
+    "refused-connection": "Start peerd there, or check the port.",
+    "timeout": "Is it switched on, and does its firewall let this port in?",
+    "tls": "Check the address and the port.",
+}
+
+
 class DialFailed(LinkLost):
     """No link came of it; `code` says why.
 
@@ -48,7 +58,7 @@ class DialFailed(LinkLost):
     """
 
     def __init__(self, code: str, message: str, *, theirs: bytes | None = None, next_step: str = "") -> None:
-        super().__init__(message, code=code, next_step=next_step)
+        super().__init__(message, code=code, next_step=next_step or _NEXT_STEPS.get(code, ""))
         self.theirs = theirs
 
 
@@ -106,7 +116,8 @@ class Dialer:
         if theirs is None:
             raise DialFailed("tls", f"What answers at {where} has no device key.")
         if theirs == self._ours:
-            raise DialFailed("wrong-device", f"{where} is this device itself.", theirs=theirs)
+            step = "Give the address of the other device."
+            raise DialFailed("wrong-device", f"{where} is this device itself.", theirs=theirs, next_step=step)
         if expect is not None and theirs != expect:
             raise DialFailed(
                 "wrong-device",

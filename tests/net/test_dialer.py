@@ -81,6 +81,7 @@ async def test_a_name_that_does_not_exist(friend: Identity) -> None:
     failed = await failure(friend, ("no such name.invalid", 7337))
     assert failed.code == "no-route"
     assert "no such name.invalid" in str(failed)
+    assert failed.next_step
 
 
 async def test_an_address_without_a_route(friend: Identity) -> None:
@@ -98,6 +99,7 @@ async def test_nothing_listens(friend: Identity) -> None:
     failed = await failure(friend, address)
     assert failed.code == "refused-connection"
     assert failed.theirs is None
+    assert failed.next_step == "Start peerd there, or check the port."
 
 
 @contextmanager
