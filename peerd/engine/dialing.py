@@ -124,7 +124,8 @@ class Dialing:
                     if await self._dial(device, address):
                         break
                 else:
-                    if not note.addresses:
+                    # One that paused its links is not hidden: the last thing that it said holds until it says another.
+                    if not note.addresses and (note.trouble is None or note.trouble.code != "paused"):
                         self._book.failed(device, NOT_FOUND, refused=False)
             await self._wait(nudge, device)
 

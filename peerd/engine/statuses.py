@@ -9,7 +9,7 @@ from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.peer_book import PeerBook, PeerNote
+from peerd.engine.peer_book import PeerBook, PeerNote, Trouble
 from peerd.engine.ports import Keys, Times
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.space import Space
@@ -30,6 +30,7 @@ from peerd.protocol.control_reports import (
 from peerd.protocol.session import Phase
 
 CLOCK_OFF_MS = 120_000
+PAUSED_HERE = "links with other devices are paused here"
 RESUME = "`peerctl resume` ends that; so does a restart."
 
 _STEPS = {  # by the code of what stopped a space, or a session on this side
@@ -176,7 +177,7 @@ class Statuses:
     def _offline(self, status: PeerStatus, space: Space, note: PeerNote, known: StoredPeer) -> None:
         status.state = "refused" if note.state == "refused" else "offline"
         if self._switchboard.paused:
-            status.reason, status.next_step = "links with other devices are paused here", RESUME
+            status.reason, status.next_step = PAUSED_HERE, RESUME
         elif note.trouble is not None:
             status.reason, status.next_step = note.trouble.text, note.trouble.next_step
         if known.acks:
@@ -240,12 +241,13 @@ class Statuses:
         note = self._book.note(device)
         link = self._switchboard.links.get(device)
         shared = sorted(one.name for one in self._spaces.by_id.values() if one.roster.is_member(device))
+        trouble = None if link else Trouble("paused", PAUSED_HERE, RESUME) if self._switchboard.paused else note.trouble
         return PeerView(
             device=format_device_id(device),
             name=note.name,
             state="linked" if link else note.state,
-            reason="" if link or note.trouble is None else note.trouble.text,
-            next_step="" if link or note.trouble is None else note.trouble.next_step,
+            reason=trouble.text if trouble else "",
+            next_step=trouble.next_step if trouble else "",
             addresses=[f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in note.addresses],
             spaces=shared,
             version=note.version,

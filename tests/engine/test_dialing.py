@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from peerd.engine.dialing import Dialing
+from peerd.errors import PAUSED
 from tests.network_simulation.network import SimLink
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
@@ -163,3 +164,20 @@ async def test_pausing_ends_all_links_and_resuming_brings_them_back() -> None:
         await scene.do(0, service.resume)
         await asyncio.sleep(10)
         assert len(live_links(scene)) == 2
+
+
+@in_virtual_time
+async def test_a_paused_device_without_an_address_is_not_called_missing() -> None:
+    """Whoever was only ever dialled by it has nowhere to dial, and knows all the same why it is away."""
+    async with Scene(2) as scene:
+        await scene.link_all()
+        here, away = scene.devices
+        book = here.running.book
+        scene.world.air.loss = 1.0
+        await away.do(away.running.switchboard.pause)
+        book.note(away.id).addresses = ()
+        here.running.dialing.nudge_all()
+        await asyncio.sleep(120)
+        trouble = book.note(away.id).trouble
+        assert trouble is not None
+        assert (trouble.code, trouble.text) == ("paused", PAUSED)

@@ -292,6 +292,8 @@ async def test_a_pause_is_told_on_both_sides(linked: Two, until: Until) -> None:
     assert (device.state, "resume" in device.next_step) == ("paused", True)
     assert peer(desk, laptop).state == "offline"
     assert peer(desk, laptop).reason == "links with other devices are paused here"
+    (view,) = desk.statuses.peers().peers
+    assert (view.reason, view.next_step) == (peer(desk, laptop).reason, peer(desk, laptop).next_step)
     assert "paused" in peer(laptop, desk).reason
     await desk.service.resume()
     assert (await desk.statuses.status()).device.state == "running"
