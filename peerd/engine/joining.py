@@ -58,8 +58,10 @@ class Joining:
         """Join by code, or by naming the inviter.
 
         Raises:
-            UserError: join-failed, with what the other side said; unreachable; bad-code.
+            UserError: join-failed, with what the other side said; unreachable; bad-code; space-exists.
         """
+        if name is not None:
+            self._spaces.check_joinable_as(name)
         if code is not None:
             code = parse_code(code)  # before anybody is asked
         in_sight, at_most = (self.candidates, CANDIDATES) if named is None else (self.everywhere, ASKED)
@@ -81,11 +83,15 @@ class Joining:
                 if last is None or last.extra.get("reason") != "wrong-code":
                     last = problem
         raise last or UserError(
-            "no device in sight has an open invitation" if named is None else "this device is not in sight",
+            "no device in sight has an open invitation" if named is None else "the device with that id is not in sight",
             code="join-failed",
             status=409,
-            next_step="Run `peerctl invite SPACE` on a member within two minutes of this; "
-            "if multicast does not reach it, give --host HOST:PORT.",
+            next_step=(
+                "Run `peerctl invite SPACE` on a member within two minutes of this; "
+                if named is None
+                else "Check the id, and that peerd runs there; "
+            )
+            + "if multicast does not reach it, give --host HOST:PORT.",
         )
 
     async def _try(self, code: str | None, named: bytes | None, group: tuple[Address, ...], name: str | None) -> Joined:

@@ -110,9 +110,26 @@ class Spaces:
         after = space.roster.with_statements(statements)[0].members.get(ours)
         return before is not None and after is not None and before.admission == after.admission
 
+    def check_joinable_as(self, name: str) -> None:
+        """May a space that we join be called so here? A copy that we were removed from makes way.
+
+        Raises:
+            UserError: bad-name, space-exists.
+        """
+        check_space_name(name)
+        ours = self._keys.device
+        removed = {space.name for space in self.by_id.values() if not space.roster.is_member(ours)}
+        if name not in removed:
+            self._check_free(name)
+
     def _check_free(self, name: str) -> None:
         if name in self._names():
-            raise UserError(f"there is a space {name!r} already", code="space-exists", status=409)
+            raise UserError(
+                f"there is a space {name!r} already",
+                code="space-exists",
+                status=409,
+                next_step="Choose another name; `peerctl space list` shows those there are.",
+            )
 
     def _free_name(self, name: str) -> str:
         taken = self._names()

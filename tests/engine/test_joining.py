@@ -163,6 +163,17 @@ async def test_a_host_without_an_invitation_says_so(desk: Device, laptop: Device
     assert "Is the invitation still open" in problem.next_step
 
 
+async def test_a_name_that_is_taken_here_is_refused_before_anybody_is_asked(
+    desk: Device, laptop: Device, wire: Wire
+) -> None:
+    """Nobody who asks for a name gets another one, and the invitation is still good."""
+    await laptop.spaces.found("garden")
+    code = await window(desk)
+    problem = await refusal(laptop.joining.join(code, None, [(desk.address,)], "garden"))
+    assert (problem.code, problem.status, wire.dialled) == ("space-exists", 409, [])
+    assert (await laptop.joining.join(code, None, [(desk.address,)], "yard")).space == "yard"
+
+
 # --- by name --------------------------------------------------------------------------------------------
 
 
@@ -179,7 +190,8 @@ async def test_a_named_device_that_is_not_there_is_missed(laptop: Device, make: 
     in_sight(laptop, *[(one.address,) for one in others])
     problem = await refusal(laptop.joining.join(None, bytes(32), None, None))
     assert problem.code == "join-failed"
-    assert "not in sight" in str(problem)
+    assert str(problem) == "the device with that id is not in sight"
+    assert "invite" not in problem.next_step
 
 
 async def test_another_device_at_the_host_is_told(desk: Device, laptop: Device) -> None:
