@@ -93,5 +93,5 @@ def _bad(reason: str) -> UserError:
     return UserError(
         f"Not a device id: {reason}.",
         code="bad-device-id",
-        next_step="Copy it from `peerctl status` on that device.",
+        next_step="Copy it from `peerctl device` on that device.",
     )

@@ -151,7 +151,7 @@ class Inviting:
         if not space.roster.is_admin(self._keys.device):
             raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
         if device in space.roster.members:
-            raise UserError("this device is a member already", code="already-member", status=409)
+            raise UserError(f"that device is a member of {space.name} already", code="already-member", status=409)
         if len(self.named) >= NAMED and device not in self.named:
             raise UserError("too many devices are awaited", code="too-busy", status=503)
         self.named[device] = space, role
