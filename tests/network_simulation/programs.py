@@ -139,7 +139,7 @@ async def quarrel(world: World) -> None:
         change = ChangeRequest(kind="delete", collection=collection, key=key)
         if number or not with_delete:
             change = ChangeRequest(
-                kind="put", collection=collection, key=key, value={field: world.step for field in fields}
+                kind="put", collection=collection, key=key, value=dict.fromkeys(fields, world.step)
             )
         world.spawn(write_one(world, device, space.name, [change]))
     world.counts["quarrels"] += 1
