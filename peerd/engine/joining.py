@@ -15,7 +15,7 @@ from peerd.engine.pairing_link import drive
 from peerd.engine.ports import Crypto, Dialer, Keys, Link, Times
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.errors import LinkLost, UserError
+from peerd.errors import LinkLost, PeerdError, UserError
 from peerd.logs import get
 from peerd.protocol.control_reports import (
     Joined,
@@ -110,6 +110,9 @@ class Joining:
         if isinstance(end, Failed) or attempt.space is None:
             text = end.text if isinstance(end, Failed) else "nothing was granted"
             step = end.next_step if isinstance(end, Failed) else ""
+            if attempt.problem is not None:
+                text = f"this device was admitted and could not keep the space: {attempt.problem}"
+                step = f"{attempt.problem.next_step} Then join again with a new invitation.".lstrip()
             reason = end.code if isinstance(end, Failed) else "failed"
             raise UserError(text, code="join-failed", status=409, next_step=step, reason=reason)
         self.reached(link.theirs, (link.address,))
@@ -154,6 +157,7 @@ class _Attempt:
 
     def __init__(self, machine: Joiner, times: Times, spaces: Spaces, name: str | None) -> None:
         self.space: Space | None = None
+        self.problem: PeerdError | None = None  # of ours, and so of more use than what the other side hears of it
         self._machine = machine
         self._times = times
         self._spaces = spaces
@@ -162,6 +166,11 @@ class _Attempt:
     async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
         if isinstance(effect, Store):
             grant = effect.grant
-            self.space = await self._spaces.adopt(grant.space, self._name or _plain_name(grant.name), grant.statements)
+            name = self._name or _plain_name(grant.name)
+            try:
+                self.space = await self._spaces.adopt(grant.space, name, grant.statements)
+            except PeerdError as problem:
+                self.problem = problem
+                raise
             return self._machine.stored(self._times.boottime_s())
         return self._machine.fail("failed", self._times.boottime_s())

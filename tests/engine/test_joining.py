@@ -249,11 +249,13 @@ async def test_without_a_copy_nobody_says_done(
     code = await window(desk)
 
     async def full(*_: object) -> None:
-        raise DiskFull("no space left")
+        raise DiskFull("no space left", next_step="Make room.")
 
     monkeypatch.setattr(laptop.spaces, "adopt", full)
     problem = await refusal(laptop.joining.join(code, None, [(desk.address,)], None))
     assert problem.code == "join-failed"
+    assert str(problem) == "this device was admitted and could not keep the space: no space left"
+    assert problem.next_step == "Make room. Then join again with a new invitation."
     await until(lambda: not wire.tasks)
     (stream,) = desk.streams
     assert (await anext(stream)).admitted is not None, "it is a member, and may come again"
