@@ -82,9 +82,19 @@ def _check_preconditions(record: Record | None, intent: Intent) -> None:
     visible = record is not None and record.visible
     where = f"{intent.collection}/{intent.key}"
     if intent.must_be_absent and visible:
-        raise UserError(f"{where} exists already", code="precondition-failed", status=412)
+        raise UserError(
+            f"{where} exists already",
+            code="precondition-failed",
+            status=412,
+            next_step="Choose another key, or write without If-None-Match (--create) to change it.",
+        )
     if intent.must_be_visible and not visible:
-        raise UserError(f"{where} does not exist", code="precondition-failed", status=412)
+        raise UserError(
+            f"{where} does not exist",
+            code="precondition-failed",
+            status=412,
+            next_step="Write without If-Match to create it.",
+        )
     if intent.must_match is not None and (record is None or record.dots() != intent.must_match):
         raise UserError(
             f"{where} has changed since it was read",
@@ -104,8 +114,23 @@ def _plan_absent(record: Record | None, intent: Intent) -> Change | None:
     if intent.kind == Kind.DELETE and intent.may_be_absent:
         return None
     if intent.seen is not None:
-        raise UserError(f"{where} was deleted meanwhile", code="precondition-failed", status=412)
-    raise UserError(f"there is no record {where}", code="record-not-found", status=404)
+        raise UserError(
+            f"{where} was deleted meanwhile",
+            code="precondition-failed",
+            status=412,
+            next_step="Put the whole record to have it again.",
+        )
+    raise no_record(where)
+
+
+def no_record(where: str) -> UserError:
+    """What is said of a record that is not there; `where` is collection/key."""
+    return UserError(
+        f"there is no record {where}",
+        code="record-not-found",
+        status=404,
+        next_step="`peerctl list SPACE COLLECTION` shows those there are; a put creates one.",
+    )
 
 
 def _difference(

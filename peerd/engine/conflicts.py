@@ -160,7 +160,12 @@ class Conflicts:
                     if conflict_id(*name, field) == wanted:
                         return name, record, field
             after = rows[-1][0]
-        raise UserError(f"there is no conflict {wanted}, or it is settled", code="conflict-not-found", status=404)
+        raise UserError(
+            f"there is no conflict {wanted}, or it is settled",
+            code="conflict-not-found",
+            status=404,
+            next_step="`peerctl conflicts SPACE` lists those that are open.",
+        )
 
     def _settle_field(self, name: Name, record: Record, field: str, resolution: Resolution) -> Intent:
         """A patch that has seen exactly the values in conflict."""

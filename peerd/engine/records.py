@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from peerd.core.clocks import Dot
 from peerd.core.entry import Kind
-from peerd.core.intents import Intent
+from peerd.core.intents import Intent, no_record
 from peerd.core.limits import VALUE_DEPTH
 from peerd.core.names import check_collection_name, check_field_name, check_key
 from peerd.core.reading import DELETED, SETTINGS, WHOLE, Rules, conflicts, etag, seen_from, shown
@@ -111,7 +111,7 @@ class Records:
 
         record = await self._space.store.read(reading)
         if record is None or not record.visible:
-            raise UserError(f"there is no record {collection}/{key}", code="record-not-found", status=404)
+            raise no_record(f"{collection}/{key}")
         return record
 
     async def read(self, collection: str, key: str) -> RecordView:
@@ -144,13 +144,16 @@ class Records:
         Raises:
             UserError: see `peerd.control.service.Service.write`.
         """
-        names = {(change.collection, change.key) for change in changes}
-        if len(names) < len(changes):
-            raise UserError(
-                "the transaction names a record twice",
-                code="bad-body",
-                next_step="Combine what is to happen to one record into one change.",
-            )
+        names: set[tuple[str, str]] = set()
+        for index, change in enumerate(changes):
+            if (change.collection, change.key) in names:
+                raise UserError(
+                    f"the transaction names {change.collection}/{change.key} twice",
+                    code="bad-body",
+                    next_step="Combine what is to happen to one record into one change.",
+                    index=index,
+                )
+            names.add((change.collection, change.key))
         written = await self._space.commits.write([self._intent(change) for change in changes])
         results = [
             ChangeResult(
@@ -300,7 +303,10 @@ def _must_match(change: ChangeRequest) -> frozenset[Dot]:
         return seen_from((change.if_match or "").strip('"'))
     except ValueError:
         raise UserError(
-            f"{change.collection}/{change.key} never had this etag", code="precondition-failed", status=412
+            f"{change.collection}/{change.key} never had this etag",
+            code="precondition-failed",
+            status=412,
+            next_step="Take the ETag of this record as it was given.",
         ) from None
 
 

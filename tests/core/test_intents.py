@@ -130,6 +130,7 @@ def test_what_is_not_there_cannot_be_changed(kind: Kind) -> None:
     with pytest.raises(UserError) as refusal:
         planned(None, Intent(kind, *NAME))
     assert (refusal.value.status, refusal.value.code) == (404, "record-not-found")
+    assert refusal.value.next_step
 
 
 @pytest.mark.parametrize("kind", [Kind.PATCH, Kind.DELETE])
@@ -137,6 +138,7 @@ def test_a_stale_change_of_a_deleted_record_is_refused(kind: Kind) -> None:
     with pytest.raises(UserError) as refusal:
         planned(None, Intent(kind, *NAME, seen=frozenset({BORN})))
     assert (refusal.value.status, refusal.value.code) == (412, "precondition-failed")
+    assert refusal.value.next_step
 
 
 def test_a_parked_record_counts_as_absent_and_a_put_keeps_what_is_parked() -> None:

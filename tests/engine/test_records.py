@@ -390,8 +390,11 @@ async def test_a_refused_write_leaves_its_neighbours_in_the_group_alone(desk: De
 
 
 async def test_a_record_named_twice_is_refused(desk: Device) -> None:
+    """By its name and the number of the second change, so that an import can tell the line."""
     before = everything(desk)
-    assert await refused(desk.write(change("put", "a", value={}), change("delete", "a"))) == ("bad-body", 400)
+    with pytest.raises(UserError, match="names notes/a twice") as refusal:
+        await desk.write(change("put", "b", value={}), change("put", "a", value={}), change("delete", "a"))
+    assert (refusal.value.code, refusal.value.status, refusal.value.extra) == ("bad-body", 400, {"index": 2})
     assert everything(desk) == before
 
 
