@@ -45,8 +45,13 @@ class Commands:
 
 def json_value(text: str) -> Any:
     """The value of a JSON text. Raises `Misused` for what JSON, or the protocol's numbers, cannot hold."""
+    if not text.strip():
+        raise Misused("no JSON was given, neither as an argument nor on stdin", code="bad-json")
     try:
+        text.encode()
         return _decode(text)
+    except UnicodeEncodeError:
+        raise Misused("not JSON: not UTF-8", code="bad-json", next_step="JSON text is UTF-8") from None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text else ""
         raise Misused(

@@ -187,6 +187,8 @@ def run_export(arguments: argparse.Namespace, client: Client, out: Output) -> in
             out.raw(one_line(value))
             written += 1
             progress.advance(written, written)
+    if not written:
+        out.talk(f"{arguments.space} has no records in {arguments.collection}", "yellow")
     if keyless:
         out.talk(f"keys that stand in no field of their record: {keyless:,}; --key FIELD writes them", "yellow")
     return exits.OK

@@ -44,11 +44,15 @@ def run_log(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     if out.as_json:
         out.document({"transactions": list(wanted)})
         return exits.OK
+    is_empty = True
     for entry in wanted:
+        is_empty = False
         who = entry["device_name"] or short(entry.get("device") or "") or "?"
         when, dot = out.styled(moment(entry["time_ms"]), ""), out.styled(_short_dot(entry["dot"], out), "dim")
         changes = out.gap.join(out.styled(text, "") for text in _summaries(entry["changes"], whole=not out.on_terminal))
         out.raw(out.gap.join([when, out.styled(who, "bold"), dot, changes]))
+    if is_empty:
+        out.talk("no such transactions")
     return exits.OK
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from peerd.cli.output import Output
     from peerd.control.client import Client
 
+_DELETED = "(deleted)"  # what stands for the delete in a record that an edit brought back
+
 
 def add(commands: Commands) -> None:
     get = commands.add("get", "print a record", "With --json also its etag and the fields that have several values.")
@@ -94,8 +96,10 @@ def _quoted(etag: str) -> str:
 def run_get(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     record = client.call("GET", _place(arguments)).body
     out.document(record if out.as_json else record["value"])
-    if fields := record.get("conflicts"):
+    if fields := [field for field in record.get("conflicts", ()) if field != _DELETED]:
         out.talk(f"several values in {', '.join(fields)}: `peerctl conflicts {arguments.space}` shows them", "yellow")
+    if len(fields) < len(record.get("conflicts", ())):
+        out.talk(f"deleted elsewhere while it was edited: `peerctl conflicts {arguments.space}` shows it", "yellow")
     return exits.OK
 
 
@@ -139,9 +143,14 @@ def run_list(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     if out.as_json:
         out.document({"records": list(records)})
         return exits.OK
+    is_empty = True
     for record in records:
+        is_empty = False
         value = one_line(record["value"])
         out.raw(f"{out.styled(record['key'], 'bold')}{out.gap}{value}")
+    if is_empty:
+        like = f" whose keys begin with {arguments.prefix}" if arguments.prefix else ""
+        out.talk(f"{arguments.space} has no records in {arguments.collection}{like}")
     return exits.OK
 
 

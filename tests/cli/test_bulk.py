@@ -225,6 +225,13 @@ def test_export_writes_the_key_where_it_is_told_to(shelf: Any, peerctl: Any) -> 
     assert json.loads(again.out)["imported"] == 3
 
 
+def test_export_of_nothing_says_so(daemon: Any, peerctl: Any) -> None:
+    """A misspelt collection is an empty file, and a backup of it had better be noticed."""
+    daemon.on("GET", RECORDS, {"records": [], "cursor": None})
+    daemon.on("GET", "/v1/spaces/home/collections", {"collections": []})
+    assert peerctl("export", "home", "books") == (0, "", "home has no records in books\n")
+
+
 def test_a_reader_of_an_export_may_leave(daemon: Any, start: Any) -> None:
     daemon.on("GET", RECORDS, {"records": [record("a", id="a", t="x" * 1000)] * 1000, "cursor": "again"})
     daemon.on("GET", "/v1/spaces/home/collections", {"collections": []})

@@ -57,6 +57,11 @@ def test_limit_counts_over_pages(daemon: Any, peerctl: Any, limit: str, shown: i
     assert daemon.asked[0].query["limit"] == asked
 
 
+def test_log_says_that_there_is_nothing(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, {"transactions": [], "cursor": None})
+    assert peerctl("log", "home", "--collection", "boks") == (0, "", "no such transactions\n")
+
+
 def test_log_passes_its_filters_on(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", WHERE, {"transactions": [], "cursor": None})
     assert peerctl("log", "home", "--device", "D", "--collection", "books", "--key", "k").code == 0

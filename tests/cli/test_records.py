@@ -27,6 +27,12 @@ def test_get_mentions_other_values_on_stderr(daemon: Any, peerctl: Any) -> None:
     assert got.err == "several values in title, n: `peerctl conflicts home` shows them\n"
 
 
+def test_get_says_in_words_that_a_delete_met_an_edit(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", f"{WHERE}/k1", {**RECORD, "conflicts": ["(deleted)"]})
+    got = peerctl("get", "home", "books", "k1")
+    assert got.err == "deleted elsewhere while it was edited: `peerctl conflicts home` shows it\n"
+
+
 def test_get_of_what_is_not_there_fails(daemon: Any, peerctl: Any) -> None:
     daemon.problem("GET", f"{WHERE}/k1", 404, code="record-not-found", detail="no record k1")
     got = peerctl("get", "home", "books", "k1")
@@ -89,6 +95,8 @@ def test_a_record_that_changed_meanwhile_is_exit_6(daemon: Any, peerctl: Any) ->
     "argv",
     [
         ("put", "home", "books", "k1", "{"),
+        ("put", "home", "books", "k1", ""),
+        ("put", "home", "books", "k1", '{"a": "\udcff"}'),
         ("put", "home", "books", "k1", "[]"),
         ("put", "home", "books", "k1", '{"a": NaN}'),
         ("put", "home", "books", "k1", "{}", "--create", "--patch"),
@@ -112,6 +120,14 @@ def test_list_pages_through_a_collection(daemon: Any, peerctl: Any) -> None:
     peerctl("list", "home", "books", "--prefix", "k")
     assert daemon.asked[-2].query == {"limit": "1000", "prefix": "k"}
     assert daemon.asked[-1].query == {"limit": "1000", "prefix": "k", "cursor": "c"}
+
+
+def test_list_says_that_there_is_nothing(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, {"records": [], "cursor": None})
+    assert peerctl("list", "home", "books") == (0, "", "home has no records in books\n")
+    said = "home has no records in books whose keys begin with k\n"
+    assert peerctl("list", "home", "books", "--prefix", "k") == (0, "", said)
+    assert peerctl("list", "home", "books", "--json").err == ""
 
 
 def test_list_without_collection_lists_collections(daemon: Any, peerctl: Any) -> None:

@@ -138,9 +138,7 @@ async def quarrel(world: World) -> None:
         world.step += 1
         change = ChangeRequest(kind="delete", collection=collection, key=key)
         if number or not with_delete:
-            change = ChangeRequest(
-                kind="put", collection=collection, key=key, value=dict.fromkeys(fields, world.step)
-            )
+            change = ChangeRequest(kind="put", collection=collection, key=key, value=dict.fromkeys(fields, world.step))
         world.spawn(write_one(world, device, space.name, [change]))
     world.counts["quarrels"] += 1
 
