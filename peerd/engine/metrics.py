@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from peerd.core.device_id import short_id
+from peerd.engine.conflicts import Conflicts
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
@@ -12,6 +13,8 @@ _HELP = {
     "peerd_link_bulk_bytes": ("counter", "Bytes of entries for a linked device, before compression"),
     "peerd_link_bulk_sent_bytes": ("counter", "Bytes of entries sent to a linked device"),
     "peerd_records": ("gauge", "Visible records"),
+    "peerd_conflicts": ("gauge", "Conflicts that nobody has settled"),
+    "peerd_parked_records": ("gauge", "Records whose delete met an edit and that are not restored yet"),
     "peerd_transactions": ("counter", "Transactions applied, all origins"),
     "peerd_log_position": ("counter", "Runs in the local log"),
     "peerd_staged_runs": ("gauge", "Runs that wait for what they depend on"),
@@ -32,7 +35,10 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -
         samples["peerd_link_bulk_sent_bytes"].append(f"peerd_link_bulk_sent_bytes{peer} {link.bulk_sent_bytes}")
     for space in spaces.by_id.values():
         label = f'space="{_escaped(space.name)}"'
+        conflicts, parked = await Conflicts(space).counts()
         values = {
+            "peerd_conflicts": sum(conflicts.values()),
+            "peerd_parked_records": parked,
             "peerd_records": space.copy.visible - len(space.commits.rules.named),
             "peerd_transactions": sum(space.copy.clock().values()),
             "peerd_log_position": space.commits.last_position,

@@ -72,9 +72,22 @@ async def test_visible_records_are_counted(desk: Device) -> None:
     assert found["peerd_transactions", home] == sum(desk.clock_now().values()) == 5
     assert found["peerd_log_position", home] == desk.space.commits.last_position
     assert found["peerd_staged_runs", home] == 0
+    assert found["peerd_parked_records", home] == 1
     assert found["peerd_database_bytes", home] > 0
     assert found["peerd_links", ()] == 0
     assert found["peerd_converged", ()] == 1
+
+
+async def test_conflicts_are_counted_until_they_are_settled(desk: Device) -> None:
+    """Two values of one field are one conflict."""
+    home = (("space", "home"),)
+    await desk.put("a", {"x": 0})
+    old = (await desk.records.read("notes", "a")).etag
+    await desk.put("a", {"x": 1})
+    await desk.put("a", {"x": 2}, seen=old)
+    assert (await rendered(desk))["peerd_conflicts", home] == 1
+    await desk.put("a", {"x": 3})
+    assert (await rendered(desk))["peerd_conflicts", home] == 0
 
 
 async def test_without_a_space_there_is_still_something_to_read(make: MakeDevice) -> None:
