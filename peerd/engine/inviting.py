@@ -69,7 +69,7 @@ class Inviting:
                 "an invitation is open already",
                 code="invitation-open",
                 status=409,
-                next_step="Finish or cancel it, or wait two minutes.",
+                next_step="Interrupt the `peerctl invite` that waits on this device, or wait two minutes.",
             )
         if not space.roster.is_admin(self._keys.device):
             raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
