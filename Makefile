@@ -73,7 +73,9 @@ fuzz: setup
 	$(BIN)/python -m tests.hostile --frames $(RUNS) --seed $$seed
 
 generated: setup
-	$(BIN)/python -m peerd.config.render write .
+	@$(BIN)/python -m peerd.config.render .
+	@$(BIN)/python -m peerd.cli.reference docs
+	@described=$$($(BIN)/python -m peerd.control.openapi) && printf '%s\n' "$$described" > peerd/control/openapi.json
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

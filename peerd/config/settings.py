@@ -186,7 +186,7 @@ class SpaceSettings(msgspec.Struct, frozen=True):
     history_days: Annotated[
         int,
         Setting(
-            explanation="How long replaced values are kept for undo, `show --at` and settled conflicts.",
+            explanation="How long replaced values are kept. No command reads them yet.",
             check=WholeNumber(1, 3650, "days"),
             default=30,
             live=True,
