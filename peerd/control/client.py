@@ -292,7 +292,8 @@ def _code_of(document: Mapping[str, Any]) -> str:
 @contextmanager
 def _explained(socket_path: str, timeout_s: float | None) -> Iterator[None]:
     """Turn what the operating system says about the socket into our errors."""
-    start = "start it with `systemctl --user start peerd` or `peerd`, or name its socket with --socket"
+    user = "" if socket_path == _SYSTEM_SOCKET else " --user"
+    start = f"start it with `systemctl{user} start peerd` or `peerd`, or name its socket with --socket"
     try:
         yield
     except FileNotFoundError:

@@ -160,7 +160,14 @@ def test_nobody_at_the_socket_means_not_running(folder: Path) -> None:
         with Client(str(folder / name)) as client, pytest.raises(NotRunning, match="not running") as caught:
             client.call("GET", path("status"))
         assert caught.value.exit_code == 3
-        assert "start it" in caught.value.next_step
+        assert "`systemctl --user start peerd`" in caught.value.next_step
+
+
+def test_at_the_systems_socket_the_system_service_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.control.client._SYSTEM_SOCKET", str(folder / "absent"))
+    with Client(str(folder / "absent")) as client, pytest.raises(NotRunning) as caught:
+        client.call("GET", path("status"))
+    assert "`systemctl start peerd`" in caught.value.next_step
 
 
 def test_a_socket_path_that_cannot_exist_is_explained(folder: Path) -> None:
