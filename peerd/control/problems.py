@@ -69,6 +69,7 @@ CODES: Final[dict[str, Code]] = {
     "already-member": Code(409, "The device is a member already"),
     "nobody-asks": Code(409, "Nobody asks to be admitted"),
     "join-failed": Code(409, "The other device did not let this one in"),
+    "unreachable": Code(504, "No address of the other device could be reached"),
     "bad-config": Code(422, "The configuration has problems; the one before stays"),
     "needs-newer-peerd": Code(409, "The space needs a newer peerd"),
     "too-many-connections": Code(503, "Too many connections"),

@@ -266,6 +266,6 @@ ROUTES: Final = (
         body=NewJoin,
         answer=Joined,
         interruptible=True,
-        refusals=("join-failed", "bad-device-id", "space-exists"),
+        refusals=("join-failed", "unreachable", "bad-device-id", "space-exists"),
     ),
 )

@@ -135,7 +135,7 @@ class Joining:
         raise UserError(
             no_window or str(problem or "there is no address to try"),
             code="join-failed" if answered else "unreachable",
-            status=409,
+            status=409 if answered else 504,
             next_step=(problem.next_step if problem is not None and problem.next_step else "")
             or "Is the invitation still open on the other device?",
             reason="no-window" if code == "unknown-device" else code,

@@ -151,7 +151,7 @@ async def test_a_given_host_is_the_only_one_tried(desk: Device, laptop: Device, 
 
 async def test_a_host_that_does_not_answer_is_named_unreachable(desk: Device) -> None:
     problem = await refusal(desk.joining.join("12345678", None, [(AWAY,)], None))
-    assert (problem.code, problem.status) == ("unreachable", 409)
+    assert (problem.code, problem.status) == ("unreachable", 504)
     assert str(problem) == "no route to host"
     assert problem.next_step
 
