@@ -25,7 +25,7 @@ _CHANGES_SHOWN: Final = 3
 def add(commands: Commands) -> None:
     log = commands.add("log", "list transactions, the newest first")
     log.add_argument("space", metavar="SPACE")
-    log.add_argument("--device", metavar="DEVICE-ID", help="only those of this device")
+    log.add_argument("--device", metavar="DEVICE", help="only those of this device: its id, its short id, or its name")
     log.add_argument("--collection", help="only those that change this collection")
     log.add_argument("--key", help="only those that change this record; needs --collection")
     log.add_argument("--limit", metavar="N", type=int, default=50, help="at most so many, 0 for all (default: 50)")

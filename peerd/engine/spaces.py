@@ -21,6 +21,8 @@ from peerd.logs import get
 
 log = get(__name__)
 
+_HALF_AN_ID = 28
+
 
 class Spaces:
     """`opened` is called for every space that becomes live, `closed` for one that ends before the daemon does."""
@@ -230,9 +232,9 @@ class Spaces:
     def device_from(self, text: str, space: Space | None = None) -> bytes:
         """A device id from its text form; of a member also from its name or short id. Raises UserError."""
         if space is not None:
-            named = [
-                device for device in (*space.roster.members, *space.roster.removed) if space.name_of(device) == text
-            ]
+            known = (*space.roster.members, *space.roster.removed)
+            named = [device for device in known if space.name_of(device) == text]
+            named = named or [device for device in known if short_id(device) == text.upper()]
             if len(named) == 1:
                 return named[0]
             if len(named) > 1:
@@ -240,5 +242,11 @@ class Spaces:
                     f"{len(named)} members are called {text!r}",
                     code="bad-device-id",
                     next_step="Use the device id that `peerctl members` shows.",
+                )
+            if len(text) < _HALF_AN_ID:  # it was meant as a name
+                raise UserError(
+                    f"no member of {space.name} is called {text!r}, and it is no device id",
+                    code="bad-device-id",
+                    next_step="`peerctl members` lists names and ids.",
                 )
         return parse_device_id(text)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peerd.control.service import Service as Contract
-from peerd.core.device_id import format_device_id
+from peerd.core.device_id import format_device_id, short_id
 from peerd.errors import UserError
 from peerd.protocol.control_messages import ChangeRequest, CollectionChange, Resolution
 from peerd.protocol.control_reports import NewJoin, Reloaded
@@ -82,11 +82,14 @@ async def test_the_log_is_filtered_by_device_in_every_form_of_its_name(two: tupl
     await desk.put("a", {})
     await laptop.put("b", {})
     await laptop.tell(desk)
-    for word in ("laptop", format_device_id(laptop.id), format_device_id(laptop.id).lower().replace("-", "")):
+    whole = format_device_id(laptop.id)
+    for word in ("laptop", short_id(laptop.id), short_id(laptop.id).lower(), whole, whole.lower().replace("-", "")):
         page = await desk.service.log("home", device=word, collection=None, key=None, limit=10, cursor=None)
         assert [one.changes[0].key for one in page.transactions] == ["b"]
     work = desk.service.log("home", device="nobody", collection=None, key=None, limit=10, cursor=None)
-    assert await refusal(work) == ("bad-device-id", 400)
+    with pytest.raises(UserError, match="no member of home is called 'nobody'") as refused:
+        await work
+    assert (refused.value.code, refused.value.status) == ("bad-device-id", 400)
 
 
 async def test_health_waits_for_nobody(desk: Device) -> None:
