@@ -52,7 +52,8 @@ def run_conflicts(arguments: argparse.Namespace, client: Client, out: Output) ->
     else:
         out.table((), [_row(conflict, value) for conflict in found for value in conflict["values"]])
     if found and out.on_terminal:
-        out.talk(f"{counted(len(found), 'conflict')}; settle with: peerctl resolve {arguments.space} ID --choose N")
+        ways = "--choose N, or --value JSON, or --drop"
+        out.talk(f"{counted(len(found), 'conflict')}; settle with: peerctl resolve {arguments.space} ID {ways}")
     elif not found and not out.as_json:
         out.talk("no conflicts")
     return exits.CONFLICTS if found else exits.OK

@@ -75,7 +75,7 @@ def test_on_a_terminal_each_conflict_is_a_table(daemon: Any, on_terminal: Any) -
         "N  VALUE   DEVICE   WRITTEN\n"
         '1  "Milk"  kitchen  2023-11-14 22:13:20  shown\n'
         "\n"
-        "2 conflicts; settle with: peerctl resolve home ID --choose N\n"
+        "2 conflicts; settle with: peerctl resolve home ID --choose N, or --value JSON, or --drop\n"
     )
 
 
