@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from peerd.cli.arguments import Commands
     from peerd.cli.output import Output
 
+_SHORT_S = 10.0  # below, tenths are worth printing
+
 
 def add(commands: Commands) -> None:
     importing = commands.add(
@@ -92,7 +94,8 @@ def run_import(arguments: argparse.Namespace, client: Client, out: Output) -> in
         return exits.OK
     unchanged = f", {tally.unchanged:,} of them unchanged" if tally.unchanged else ""
     many = counted(tally.transactions, "transaction")
-    out.talk(f"imported {counted(tally.records, 'record')} in {many} in {span(took_s)}{unchanged}")
+    took = span(took_s) if took_s >= _SHORT_S else f"{took_s:.1f} s"
+    out.talk(f"imported {counted(tally.records, 'record')} in {many} in {took}{unchanged}")
     return exits.OK
 
 

@@ -49,7 +49,7 @@ def test_import_talks_on_stderr_and_counts_what_was_there(daemon: Any, peerctl: 
     path = ndjson(tmp_path, {"id": "a"}, {"id": "b", "same": 1})
     got = peerctl("import", "home", "books", path, "--key", "id")
     assert (got.code, got.out) == (0, "")
-    assert re.fullmatch(r"imported 2 records in 1 transaction in 0 s, 1 of them unchanged\n", got.err)
+    assert re.fullmatch(r"imported 2 records in 1 transaction in \d\.\d s, 1 of them unchanged\n", got.err)
 
 
 def test_import_reads_stdin(daemon: Any, peerctl: Any) -> None:
@@ -128,7 +128,8 @@ def test_import_each_counts_no_transaction_for_what_was_there(daemon: Any, peerc
     daemon.on_call("POST", WRITES, take_each)
     path = ndjson(tmp_path, {"id": "a"}, {"id": "b", "same": 1}, {"id": "c"})
     got = peerctl("import", "home", "books", path, "--key", "id", "--each")
-    assert (got.code, got.err) == (0, "imported 3 records in 2 transactions in 0 s, 1 of them unchanged\n")
+    assert got.code == 0
+    assert re.fullmatch(r"imported 3 records in 2 transactions in \d\.\d s, 1 of them unchanged\n", got.err)
 
 
 def test_import_each_writes_everything_before_a_bad_line(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_import_shows_its_progress_on_a_terminal(
     assert got.code == 0
     assert re.search(r"\r\x1b\[2K\[#+-*\] +\d+%  1,000 records", got.out)
     many = "2,500" if flags else "3"
-    assert re.search(rf"\r\x1b\[2Kimported 2,500 records in {many} transactions in \d+ s\n$", got.out)
+    assert re.search(rf"\r\x1b\[2Kimported 2,500 records in {many} transactions in \d+\.\d s\n$", got.out)
 
 
 def record(key: str, **value: Any) -> dict[str, Any]:
