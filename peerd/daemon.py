@@ -141,6 +141,7 @@ class Daemon:
             self._supervisor.add("housekeeping", self._housekeeping.run)
             self._supervisor.add("full disks", self._housekeeping.open_again)
             self._supervisor.add("secrets", self._housekeeping.tend_secrets)
+            self._supervisor.add("peers", self._housekeeping.save_peers)
             self._supervisor.add("wakeups", lambda: watch_wakeups(self._clock, self._on_wake))
             self._supervisor.add("status line", self._tell_status)
             if self._watchdog_s is not None:
@@ -201,6 +202,7 @@ class Daemon:
     def _on_space(self, space: Space) -> None:
         for peer in space.peers.values():
             self._book.remembered(peer.device, peer.name, peer.addresses)
+        space.peer_known = self._housekeeping.peer_known
         self._switchboard.add_space(space)
         space.on_roster.append(lambda _: self._on_roster())
         self._on_roster()

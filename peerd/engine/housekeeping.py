@@ -16,6 +16,7 @@ log = get(__name__)
 
 EVERY_S = 3600.0
 OPEN_AGAIN_S = 10.0
+SAVE_PEERS_S = 2.0
 AGREEMENT_MS = 120_000
 AGREEMENT_LASTS_S = 7 * 24 * 3600.0
 DAY_MS = 24 * 3600 * 1000
@@ -32,6 +33,8 @@ class Housekeeping:
         self._times = times
         self._agreed_s: float | None = None
         self._members_changed = asyncio.Event()
+        self._unsaved: set[tuple[bytes, bytes]] = set()  # space and device
+        self._peers_known = asyncio.Event()
 
     def roster_changed(self) -> None:
         self._members_changed.set()
@@ -46,6 +49,27 @@ class Housekeeping:
             self._members_changed.clear()
             for space in list(self._spaces.by_id.values()):
                 await self._spaces.renew_epoch(space)
+
+    def peer_known(self, space: Space, device: bytes) -> None:
+        """Something was learnt of a peer that the next life of this daemon has to know."""
+        self._unsaved.add((space.id, device))
+        self._peers_known.set()
+
+    async def save_peers(self) -> None:
+        """Soon after it was learnt, so that a crash does not forget where a peer was found. Until cancelled."""
+        while True:
+            await self._peers_known.wait()
+            await asyncio.sleep(SAVE_PEERS_S)  # a device is met in all its spaces at once
+            self._peers_known.clear()
+            unsaved, self._unsaved = self._unsaved, set()
+            for space_id, device in unsaved:
+                space = self._spaces.by_id.get(space_id)
+                if space is None or device not in space.peers:
+                    continue
+                try:
+                    await space.store.save_peer(space.peers[device])
+                except StoreError as problem:
+                    log.warning("peers not saved", space=space.name, code=problem.code, cause=str(problem))
 
     async def open_again(self) -> None:
         """Spaces whose disk was full when we started open by themselves when it no longer is. Until cancelled."""

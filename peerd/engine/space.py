@@ -46,6 +46,7 @@ class Space:
         self.on_commit: list[Callable[[Commit], None]] = []
         self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
         self.trouble: tuple[str, str] | None = None  # code and sentence of what stops this space
+        self.peer_known: Callable[[Space, bytes], None] = lambda _space, _device: None  # its name or addresses are new
         self._parked_task: asyncio.Task[None] | None = None
         self._parked_again = False
         self._learning: set[asyncio.Task[bool]] = set()
@@ -122,8 +123,10 @@ class Space:
 
     def note_seen(self, device: bytes, **changed: object) -> None:
         """Remember that a member was here, and what else is known of it."""
-        peer = self.peers.get(device, StoredPeer(device))
-        self.peers[device] = replace(peer, seen_ms=self._times.wall_ms(), **changed)
+        before = self.peers.get(device, StoredPeer(device))
+        peer = self.peers[device] = replace(before, seen_ms=self._times.wall_ms(), **changed)
+        if (peer.name, peer.addresses) != (before.name, before.addresses):
+            self.peer_known(self, device)
 
     def note_acks(self, device: bytes, clock: Clock) -> None:
         """What a member has applied, of what there is: whatever else it claims is not worth keeping."""

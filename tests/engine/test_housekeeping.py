@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -134,11 +134,48 @@ async def test_what_is_known_of_peers_outlives_a_crash(two: Two) -> None:
     desk, laptop = two
     desk.space.note_seen(laptop.id, name="laptop", addresses=(("192.0.2.7", 7337),))
     await desk.housekeeping.tidy(0)
-    (path,) = (desk.folder / "spaces").glob("*.db")
-    with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT device, name FROM peer").fetchall()
-    connection.close()
-    assert rows == [(laptop.id, "laptop")]
+    assert saved_peers(desk) == [(laptop.id, "laptop")]
+
+
+def saved_peers(device: Device) -> list[tuple[bytes, str]]:
+    (path,) = (device.folder / "spaces").glob("*.db")
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT device, name FROM peer").fetchall()
+
+
+async def test_a_new_address_is_kept_soon(two: Two, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash in the hour after two devices were paired by hand must not part them for ever."""
+    monkeypatch.setattr(housekeeping, "SAVE_PEERS_S", 0.0)
+    desk, laptop = two
+    desk.space.peer_known = desk.housekeeping.peer_known
+    desk.housekeeping.peer_known(desk.space, b"somebody who is gone again")
+    async with running(desk.housekeeping.save_peers):
+        desk.space.note_seen(laptop.id, name="laptop", addresses=(("192.0.2.7", 7337),))
+        await until(lambda: saved_peers(desk) == [(laptop.id, "laptop")])
+        desk.space.note_seen(laptop.id)
+        assert not desk.housekeeping._unsaved, "being seen again is no news"
+        desk.space.note_seen(laptop.id, name="desk's laptop")
+        await until(lambda: saved_peers(desk) == [(laptop.id, "desk's laptop")])
+
+
+async def test_peers_that_find_no_room_stop_nothing(two: Two, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "SAVE_PEERS_S", 0.0)
+    desk, laptop = two
+    desk.space.peer_known = desk.housekeeping.peer_known
+    asked = []
+
+    async def full(peer: object) -> None:
+        asked.append(peer)
+        raise DiskFull("no room")
+
+    monkeypatch.setattr(desk.space.store, "save_peer", full)
+    async with running(desk.housekeeping.save_peers):
+        desk.space.note_seen(laptop.id, name="laptop")
+        await until(lambda: asked)
+        monkeypatch.undo()
+        monkeypatch.setattr(housekeeping, "SAVE_PEERS_S", 0.0)
+        desk.space.note_seen(laptop.id, name="new laptop")
+        await until(lambda: saved_peers(desk) == [(laptop.id, "new laptop")])
 
 
 async def test_a_parked_record_whose_author_is_gone_is_restored_in_time(two: Two, clock: Hands, until: Until) -> None:

@@ -5,8 +5,10 @@ The devices of this file are shared by its tests; each test has spaces of its ow
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -216,6 +218,30 @@ def test_a_restart_keeps_everything(kitchen: Device, study: Device, house: House
     assert [[one["dot"] for one in device.transactions("kept")] for device in (kitchen, study)] == logs
     study.put("kept", "notes", "c", {"x": 3})
     assert house.agree("kept", [kitchen, study])["notes"]["c"] == {"x": 3}
+
+
+def test_a_crash_forgets_no_address(tmp_path: Path) -> None:
+    """Discovery off and no static peer: what the join was told is all there is, and both are killed soon after."""
+    with House(tmp_path) as house:
+        west, east = house.start("west", "east", mdns=False)
+        west.create("home")
+        pair(west, east, "home")
+        east.put("home", "notes", "a", {"n": 1})
+        house.agree("home", [west, east])
+        east.wait(lambda: saved_peers(east), "the address is kept")
+        east.kill()
+        west.kill()
+        west.start()
+        east.start()
+        west.put("home", "notes", "b", {"n": 2})
+        assert set(house.agree("home", [west, east])["notes"]) == {"a", "b"}
+
+
+def saved_peers(device: Device) -> int:
+    (path,) = (device.folder / "state" / "spaces").glob("*.db")
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM peer").fetchone()
+    return int(count)
 
 
 def test_without_discovery_through_static_peers(tmp_path: Path) -> None:
