@@ -96,13 +96,15 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
     parts = [
         out.styled(space["name"], "bold"),
         out.styled(space["state"], STATE_STYLES.get(space["state"], "")),
-        counted(space["records"], "record"),
     ]
+    if space["digest"]:  # of a copy that cannot be opened nothing is known, least of all that it is empty
+        parts.append(counted(space["records"], "record"))
     if space["conflicts"]:
         parts.append(out.styled(counted(space["conflicts"], "conflict"), "yellow"))
     if space.get("parked"):
         parts.append(out.styled(f"{space['parked']:,} parked", "yellow"))
-    parts.append(out.styled(f"digest {space['digest'][:16]}", "dim"))
+    if space["digest"]:
+        parts.append(out.styled(f"digest {space['digest'][:16]}", "dim"))
     out.raw("  ".join(parts))
     _explain(space, out, indent="  ")
     rows = [

@@ -70,11 +70,12 @@ class Spaces:
         failure = self._shelf.failed.get(name)
         if failure is not None:
             raise failure
+        lost = f" One could not be opened and may be it: {', '.join(self._shelf.failed)}." if self._shelf.failed else ""
         raise UserError(
             f"there is no space {name!r} on this device",
             code="space-not-found",
             status=404,
-            next_step="`peerctl space list` shows those there are.",
+            next_step=f"`peerctl space list` shows those there are.{lost}",
         )
 
     def card(self) -> DeviceCard:

@@ -93,6 +93,14 @@ def test_on_a_terminal_a_table_with_what_to_do(daemon: Any, on_terminal: Any) ->
     assert "\x1b[33moffline\x1b[0m" in got.out
 
 
+def test_a_copy_that_cannot_be_opened_is_not_called_empty(daemon: Any, on_terminal: Any) -> None:
+    gone = changed(state="failed", records=0, digest="", peers=[], reason="it is damaged", next_step="keep it")
+    daemon.on("GET", "/v1/status", gone)
+    got = on_terminal("status")
+    assert got.code == 4
+    assert plain(got.out).splitlines()[2:] == ["home  failed", "  it is damaged", "  next: keep it"]
+
+
 def test_colour_can_be_declined_on_a_terminal(daemon: Any, on_terminal: Any) -> None:
     daemon.on("GET", "/v1/status", WELL)
     assert "\x1b[" not in on_terminal("status", "--no-color").out

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from peerd.core.device_id import format_device_id
 from peerd.engine import switchboard
-from peerd.errors import DiskFull, LinkLost
+from peerd.errors import DiskFull, LinkLost, UserError
 from peerd.protocol import session
 from peerd.protocol.control_reports import PeerStatus
 from peerd.protocol.messages import Entries, Notice, RosterMessage, Summary, Want
@@ -335,6 +335,11 @@ async def test_a_database_that_cannot_be_opened_fails_alone(desk: Device) -> Non
     health = again.statuses.health()
     assert (health.live, health.ready, health.converged) == (True, False, False)
     assert failed.reason in health.reason
+    known = {space.name for space in again.spaces.by_id.values()}
+    (gone,) = {"home", "work"} - known
+    with pytest.raises(UserError, match=f"no space '{gone}'") as refused:
+        again.spaces.named(gone)
+    assert failed.name in refused.value.next_step, "whoever looks for it is led to it"
 
 
 async def test_problems_of_the_edges_come_first(desk: Device) -> None:
