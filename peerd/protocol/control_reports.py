@@ -119,15 +119,16 @@ class InvitationEvent(Struct, kw_only=True, omit_defaults=True):
     """One line of an invitation's stream; the first has `code`, the last `admitted` or `error` (a problem
     document).
 
-    `asking` is the device that knows the code and waits for an answer to `POST /v1/invitations/{id}`.
+    `asking` is the device that knows the code and waits for an answer to `POST /v1/invitations/{id}`. The code stands
+    first, so that eight digits in the id are not taken for it.
     """
 
-    id: str
     code: str | None = None
     expires_in_s: int | None = None
     asking: dict[str, Any] | None = None
     admitted: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    id: str
 
 
 class InvitationAnswer(Request):

@@ -217,6 +217,7 @@ def test_an_invitation_that_fails_says_so_in_its_stream(service: Service, ask: A
     assert got.code == 6
     lines = [json.loads(line) for line in got.out.splitlines()]
     assert lines[0]["code"] == "48219073"
+    assert got.out.startswith('{"code": "48219073", '), "before an id that may look like a code"
     assert lines[-1]["error"]["code"] == "too-many-tries"
 
 
