@@ -11,7 +11,7 @@ import pytest
 
 from peerd.core import digest
 from peerd.core.record_form import digest_of
-from peerd.core.values import unpack
+from peerd.core.values import pack, unpack
 from peerd.errors import StoreDamaged
 from peerd.store.transaction import OpenTransaction
 from tests.store.copies import Copy, delete, patch, put
@@ -63,6 +63,14 @@ async def test_many_names_of_several_collections_are_read_at_once(copy: Copy) ->
         asked = [*names[:count], ("c0", "missing"), ("nowhere", "missing")]
         found = await copy.store.read(partial(OpenTransaction.records, names=asked))
         assert found.keys() == set(names[:count])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 124, 125, 126, 260])
+async def test_any_number_of_records_is_written_at_once(copy: Copy, count: int) -> None:
+    names = [("todo", f"key {number}") for number in range(count)]
+    await copy.write([put(*name, n=number) for number, name in enumerate(names)])
+    found = await copy.store.read(lambda transaction: transaction.records(names))
+    assert [found[name].record.winners() for name in names] == [{"n": pack(number)} for number in range(count)]
 
 
 async def test_keys_may_be_any_text(copy: Copy) -> None:
