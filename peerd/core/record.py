@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from peerd.core.clocks import Dot, ReadClock, covers
 from peerd.core.entry import Change, Kind
@@ -35,7 +35,7 @@ class Stamp(NamedTuple):
     answers: Dot | None = None  # a restore: the delete that it answers
 
 
-class Lone(NamedTuple):
+class Lone(Struct, frozen=True, gc=False):
     """A record that one put made, and that nothing has touched since: nearly every record of a bulk."""
 
     dot: Dot

@@ -24,12 +24,14 @@ from peerd.core.digest import BUCKETS
 from peerd.core.record import Dropped, Record, Stamp
 
 _encode = msgspec.msgpack.Encoder().encode
+_encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode  # members by the bytes of their names
 Index = Annotated[int, Meta(ge=0)]
 _body_decoder = msgspec.msgpack.Decoder(tuple[Index | list[Index], dict[str, Raw]])
 _siblings_decoder = msgspec.msgpack.Decoder(list[Raw])
 _index_decoder = msgspec.msgpack.Decoder(Index)
 
 _RESTORED = 4
+_share_hash = blake2b(digest_size=8)
 
 
 def encode_stamps(stamps: dict[Dot, Stamp]) -> tuple[list[Dot], list[list[Any]]]:
@@ -60,9 +62,7 @@ def encode_body(births: Collection[Dot], fields: dict[str, dict[Dot, bytes]], or
 
 def encode_lone(fields: Mapping[str, Raw], *, born: bool = True) -> bytes:
     """The body of a record with one stamp."""
-    names = list(fields)
-    ordered = sorted(names)
-    return _encode((int(born), fields if names == ordered else {name: fields[name] for name in ordered}))
+    return _encode_sorted((int(born), fields))
 
 
 def decode_record(stamp_rows: list[list[Any]], body: bytes) -> Record:
@@ -114,5 +114,6 @@ def digest_of(collection: str, key: str, stamp_rows: list[list[Any]], body: byte
     alone (CRC-32 of IEEE 802.3, its last byte).
     """
     name = _encode((collection, key))
-    share = blake2b(name + _encode(stamp_rows) + body, digest_size=8).digest()
-    return crc32(name) % BUCKETS, int.from_bytes(share, "big")
+    hashed = _share_hash.copy()  # cheaper than a new one
+    hashed.update(name + _encode(stamp_rows) + body)
+    return crc32(name) % BUCKETS, int.from_bytes(hashed.digest(), "big")

@@ -13,7 +13,7 @@ from msgspec import Raw
 from peerd.core.clocks import Dot
 from peerd.core.entry import Change, Kind
 from peerd.core.record import Record, Stamp, apply_change
-from peerd.core.record_form import decode_record, digest_of, encode_body, encode_dropped, encode_stamps
+from peerd.core.record_form import decode_record, digest_of, encode_body, encode_dropped, encode_lone, encode_stamps
 from peerd.core.values import pack
 
 ORIGINS = [bytes([letter]) * 16 for letter in b"abc"]
@@ -63,6 +63,14 @@ def test_one_record_has_one_form_whatever_the_order_it_was_made_in(record: Recor
     other.births = set(shuffled(dict.fromkeys(record.births)))
     other.fields = {name: shuffled(cells) for name, cells in shuffled(record.fields).items()}
     assert stored(other) == stored(record)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), VALUES, max_size=5))
+def test_fields_are_stored_in_the_order_of_their_names(fields: dict[str, bytes]) -> None:
+    """By code points, which is the order of their UTF-8 too."""
+    _, stored = msgspec.msgpack.decode(encode_lone({name: Raw(value) for name, value in fields.items()}))
+    assert list(stored) == sorted(fields)
+    assert list(stored) == sorted(fields, key=str.encode)
 
 
 @given(st.permutations([0, 1, 2, 3]))
