@@ -211,8 +211,8 @@ class Batch:
         fresh = Entry(
             entry.FORMAT, t_ms, tq, () if self._open else self._new_heads(author.origin), None, tuple(changes)
         )
-        entry.check(fresh)
         encoded = entry.encode(fresh)
+        entry.check(fresh, encoded)
         if len(encoded) > limits.ENTRY_BYTES:
             raise ValueError("a transaction is larger than 64 MiB")
         if self._open and self._open.is_full(len(encoded)):

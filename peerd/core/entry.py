@@ -11,14 +11,14 @@ once, so that on one record a dot has one meaning. PROTOCOL.md section 4 is the 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from peerd.core import limits
 from peerd.core.clocks import Dot
-from peerd.core.values import check_packed
+from peerd.core.values import Plain, check_packed
 
 FORMAT = 1
 
@@ -108,7 +108,7 @@ def decode(data: bytes) -> Entry:
     except (msgspec.MsgspecError, RecursionError) as problem:
         _refuse_later_shape(data)
         raise ValueError(f"an entry cannot be decoded: {problem}") from None
-    check(entry)
+    check(entry, data)
     return entry
 
 
@@ -128,8 +128,20 @@ def _refuse_later_shape(data: bytes) -> None:
         raise NeedsNewer(f"a change of kind {max(kinds)}")
 
 
-def check(entry: Entry) -> None:
-    """The limits that hold for authors and receivers alike. Raises ValueError (or NeedsNewer) with the reason."""
+def check(entry: Entry, encoded: bytes | None = None) -> None:
+    """The limits that hold for authors and receivers alike. `encoded`, its bytes, makes that quicker.
+
+    Raises:
+        ValueError: (or NeedsNewer) with the reason.
+    """
+    changes = entry.changes
+    if encoded is None or not _is_ordinary(encoded):
+        _check_parts(entry)
+    if len(changes) > 1 and len({change.record for change in changes}) < len(changes):
+        raise ValueError("a transaction names a record twice")
+
+
+def _check_parts(entry: Entry) -> None:
     if entry.format != FORMAT:
         raise (NeedsNewer if entry.format > FORMAT else ValueError)(f"an entry of format {entry.format}")
     if not 0 <= entry.t_ms <= limits.INT64_MAX or not 0 <= entry.tq <= 2:
@@ -139,10 +151,42 @@ def check(entry: Entry) -> None:
     changes = entry.changes
     if not 0 < len(changes) <= limits.CHANGES_PER_TRANSACTION:
         raise ValueError("a transaction has no change, or too many")
-    if len(changes) > 1 and len({change.record for change in changes}) < len(changes):
-        raise ValueError("a transaction names a record twice")
     for change in changes:
         _check_change(change)
+
+
+class _OrdinaryChange(Struct, array_like=True, gc=False, forbid_unknown_fields=True):
+    kind: Literal[1, 2]
+    collection: Annotated[str, Meta(min_length=1, max_length=_SURELY_FITS)]
+    key: Annotated[str, Meta(min_length=1, max_length=_SURELY_FITS)]
+    set: Annotated[
+        dict[Annotated[str, Meta(max_length=_SURELY_FITS)], Plain], Meta(max_length=limits.FIELDS_PER_RECORD)
+    ] = {}
+
+
+class _OrdinaryEntry(Struct, array_like=True, gc=False):
+    """What nearly every entry is: puts and patches with short names and plain values, by an author who had seen
+    nothing new. Each limit of `_check_parts` is one of these types, so that the decoder checks in a microsecond what
+    takes four of them in Python; what does not fit is checked part by part.
+    """
+
+    format: Literal[1]
+    t_ms: Annotated[int, Meta(ge=0, le=limits.INT64_MAX)]
+    tq: Annotated[int, Meta(ge=0, le=2)]
+    delta: Annotated[list[Raw], Meta(max_length=0)]
+    schema: bytes | None
+    changes: Annotated[list[_OrdinaryChange], Meta(min_length=1, max_length=limits.CHANGES_PER_TRANSACTION)]
+
+
+_ordinary_decoder = msgspec.msgpack.Decoder(_OrdinaryEntry)
+
+
+def _is_ordinary(encoded: bytes) -> bool:
+    try:
+        _ordinary_decoder.decode(encoded)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _check_delta(delta: tuple[Head, ...]) -> None:

@@ -17,19 +17,29 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from typing import Any
+import sys
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from peerd.core.limits import INT64_MAX, INT64_MIN, VALUE_DEPTH
 from peerd.errors import UserError
 
 TEXT_EXTENSION = 1
 _FLOATS = {"inf": math.inf, "-inf": -math.inf}
+_LARGEST = sys.float_info.max
 
 _encoder = msgspec.msgpack.Encoder()
 _canonical_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Any)
+
+# What nearly every value is, in a form that a decoder can check while it decodes: neither NaN nor an infinity, which
+# fall outside of the bound. What is not among these may be a value all the same, and `check_packed` has to say.
+_Integer: TypeAlias = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
+_Finite: TypeAlias = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+_Scalar: TypeAlias = bool | _Integer | _Finite | str | None
+Plain: TypeAlias = _Scalar | list[_Scalar] | dict[str, _Scalar]
 
 
 def pack(value: Any) -> bytes:

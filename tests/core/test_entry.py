@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 
+from peerd.core import entry as entry_module
 from peerd.core import limits
 from peerd.core.clocks import Dot
 from peerd.core.entry import FORMAT, Change, Entry, Head, Kind, NeedsNewer, check, decode, delta_of, encode
@@ -115,6 +117,48 @@ def test_a_broken_limit_stops_author_and_receiver_alike(broken: Entry) -> None:
     with pytest.raises(ValueError, match=r"\w") as at_the_receiver:
         decode(encode(broken))
     assert not isinstance(at_the_receiver.value, NeedsNewer)
+
+
+VALUES: list[object] = [
+    1, -1, 2**63 - 1, -(2**63), 1.5, -0.0, float("inf"), True, None, "é", b"bytes", [1, "a"], {"a": 1}, [[1]],
+    {"a": {"b": 1}}, {1: 2}, 2**64 - 1, float("nan"), [float("nan")], [2**64 - 1], {"a": float("nan")},
+]  # fmt: skip
+ODD_BYTES = [b"\xa1\xff", b"\xd4\x01a", b"\xd4\x02a", b"\xd9\x01a", b"\xd2\0\0\0\1", b"\x91" * 20 + b"\x01"]
+PACKED = st.sampled_from([*map(msgspec.msgpack.encode, VALUES), *ODD_BYTES])
+SIZES = st.sampled_from([0, 1, 62, 63, 64, 127, 128, 255, 256, 512, 513])
+
+
+@given(
+    st.lists(PACKED, max_size=3),
+    st.sampled_from(["a", "é"]),
+    st.tuples(SIZES, SIZES, SIZES),
+    st.sampled_from([0, 1, 2, 3, 4, 5]),
+    st.sampled_from([(1, 1, 2), (0, 1, 2), (2, 1, 2), (1, -1, 2), (1, 2**63, 0), (1, 2**63 - 1, 3)]),
+)
+def test_what_is_checked_at_once_is_what_is_checked_part_by_part(
+    values: list[bytes], letter: str, sizes: tuple[int, int, int], kind: int, head: tuple[int, int, int]
+) -> None:
+    """The quick look at the bytes of an ordinary entry lets nothing pass that the long one refuses."""
+    names = [str(number) + letter * (sizes[2] - 1) for number in range(len(values))]
+    fields = {name: Raw(value) for name, value in zip(names, values, strict=True)}
+    change = Change(kind, letter * sizes[0], letter * sizes[1], fields)
+    entry = Entry(*head, (), None, (change,))
+    assert refusal(entry, encode(entry)) == refusal(entry)
+
+
+def refusal(entry: Entry, *encoded: bytes) -> type[Exception] | None:
+    try:
+        check(entry, *encoded)
+    except ValueError as problem:
+        return type(problem)
+    return None
+
+
+def test_an_ordinary_entry_is_not_looked_at_part_by_part() -> None:
+    values = [pack(value) for value in (None, True, 1, 1.5, "text", [1, "a"], {"a": 1})]
+    ordinary = entry_of(put(set={str(number): Raw(value) for number, value in enumerate(values)}))
+    with patch.object(entry_module, "check_packed", side_effect=AssertionError):
+        decode(encode(ordinary))
 
 
 @pytest.mark.parametrize(

@@ -372,7 +372,7 @@ def context_of_the_run_for_every_entry() -> AbstractContextManager[Any]:
 
 @variant
 def limits_not_enforced() -> AbstractContextManager[Any]:
-    return patch.object(entry, "check", lambda _: None)
+    return patch.object(entry, "check", lambda *_: None)
 
 
 @variant
@@ -384,7 +384,7 @@ def values_unchecked() -> AbstractContextManager[Any]:
 def record_named_twice_accepted() -> AbstractContextManager[Any]:
     check = entry.check
 
-    def each_alone(whole: Entry) -> None:
+    def each_alone(whole: Entry, _encoded: bytes | None = None) -> None:
         for change in whole.changes:
             check(replace(whole, changes=(change,)))
 
