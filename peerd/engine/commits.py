@@ -8,22 +8,18 @@ lock, in turn, so a long catch-up and a local writer alternate.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from peerd.core import entry
-from peerd.core.batch import Author, Batch, Forged, Name, Verdict
+from peerd.core.batch import Batch, Forged, Name, Verdict
 from peerd.core.chain import Run
-from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
-from peerd.core.entry import Change, NeedsNewer
-from peerd.core.intents import Intent, plan
+from peerd.core.entry import NeedsNewer
+from peerd.core.intents import Intent
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.reading import etag
 from peerd.core.restore import portions
 from peerd.core.roster import Roster
 from peerd.core.statements import SignedStatement
@@ -31,9 +27,11 @@ from peerd.core.stored import Opened
 from peerd.core.writes import Writes, finish
 from peerd.engine.authorship import Authorship
 from peerd.engine.collection_rules import CollectionRules
+from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
 from peerd.engine.restores import Restores
 from peerd.engine.staging import Staging
+from peerd.engine.writing import Written, write_one
 from peerd.errors import RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
 
@@ -41,21 +39,6 @@ log = get(__name__)
 
 GROUP_WRITES = 2_000
 RESTORES_AT_ONCE = 1_000
-
-
-class Touched(NamedTuple):
-    """A record after a write."""
-
-    etag: str | None
-    changed: bool
-    created: bool
-
-
-class Written(NamedTuple):
-    """A durable transaction; `dot` is None if there was nothing to say."""
-
-    dot: Dot | None
-    records: list[Touched]
 
 
 class Commit(Struct, frozen=True):
@@ -182,7 +165,7 @@ class Commits:
             t_ms, tq = self._times.wall_ms(), self._times.quality()
             for waiting in group:
                 try:
-                    answers.append(self._write_one(transaction, batch, author, waiting.intents, t_ms, tq))
+                    answers.append(write_one(transaction, batch, author, waiting.intents, self.rules, t_ms, tq))
                 except UserError as refusal:
                     answers.append(refusal)
 
@@ -201,40 +184,12 @@ class Commits:
             else:
                 waiting.answer.set_result(answer)
 
-    def _write_one(
-        self, transaction: Transaction, batch: Batch, author: Author, intents: Sequence[Intent], t_ms: int, tq: int
-    ) -> Written:
-        changes: list[Change] = []
-        befores: list[bool] = []
-        for intent in intents:
-            name = intent.collection, intent.key
-            record = batch.records[name]
-            befores.append(record is not None and record.visible)
-            change = plan(record, intent, self.rules.of(intent.collection), partial(_past, transaction, batch, name))
-            if change is not None:
-                changes.append(change)
-        try:
-            dot = batch.write(author, changes, t_ms, tq) if changes else None
-        except ValueError as problem:
-            raise UserError(str(problem), code="too-large", status=413) from None
-        changed = {change.record for change in changes}
-        touched = []
-        for intent, was_visible in zip(intents, befores, strict=True):
-            record = batch.records[intent.collection, intent.key]
-            visible = record is not None and record.visible
-            touched.append(
-                Touched(
-                    etag(record) if record is not None and visible else None,
-                    (intent.collection, intent.key) in changed,
-                    visible and not was_visible,
-                )
-            )
-        return Written(dot, touched)
-
     # ---- runs of others
 
-    async def take(self, announcements: Sequence[Announcement], runs: Sequence[Run]) -> None:
-        """Apply what can be applied, stage what must wait, durably.
+    async def take(
+        self, announcements: Sequence[Announcement], runs: Sequence[Run], decoded: Decoded | None = None
+    ) -> None:
+        """Apply what can be applied, stage what must wait, durably. `decoded` has what was decoded ahead.
 
         Raises:
             RemoteProtocolError: a run is forged, or its author unknown; nothing of this call was applied.
@@ -242,15 +197,15 @@ class Commits:
             StoreError: nothing was written.
             LinkLost: the staging area is full; another link brings them again.
         """
-        await self._whole(self._take(announcements, runs))
+        await self._whole(self._take(announcements, runs, decoded or Decoded()))
 
-    async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run]) -> None:
+    async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run], decoded: Decoded) -> None:
         waiting: list[Run] = []
         worthless: set[int] = set()
         refused: list[Run] = []
 
         def attempt(batch: Batch, run: Run) -> Verdict:
-            verdict = self._try(batch, run)
+            verdict = self._try(batch, run, decoded)
             if verdict is Verdict.REFUSED:
                 refused.append(run)
             return verdict
@@ -285,14 +240,14 @@ class Commits:
         if (origin := origin_of(self.state.space, announcement)) in authors:
             batch.state = batch.state.with_origin(origin, announcement)
 
-    def _try(self, batch: Batch, run: Run) -> Verdict:
+    def _try(self, batch: Batch, run: Run, decoded: Decoded) -> Verdict:
         at = batch.state.origins.get(run.origin)
         if at is None:
             raise RemoteProtocolError("a run of an origin that was not announced", code="unknown-author")
         if run.last <= at.seq:
             return Verdict.KNOWN
         try:
-            return batch.take(run, [entry.decode(data) for data in run.entries])
+            return batch.take(run, decoded.entries(run))
         except NeedsNewer:
             raise
         except (Forged, ValueError) as problem:
@@ -387,11 +342,6 @@ class Commits:
     def _verify(self, device: bytes, signature: bytes, data: bytes) -> bool:
         key = self.roster.public_key(device)
         return key is not None and self._verify_with(key, signature, data)
-
-
-def _past(transaction: Transaction, batch: Batch, name: Name) -> Mapping[str, Mapping[Dot, bytes]]:
-    """Values of the record that were dropped, by this very batch too."""
-    return batch.past(name, transaction.past(name))
 
 
 def _stopping() -> UserError:

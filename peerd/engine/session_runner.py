@@ -1,8 +1,8 @@
 """Performs what one session asks for, and tells it how that went.
 
 Two workers per session: *inbound* learns statements and applies runs, in the order in which they came, several frames
-in one commit if they have piled up; *outbound* finds, reads and compares in the log. Neither holds more than the
-credit allows.
+in one commit if they have piled up, and decodes the next ones beside that commit; *outbound* finds, reads and compares
+in the log. Neither holds more than the credit allows.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.engine.commits import Commit
+from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Times, Transaction
 from peerd.engine.space import Space
 from peerd.errors import DiskFull
@@ -79,7 +80,7 @@ class SessionRunner:
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin, with workers in the link's group: its end is theirs."""
         log.info("session opened", space=self.space.name, device=short_id(self.theirs))
-        group.create_task(self._work_inbound(), name="session inbound")
+        group.create_task(self._work_inbound(group), name="session inbound")
         group.create_task(self._work_outbound(), name="session outbound")
         self._perform(self.machine.opened(self.space.ours()))
 
@@ -178,7 +179,8 @@ class SessionRunner:
 
     # ---- workers
 
-    async def _work_inbound(self) -> None:
+    async def _work_inbound(self, tasks: asyncio.TaskGroup) -> None:
+        applying: asyncio.Task[None] | None = None
         while not self._stopped:
             if not self._inbound:
                 self._work_in.clear()
@@ -186,10 +188,14 @@ class SessionRunner:
                 continue
             effect = self._inbound.popleft()
             if isinstance(effect, LearnStatements):
+                await _end_of(applying)
                 await self.space.learn(effect.statements)
                 self._perform(self.machine.roster_changed(self.space.ours()))
             else:
-                await self._apply(self._with_followers(effect))
+                following, decoded = self._with_followers(effect), Decoded()
+                await decoded.decode([run for one in following for run in one.runs], self.space.copy)
+                await _end_of(applying)
+                applying = tasks.create_task(self._apply(following, decoded), name="session apply")
 
     def _with_followers(self, first: ApplyRuns) -> list[ApplyRuns]:
         group = [first]
@@ -199,11 +205,11 @@ class SessionRunner:
             size += group[-1].size_bytes
         return group
 
-    async def _apply(self, group: list[ApplyRuns]) -> None:
+    async def _apply(self, group: list[ApplyRuns], decoded: Decoded) -> None:
         announcements = [one for effect in group for one in effect.announcements]
         runs = [run for effect in group for run in effect.runs]
         try:
-            await self._take(announcements, runs)
+            await self._take(announcements, runs, decoded)
         except Fork as fork:
             self._perform(self.machine.refuse("fork", str(fork)))
         except NeedsNewer as later:
@@ -219,14 +225,14 @@ class SessionRunner:
             sent[run.origin] = max(run.last, sent.get(run.origin, 0))
         self.space.note_acks(self.theirs, sent)
 
-    async def _take(self, announcements: list[Announcement], runs: list[Run]) -> None:
+    async def _take(self, announcements: list[Announcement], runs: list[Run], decoded: Decoded) -> None:
         """Through the commit door; while our disk is full, wait and try again. No credit is returned meanwhile, so
         they stop sending.
         """
         while True:
             try:
                 self._check_room()
-                await self.space.commits.take(announcements, runs)
+                await self.space.commits.take(announcements, runs, decoded)
             except DiskFull as full:
                 if self.stalled is None:
                     log.warning("session stalled", space=self.space.name, cause=str(full))
@@ -278,3 +284,9 @@ class SessionRunner:
             return None
 
         return await self.space.store.read(compare)
+
+
+async def _end_of(applying: asyncio.Task[None] | None) -> None:
+    """Of the commit before. If it fails, the link's group has heard of it and ends us."""
+    if applying is not None:
+        await asyncio.wait([applying])

@@ -1,0 +1,41 @@
+"""The entries of runs that came, decoded before it is their turn.
+
+Decoding and checking them needs nothing of the copy, so it is done on the loop, a run at a time, while the writer's
+thread is busy with the commit before. What is not decoded yet, or cannot be, is decoded when it is applied: only there
+is anything refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from peerd.core import entry
+from peerd.core.chain import Run
+from peerd.core.copy import CopyState
+from peerd.core.entry import Entry
+from peerd.core.limits import RUN_BYTES
+
+
+class Decoded:
+    """Runs are told apart by what they are, not by what they claim: of two that claim one place, one is forged."""
+
+    def __init__(self) -> None:
+        self._ahead: dict[int, tuple[Run, list[Entry]]] = {}
+
+    async def decode(self, runs: Sequence[Run], copy: CopyState) -> None:
+        """Decode those that `copy` lacks and that keep nobody else waiting for long."""
+        for run in runs:
+            if run.last <= copy.seq(run.origin) or run.size_bytes > 2 * RUN_BYTES:
+                continue
+            try:
+                self._ahead[id(run)] = run, [entry.decode(data) for data in run.entries]
+            except ValueError:
+                continue
+            if len(runs) > 1:
+                await asyncio.sleep(0)
+
+    def entries(self, run: Run) -> list[Entry]:
+        """Raises what `core.entry.decode` raises."""
+        _, entries = self._ahead.get(id(run), (run, None))
+        return [entry.decode(data) for data in run.entries] if entries is None else entries
