@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -126,8 +127,12 @@ def conflict_id(collection: str, key: str, field: str) -> str:
 
 def etag(record: Record) -> str:
     """What somebody who reads the record now has seen: its dots, as one word."""
-    dots = [list(dot) for dot in sorted(record.dots())]
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(dots)).decode().rstrip("=")
+    return _word(record.dots())
+
+
+@lru_cache(maxsize=16)  # all records of a transaction have the same dot
+def _word(dots: frozenset[Dot]) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(sorted(dots))).decode().rstrip("=")
 
 
 def seen_from(tag: str) -> frozenset[Dot]:

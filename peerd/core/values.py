@@ -33,6 +33,7 @@ _LARGEST = sys.float_info.max
 _encoder = msgspec.msgpack.Encoder()
 _canonical_encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Any)
+_AS_THEY_ARE = frozenset({str, bool, type(None)})
 
 # What nearly every value is, in a form that a decoder can check while it decodes: neither NaN nor an infinity, which
 # fall outside of the bound. What is not among these may be a value all the same, and `check_packed` has to say.
@@ -48,8 +49,10 @@ def pack(value: Any) -> bytes:
     Raises:
         UserError: the value is outside the model; the sentence names what and where.
     """
+    kind = type(value)
+    is_plain = kind in _AS_THEY_ARE or (kind is int and INT64_MIN <= value <= INT64_MAX)
     try:
-        return _encoder.encode(value if isinstance(value, str) else _inward(value, 1))
+        return _encoder.encode(value if is_plain else _inward(value, 1))
     except UnicodeEncodeError:
         raise UserError("a string holds half a surrogate pair, which is no text", code="bad-value") from None
 

@@ -73,23 +73,23 @@ def finish(batch: Batch) -> Writes:
     for name in batch.touched:
         record = batch.records[name]
         share_before, was_visible = batch.stored.get(name, _NOT_STORED)
-        if record is None or record.empty:
+        visible -= was_visible
+        if record is not None and (lone := record.lone) is not None:  # nearly all of them
+            stamps = [[*lone.dot, lone.stamp.t_ms, lone.stamp.tq]]
+            body, flags = encode_lone(lone.fields), 0
+            visible += 1
+        elif record is not None and not record.empty:
+            order, stamps = encode_stamps(record.stamps)
+            body, flags = encode_body(record.births, record.fields, order), flags_of(record)
+            visible += record.visible
+        else:
             if name in batch.stored:
                 gone.append(name)
                 bucket, _ = digest_of(*name, [], b"")
                 steps.append((bucket, -share_before))
-            visible -= was_visible
             continue
-        lone = record.lone
-        if lone is not None:
-            stamps = [[*lone.dot, lone.stamp.t_ms, lone.stamp.tq]]
-            body, flags = encode_lone(lone.fields), 0
-        else:
-            order, stamps = encode_stamps(record.stamps)
-            body, flags = encode_body(record.births, record.fields, order), flags_of(record)
         bucket, share = digest_of(*name, stamps, body)
         steps.append((bucket, share - share_before))
-        visible += record.visible - was_visible
         rows.append(RecordRow(name, stamps, body, share, flags))
     state = replace(batch.state, digest=digest.moved(batch.state.digest, steps), visible=visible)
     return Writes(state, batch.runs, rows, gone, list(_history(batch)), batch.images, _moved_origins(batch))
