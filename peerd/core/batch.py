@@ -24,7 +24,9 @@ from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState, context_before
 from peerd.core.entry import Change, Entry, Head, Kind
 from peerd.core.origin import Announcement
+from peerd.core.plain_put import PlainPut
 from peerd.core.record import NOTHING_DROPPED, Dropped, Lone, Record, Stamp, apply_change
+from peerd.core.record_form import encode_lone
 from peerd.core.restore import Image
 
 Name = tuple[str, str]
@@ -147,7 +149,7 @@ class Batch:
 
     # ---- runs of others
 
-    def take(self, run: Run, entries: Sequence[Entry]) -> Verdict:
+    def take(self, run: Run, entries: Sequence[Entry | PlainPut]) -> Verdict:
         """Apply a run of another device, if it is its turn. `entries` are the decoded entries of the run.
 
         Raises:
@@ -248,13 +250,18 @@ class Batch:
 
     # ---- applying
 
-    def _apply_run(self, run: Run, head: bytes, entries: Sequence[Entry]) -> None:
-        self.load([change.record for decoded in entries for change in decoded.changes])
+    def _apply_run(self, run: Run, head: bytes, entries: Sequence[Entry | PlainPut]) -> None:
+        self.load([name for decoded in entries for name in decoded.records])
         at = self.state.origins[run.origin]
         context = context_before(at, run.origin, {named.origin: named.seq for named in entries[0].delta})
         for seq, decoded in enumerate(entries, run.first):
+            dot = Dot(run.origin, seq)
+            if isinstance(decoded, PlainPut) and self.records[decoded.record] is None:
+                self.records[decoded.record] = Record.put(Lone(dot, Stamp(decoded.t_ms, decoded.tq), decoded.body))
+                self.touched[decoded.record] = None
+                continue
             context[run.origin] = seq - 1
-            self._apply(decoded, Dot(run.origin, seq), context)
+            self._apply(decoded, dot, context)
         self._move(run.origin, run.last, head, context)
         self.runs.append(AppliedRun(run, head))
 
@@ -263,7 +270,7 @@ class Batch:
         moved = replace(self.state.origins[origin], seq=seq, head=head, context=context)
         self.state = replace(self.state, origins={**self.state.origins, origin: moved})
 
-    def _apply(self, decoded: Entry, dot: Dot, context: Mapping[bytes, int]) -> None:
+    def _apply(self, decoded: Entry | PlainPut, dot: Dot, context: Mapping[bytes, int]) -> None:
         stamp = Stamp(decoded.t_ms, decoded.tq)
         for change in decoded.changes:
             self._change(change, dot, stamp, context)
@@ -274,7 +281,7 @@ class Batch:
         self.touched[name] = None
         if record is None:
             if change.kind == Kind.PUT:
-                self.records[name] = Record.put(Lone(dot, stamp, change.set))
+                self.records[name] = Record.put(Lone(dot, stamp, encode_lone(change.set)))
                 return
             record = self.records[name] = Record()
         is_delete = change.kind == Kind.DELETE
@@ -290,7 +297,7 @@ class Batch:
         return [name for name in self.touched if (record := self.records[name]) is not None and record.parked]
 
 
-def _check_shape(run: Run, entries: Sequence[Entry]) -> None:
+def _check_shape(run: Run, entries: Sequence[Entry | PlainPut]) -> None:
     if run.first < 1 or not run.entries:
         raise Forged("a run without a beginning")
     if len(run.entries) > limits.RUN_ENTRIES:

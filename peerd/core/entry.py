@@ -10,6 +10,7 @@ once, so that on one record a dot has one meaning. PROTOCOL.md section 4 is the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
@@ -65,6 +66,10 @@ class Entry(Struct, array_like=True, frozen=True, gc=False):
     delta: tuple[Head, ...]
     schema: bytes | None
     changes: tuple[Change, ...]
+
+    @property
+    def records(self) -> Iterator[tuple[str, str]]:
+        return (change.record for change in self.changes)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -156,15 +161,18 @@ def _check_parts(entry: Entry) -> None:
 
 
 class _OrdinaryChange(Struct, array_like=True, gc=False, forbid_unknown_fields=True):
-    kind: Literal[1, 2]
+    kind: Annotated[int, Meta(ge=int(Kind.PUT), le=int(Kind.PATCH))]
     collection: Annotated[str, Meta(min_length=1, max_length=_SURELY_FITS)]
     key: Annotated[str, Meta(min_length=1, max_length=_SURELY_FITS)]
-    set: Annotated[
-        dict[Annotated[str, Meta(max_length=_SURELY_FITS)], Plain], Meta(max_length=limits.FIELDS_PER_RECORD)
-    ] = {}
+    set: Raw = Raw(b"\x80")
+
+    def fields(self) -> dict[str, Plain]:
+        """The plain values. Raises one of NOT_ORDINARY if there are others."""
+        fields: dict[str, Plain] = _ordinary_fields_decoder.decode(self.set)
+        return fields
 
 
-class _OrdinaryEntry(Struct, array_like=True, gc=False):
+class OrdinaryEntry(Struct, array_like=True, gc=False):
     """What nearly every entry is: puts and patches with short names and plain values, by an author who had seen
     nothing new. Each limit of `_check_parts` is one of these types, so that the decoder checks in a microsecond what
     takes four of them in Python; what does not fit is checked part by part.
@@ -178,13 +186,23 @@ class _OrdinaryEntry(Struct, array_like=True, gc=False):
     changes: Annotated[list[_OrdinaryChange], Meta(min_length=1, max_length=limits.CHANGES_PER_TRANSACTION)]
 
 
-_ordinary_decoder = msgspec.msgpack.Decoder(_OrdinaryEntry)
+_ordinary_decoder = msgspec.msgpack.Decoder(OrdinaryEntry)
+_ordinary_fields_decoder = msgspec.msgpack.Decoder(
+    Annotated[dict[Annotated[str, Meta(max_length=_SURELY_FITS)], Plain], Meta(max_length=limits.FIELDS_PER_RECORD)]
+)
+NOT_ORDINARY = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def decode_ordinary(data: bytes) -> OrdinaryEntry:
+    """All of an ordinary entry but its values. Raises one of NOT_ORDINARY."""
+    return _ordinary_decoder.decode(data)
 
 
 def _is_ordinary(encoded: bytes) -> bool:
     try:
-        _ordinary_decoder.decode(encoded)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        for change in decode_ordinary(encoded).changes:
+            change.fields()
+    except NOT_ORDINARY:
         return False
     return True
 
@@ -254,3 +272,8 @@ _header_decoder = msgspec.msgpack.Decoder(_Header)
 def delta_of(data: bytes) -> tuple[Head, ...]:
     """The context delta of an entry that was checked when it came in, without decoding the rest."""
     return _header_decoder.decode(data).delta
+
+
+def changes_of(data: bytes) -> tuple[Change, ...]:
+    """The changes of an entry that was checked when it came in."""
+    return _decoder.decode(data).changes

@@ -17,9 +17,10 @@ arXiv 1011.5808; what `keep` and restore add is in docs/conflicts.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Raw, Struct
 
 from peerd.core.clocks import Dot, ReadClock, covers
@@ -40,7 +41,10 @@ class Lone(Struct, frozen=True, gc=False):
 
     dot: Dot
     stamp: Stamp
-    fields: Mapping[str, Raw]
+    body: bytes  # its stored form (`record_form`)
+
+
+_lone_decoder = msgspec.msgpack.Decoder(tuple[int, dict[str, Raw]])
 
 
 class Record:
@@ -76,7 +80,8 @@ class Record:
         self.lone = None
         self.stamps = {lone.dot: lone.stamp}
         self.births = {lone.dot}
-        self.fields = {field: {lone.dot: bytes(value)} for field, value in lone.fields.items()}
+        _, fields = _lone_decoder.decode(lone.body)
+        self.fields = {field: {lone.dot: bytes(value)} for field, value in fields.items()}
         return getattr(self, name)
 
     @property

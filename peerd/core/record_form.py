@@ -60,8 +60,8 @@ def encode_body(births: Collection[Dot], fields: dict[str, dict[Dot, bytes]], or
     return _encode((sorted(index[dot] for dot in births), cells))
 
 
-def encode_lone(fields: Mapping[str, Raw], *, born: bool = True) -> bytes:
-    """The body of a record with one stamp."""
+def encode_lone(fields: Mapping[str, Any], *, born: bool = True) -> bytes:
+    """The body of a record with one stamp: two bytes and the fields, packed or as plain values."""
     return _encode_sorted((int(born), fields))
 
 

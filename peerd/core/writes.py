@@ -13,7 +13,7 @@ from peerd.core.batch import AppliedRun, Batch, Name
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState, OriginState
 from peerd.core.record import Record
-from peerd.core.record_form import digest_of, encode_body, encode_dropped, encode_lone, encode_stamps
+from peerd.core.record_form import digest_of, encode_body, encode_dropped, encode_stamps
 from peerd.core.restore import Image
 
 PARKED = 1
@@ -76,7 +76,7 @@ def finish(batch: Batch) -> Writes:
         visible -= was_visible
         if record is not None and (lone := record.lone) is not None:  # nearly all of them
             stamps = [[*lone.dot, lone.stamp.t_ms, lone.stamp.tq]]
-            body, flags = encode_lone(lone.fields), 0
+            body, flags = lone.body, 0
             visible += 1
         elif record is not None and not record.empty:
             order, stamps = encode_stamps(record.stamps)

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from peerd.core import entry
+from peerd.core import plain_put
 from peerd.core.chain import Run
 from peerd.core.copy import CopyState
 from peerd.core.entry import Entry
 from peerd.core.limits import RUN_BYTES
+from peerd.core.plain_put import PlainPut
+
+Read: TypeAlias = Entry | PlainPut
 
 
 class Decoded:
     """Runs are told apart by what they are, not by what they claim: of two that claim one place, one is forged."""
 
     def __init__(self) -> None:
-        self._ahead: dict[int, tuple[Run, list[Entry]]] = {}
+        self._ahead: dict[int, tuple[Run, list[Read]]] = {}
 
     async def decode(self, runs: Sequence[Run], copy: CopyState) -> None:
         """Decode those that `copy` lacks and that keep nobody else waiting for long."""
@@ -29,13 +33,13 @@ class Decoded:
             if run.last <= copy.seq(run.origin) or run.size_bytes > 2 * RUN_BYTES:
                 continue
             try:
-                self._ahead[id(run)] = run, [entry.decode(data) for data in run.entries]
+                self._ahead[id(run)] = run, [plain_put.read(data) for data in run.entries]
             except ValueError:
                 continue
             if len(runs) > 1:
                 await asyncio.sleep(0)
 
-    def entries(self, run: Run) -> list[Entry]:
+    def entries(self, run: Run) -> list[Read]:
         """Raises what `core.entry.decode` raises."""
         _, entries = self._ahead.get(id(run), (run, None))
-        return [entry.decode(data) for data in run.entries] if entries is None else entries
+        return [plain_put.read(data) for data in run.entries] if entries is None else entries

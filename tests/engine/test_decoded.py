@@ -10,7 +10,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from peerd.core import entry
+from peerd.core import entry, plain_put
 from peerd.core.chain import Run
 from peerd.core.copy import CopyState, OriginState
 from peerd.core.entry import FORMAT, Change, Entry, Kind
@@ -35,7 +35,7 @@ def run_of(*entries: bytes, first: int = 1) -> Run:
 async def test_what_is_decoded_ahead_is_not_decoded_again() -> None:
     run, decoded = run_of(entry_of("one"), entry_of("two")), Decoded()
     await decoded.decode([run], NOTHING)
-    with patch.object(entry, "decode", side_effect=AssertionError):
+    with patch.object(plain_put, "read", side_effect=AssertionError):
         assert [one.changes[0].key for one in decoded.entries(run)] == ["one", "two"]
 
 
@@ -73,7 +73,7 @@ async def test_what_cannot_be_decoded_is_refused_in_its_turn() -> None:
 )
 async def test_what_would_be_for_nothing_or_hold_up_the_loop_is_left(run: Run, copy: CopyState) -> None:
     decoded = Decoded()
-    with patch.object(entry, "decode", side_effect=AssertionError):
+    with patch.object(plain_put, "read", side_effect=AssertionError):
         await decoded.decode([run], copy)
 
 
