@@ -18,6 +18,10 @@ from peerd.core.entry import Entry
 from peerd.core.limits import RUN_BYTES
 from peerd.core.plain_put import PlainPut
 
+# Between two slices the loop serves whoever else waits, and lets go of Python's lock. While the writer's thread
+# decides, it keeps that for some time and few slices are done; while it is inside SQLite, all the others.
+SLICE_ENTRIES = 100
+
 Read: TypeAlias = Entry | PlainPut
 
 
@@ -33,11 +37,17 @@ class Decoded:
             if run.last <= copy.seq(run.origin) or run.size_bytes > 2 * RUN_BYTES:
                 continue
             try:
-                self._ahead[id(run)] = run, [plain_put.read(data) for data in run.entries]
+                self._ahead[id(run)] = run, await self._in_slices(run.entries)
             except ValueError:
                 continue
-            if len(runs) > 1:
+
+    async def _in_slices(self, entries: Sequence[bytes]) -> list[Read]:
+        found: list[Read] = []
+        for start in range(0, len(entries), SLICE_ENTRIES):
+            if found:
                 await asyncio.sleep(0)
+            found += [plain_put.read(data) for data in entries[start : start + SLICE_ENTRIES]]
+        return found
 
     def entries(self, run: Run) -> list[Read]:
         """Raises what `core.entry.decode` raises."""
