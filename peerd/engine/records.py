@@ -288,7 +288,7 @@ def _intent(change: ChangeRequest) -> Intent:
         change.collection,
         change.key,
         {name: pack(fields[name]) for name in sorted(fields)},
-        tuple(name for name in dict.fromkeys(change.drop) if name not in fields),
+        tuple(name for name in dict.fromkeys(change.drop) if name not in fields) if change.drop else (),
         None if change.seen is None else seen(change.seen),
         None if change.if_match is None or any_version else _must_match(change),
         must_be_absent=change.if_none_match,

@@ -45,31 +45,25 @@ def write_one(
     Raises:
         UserError: a precondition does not hold, or it is too large.
     """
-    changes: list[Change] = []
+    planned: list[Change | None] = []
     befores: list[bool] = []
     for intent in intents:
         name = intent.collection, intent.key
         record = batch.records[name]
         befores.append(record is not None and record.visible)
-        change = plan(record, intent, rules.of(intent.collection), partial(_past, transaction, batch, name))
-        if change is not None:
-            changes.append(change)
+        planned.append(plan(record, intent, rules.of(intent.collection), partial(_past, transaction, batch, name)))
+    changes = [change for change in planned if change is not None]
     try:
         dot = batch.write(author, changes, t_ms, tq) if changes else None
     except ValueError as problem:
         raise UserError(str(problem), code="too-large", status=413) from None
-    changed = {change.record for change in changes}
-    touched = []
-    for intent, was_visible in zip(intents, befores, strict=True):
+    touched: list[Touched] = []
+    for intent, change, was_visible in zip(intents, planned, befores, strict=True):
         record = batch.records[intent.collection, intent.key]
-        visible = record is not None and record.visible
-        touched.append(
-            Touched(
-                etag(record) if record is not None and visible else None,
-                (intent.collection, intent.key) in changed,
-                visible and not was_visible,
-            )
-        )
+        if record is not None and record.visible:
+            touched.append(Touched(etag(record), change is not None, not was_visible))
+        else:
+            touched.append(Touched(None, change is not None, created=False))
     return Written(dot, touched)
 
 
