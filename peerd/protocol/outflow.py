@@ -35,10 +35,11 @@ WHOLE_RUN_BYTES = 900 << 10  # a run up to here fits a frame
 
 
 class Outflow:
-    """`theirs` is what they have, or were sent on this link."""
+    """`theirs` is what they have, or will be sent on this link; `sent_clock` is what left, to the end of a run."""
 
     def __init__(self, space: bytes) -> None:
         self.theirs: Clock = {}
+        self.sent_clock: Clock = {}
         self.credit_bytes = 0
         self._space = space
         self._reserve_bytes = 0
@@ -216,7 +217,13 @@ class Outflow:
         return [copy.origins[origin].announcement for origin in sorted(origins)]
 
     def _send(self, message: Entries | Part) -> Send:
-        size = sum(run.size_bytes for run in message.runs) if isinstance(message, Entries) else len(message.data)
+        if isinstance(message, Entries):
+            size = sum(run.size_bytes for run in message.runs)
+            self.sent_clock.update((run.origin, run.last) for run in message.runs)
+        else:
+            size = len(message.data)
+            if message.number == message.count - 1:
+                self.sent_clock[message.origin] = message.seq
         self.credit_bytes -= size
         self._unsent += 1
         return Send(message)

@@ -266,7 +266,21 @@ class Session:
         effects: list[Effect] = [Acked(dict(message.clock))]
         if self.their_clock == ours.copy.clock():
             effects.append(Compared(message.digest == digest.summary(ours.copy.digest)))
+        if self._has_news_of(message.clock, ours):
+            effects += self._acknowledge(ours)
         return effects
+
+    def _has_news_of(self, clock: Clock, ours: Ours) -> bool:
+        """Do they speak of what we have too and never told, nor sent, because they had it from somebody else? It may
+        even be our own: whoever brought it to them spared us sending it.
+        """
+        if self.phase not in {Phase.READY, Phase.STREAMING}:
+            return False
+        mine = ours.copy.clock()
+        return any(
+            min(seq, mine.get(origin, 0)) > max(self._acked.get(origin, 0), self._outflow.sent_clock.get(origin, 0))
+            for origin, seq in clock.items()
+        )
 
     def _know(self, clock: Clock) -> None:
         self.their_clock = join(self.their_clock, clock)

@@ -323,6 +323,23 @@ def test_an_acknowledgement_names_what_moved_only() -> None:
     assert Acked({one.author.origin: 2}) in wire.one.effects
 
 
+def test_who_has_ours_from_somebody_else_hears_that_we_have_it_too() -> None:
+    """It came by a third device before we sent it, so we never do; without a word they would think that we lack it."""
+    one, other = pair()
+    wire = Wire(one, other)
+    wire.one.holds = (ReadLog,)
+    wire.open()
+    wire.settle()
+    one.write("mine")
+    other.take([one.author.announcement], [row.run for row in one.rows])
+    wire.settle()
+    wire.one.release()
+    wire.settle()
+    assert [e for e in wire.one.effects if isinstance(e, Send) and isinstance(e.message, Entries)] == []
+    assert wire.other.session.ahead(other.ours()) == 0
+    assert wire.one.session.ahead(one.ours()) == 0
+
+
 def test_what_a_removal_kept_out_is_asked_for_again_when_somebody_vouches_for_it() -> None:
     """It was sent while it was not accepted; nobody sends it twice unasked."""
     one, other = pair()
