@@ -24,6 +24,7 @@ from peerd.discovery.network_changes import NetworkChanges
 from peerd.discovery.wakeups import watch_wakeups
 from peerd.engine.dialing import Dialing
 from peerd.engine.housekeeping import Housekeeping
+from peerd.engine.introducing import Introducing
 from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
@@ -37,7 +38,7 @@ from peerd.engine.switchboard import Switchboard
 from peerd.errors import ConfigError, PeerdError
 from peerd.identity import Identity
 from peerd.net.dialer import Dialer
-from peerd.net.link import PAIR, SYNC
+from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.net.link import Link as NetLink
 from peerd.net.listener import Listener
 from peerd.net.refusal import Refusal
@@ -93,6 +94,7 @@ class Daemon:
         self._dialing = Dialing(self._spaces.by_id, self._switchboard, self._book, dialer, keys, self._clock)
         self._inviting = Inviting(self._spaces, keys, self._clock, self._name)
         self._joining = Joining(self._spaces, dialer, keys, crypto, self._clock)
+        self._introducing = Introducing(self._spaces.by_id, self._switchboard.shared_with, dialer, keys, self._clock)
         self._lookout = Lookout(self._spaces, self._dialing, self._inviting, keys, self._clock, self._name)
         self._statuses = Statuses(
             self._spaces, self._switchboard, self._book, keys, self._clock,
@@ -119,6 +121,8 @@ class Daemon:
         self._spaces.closed = self._switchboard.remove_space
         self._switchboard.changed = self._dialing.nudge
         self._inviting.window_changed = self._lookout.show
+        self._dialing.introduce = self._introducing.introduce
+        self._switchboard.unshared = self._dialing.unshared
         self._joining.candidates = self._lookout.pairing_windows
         self._joining.everywhere = self._lookout.everybody
         self._joining.reached = self._dialing.sighted
@@ -218,6 +222,8 @@ class Daemon:
             return Refusal("paused", "this device takes no links at the moment") if self._switchboard.paused else None
         if subprotocol == PAIR and self._inviting.is_expected(device):
             return None
+        if subprotocol == INTRODUCE:
+            return None  # anybody may: who it is, is what it is about
         if any(device in space.roster.removed for space in self._spaces.by_id.values()):
             return Refusal("removed", "this device was removed")
         return Refusal("unknown-device", "unknown device")
@@ -225,6 +231,8 @@ class Daemon:
     async def _on_link(self, link: NetLink) -> None:
         if link.subprotocol == PAIR:
             await self._inviting.run_link(_as_port(link))
+        elif link.subprotocol == INTRODUCE:
+            await self._introducing.run_link(_as_port(link))
         else:
             await self._switchboard.run_link(_as_port(link))
 

@@ -16,7 +16,7 @@ from peerd.config import load
 from peerd.core.device_id import format_device_id
 from peerd.daemon import Daemon
 from peerd.errors import ConfigError, PeerdError, StoreBusy, UserError
-from peerd.net.link import PAIR, SYNC
+from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.protocol.control_messages import ChangeRequest
 from peerd.protocol.control_reports import NewJoin
 
@@ -239,6 +239,7 @@ async def test_strangers_learn_nothing(build: Build) -> None:
     desk = await build("desk")
     await desk.service.create_space("home")
     stranger = bytes(32)
+    assert said(desk, stranger, INTRODUCE) is None, "it may say who it is, and hears nothing"
     assert said(desk, stranger, SYNC) == "unknown-device"
     assert said(desk, stranger, PAIR) == "unknown-device"
     async with aclosing(await desk.service.invite("home", assume_yes=True)) as events:

@@ -7,7 +7,8 @@ the most promising first. Every nudge (a sighting, a network change, a wake-up) 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import math
+from collections.abc import Awaitable, Callable, Iterable
 
 from peerd.core.backoff import FRESH_S, delay_s
 from peerd.core.device_id import short_id
@@ -25,11 +26,15 @@ log = get(__name__)
 
 DIAL_S = 4.0
 SHORT_LINK_S = 5.0
+INTRODUCE_AGAIN_S = 60.0
 REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
+UNHEARD = frozenset({"unknown-device", "removed"})  # what a member says that has not heard of our admission
 _SPREAD_S = 0.2  # so that two devices that see each other rarely dial in the same instant
 
 
 class Dialing:
+    """`introduce(device, address)` shows a member that does not know us who we are; true if it has listened."""
+
     def __init__(
         self,
         spaces: dict[bytes, Space],
@@ -39,6 +44,7 @@ class Dialing:
         keys: Keys,
         times: Times,
     ) -> None:
+        self.introduce: Callable[[bytes, Address], Awaitable[bool]] = _nobody_listens
         self._spaces = spaces
         self._switchboard = switchboard
         self._book = book
@@ -48,6 +54,8 @@ class Dialing:
         self._tasks: dict[bytes | Address, asyncio.Task[None]] = {}
         self._nudges: dict[bytes | Address, asyncio.Event] = {}
         self._static: dict[Address, bytes | None] = {}  # address -> the device that answered there
+        self._introductions: set[asyncio.Task[None]] = set()
+        self._introduced_s: dict[bytes, float] = {}  # device -> when we last showed it who we are, while linked
         self._random_ranks: dict[bytes, float] = {}
         self._stopping = False
 
@@ -105,7 +113,7 @@ class Dialing:
 
     async def stop(self) -> None:
         self._stopping = True
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._introductions]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
@@ -129,7 +137,7 @@ class Dialing:
                         self._book.failed(device, NOT_FOUND, refused=False)
             await self._wait(nudge, device)
 
-    async def _dial(self, device: bytes, address: Address) -> bool:
+    async def _dial(self, device: bytes, address: Address, *, introduced: bool = False) -> bool:
         """True if there is nothing more to try: a link, or an answer that is final for now."""
         try:
             link = await self._dialer.dial(address, SUBPROTOCOL, device, DIAL_S)
@@ -140,6 +148,8 @@ class Dialing:
             if problem.code == "wrong-device":
                 self._reconsider(device, address)
                 return False
+            if problem.code in UNHEARD and not introduced and await self.introduce(device, address):
+                return await self._dial(device, address, introduced=True)
             refused = problem.code in REFUSALS
             self._book.failed(device, Trouble(problem.code, str(problem), problem.next_step), refused=refused)
             return refused
@@ -175,6 +185,23 @@ class Dialing:
                 await nudge.wait()
         except TimeoutError:
             pass
+
+    # ---- one that is linked, and has not heard that we belong to another of its spaces
+
+    def unshared(self, device: bytes) -> None:
+        """Show a linked device who we are, once a minute at most however often it says what it does not share."""
+        now_s = self._times.monotonic_s()
+        if self._stopping or now_s - self._introduced_s.get(device, -math.inf) < INTRODUCE_AGAIN_S:
+            return
+        self._introduced_s[device] = now_s
+        task = asyncio.create_task(self._introduce(device), name="introduce")
+        self._introductions.add(task)
+        task.add_done_callback(self._introductions.discard)
+
+    async def _introduce(self, device: bytes) -> None:
+        for address in self._book.note(device).addresses:
+            if await self.introduce(device, address):
+                return
 
     # ---- one static address
 
@@ -221,3 +248,7 @@ class Dialing:
         await self._run(link, asyncio.Event())
         self.nudge(link.theirs)
         return True
+
+
+async def _nobody_listens(_device: bytes, _address: Address) -> bool:
+    return False

@@ -79,6 +79,7 @@ class LinkRunner:
         self.opened_ms = times.wall_ms()
         self.on_session: Callable[[SessionRunner], None] = lambda _: None
         self.on_end: Callable[[SessionRunner], None] = lambda _: None
+        self.on_unshared: Callable[[], None] = lambda: None  # they do not name a space that we share by our rosters
         self.offset_ms: float | None = greeting.offset_ms
         self.bulk_bytes = 0  # of frames with entries, as they are
         self.bulk_sent_bytes = 0  # and as they were sent
@@ -204,6 +205,8 @@ class LinkRunner:
                 case Welcome():
                     self._theirs = set(message.spaces)
                     self._match_sessions()
+                    if not self._theirs.issuperset(self._spaces()):
+                        self.on_unshared()
                 case Ping():
                     self.say(Pong(message.id, self._times.wall_ms(), self._times.quality()))
                 case Pong():

@@ -43,6 +43,7 @@ class Switchboard:
         self.links: dict[bytes, LinkRunner] = {}
         self.name = name
         self.changed: Callable[[bytes], None] = lambda _: None  # a device's link came or went
+        self.unshared: Callable[[bytes], None] = lambda _: None  # it does not know that we share a space with it
         self.stopping = False
         self._collecting: asyncio.TimerHandle | None = None
         self.paused = False
@@ -146,6 +147,7 @@ class Switchboard:
         runner = LinkRunner(link, greeting, self._times, lambda: self.shared_with(link.theirs))
         runner.on_session = self._on_session
         runner.on_end = self._on_end
+        runner.on_unshared = lambda: self.unshared(link.theirs)
         self.links[link.theirs] = runner
         self._book.linked(link.theirs, greeting.theirs.name, greeting.theirs.software)
         log.info("link opened", device=short_id(link.theirs), address=f"{link.address[0]} {link.address[1]}")

@@ -17,7 +17,7 @@ from websockets.server import ServerProtocol
 
 from peerd.net import link as links
 from peerd.net.limits import MAX_PAIRING_FRAME_BYTES, MAX_REQUEST_BYTES
-from peerd.net.refusal import SUBPROTOCOLS, Refusal, offered, refuse, refuse_version
+from peerd.net.refusal import SPOKEN, Refusal, offered, refuse, refuse_version
 
 if TYPE_CHECKING:
     import asyncio
@@ -94,7 +94,7 @@ class Incoming(ServerConnection):
 
     def _process(self, _connection: ServerConnection, request: Request) -> Response | None:
         theirs = offered(request)
-        known = next((name for name in theirs if name in SUBPROTOCOLS), None)
+        known = next((name for name in theirs if name in SPOKEN), None)
         refused = self._judge(known or _kin(theirs))
         if refused is not None:
             self.answer = refuse(*refused)

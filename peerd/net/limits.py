@@ -1,8 +1,8 @@
 """What somebody who has not proved anything yet may take: pure arithmetic, with the time as an argument.
 
-A connection counts from the moment it is accepted until its link is authenticated or it is gone. A pairing
-link is upgraded but not authenticated, so it counts as long as it lasts. What is over a limit is closed at
-once, before a TLS handshake is paid for.
+A connection counts from the moment it is accepted until its link is authenticated or it is gone. A link that
+pairs or introduces itself is upgraded but not authenticated, so it counts as long as it lasts. What is over a
+limit is closed at once, before a TLS handshake is paid for.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SYNC = "peerd.sync.1"
 PAIR = "peerd.pair.1"
+INTRODUCE = "peerd.introduce.1"
 
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
@@ -55,8 +56,8 @@ class LinkClosed(LinkLost):
 
 
 def max_frame_bytes(subprotocol: str) -> int:
-    """The largest frame of a link: a device that only pairs is not authenticated yet."""
-    return MAX_PAIRING_FRAME_BYTES if subprotocol == PAIR else MAX_FRAME_BYTES
+    """The largest frame of a link: a device that pairs or introduces itself is not authenticated yet."""
+    return MAX_FRAME_BYTES if subprotocol == SYNC else MAX_PAIRING_FRAME_BYTES
 
 
 async def drop(connection: Connection) -> None:

@@ -5,7 +5,7 @@
                  RST                        403, 426, 503 or nothing at all, within five seconds
 
 A connection counts against the limits from the moment it is accepted. A member's link stops counting when it is
-upgraded, a pairing link when it ends.
+upgraded, one that pairs or introduces itself when it ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from peerd import logs
 from peerd.errors import LinkLost, ProtocolError
 from peerd.net.incoming import Incoming
 from peerd.net.limits import Gate, Limits
-from peerd.net.link import PAIR, TLS_SHUTDOWN_S, Link, drop
+from peerd.net.link import SYNC, TLS_SHUTDOWN_S, Link, drop
 from peerd.net.refusal import Refusal
 from peerd.net.sockets import Address, address_of, open_listening, reset, tune
 from peerd.net.tls import Identity, peer_device, server_context
@@ -195,7 +195,7 @@ class Listener:
         return None
 
     async def _own(self, visitor: _Visitor, link: Link) -> None:
-        if link.subprotocol != PAIR:
+        if link.subprotocol == SYNC:
             self._uncount(visitor)
         self._links_of[link.theirs] += 1
         code, reason = _GOING_AWAY, "going away"  # unless it ends otherwise, it was cancelled

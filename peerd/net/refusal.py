@@ -20,12 +20,13 @@ from websockets.exceptions import InvalidHeader
 from websockets.headers import parse_subprotocol
 from websockets.http11 import Request, Response
 
-from peerd.net.link import PAIR, SYNC
+from peerd.net.link import INTRODUCE, PAIR, SYNC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SUBPROTOCOLS = (SYNC, PAIR)
+SPOKEN = (*SUBPROTOCOLS, INTRODUCE)  # the last is no use to somebody of another version
 MAX_DETAIL_CHARS = 200
 _MAX_BODY_BYTES = 4096
 _MAX_OFFERED = 8

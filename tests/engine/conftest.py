@@ -18,6 +18,7 @@ from peerd.core.stored import Address
 from peerd.core.values import pack
 from peerd.engine.dialing import Dialing
 from peerd.engine.housekeeping import Housekeeping
+from peerd.engine.introducing import Introducing
 from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
@@ -30,7 +31,7 @@ from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import LinkLost
 from peerd.identity import Identity
-from peerd.net.link import PAIR
+from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.protocol import codec, pairing_messages
 from peerd.protocol.control_messages import (
     ChangeRequest,
@@ -170,10 +171,13 @@ class Wire:
             raise LinkLost("another device answers there", code="wrong-device")
         if subprotocol == PAIR and not device.inviting.is_expected(ours):
             raise LinkLost("it does not know this device", code="unknown-device")
+        if subprotocol == SYNC and not device.switchboard.shared_with(ours):
+            raise LinkLost("it does not know this device", code="unknown-device")
         near, far = Pipe.pair(ours, device.id, address, subprotocol)
         near.stop_at, far.stop_at = self.stop_at, self.stop_at_far
         self.pipes.append(near)
-        self.spawn(device.inviting.run_link(far) if subprotocol == PAIR else device.switchboard.run_link(far))
+        owners = {PAIR: device.inviting.run_link, INTRODUCE: device.introducing.run_link}
+        self.spawn(owners.get(subprotocol, device.switchboard.run_link)(far))
         return near
 
     def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
@@ -214,6 +218,9 @@ class Device:
         self.switchboard = Switchboard(self.spaces.by_id, self.keys, clock, self.book, name=name, software="peerd test")
         self.dialing = Dialing(self.spaces.by_id, self.switchboard, self.book, self, self.keys, clock)
         self.inviting = Inviting(self.spaces, self.keys, clock, lambda: self.name)
+        self.introducing = Introducing(self.spaces.by_id, self.switchboard.shared_with, self, self.keys, clock)
+        self.dialing.introduce = self.introducing.introduce
+        self.switchboard.unshared = self.dialing.unshared
         self.joining = Joining(self.spaces, self, self.keys, crypto, clock)
         self.lookout = Lookout(self.spaces, self.dialing, self.inviting, self.keys, clock, lambda: self.name)
         self.statuses = Statuses(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peerd.errors import LinkLost, LocalProtocolError, RemoteProtocolError
-from peerd.net.link import PAIR, SYNC, Link, LinkClosed
+from peerd.net.link import INTRODUCE, PAIR, SYNC, Link, LinkClosed
 from peerd.net.sockets import DEAD_AFTER_S
 
 Ends = tuple[Link, Link]
@@ -146,10 +146,11 @@ async def test_our_own_oversize_frame_is_a_bug_of_ours(ends: Ends) -> None:
     assert await accepted.receive() == b"still here"
 
 
-async def test_a_pairing_link_takes_16_kib(station: Any, friend: Any) -> None:
-    """On `peerd.pair.1` the limit is 16 KiB, at both ends and when sending."""
+@pytest.mark.parametrize("subprotocol", [PAIR, INTRODUCE])
+async def test_a_link_of_somebody_unknown_takes_16_kib(station: Any, friend: Any, subprotocol: str) -> None:
+    """On `peerd.pair.1` and `peerd.introduce.1` the limit is 16 KiB, at both ends and when sending."""
     station.pairing = True
-    dialed, accepted = await station.link_from(friend, PAIR)
+    dialed, accepted = await station.link_from(friend, subprotocol)
     await dialed.send(bytes(16 << 10))
     assert len(await accepted.receive()) == 16 << 10
     with pytest.raises(LocalProtocolError):

@@ -13,7 +13,7 @@ from peerd.errors import ConfigError, RemoteProtocolError
 from peerd.identity import Identity
 from peerd.net.dialer import Dialer, DialFailed
 from peerd.net.limits import Limits
-from peerd.net.link import PAIR, SYNC, Link, LinkClosed
+from peerd.net.link import INTRODUCE, PAIR, SYNC, Link, LinkClosed
 from peerd.net.listener import Listener
 from peerd.net.tls import client_context
 
@@ -127,14 +127,15 @@ async def test_the_eleventh_handshake_of_a_second_is_dropped(open_station: Open)
     await waits(station, 0)
 
 
-async def test_links_of_members_do_not_count(open_station: Open, friend: Identity) -> None:
-    """A member's link takes no place from those that have not said who they are; a pairing link does."""
+@pytest.mark.parametrize("subprotocol", [PAIR, INTRODUCE])
+async def test_links_of_members_do_not_count(open_station: Open, friend: Identity, subprotocol: str) -> None:
+    """A member's link takes no place from those that have not said who they are; one to pair or to say it does."""
     station = await open_station(Limits(opening_s=60, handshakes_per_s=1e6, per_address=1))
     for _ in range(3):
         await station.link_from(friend)
         await waits(station, 0)
     station.pairing = True
-    dialed, _ = await station.link_from(friend, PAIR)
+    dialed, _ = await station.link_from(friend, subprotocol)
     await waits(station, 1)
     with pytest.raises(DialFailed) as failed:
         await Dialer(friend).dial(station.address, SYNC, None)

@@ -18,6 +18,7 @@ from peerd.core.clocks import Clock
 from peerd.core.stored import Address
 from peerd.engine.dialing import Dialing
 from peerd.engine.housekeeping import Housekeeping
+from peerd.engine.introducing import Introducing
 from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
@@ -29,7 +30,7 @@ from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import RemoteProtocolError
 from peerd.identity import Identity
-from peerd.net.link import PAIR, SYNC
+from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.net.refusal import Refusal
 from peerd.store.machine import Machine
 from tests.network_simulation.disk import Backups, SimShelf
@@ -179,6 +180,9 @@ class Running:
         )
         dialer = SimDialer(device.network, self.keys.device)
         self.dialing = Dialing(self.spaces.by_id, self.switchboard, self.book, dialer, self.keys, self.times)
+        self.introducing = Introducing(self.spaces.by_id, self.switchboard.shared_with, dialer, self.keys, self.times)
+        self.dialing.introduce = self.introducing.introduce
+        self.switchboard.unshared = self.dialing.unshared
         self.inviting = Inviting(self.spaces, self.keys, self.times, lambda: device.name)
         self.joining = Joining(self.spaces, dialer, self.keys, crypto, self.times)
         self.lookout = Lookout(self.spaces, self.dialing, self.inviting, self.keys, self.times, lambda: device.name)
@@ -254,6 +258,8 @@ class Running:
             return Refusal("paused", "this device takes no links at the moment") if self.switchboard.paused else None
         if subprotocol == PAIR and self.inviting.is_expected(device):
             return None
+        if subprotocol == INTRODUCE:
+            return None
         if any(device in space.roster.removed for space in self.spaces.by_id.values()):
             return Refusal("removed", "this device was removed")
         return Refusal("unknown-device", "unknown device")
@@ -261,6 +267,8 @@ class Running:
     async def _on_link(self, link: SimLink) -> None:
         if link.subprotocol == PAIR:
             await self.inviting.run_link(link)
+        elif link.subprotocol == INTRODUCE:
+            await self.introducing.run_link(link)
         else:
             await self.switchboard.run_link(link)
 
