@@ -22,12 +22,23 @@ POLICIES: Final = ("keep", "newest", "max", "min")
 
 
 def add(commands: Commands) -> None:
-    family = commands.family("space", "create and list spaces")
+    family = commands.family("space", "create, list and forget spaces")
     create = family.add("create", "create a space with this device as its only member")
     create.add_argument("name", metavar="NAME")
     create.set_defaults(run=run_create)
     listing = family.add("list", "list the spaces of this device")
     listing.set_defaults(run=run_list)
+
+    forget = family.add(
+        "forget",
+        "be rid of this device's copy of a space",
+        "The database is moved to `set-aside` in the state directory. Nobody is told and no other copy changes: to "
+        "leave a space, `peerctl remove SPACE THIS-DEVICE` first.",
+    )
+    forget.add_argument("name", metavar="NAME")
+    forget.add_argument("--delete", action="store_true", help="delete the database instead")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+    forget.set_defaults(run=run_forget)
 
     members = commands.add("members", "list the members of a space")
     members.add_argument("space", metavar="SPACE")
@@ -92,6 +103,20 @@ def run_list(_: argparse.Namespace, client: Client, out: Output) -> int:
     out.table(("SPACE", "ID", "STATE", "RECORDS", "CONFLICTS", "PEERS"), rows, STATE_STYLES)
     if not rows:
         out.talk("no space yet: `peerctl space create NAME`, or `peerctl join CODE`")
+    return exits.OK
+
+
+def run_forget(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    what = "Delete this device's copy of" if arguments.delete else "Set aside this device's copy of"
+    if not arguments.yes and not out.ask(f"{what} {arguments.name}?"):
+        out.talk("nothing forgotten")
+        return exits.FAILED
+    query = {"copy": "delete"} if arguments.delete else None
+    gone = client.call("DELETE", path("spaces", arguments.name), query=query).body
+    if out.as_json:
+        out.document(gone)
+    else:
+        out.talk(f"forgot {gone['space']}" + (f"; its database is {gone['set_aside']}" if gone["set_aside"] else ""))
     return exits.OK
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         WriteResult,
     )
     from peerd.protocol.control_reports import (
+        Forgotten,
         Health,
         InvitationEvent,
         Joined,
@@ -77,6 +78,10 @@ class Service(Protocol):
 
     async def create_space(self, name: str) -> SpaceView:
         """Create a space with this device as its only member. `space-exists` (409)."""
+        ...
+
+    async def forget_space(self, name: str, *, delete: bool) -> Forgotten:
+        """Be rid of this device's copy, which is set aside or deleted; also of one that failed to open."""
         ...
 
     async def space(self, name: str) -> SpaceView: ...

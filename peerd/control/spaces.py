@@ -22,6 +22,7 @@ from peerd.protocol.control_messages import (
 )
 from peerd.protocol.control_reports import (
     Admission,
+    Forgotten,
     InvitationAnswer,
     InvitationEvent,
     Joined,
@@ -56,17 +57,31 @@ async def read_space(service: Service, request: Request) -> Answer:
     return Answer(_encode(await service.space(request.names["space"])))
 
 
+async def forget_space(service: Service, request: Request) -> Answer:
+    copy = request.query.get("copy", "set-aside")
+    if copy not in {"set-aside", "delete"}:
+        raise refusal("bad-query", "copy is neither set-aside nor delete", "Give copy=set-aside to keep the database.")
+    return Answer(_encode(await service.forget_space(request.names["space"], delete=copy == "delete")))
+
+
 async def read_log(service: Service, request: Request) -> Answer:
     query = request.query
     page = await service.log(
         request.names["space"],
         device=query.get("device"),
         collection=query.get("collection"),
-        key=query.get("key"),
+        key=_key_of(request),
         limit=limit_of(request),
         cursor=query.get("cursor"),
     )
     return Answer(_encode(page))
+
+
+def _key_of(request: Request) -> str | None:
+    key = request.query.get("key")
+    if key is not None and "collection" not in request.query:
+        raise refusal("bad-query", "a key is one of a collection", "Give collection=NAME beside it.")
+    return key
 
 
 async def list_conflicts(service: Service, request: Request) -> Answer:
@@ -74,7 +89,7 @@ async def list_conflicts(service: Service, request: Request) -> Answer:
     found = await service.conflicts(
         request.names["space"],
         collection=query.get("collection"),
-        key=query.get("key"),
+        key=_key_of(request),
         limit=limit_of(request),
         cursor=query.get("cursor"),
     )
@@ -155,7 +170,7 @@ def _check_text(text: str | None) -> None:
 
 _BASE: Final = "/v1/spaces/{space}"
 _COLLECTION: Final = Parameter(name="collection", about="Only of this collection.")
-_KEY: Final = Parameter(name="key", about="Only of the record with this key.")
+_KEY: Final = Parameter(name="key", about="Only of the record with this key; needs collection.")
 
 ROUTES: Final = (
     Route(
@@ -172,6 +187,17 @@ ROUTES: Final = (
         refusals=("space-exists",),
     ),
     Route(method="GET", pattern=_BASE, handler=read_space, about="One space and its peers.", answer=SpaceView),
+    Route(
+        method="DELETE",
+        pattern=_BASE,
+        handler=forget_space,
+        about="Be rid of this device's copy of the space. Nobody is told; the other members keep theirs.",
+        query=(
+            Parameter(name="copy", about="set-aside (the default): the database is moved away; delete: it is gone."),
+        ),
+        answer=Forgotten,
+        refusals=("bad-query",),
+    ),
     Route(
         method="GET",
         pattern=_BASE + "/log",

@@ -157,6 +157,12 @@ class Inviting:
         self.named[device] = space, role
         self.window_changed()
 
+    def forget(self, space: bytes) -> None:
+        """Nobody is let into this space any more."""
+        if self.open is not None and self.open.space.id == space:
+            self.cancel(self.open.number)
+        self.named = {device: (one, role) for device, (one, role) in self.named.items() if one.id != space}
+
     # ---- for links on peerd.pair.1
 
     def is_expected(self, device: bytes) -> bool:

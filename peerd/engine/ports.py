@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from peerd.core.batch import Name, Reader
@@ -153,6 +154,16 @@ class Shelf(Protocol):
     async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
         """A new, empty copy, durable with its statements; an old one of the same space is set aside."""
         ...
+
+    def forget(self, space: bytes, *, delete: bool) -> Path | None:
+        """Be rid of a database that is not open: where it was set aside, None if it was deleted. Raises StoreError."""
+        ...
+
+    def failed_space(self, name: str) -> bytes | None:
+        """The id of the space that is listed in `failed` by this name."""
+        ...
+
+    def failed_name(self, space: bytes) -> str | None: ...
 
     @property
     def failed(self) -> Mapping[str, StoreError]:

@@ -35,6 +35,7 @@ from peerd.protocol.control_messages import (
     WriteResult,
 )
 from peerd.protocol.control_reports import (
+    Forgotten,
     Health,
     InvitationEvent,
     Joined,
@@ -101,6 +102,12 @@ class Service:
 
     async def create_space(self, name: str) -> SpaceView:
         return await self._statuses.space(await self._spaces.found(name))
+
+    async def forget_space(self, name: str, *, delete: bool) -> Forgotten:
+        space_id, aside = await self._spaces.forget(name, delete=delete)
+        self._inviting.forget(space_id)
+        self._dialing.refresh()
+        return Forgotten(space=name, id=space_id.hex(), set_aside=aside)
 
     async def space(self, name: str) -> SpaceView:
         return await self._statuses.space(self._spaces.named(name))

@@ -96,15 +96,36 @@ class Spaces:
     async def adopt(self, space_id: bytes, name: str, statements: Sequence[SignedStatement]) -> Space:
         """Our copy of a space that we were let into; of one that we were removed from, a new and empty copy."""
         existing = self.by_id.get(space_id)
+        failed = self._shelf.failed_name(space_id)
         if existing is not None:
             if self._goes_on(existing, statements):
                 await existing.learn(statements)
                 return existing
-            await existing.close()
-            del self.by_id[space_id]
-            self.closed(existing)
+            await self._end(existing)
             name = existing.name
-        return await self._make_live(*await self._shelf.create(space_id, self._free_name(name), list(statements)))
+        name = failed or self._free_name(name)
+        return await self._make_live(*await self._shelf.create(space_id, name, list(statements)))
+
+    async def _end(self, space: Space) -> None:
+        await space.close()
+        del self.by_id[space.id]
+        self.closed(space)
+
+    async def forget(self, name: str, *, delete: bool) -> tuple[bytes, str]:
+        """Be rid of our copy of a space, also of one that cannot be opened; nobody else hears of it. Gives its id and
+        where the database was set aside, "" if it was deleted.
+
+        Raises:
+            UserError: space-not-found. StoreError.
+        """
+        space_id = self._shelf.failed_space(name)
+        if space_id is None:
+            space = self.named(name)
+            space_id = space.id
+            await self._end(space)
+        aside = self._shelf.forget(space_id, delete=delete)
+        log.info("space forgotten", space=name, path=str(aside or ""))
+        return space_id, str(aside or "")
 
     def _goes_on(self, space: Space, statements: Sequence[SignedStatement]) -> bool:
         """Is this copy still one that we may write to, or did our admission end, perhaps without our knowing?"""

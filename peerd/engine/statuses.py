@@ -37,13 +37,21 @@ _STEPS = {  # by the code of what stopped a space, or a session on this side
     "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
     "needs-newer": "Update peerd on this device.",
     "horizon": "That device has forgotten the log this copy needs: invite this device again with an empty copy.",
-    "removed": "Ask a member to invite this device again.",
+    "removed": "Ask a member to invite this device again, or be rid of the copy with `peerctl space forget NAME`.",
 }
 _STEPS_THERE = {  # the same, where the other side stopped it
     **_STEPS,
     "needs-newer": "Update peerd on that device.",
     "horizon": "This device has forgotten the log that copy needs: invite that device again with an empty copy.",
 }
+
+
+def _says_removed(called: str) -> str:
+    return f"{called} says that this device was removed"
+
+
+def _removed_step(space: Space) -> str:
+    return _STEPS["removed"].replace("NAME", space.name)
 
 
 class Statuses:
@@ -138,13 +146,19 @@ class Statuses:
         if not space.roster.is_member(self._keys.device):
             removal = space.roster.removed.get(self._keys.device)
             by = space.name_of(removal.by) if removal else ""
-            text = f"this device was removed{' by ' + by if by else ''}; its copy can be read but not written"
-            return "removed", text, _STEPS["removed"]
+            text = (
+                f"this device was removed from {space.name}{' by ' + by if by else ''}; "
+                "its copy can be read but not written"
+            )
+            return "removed", text, _removed_step(space)
         if not peers:
             return "alone", "", "Invite another device with `peerctl invite`."
         troubled = [peer for peer in peers if peer.state in {"blocked", "refused", "diverged"}]
         if troubled:
-            return "degraded", f"{troubled[0].name or troubled[0].device}: {troubled[0].reason}", troubled[0].next_step
+            called = troubled[0].name or troubled[0].device
+            reason = troubled[0].reason
+            text = reason if reason == _says_removed(called) else f"{called}: {reason}"
+            return "degraded", text, troubled[0].next_step
         if all(peer.state == "offline" for peer in peers):
             return "offline", "", ""
         if any(peer.state in {"syncing", "connecting"} for peer in peers):
@@ -178,6 +192,8 @@ class Statuses:
         status.state = "refused" if note.state == "refused" else "offline"
         if self._switchboard.paused:
             status.reason, status.next_step = PAUSED_HERE, RESUME
+        elif note.trouble is not None and note.trouble.code == "removed" and note.state == "refused":
+            status.reason, status.next_step = _says_removed(status.name or status.device), _removed_step(space)
         elif note.trouble is not None:
             status.reason, status.next_step = note.trouble.text, note.trouble.next_step
         if known.acks:

@@ -49,6 +49,14 @@ class SpaceList(Struct, kw_only=True):
     spaces: list[SpaceView]
 
 
+class Forgotten(Struct, kw_only=True):
+    """A space that this device has no more. `set_aside` is where its database is now, "" if it was deleted."""
+
+    space: str
+    id: str
+    set_aside: str
+
+
 class NewSpace(Request):
     name: str
 

@@ -1,24 +1,34 @@
 """Where the databases of the spaces stand: one file per space under `spaces/`, its mark under `marks/`.
 
+Beside each database stands its space's name, for when the database cannot be read. `set-aside/` takes copies of spaces
+that were forgotten.
+
 `marks/` is to be left out of backups: a database that comes back without its mark is known for a copy.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from peerd.core.names import check_space_name
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened
-from peerd.errors import DiskFull, StoreBusy, StoreError
+from peerd.errors import DiskFull, StoreBusy, StoreError, UserError
 from peerd.logs import get
+from peerd.store.failures import translate
+from peerd.store.opening import lock_of
 from peerd.store.space import SpaceStore
 
 log = get(__name__)
 
+_ID = re.compile("[0-9a-f]{32}")
+_NAME_BYTES = 256
+
 
 class Shelf:
-    """`failed` maps the names (or file names) of spaces that could not be opened to why."""
+    """`failed` maps the names of spaces that could not be opened (the id, where no name is known) to why."""
 
     def __init__(
         self,
@@ -32,6 +42,8 @@ class Shelf:
         self.failed: dict[str, StoreError] = {}
         self._spaces = folder / "spaces"
         self._marks = folder / "marks"
+        self._aside = folder / "set-aside"
+        self._stems: dict[str, str] = {}  # name in `failed` -> the file's name without its end
         self._device = device
         self._random_bytes = random_bytes
         self._wall_ms = wall_ms
@@ -57,7 +69,9 @@ class Shelf:
 
     async def open_again(self) -> list[tuple[Opened, SpaceStore]]:
         """Those that could not be opened for want of room, and now can."""
-        full = [self._spaces / f"{stem}.db" for stem, why in self.failed.items() if isinstance(why, DiskFull)]
+        full = [
+            self._spaces / f"{self._stems[name]}.db" for name, why in self.failed.items() if isinstance(why, DiskFull)
+        ]
         return await self._open_each(full)
 
     async def _open_each(self, paths: Sequence[Path]) -> list[tuple[Opened, SpaceStore]]:
@@ -70,11 +84,14 @@ class Shelf:
                     await opened.close()
                 raise
             except StoreError as problem:
-                if path.stem not in self.failed:
+                known = self._give_up(path.stem)
+                if known is None:
                     log.warning("space not opened", path=str(path), code=problem.code, cause=str(problem))
-                self.failed[path.stem] = problem
+                name = known or self._name_beside(path)
+                self.failed[name], self._stems[name] = problem, path.stem
                 continue
-            self.failed.pop(path.stem, None)
+            self._give_up(path.stem)
+            self._write_name(path, store.opened.name)
             stores.append((store.opened, store))
         return stores
 
@@ -83,6 +100,7 @@ class Shelf:
         path = self._spaces / f"{space.hex()}.db"
         if path.exists():
             self._set_aside(path)
+        self._give_up(path.stem)
         await SpaceStore.create(path, space, name, self._random_bytes, threaded=self._threaded)
         store = await self._open(path)
         try:
@@ -93,7 +111,66 @@ class Shelf:
             raise
         await store.close()
         store = await self._open(path)
+        self._write_name(path, name)
         return store.opened, store
+
+    def forget(self, space: bytes, *, delete: bool) -> Path | None:
+        """Be rid of a database that is not open: where it was set aside, None if it was deleted. Raises StoreError."""
+        path = self._spaces / f"{space.hex()}.db"
+        try:
+            aside = None if delete else self._move_aside(path)
+            self._delete(path)
+            for beside in (path.with_suffix(".name"), lock_of(path), self._marks / f"{path.stem}.mark"):
+                beside.unlink(missing_ok=True)
+        except OSError as problem:
+            raise translate(problem, path) from problem
+        self._give_up(path.stem)
+        return aside
+
+    def failed_space(self, name: str) -> bytes | None:
+        """The id of the space that is listed in `failed` by this name."""
+        stem = self._stems.get(name, "")
+        return bytes.fromhex(stem) if _ID.fullmatch(stem) else None
+
+    def failed_name(self, space: bytes) -> str | None:
+        """The other way round."""
+        return next((name for name, stem in self._stems.items() if stem == space.hex()), None)
+
+    def _give_up(self, stem: str) -> str | None:
+        """It is in `failed` no longer: the name by which it was."""
+        name = next((name for name, one in self._stems.items() if one == stem), None)
+        if name is not None:
+            del self.failed[name], self._stems[name]
+        return name
+
+    def _name_beside(self, path: Path) -> str:
+        """What the space is called here, as far as that stands beside its database and is nobody else's."""
+        try:
+            name = path.with_suffix(".name").read_bytes()[:_NAME_BYTES].decode().strip()
+            check_space_name(name)
+        except (OSError, UnicodeDecodeError, UserError):
+            return path.stem
+        return path.stem if name in self.failed else name
+
+    def _write_name(self, path: Path, name: str) -> None:
+        """For people only: a failure does no harm."""
+        beside = path.with_suffix(".name")
+        try:
+            if not beside.exists() or beside.read_text(encoding="utf-8") != name + "\n":
+                beside.write_text(name + "\n", encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            log.warning("name not written", path=str(beside), cause=str(problem))
+
+    def _move_aside(self, path: Path) -> Path:
+        self._aside.mkdir(mode=0o700, exist_ok=True)
+        number = 1
+        while (aside := self._aside / f"{path.stem}-{number}.db").exists():
+            number += 1
+        for suffix in ("-wal", "-shm", ""):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.replace(aside.with_name(aside.name + suffix))
+        return aside
 
     def _delete(self, path: Path) -> None:
         for suffix in ("-wal", "-shm", ""):

@@ -44,6 +44,7 @@ ANSWERS: dict[str, Any] = {
     "peers": reported.PeerList(peers=[reported.PeerView(device="NASAAAA", name="nas", state="connected")]),
     "spaces": reported.SpaceList(spaces=[SPACE]),
     "create_space": SPACE,
+    "forget_space": reported.Forgotten(space="home", id="00", set_aside="/state/set-aside/00-1.db"),
     "collections": said.CollectionList(
         collections=[said.CollectionView(name="books", records=2, conflicts=0, settings=SETTINGS)]
     ),
@@ -137,6 +138,7 @@ COMMANDS: list[tuple[tuple[str, ...], int, str]] = [
     (("device",), 0, "status"),
     (("space", "create", "home"), 0, "create_space"),
     (("space", "list"), 0, "spaces"),
+    (("space", "forget", "home", "--yes"), 0, "forget_space"),
     (("members", "home"), 0, "members"),
     (("remove", "home", "nas", "--yes"), 0, "remove"),
     (("admit", "home", "NASAAAA"), 0, "admit"),

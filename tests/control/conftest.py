@@ -37,6 +37,7 @@ from peerd.protocol.control_messages import (
 )
 from peerd.protocol.control_reports import (
     DeviceStatus,
+    Forgotten,
     Health,
     InvitationEvent,
     Joined,
@@ -135,6 +136,10 @@ class FakeService:
     async def create_space(self, name: str) -> SpaceView:
         self._called("create_space", name)
         return SPACE
+
+    async def forget_space(self, name: str, *, delete: bool) -> Forgotten:
+        self._called("forget_space", name, delete)
+        return Forgotten(space=name, id="ab", set_aside="" if delete else "/x/ab-1.db")
 
     async def space(self, name: str) -> SpaceView:
         self._called("space", name)

@@ -22,6 +22,7 @@ def test_every_documented_address_is_there() -> None:
         "GET /v1/spaces",
         "POST /v1/spaces",
         "GET /v1/spaces/{space}",
+        "DELETE /v1/spaces/{space}",
         "GET /v1/spaces/{space}/records/{collection}",
         "GET /v1/spaces/{space}/records/{collection}/{key}",
         "PUT /v1/spaces/{space}/records/{collection}/{key}",

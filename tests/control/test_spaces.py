@@ -27,6 +27,14 @@ async def test_a_space_is_created(talk: Any, service: Any) -> None:
     assert service.calls == [("create_space", "home")]
 
 
+async def test_a_space_is_forgotten(talk: Any, service: Any) -> None:
+    """Its database is kept unless the caller says otherwise."""
+    assert (await talk.ask("DELETE", "/v1/spaces/home")).json["set_aside"] == "/x/ab-1.db"
+    assert (await talk.ask("DELETE", "/v1/spaces/home?copy=delete")).json["set_aside"] == ""
+    (await talk.ask("DELETE", "/v1/spaces/home?copy=all")).problem(400, "bad-query")
+    assert service.calls == [("forget_space", "home", False), ("forget_space", "home", True)]
+
+
 @pytest.mark.parametrize("name", ["../x", "", "a b", "x" * 65, "a\u0000", "😀", "\u202eabc", "_x"])
 async def test_a_space_has_a_plain_name(talk: Any, service: Any, name: str) -> None:
     (await talk.ask("POST", "/v1/spaces", {"name": name})).problem(400, "bad-name")
@@ -41,6 +49,13 @@ async def test_the_log_is_filtered(talk: Any, service: Any) -> None:
         {"kind": "put", "collection": "todo", "key": "1", "set": {"title": "milk"}}
     ]
     assert service.calls == [("log", "home", "D", "_settings", "a/b", 5, "c")]
+
+
+@pytest.mark.parametrize("listed", ["log", "conflicts"])
+async def test_a_key_without_a_collection_names_no_record(talk: Any, service: Any, listed: str) -> None:
+    (await talk.ask("GET", f"/v1/spaces/home/{listed}?key=a")).problem(400, "bad-query")
+    (await talk.ask("GET", f"/v1/spaces/home/{listed}?key=")).problem(400, "bad-query")
+    assert service.calls == []
 
 
 async def test_conflicts_are_listed(talk: Any, service: Any) -> None:

@@ -202,3 +202,19 @@ async def test_two_members_of_one_name_have_to_be_told_apart(desk: Device, make:
     await desk.admit(one, other)
     assert await refusal(desk.service.remove("home", "laptop")) == ("bad-device-id", 400)
     assert len(desk.space.roster.members) == 3
+
+
+async def test_a_space_is_forgotten(desk: Device) -> None:
+    """The copy is set aside, nobody is let in any more, and the name is free."""
+    await desk.put("a", {})
+    space_id = desk.space.id
+    await desk.service.admit("home", "".join(format_device_id(b"x" * 32)), "admin")
+    gone = await desk.service.forget_space("home", delete=False)
+    assert gone.id == space_id.hex()
+    assert gone.set_aside in {str(path) for path in (desk.folder / "set-aside").iterdir()}
+    assert not desk.inviting.is_expected(b"x" * 32)
+    assert (await desk.service.spaces()).spaces == []
+    assert await refusal(desk.service.forget_space("home", delete=False)) == ("space-not-found", 404)
+    await desk.service.create_space("home")
+    assert (await desk.service.forget_space("home", delete=True)).set_aside == ""
+    assert list((desk.folder / "spaces").iterdir()) == []

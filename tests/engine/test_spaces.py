@@ -58,7 +58,7 @@ async def test_a_linked_member_learns_of_its_removal_and_by_whom() -> None:
         await asyncio.sleep(30)
         view = await scene.view(0)
         assert view.state == "removed"
-        assert "removed by device-1" in view.reason
+        assert "removed from home by device-1" in view.reason
         assert view.next_step
         assert (await scene.read(0, "one")).value == {"a": 1}, "its copy can still be read"
         with pytest.raises(UserError) as refused:

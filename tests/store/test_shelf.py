@@ -42,8 +42,46 @@ async def test_a_space_that_cannot_be_opened_does_not_stop_the_others(shelf: She
     (tmp_path / "spaces" / f"{SPACE.hex()}.db").write_bytes(b"no database" * 1000)
     ((opened, store),) = await shelf.open_all()
     assert opened.space == b"T" * 16
-    assert isinstance(shelf.failed[SPACE.hex()], StoreDamaged)
+    assert isinstance(shelf.failed["home"], StoreDamaged), "it stands beside the database what it was called"
+    assert shelf.failed_space("home") == SPACE
     await store.close()
+
+
+@pytest.mark.parametrize("beside", [None, b"../evil", b"\xff", b""])
+async def test_a_damaged_database_without_a_name_is_listed_by_its_id(
+    shelf: Shelf, tmp_path: Path, beside: bytes | None
+) -> None:
+    _, store = await shelf.create(SPACE, "home", [])
+    await store.close()
+    (tmp_path / "spaces" / f"{SPACE.hex()}.db").write_bytes(b"no database" * 1000)
+    name = tmp_path / "spaces" / f"{SPACE.hex()}.name"
+    name.unlink()
+    if beside is not None:
+        name.write_bytes(beside)
+    assert await shelf.open_all() == []
+    assert list(shelf.failed) == [SPACE.hex()]
+
+
+@pytest.mark.parametrize("delete", [False, True])
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_a_forgotten_space_is_set_aside_or_deleted(
+    shelf: Shelf, tmp_path: Path, *, delete: bool, damaged: bool
+) -> None:
+    """Nothing of it is left among the spaces, whether it could be opened or not."""
+    _, store = await shelf.create(SPACE, "home", [])
+    await store.close()
+    if damaged:
+        (tmp_path / "spaces" / f"{SPACE.hex()}.db").write_bytes(b"no database" * 1000)
+        await shelf.open_all()
+        assert list(shelf.failed) == ["home"]
+    aside = shelf.forget(SPACE, delete=delete)
+    assert (aside is None) == delete
+    assert aside is None or aside.exists()
+    assert list((tmp_path / "spaces").iterdir()) == list((tmp_path / "marks").iterdir()) == []
+    assert shelf.failed == {}
+    _, store = await shelf.create(SPACE, "home", [])
+    await store.close()
+    assert delete or shelf.forget(SPACE, delete=False) != aside
 
 
 async def test_a_state_directory_in_use_is_refused_as_a_whole(shelf: Shelf, tmp_path: Path) -> None:
@@ -62,7 +100,7 @@ async def test_an_older_copy_of_the_same_space_is_set_aside(shelf: Shelf, tmp_pa
         opened, store = await shelf.create(SPACE, "home", [])
         assert opened.own_origin is None
         await store.close()
-    files = {path.name for path in (tmp_path / "spaces").iterdir() if not path.name.endswith(".lock")}
+    files = {path.name for path in (tmp_path / "spaces").iterdir() if path.suffix not in {".lock", ".name"}}
     name = SPACE.hex()
     assert files == {f"{name}.db", f"{name}.aside-1", f"{name}.aside-2"}
     ((_, store),) = await shelf.open_all()

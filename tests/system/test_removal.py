@@ -102,3 +102,22 @@ def test_let_in_again(house: House) -> None:
     lost.start()
     kitchen.start()
     assert set(house.agree("home")["notes"]) == {"before", "again", "welcome"}
+
+
+def test_forgotten_after_a_removal(house: House) -> None:
+    """Refused, it says by whom; then it is rid of the copy, which stays aside, and can be let in under the same name."""
+    kitchen, study, lost = house.devices
+    lost.call("POST", "pause")
+    lost.wait(lambda: not lost.linked(), "it is cut off")
+    kitchen.ctl("remove", "home", "lost", "--yes")
+    house.agree("home", [kitchen, study])
+    lost.call("POST", "resume")
+    said = "study says that this device was removed"
+    lost.wait(lambda: lost.peer("home", study).get("reason") == said, "it says who says so")
+    assert "peerctl space forget home" in lost.peer("home", study)["next_step"]
+    gone = lost.ctl("space", "forget", "home", "--yes")
+    assert Path(gone["set_aside"]).exists()
+    assert lost.spaces() == set()
+    assert [lost.stop(), lost.start().spaces()] == [0, set()]
+    pair(study, lost, "home")
+    assert set(house.agree("home")["notes"]) == {"before"}
