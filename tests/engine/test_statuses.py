@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from peerd.core.device_id import format_device_id
 from peerd.engine import switchboard
-from peerd.errors import DiskFull, LinkLost, UserError
+from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import session
 from peerd.protocol.control_reports import PeerStatus
 from peerd.protocol.messages import Entries, Notice, RosterMessage, Summary, Want
@@ -348,9 +348,22 @@ async def test_a_database_that_cannot_be_opened_fails_alone(desk: Device) -> Non
     assert failed.reason in health.reason
     known = {space.name for space in again.spaces.by_id.values()}
     (gone,) = {"home", "work"} - known
-    with pytest.raises(UserError, match=f"no space '{gone}'") as refused:
+    assert failed.name == gone
+    with pytest.raises(StoreDamaged):
         again.spaces.named(gone)
-    assert failed.name in refused.value.next_step, "whoever looks for it is led to it"
+
+
+async def test_a_damaged_database_whose_name_is_lost_is_found_by_whoever_looks_for_it(desk: Device) -> None:
+    await desk.close()
+    (path,) = (desk.folder / "spaces").glob("*.db")
+    path.write_bytes(b"no database" * 1000)
+    path.with_suffix(".name").unlink()
+    again = type(desk)("desk", desk.folder, desk.wire, desk.clock, threaded=False)
+    await again.spaces.open_all()
+    (failed,) = (await again.statuses.status()).spaces
+    with pytest.raises(UserError, match="no space 'home'") as refused:
+        again.spaces.named("home")
+    assert failed.name in refused.value.next_step
 
 
 async def test_problems_of_the_edges_come_first(desk: Device) -> None:

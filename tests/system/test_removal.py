@@ -105,7 +105,7 @@ def test_let_in_again(house: House) -> None:
 
 
 def test_forgotten_after_a_removal(house: House) -> None:
-    """Refused, it says by whom; then it is rid of the copy, which stays aside, and can be let in under the same name."""
+    """Refused, it says by whom; then it is rid of the copy, which stays aside, and can be let in under its name."""
     kitchen, study, lost = house.devices
     lost.call("POST", "pause")
     lost.wait(lambda: not lost.linked(), "it is cut off")
