@@ -31,6 +31,7 @@ from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
 from peerd.engine.restores import Restores
 from peerd.engine.staging import Staging
+from peerd.engine.tail import Tail
 from peerd.engine.writing import Written, write_one
 from peerd.errors import RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
@@ -75,6 +76,7 @@ class Commits:
         self.roster = roster
         self.last_position = 0
         self.refused = 0  # runs that a removal kept out
+        self.tail = Tail()
         self.rules = CollectionRules()
         self.staging = Staging(opened.staged)
         self.restores = Restores(keys.device, self.rules)
@@ -94,6 +96,7 @@ class Commits:
     async def open(self) -> None:
         """Read what is kept in memory: the settings of collections and the end of the log."""
         self.last_position = await self._store.last_position()
+        self.tail = Tail(self.last_position)
         await self.rules.load(self._store)
 
     async def close(self) -> None:
@@ -106,6 +109,7 @@ class Commits:
         works = self._works if self._drain is None else {*self._works, self._drain}
         if works:
             await asyncio.wait(works)
+        self.tail.close()
 
     async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` to its end, whatever becomes of the caller: the store writes what it was given even if nobody
@@ -330,6 +334,7 @@ class Commits:
             return
         self.state = writes.state
         self.last_position += len(writes.runs)
+        self.tail.committed(writes, self._times.wall_ms())
         self.staging.forget(used_up)
         self.rules.learn(writes)
         own = any(applied.run.origin == self.own_origin for applied in writes.runs)

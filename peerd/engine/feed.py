@@ -9,11 +9,13 @@ is told again by its own event, so nothing is skipped, and nothing is told twice
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from peerd.core import entry
+from peerd.core.batch import Name
 from peerd.core.clocks import Dot
 from peerd.core.device_id import format_device_id
 from peerd.core.entry import Change
@@ -43,10 +45,13 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """The feed of one space."""
+    """The feed of one space, for one reader."""
 
     def __init__(self, space: Space) -> None:
         self._space = space
+        # The store may be ahead of what was rung by one commit. Whoever has been told what it holds goes on with the
+        # tail only when that commit is in there too: a record never seems to go back.
+        self._caught_up_at = 0
 
     async def open(self, since: str | None, *, follow: bool) -> AsyncGenerator[Sequence[ChangeEvent], None]:
         """See `peerd.control.service.Service.changes`."""
@@ -121,6 +126,7 @@ class Feed:
                 if not page.more:
                     break
                 after = page.records[-1][0]
+        self._caught_up_at = self._space.commits.last_position + 1
 
     async def _read(self, cursor: Cursor) -> tuple[list[_Told], Cursor]:
         """The next changes after `cursor` that are told, some at a time, and the cursor after them; none if there is
@@ -128,7 +134,10 @@ class Feed:
         """
         while True:
             position, index = cursor
-            slice_ = await self._space.store.runs_after(position - 1 if index else position, BATCH_BYTES, 64)
+            after = position - 1 if index else position
+            slice_ = self._space.commits.tail.runs_after(after, BATCH_BYTES, 64)
+            if slice_ is None:
+                slice_ = await self._space.store.runs_after(after, BATCH_BYTES, 64)
             rows = [row for row in slice_.rows if row.position <= self._space.commits.last_position]
             if not rows:
                 return [], cursor
@@ -142,25 +151,20 @@ class Feed:
         """Of as many changes as a batch may have: each event shows a whole record, which may be much larger than its
         change.
         """
-
-        def reading(transaction: Transaction) -> list[Record | None]:
-            records: dict[tuple[str, str], Record | None] = {}
-            found: list[Record | None] = []
-            size_bytes = 0
-            for one in told:
-                name = one.change.record
-                if name not in records:
-                    stored = transaction.records([name]).get(name)
-                    records[name] = stored.record if stored is not None else None
-                record = records[name]
-                size_bytes += 200 + (_size_bytes(record) if record is not None else 0)
-                if found and size_bytes > BATCH_BYTES:
-                    break
-                found.append(record)
-            return found
-
-        found = await self._space.store.read(reading)
+        found = self._in_tail(told)
+        if found is None:
+            found = await self._space.store.read(partial(_look_up, told))
+            self._caught_up_at = self._space.commits.last_position + 1
         return [self._event(one, record) for one, record in zip(told, found, strict=False)]
+
+    def _in_tail(self, told: Sequence[_Told]) -> list[Record | None] | None:
+        """The records of `told` out of memory; None if they have to be read."""
+        commits = self._space.commits
+        if commits.last_position < self._caught_up_at:
+            return None
+        if not all(commits.tail.knows(one.change.record) for one in told):
+            return None
+        return _collect(told, commits.tail.record)
 
     def _event(self, told: _Told, record: Record | None) -> ChangeEvent:
         rules = self._space.commits.rules.of(told.change.collection)
@@ -190,6 +194,31 @@ def _changes(row: LogRow) -> Iterable[_Told]:
         for change in decoded.changes:
             index += 1
             yield _Told((row.position, index), Dot(row.run.origin, seq), decoded.t_ms, change)
+
+
+def _look_up(told: Sequence[_Told], transaction: Transaction) -> list[Record | None]:
+    def record(name: Name) -> Record | None:
+        stored = transaction.records([name]).get(name)
+        return stored.record if stored is not None else None
+
+    return _collect(told, record)
+
+
+def _collect(told: Sequence[_Told], look_up: Callable[[Name], Record | None]) -> list[Record | None]:
+    """The records of the first changes, as many as a batch may have."""
+    records: dict[Name, Record | None] = {}
+    found: list[Record | None] = []
+    size_bytes = 0
+    for one in told:
+        name = one.change.record
+        if name not in records:
+            records[name] = look_up(name)
+        record = records[name]
+        size_bytes += 200 + (_size_bytes(record) if record is not None else 0)
+        if found and size_bytes > BATCH_BYTES:
+            break
+        found.append(record)
+    return found
 
 
 def _size_bytes(record: Record) -> int:
