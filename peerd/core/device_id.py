@@ -14,6 +14,7 @@ A check character finds every single wrong character of its block and nearly eve
 from __future__ import annotations
 
 from base64 import b32decode, b32encode
+from functools import lru_cache
 from hashlib import sha256
 
 from peerd.errors import UserError
@@ -29,6 +30,7 @@ _BLOCK = 13
 _GROUP = 7
 _CHARACTERS = 56
 _SHORT = 8
+_WRITTEN = 256  # ids whose text is kept: each event of a feed names its author
 
 
 def device_id(public_key: bytes) -> bytes:
@@ -72,6 +74,7 @@ def parse_device_id(text: str) -> bytes:
     return device
 
 
+@lru_cache(maxsize=_WRITTEN)
 def _checked(device: bytes) -> str:
     if len(device) != DEVICE_ID_BYTES:
         raise ValueError(f"a device id has {DEVICE_ID_BYTES} bytes, not {len(device)}")
