@@ -264,6 +264,8 @@ class Daemon:
         if self._mdns is not None and self._mdns.state == "failed":
             step = "Peers can be named under network.peers; or set network.mdns = false if that is meant to be so."
             problems.append((f"discovery does not work: {self._mdns.problem}", step))
+        if self._control.obstacle is not None:
+            problems.append(self._control.obstacle)
         for name, report in self._supervisor.reports().items():
             if report.cause and report.state.value == "waiting":
                 problems.append((f"{name} failed: {report.cause}", "See the log; it is tried again."))

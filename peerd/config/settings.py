@@ -149,7 +149,11 @@ class Control(msgspec.Struct, frozen=True):
     write_group: Annotated[
         str,
         Setting(
-            explanation="A group whose members may write. Without one only root and peerd's own user may.",
+            explanation=(
+                "A group whose members may write. Without one only root and peerd's own user may. A socket that "
+                "peerd makes is given to this group, if peerd is root or a member of it; so is the way through a "
+                "folder made for the socket alone. `peerctl doctor` says what else is in the way."
+            ),
             check=Group(),
             default="",
             live=True,

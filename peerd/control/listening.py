@@ -44,7 +44,7 @@ class Place:
 
     def __init__(self, listener: socket.socket, path: Path | None, inode: int) -> None:
         self.socket = listener
-        self._path = path
+        self.path = path  # None where a supervisor made it
         self._inode = inode
 
     def give_up(self) -> None:
@@ -52,11 +52,11 @@ class Place:
 
         The socket has to be closed by its user.
         """
-        if self._path is None:
+        if self.path is None:
             return
         with contextlib.suppress(OSError):
-            if self._path.lstat().st_ino == self._inode:
-                self._path.unlink()
+            if self.path.lstat().st_ino == self._inode:
+                self.path.unlink()
 
 
 async def take(path: str | os.PathLike[str]) -> Place:

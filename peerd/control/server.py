@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from peerd import logs
-from peerd.control import listening, messages, problems
+from peerd.control import listening, messages, problems, write_access
 from peerd.control.http import Connection
 from peerd.control.lobby import Limits, Lobby
 from peerd.control.permissions import Permissions
@@ -39,6 +39,8 @@ class ControlServer:
         self._service = service
         self._socket_path = socket_path
         self._inherited_fd = inherited_fd
+        self.obstacle: write_access.Obstacle | None = None  # why the write group cannot connect
+        self._write_group = write_group
         self._permissions = Permissions(write_group, _now_s)
         self._router = Router(ROUTES)
         self._lobby = Lobby(limits or Limits())
@@ -64,6 +66,8 @@ class ControlServer:
         self._place = place
         self._server = await loop.create_unix_server(lambda: Connection(self, self._lobby), sock=place.socket)
         _log.info("control socket opened", path=os.fspath(self._socket_path))
+        if self._write_group:
+            self._let_in_writers()
 
     async def stop(self) -> None:
         """Take no more, end streams, finish the requests in hand; done within a second.
@@ -82,7 +86,25 @@ class ControlServer:
 
     def set_write_group(self, write_group: str) -> None:
         """Take over a changed setting; open connections feel it with their next request."""
+        if write_group == self._write_group:
+            return
+        self._write_group = write_group
         self._permissions = Permissions(write_group, _now_s)
+        self._let_in_writers()
+
+    def _let_in_writers(self) -> None:
+        """A socket of a supervisor is the supervisor's to open."""
+        if self._place is None or self._place.path is None:
+            return
+        try:
+            self.obstacle = write_access.give(self._place.path, self._write_group)
+        except OSError as error:
+            self.obstacle = write_access.Obstacle(
+                f"the socket could not be given to the group {self._write_group}: {error}", "Check control.socket."
+            )
+        if self.obstacle is not None:
+            path = os.fspath(self._socket_path)
+            _log.warning("write group kept out", path=path, cause=self.obstacle.cause, hint=self.obstacle.next_step)
 
     # --- the application behind the connections ---
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from peerd.control.permissions import KNOWN_S, Caller, Permissions, caller_of
 from peerd.errors import UserError
@@ -204,6 +205,45 @@ async def test_the_mode_keeps_strangers_out(serve: Any, open_folder: Path) -> No
     _, errors = await process.communicate()
     assert process.returncode != 0
     assert b"PermissionError" in errors
+
+
+@needs_root
+@pytest.mark.parametrize("later", [False, True])
+async def test_the_write_group_can_connect(
+    serve: Any,
+    open_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    later: bool,  # noqa: FBT001 - a case
+) -> None:
+    """A member of another group than the daemon's, by the start or by a reload, in a folder that peerd made."""
+    monkeypatch.setattr(grp, "getgrnam", lambda name: grp.struct_group((name, "x", 4711, ["ann"])))
+    path = open_folder / "peerd" / "s"
+    server = await serve(write_group="" if later else "writers", path=path)
+    if later:
+        server.set_write_group("writers")
+    assert server.obstacle is None
+    request = b"POST /v1/reload HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    assert b" 200 OK" in await run_as(path, STRANGER, 4711, "", request)
+    server.set_write_group("")
+    arguments = [str(path), str(STRANGER), "4711", "", "b''"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", CLIENT, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert b"PermissionError" in errors
+
+
+async def test_an_obstacle_is_logged_with_what_to_do(
+    serve: Any, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And kept, so that `status` and `doctor` show it."""
+    monkeypatch.setattr(grp, "getgrnam", lambda name: grp.struct_group((name, "x", 4711, ["ann"])))
+    await asyncio.to_thread(open_folder.chmod, 0o700)
+    with capture_logs() as logged:
+        server = await serve(write_group="writers", path=open_folder / "peerd" / "s")
+    assert "may not pass" in server.obstacle.cause
+    (line,) = [one for one in logged if one["event"] == "write group kept out"]
+    assert "control.socket" in line["hint"]
 
 
 async def test_every_writing_route_asks(
