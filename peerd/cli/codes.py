@@ -107,7 +107,7 @@ _OF_PAIRING: Final = {
     "no-window": "The device that was asked is not inviting anybody: the code is used up, or the wrong device "
     "answered. Invite again.",
     "not-confirmed": "The device was admitted, but did not confirm that it knows. `peerctl members` shows it; if it "
-    "stays away, remove it and invite it again.",
+    "has never been seen, its join failed perhaps: invite it again, it stays one member.",
     "not-named": "A device wanted to join by its id, and nobody has named it. Run `peerctl admit SPACE DEVICE-ID` "
     "with its id on a member, and check the id behind `join --from`.",
     "too-many-tries": "Three wrong codes came, and the code is void: a mistake, or somebody who guesses. Invite again.",

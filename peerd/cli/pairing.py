@@ -59,10 +59,18 @@ def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> in
             _answer(str(event["id"]), asking, client, out, yes=arguments.yes)
         if admitted := event.get("admitted"):
             if not out.as_json:
-                out.talk(f"admitted {_called(admitted)} to {arguments.space}")
+                _say_admitted(admitted, arguments.space, out)
             return exits.OK
     out.talk("the invitation has ended and nobody was admitted", "yellow")
     return exits.REFUSED
+
+
+def _say_admitted(admitted: Mapping[str, Any], space: str, out: Output) -> None:
+    if admitted.get("confirmed", True):
+        out.talk(f"admitted {_called(admitted)} to {space}")
+        return
+    out.talk(f"admitted {_called(admitted)} to {space}, but it has not said that it keeps a copy", "yellow")
+    out.talk("  next: look there; if its join failed, invite it again, it stays one member")
 
 
 def _show_code(event: Mapping[str, Any], out: Output) -> None:

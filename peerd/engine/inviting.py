@@ -150,7 +150,7 @@ class Inviting:
         """Admit exactly this device when it comes and names us."""
         if not space.roster.is_admin(self._keys.device):
             raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
-        if device in space.roster.members:
+        if device in space.roster.members and space.was_here(device):  # else its join may have failed
             raise UserError(f"that device is a member of {space.name} already", code="already-member", status=409)
         if len(self.named) >= NAMED and device not in self.named:
             raise UserError("too many devices are awaited", code="too-busy", status=503)
@@ -258,6 +258,7 @@ class _Attempt:
         if invitation is None or invitation.closed or not self._machine.took_window:
             return  # another device's attempt ends nobody's invitation
         if self._admitted is not None:
+            self._admitted["confirmed"] = isinstance(end, Finished)
             invitation.events.put_nowait(InvitationEvent(id=invitation.number, admitted=self._admitted))
         elif isinstance(end, Failed) and invitation.window.state(self._inviting.times.boottime_s()) is not State.OPEN:
             invitation.events.put_nowait(UserError(end.text, code=end.code, status=409, next_step=end.next_step))

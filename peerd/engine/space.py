@@ -121,6 +121,15 @@ class Space:
         seen = {device for device, peer in self.peers.items() if peer.seen_ms >= since}
         return {device for device in self.roster.members if device in seen or device == self._keys.device}
 
+    def was_here(self, device: bytes) -> bool:
+        """Is there any sign that this member ever had a copy: it was linked with us, wrote, or let others in?"""
+        peer = self.peers.get(device)
+        return (
+            (peer is not None and peer.seen_ms > 0)
+            or any(origin.announcement.device == device for origin in self.copy.origins.values())
+            or any(member.admitted_by == device for member in self.roster.members.values())
+        )
+
     def note_seen(self, device: bytes, **changed: object) -> None:
         """Remember that a member was here, and what else is known of it."""
         before = self.peers.get(device, StoredPeer(device))

@@ -9,7 +9,7 @@ from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.peer_book import PeerBook, PeerNote, Trouble
+from peerd.engine.peer_book import NOT_FOUND, PeerBook, PeerNote, Trouble
 from peerd.engine.ports import Keys, Times
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.space import Space
@@ -31,6 +31,10 @@ from peerd.protocol.session import Phase
 
 CLOCK_OFF_MS = 120_000
 PAUSED_HERE = "links with other devices are paused here"
+NEVER_SEEN = "admitted, never seen"
+NEVER_SEEN_STEP = (
+    "If its `peerctl join` failed, invite it again: it stays one member. If it is not to come, `peerctl remove` it."
+)
 RESUME = "`peerctl resume` ends that; so does a restart."
 
 _STEPS = {  # by the code of what stopped a space, or a session on this side
@@ -194,6 +198,8 @@ class Statuses:
             status.reason, status.next_step = PAUSED_HERE, RESUME
         elif note.trouble is not None and note.trouble.code == "removed" and note.state == "refused":
             status.reason, status.next_step = _says_removed(status.name or status.device), _removed_step(space)
+        elif note.trouble == NOT_FOUND and not space.was_here(known.device):
+            status.reason, status.next_step = NEVER_SEEN, NEVER_SEEN_STEP
         elif note.trouble is not None:
             status.reason, status.next_step = note.trouble.text, note.trouble.next_step
         if known.acks:
@@ -277,7 +283,7 @@ class Statuses:
                 device=format_device_id(member.device),
                 name=member.name,
                 role=member.role,
-                state="this device" if member.device == ours else self._peer(space, member.device, member.name).state,
+                state="this device" if member.device == ours else self._member_state(space, member.device, member.name),
                 own=member.device == ours,
                 seen_ms=space.peers[member.device].seen_ms or None if member.device in space.peers else None,
             )
@@ -288,6 +294,10 @@ class Statuses:
             for device, removal in space.roster.removed.items()
         ]
         return MemberList(members=views)
+
+    def _member_state(self, space: Space, device: bytes, name: str) -> str:
+        state = self._peer(space, device, name).state
+        return NEVER_SEEN if state == "offline" and not space.was_here(device) else state
 
     # ---- for supervisors
 

@@ -127,6 +127,7 @@ class InvitationEvent(Struct, kw_only=True, omit_defaults=True):
     """One line of an invitation's stream; the first has `code`, the last `admitted` or `error` (a problem
     document).
 
+    `admitted.confirmed` is false if the device did not say that it keeps a copy: it is a member, and may join again.
     `asking` is the device that knows the code and waits for an answer to `POST /v1/invitations/{id}`. The code stands
     first, so that eight digits in the id are not taken for it.
     """

@@ -179,7 +179,7 @@ REASONS: dict[str, Reason] = {
     "not-confirmed": Reason(
         "The device was admitted, but whether it has learned so is not known.",
         "The device was admitted, but whether it has learned so is not known.",
-        "Look at `peerctl members`; if it stays away, invite it again.",
+        "Look at `peerctl members`; if it has never been seen, invite it again: it stays one member.",
     ),
     "failed": Reason(
         "The other device could not complete the pairing.",

@@ -47,6 +47,15 @@ def test_invite_for_a_person_prints_the_code_and_how_to_use_it(daemon: Any, peer
     )
 
 
+def test_a_device_that_did_not_confirm_is_told_apart(daemon: Any, peerctl: Any) -> None:
+    """It is a member and may have no copy."""
+    daemon.on_stream("POST", "/v1/invitations", CODE, {"id": "i1", "admitted": {**PHONE, "confirmed": False}})
+    got = peerctl("invite", "home", "--yes")
+    assert got.code == 0
+    assert "admitted phone (PHONEAA-PHONEBB) to home, but it has not said that it keeps a copy" in got.err
+    assert "invite it again" in got.err
+
+
 @pytest.mark.parametrize(("typed", "admit"), [("y\n", True), ("n\n", False), ("", False)])
 def test_invite_asks_before_it_admits(daemon: Any, peerctl: Any, typed: str, admit: bool) -> None:  # noqa: FBT001 - parameter
     daemon.on_stream("POST", "/v1/invitations", CODE, ASKING, ADMITTED)

@@ -258,10 +258,18 @@ async def test_without_a_copy_nobody_says_done(
     assert problem.next_step == "Make room. Then join again with a new invitation."
     await until(lambda: not wire.tasks)
     (stream,) = desk.streams
-    assert (await anext(stream)).admitted is not None, "it is a member, and may come again"
+    admitted = (await anext(stream)).admitted
+    assert admitted is not None, "it is a member, and may come again"
+    assert admitted["confirmed"] is False
+    assert [one.state for one in desk.statuses.members(desk.space).members] == ["this device", "admitted, never seen"]
+    statements = desk.space.roster.statements
     monkeypatch.undo()
     again = await window(desk)
     assert (await laptop.joining.join(again, None, [(desk.address,)], None)).space == "home"
+    admitted = (await anext(desk.streams[-1])).admitted
+    assert admitted is not None
+    assert admitted["confirmed"] is True
+    assert desk.space.roster.statements == laptop.space.roster.statements == statements, "one member, admitted once"
 
 
 async def test_a_link_that_breaks_after_the_copy_is_kept_is_no_failure(

@@ -44,8 +44,17 @@ async def test_a_space_without_other_members_is_alone(desk: Device) -> None:
     assert (await desk.statuses.status()).device.state == "running"
 
 
-async def test_a_member_that_nobody_has_seen_is_not_found(two: Two) -> None:
+async def test_a_member_that_was_never_here_is_said_to_be_so(two: Two) -> None:
+    """Its join may have failed. Who let us in was there, linked or not."""
     desk, laptop = two
+    assert (peer(desk, laptop).state, peer(desk, laptop).reason) == ("offline", "admitted, never seen")
+    assert "invite it again" in peer(desk, laptop).next_step
+    assert "not found" in peer(laptop, desk).reason
+
+
+async def test_a_member_that_cannot_be_seen_is_not_found(two: Two) -> None:
+    desk, laptop = two
+    desk.space.note_seen(laptop.id)
     status = peer(desk, laptop)
     assert (status.state, status.name, status.behind) == ("offline", "laptop", None)
     assert "not found" in status.reason
@@ -429,7 +438,7 @@ async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDev
     assert {name: (one.role, one.state, one.own) for name, one in views.items()} == {
         "desk": ("admin", "this device", True),
         "laptop": ("admin", "in sync", False),
-        "reader": ("member", "offline", False),
+        "reader": ("member", "admitted, never seen", False),
         "gone": ("", "removed", False),
     }
     assert views["laptop"].seen_ms == desk.clock.wall_ms()
