@@ -40,7 +40,12 @@ def add(commands: Commands) -> None:
     forget.add_argument("--yes", action="store_true", help="do not ask")
     forget.set_defaults(run=run_forget)
 
-    members = commands.add("members", "list the members of a space")
+    members = commands.add(
+        "members",
+        "list the members of a space",
+        "`admitted, never seen`: it has shown no sign of having a copy yet; its join may have failed. When a member "
+        "was admitted is not known: statements about members carry no time.",
+    )
     members.add_argument("space", metavar="SPACE")
     members.set_defaults(run=run_members)
     remove = commands.add(
@@ -131,12 +136,11 @@ def run_members(arguments: argparse.Namespace, client: Client, out: Output) -> i
             member["device"],
             member["role"],
             member["state"],
-            moment(member.get("admitted_ms")),
             moment(member.get("seen_ms")),
         ]
         for member in found["members"]
     ]
-    out.table(("NAME", "DEVICE", "ROLE", "STATE", "ADMITTED", "LAST SEEN"), rows, STATE_STYLES)
+    out.table(("NAME", "DEVICE", "ROLE", "STATE", "LAST SEEN"), rows, STATE_STYLES)
     return exits.OK
 
 

@@ -177,7 +177,6 @@ class MemberView(Struct, kw_only=True):
     role: str
     state: str
     own: bool = False
-    admitted_ms: int | None = None
     seen_ms: int | None = None
 
 
