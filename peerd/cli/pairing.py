@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
-from peerd.control.client import Client, Problem, path
+from peerd.cli.text import counted
+from peerd.control.client import Client, NotRunning, Problem, path
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +22,8 @@ def add(commands: Commands) -> None:
     invite = commands.add(
         "invite",
         "show a code with which another device joins a space, and wait for it",
-        "The code is good for one device and a short time. Interrupting the command ends the invitation.",
+        "The code is good for one device and a short time; each wrong one that is tried is told. Interrupting the "
+        "command ends the invitation.",
     )
     invite.add_argument("space", metavar="SPACE")
     invite.add_argument("--yes", action="store_true", help="admit whoever knows the code without asking")
@@ -55,14 +57,26 @@ def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> in
             out.line_of_stream(event)
         if event.get("code"):
             _show_code(event, out)
+        if wrong := event.get("wrong_code"):
+            _say_wrong(wrong, out)
         if asking := event.get("asking"):
             _answer(str(event["id"]), asking, client, out, yes=arguments.yes)
         if admitted := event.get("admitted"):
             if not out.as_json:
                 _say_admitted(admitted, arguments.space, out)
             return exits.OK
-    out.talk("the invitation has ended and nobody was admitted", "yellow")
-    return exits.REFUSED
+    # An invitation never ends without a word, unless the daemon does.
+    raise NotRunning(
+        "peerd has stopped, and the invitation with it",
+        code="connection-lost",
+        next_step="start peerd, see whether `peerctl members` shows a new one, else invite again",
+    )
+
+
+def _say_wrong(wrong: Mapping[str, Any], out: Output) -> None:
+    if not out.as_json:
+        left = int(wrong["tries_left"])
+        out.talk(f"a device tried a wrong code; {counted(left, 'try', 'tries')} left", "yellow")
 
 
 def _say_admitted(admitted: Mapping[str, Any], space: str, out: Output) -> None:

@@ -48,8 +48,9 @@ Two machines share a space:
     48219073
     laptop$ peerctl join 48219073
 
-Without people, `invite SPACE --yes --json` prints `{"code": ...}` at once, and `{"admitted": ...}` or an
-`{"error": ...}` when it is decided; `join CODE --yes --json` answers with the space. For many machines:
+Without people, `invite SPACE --yes --json` prints `{"code": ...}` at once, `{"wrong_code": ...}` for each
+wrong one, and `{"admitted": ...}` or an `{"error": ...}` when it is decided; `join CODE --yes --json`
+answers with the space. For many machines:
 `peerctl device` on the new one, `peerctl admit SPACE DEVICE-ID` on a member, `peerctl join --from DEVICE-ID`
 on the new one.
 

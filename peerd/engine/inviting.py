@@ -1,7 +1,7 @@
 """Letting devices in: one open invitation at a time, and devices that were named by their id.
 
-An invitation is a stream of events for whoever opened it: the code, then who asks, then who was admitted, or why not.
-Closing the stream ends it.
+An invitation is a stream of events for whoever opened it: the code, then each wrong one, then who asks, then who was
+admitted, or why not. Closing the stream ends it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Invitation:
         self.space = space
         self.window = window
         self.ask = ask
-        self.events: asyncio.Queue[InvitationEvent | UserError] = asyncio.Queue()  # one asks, one ends
+        self.events: asyncio.Queue[InvitationEvent | UserError] = asyncio.Queue()  # two wrong codes, one asks, one ends
         self.answer: asyncio.Future[bool] | None = None
         self.closed = False  # nobody is admitted by it any more
 
@@ -260,6 +260,9 @@ class _Attempt:
         if self._admitted is not None:
             self._admitted["confirmed"] = isinstance(end, Finished)
             invitation.events.put_nowait(InvitationEvent(id=invitation.number, admitted=self._admitted))
+        elif isinstance(end, Failed) and end.code == "wrong-code" and not end.theirs:
+            wrong = {"device": format_device_id(self._theirs), "tries_left": invitation.window.tries_left}
+            invitation.events.put_nowait(InvitationEvent(id=invitation.number, wrong_code=wrong))
         elif isinstance(end, Failed) and invitation.window.state(self._inviting.times.boottime_s()) is not State.OPEN:
             invitation.events.put_nowait(UserError(end.text, code=end.code, status=409, next_step=end.next_step))
 

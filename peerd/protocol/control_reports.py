@@ -127,6 +127,7 @@ class InvitationEvent(Struct, kw_only=True, omit_defaults=True):
     """One line of an invitation's stream; the first has `code`, the last `admitted` or `error` (a problem
     document).
 
+    `wrong_code` has `device` and `tries_left`: somebody tried a code that is not this one.
     `admitted.confirmed` is false if the device did not say that it keeps a copy: it is a member, and may join again.
     `asking` is the device that knows the code and waits for an answer to `POST /v1/invitations/{id}`. The code stands
     first, so that eight digits in the id are not taken for it.
@@ -134,6 +135,7 @@ class InvitationEvent(Struct, kw_only=True, omit_defaults=True):
 
     code: str | None = None
     expires_in_s: int | None = None
+    wrong_code: dict[str, Any] | None = None
     asking: dict[str, Any] | None = None
     admitted: dict[str, Any] | None = None
     error: dict[str, Any] | None = None

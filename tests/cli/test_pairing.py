@@ -76,11 +76,21 @@ def test_an_invitation_that_fails_is_a_refusal_with_its_reason(daemon: Any, peer
     assert (last["error"]["code"], last["error"]["next_step"]) == ("invitation-spent", "invite again")
 
 
-def test_an_invitation_that_just_ends_admitted_nobody(daemon: Any, peerctl: Any) -> None:
+def test_an_invitation_that_the_daemons_stop_ends_is_a_daemon_that_went_away(daemon: Any, peerctl: Any) -> None:
     daemon.on_stream("POST", "/v1/invitations", CODE)
     got = peerctl("invite", "home", "--yes")
-    assert got.code == 6
-    assert "nobody was admitted" in got.err
+    assert got.code == 3
+    assert "peerd has stopped, and the invitation with it" in got.err
+    last = json.loads(peerctl("invite", "home", "--yes", "--json").out.splitlines()[-1])
+    assert last["error"]["code"] == "connection-lost"
+
+
+def test_each_wrong_code_is_told(daemon: Any, peerctl: Any) -> None:
+    wrong = [{"id": "i1", "wrong_code": {"device": "X", "tries_left": left}} for left in (2, 1)]
+    daemon.on_stream("POST", "/v1/invitations", CODE, *wrong, ADMITTED)
+    got = peerctl("invite", "home", "--yes")
+    assert got.code == 0
+    assert "\na device tried a wrong code; 2 tries left\na device tried a wrong code; 1 try left\nadmitted" in got.err
 
 
 def test_a_hostile_name_cannot_answer_for_the_person(daemon: Any, peerctl: Any) -> None:

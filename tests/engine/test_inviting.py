@@ -256,6 +256,8 @@ async def test_a_wrong_code_costs_a_try_and_the_third_the_invitation(desk: Devic
     for reason in ("wrong-code", "wrong-code", "too-many-tries"):
         problem = await refusal(joining(laptop, desk, other_than(code)))
         assert (problem.code, problem.extra["reason"]) == ("join-failed", reason)
+    for left in (2, 1):
+        assert (await anext(events)).wrong_code == {"device": format_device_id(laptop.id), "tries_left": left}
     assert (await refusal(anext(events))).code == "too-many-tries"
     assert (await refusal(joining(laptop, desk, code))).extra["reason"] == "no-window"
     assert desk.space.roster.members.keys() == {desk.id}
@@ -265,6 +267,7 @@ async def test_after_a_wrong_code_the_right_one_still_works(desk: Device, laptop
     events, code = await invite(desk)
     for _ in range(2):
         await refusal(joining(laptop, desk, other_than(code)))
+        assert (await anext(events)).wrong_code is not None
     task = joining(laptop, desk, code)
     assert (await anext(events)).admitted is not None
     assert (await task).space == "home"
