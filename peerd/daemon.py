@@ -7,6 +7,7 @@ dials, goodbye to peers, the commit in progress is finished, the databases are c
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Coroutine, MutableMapping
 from pathlib import Path
@@ -43,6 +44,7 @@ from peerd.net.link import Link as NetLink
 from peerd.net.listener import Listener
 from peerd.net.refusal import Refusal
 from peerd.protocol.control_reports import (
+    MachineStatus,
     Reloaded,
 )
 from peerd.store.lock import Lock
@@ -129,6 +131,7 @@ class Daemon:
         self._service.hosts = self._parse_host
         self._service.reload_settings = self.reload
         self._statuses.problems = self._problems
+        self._statuses.machine = self._machine
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
         self._housekeeping.set_agreed = self._clock.set_agreed
 
@@ -270,6 +273,23 @@ class Daemon:
             if report.cause and report.state.value == "waiting":
                 problems.append((f"{name} failed: {report.cause}", "See the log; it is tried again."))
         return problems
+
+    def _machine(self) -> MachineStatus:
+        state_dir = self._started_with.device.state_dir
+        try:
+            room = os.statvfs(state_dir)
+            free_bytes = room.f_bavail * room.f_frsize
+        except OSError:
+            free_bytes = None
+        return MachineStatus(
+            listen=self._bound(),
+            mdns="off" if self._mdns is None else self._mdns.state,
+            state_dir=str(state_dir),
+            free_bytes=free_bytes,
+        )
+
+    def _bound(self) -> list[str]:
+        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self._listener.addresses]
 
     # ---- reload
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -370,6 +371,16 @@ async def test_an_address_that_this_machine_lacks_is_a_problem(build: Build) -> 
     assert (device.state, device.reason, device.next_step) == (
         "degraded", "network.listen: there is no IPv6 here", "Check network.listen.",
     )  # fmt: skip
+
+
+async def test_what_it_has_of_its_machine_is_told(build: Build) -> None:
+    """The address that is really bound, mDNS as configured, and the room for data; `doctor` judges them."""
+    desk = await build("desk")
+    machine = (await desk.service.status()).machine
+    assert (machine.listen, machine.mdns, machine.state_dir) == ([desk.host], "off", str(desk.folder / "state"))
+    assert machine.free_bytes > 0
+    shutil.rmtree(desk.folder / "state")
+    assert (await desk.service.status()).machine.free_bytes is None
 
 
 async def test_discovery_that_fails_is_a_problem(build: Build) -> None:

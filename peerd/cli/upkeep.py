@@ -20,7 +20,8 @@ def add(commands: Commands) -> None:
     doctor = commands.add(
         "doctor",
         "look for what commonly goes wrong on this machine and say what to do",
-        "Exit code 3 if the daemon cannot be reached, 4 if something else needs attention.",
+        "Each finding is ok, a note (worth knowing, and it may be meant so) or a problem, with what to do. Exit code 3 "
+        "if the daemon cannot be reached, 4 if there is another problem; notes do not count.",
     )
     doctor.set_defaults(run=run_doctor)
     reload = commands.add("reload", "let the daemon read its configuration again")
@@ -49,12 +50,12 @@ def run_doctor(_: argparse.Namespace, client: Client, out: Output) -> int:
     if not out.on_terminal:
         out.table((), [[*row, finding.next_step] for row, finding in zip(rows, findings, strict=True)])
         return code
-    styles = {"ok": "green", "look": "yellow", "bad": "red"}
+    styles = {"ok": "green", "note": "yellow", "problem": "red"}
     for finding in findings:
-        state = out.styled(f"{finding.state:4}", styles[finding.state])
+        state = out.styled(f"{finding.state:7}", styles[finding.state])
         out.raw(f"{state}  {out.styled(f'{finding.check:12}', 'bold')}  {out.styled(finding.detail, '')}")
         if finding.next_step:
-            out.text(f"      next: {finding.next_step}")
+            out.text(f"         next: {finding.next_step}")
     return code
 
 

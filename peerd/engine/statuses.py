@@ -19,6 +19,7 @@ from peerd.errors import PeerdError
 from peerd.protocol.control_reports import (
     DeviceStatus,
     Health,
+    MachineStatus,
     MemberList,
     MemberView,
     PeerList,
@@ -59,7 +60,9 @@ def _removed_step(space: Space) -> str:
 
 
 class Statuses:
-    """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step)."""
+    """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step); `machine()` what
+    it has of its machine.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Statuses:
         device_name: Callable[[], str],
     ) -> None:
         self.problems: Callable[[], list[tuple[str, str]]] = list
+        self.machine: Callable[[], MachineStatus | None] = lambda: None
         self.restart_needed: list[str] = []
         self._spaces = spaces
         self._switchboard = switchboard
@@ -86,7 +90,13 @@ class Statuses:
     async def status(self) -> Status:
         views = [await self.space(space) for space in self._sorted()]
         views += [self._failed(name, failure) for name, failure in sorted(self._spaces.failed.items())]
-        return Status(version=self._version, device=self._device(views), spaces=views, since_ms=self._since_ms)
+        return Status(
+            version=self._version,
+            device=self._device(views),
+            machine=self.machine(),
+            spaces=views,
+            since_ms=self._since_ms,
+        )
 
     def _sorted(self) -> list[Space]:
         return sorted(self._spaces.by_id.values(), key=lambda space: space.name)

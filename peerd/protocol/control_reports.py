@@ -69,9 +69,19 @@ class DeviceStatus(Struct, kw_only=True):
     next_step: str = ""
 
 
+class MachineStatus(Struct, kw_only=True):
+    """What the daemon has of its machine: addresses that are bound, mDNS (running, failed, off), room for data."""
+
+    listen: list[str] = []
+    mdns: str = "off"
+    state_dir: str = ""
+    free_bytes: int | None = None
+
+
 class Status(Struct, kw_only=True):
     version: str
     device: DeviceStatus
+    machine: MachineStatus | None = None
     spaces: list[SpaceView]
     since_ms: int | None = None
 

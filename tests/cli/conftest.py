@@ -250,3 +250,31 @@ def on_terminal(start: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., 
 def unquoted() -> Callable[[str], list[str]]:
     """The parts of an address, as the daemon understands them."""
     return lambda path: [unquote(part) for part in path.split("/")]
+
+
+IGMP = """Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter
+1\tlo        :     1      V3
+\t\t\t\t010000E0     1 0:00000000\t\t0
+2\teth0      :     2      V3
+\t\t\t\tFB0000E0     1 0:00000000\t\t0
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Write a file of /proc, /sys or /run; the machine that doctor looks at has only these."""
+    monkeypatch.setattr("peerd.cli.machine.ROOT", tmp_path)
+    monkeypatch.setattr("peerd.clock.kernel_is_synchronised", lambda: True)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+
+    def write(name: str, text: str = "") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    write("sys/class/net/lo/flags", "0x1009\n")
+    write("sys/class/net/eth0/flags", "0x1003\n")
+    write("sys/class/net/wlan0/flags", "0x1002\n")
+    write("proc/net/igmp", IGMP)
+    return write

@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from peerd import __version__
-from peerd.cli import checkup
 
 PLACE = {"name": "nas", "device": "N", "state": "in sync", "reason": "", "next_step": ""}
 STATUS: dict[str, Any] = {
     "version": __version__,
     "device": {"id": "K", "name": "kitchen", "state": "running", "reason": "", "next_step": ""},
+    "machine": {"listen": ["0.0.0.0:7337"], "mdns": "running", "state_dir": "/state", "free_bytes": 5 << 30},
     "spaces": [{**PLACE, "name": "home", "conflicts": 0, "peers": [PLACE]}],
 }
-IGMP = """Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter
-1\tlo        :     1      V3
-\t\t\t\t010000E0     1 0:00000000\t\t0
-2\teth0      :     2      V3
-\t\t\t\tFB0000E0     1 0:00000000\t\t0
+UDP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   1: 00000000:14E9 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 17 2 0 0
+   2: 0100007F:14E9 00000000:0000 07 00000000:00000000 00:00000000 00000000 54321        0 18 2 0 0
+   3: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000    99        0 19 2 0 0
 """
-IGMP6 = "3    wlan0           ff0200000000000000000000000000fb     1 00000004 0\n"
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Write a file of /proc, /sys or /run; the machine that doctor looks at has only these."""
-    monkeypatch.setattr("peerd.cli.checkup.ROOT", tmp_path)
-    monkeypatch.setattr("peerd.clock.kernel_is_synchronised", lambda: True)
-    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-
-    def write(name: str, text: str = "") -> Path:
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-    write("sys/class/net/lo/flags", "0x1009\n")
-    write("sys/class/net/eth0/flags", "0x1003\n")
-    write("sys/class/net/wlan0/flags", "0x1002\n")
-    write("proc/net/igmp", IGMP)
-    return write
 
 
 def test_a_healthy_machine_has_nothing_to_look_at(daemon: Any, peerctl: Any, machine: Any) -> None:
@@ -58,6 +33,8 @@ def test_a_healthy_machine_has_nothing_to_look_at(daemon: Any, peerctl: Any, mac
         ["ok", "version"],
         ["ok", "device"],
         ["ok", "ready"],
+        ["ok", "port"],
+        ["ok", "disk"],
         ["ok", "space home"],
         ["ok", "home: nas"],
         ["ok", "clock"],
@@ -71,7 +48,7 @@ def test_without_a_daemon_the_rest_is_examined_all_the_same(peerctl: Any, machin
     got = peerctl("doctor", "--socket", "/nowhere/s")
     assert got.code == 3
     assert [line.split("\t")[:2] for line in got.out.splitlines()] == [
-        ["bad", "socket"],
+        ["problem", "socket"],
         ["ok", "clock"],
         ["ok", "multicast"],
     ]
@@ -86,57 +63,71 @@ def test_whatever_is_not_well_is_listed_with_its_next_step(
     got = peerctl("doctor")
     assert got.code == 4
     lines = {line.split("\t")[1]: line.split("\t") for line in got.out.splitlines()}
-    assert lines["home: nas"] == ["look", "home: nas", "refused: version 2", "upgrade"]
-    assert lines["ready"][:3] == ["bad", "ready", "opening home"]
+    assert lines["home: nas"] == ["problem", "home: nas", "refused: version 2", "upgrade"]
+    assert lines["ready"][:3] == ["problem", "ready", "opening home"]
     assert "the daemon is 0.0" in lines["version"][2]
     shown = on_terminal("doctor", "--no-color").out
-    assert "look  home: nas     refused: version 2\n      next: upgrade\n" in shown
+    assert "problem  home: nas     refused: version 2\n         next: upgrade\n" in shown
 
 
-def multicast() -> checkup.Finding:
-    return next(finding for finding in checkup.of_machine("/s") if finding.check == "multicast")
-
-
-def test_multicast_counts_only_interfaces_that_are_up_and_able(machine: Any) -> None:
-    """The loopback never counts; wlan0 is down until it is up; membership in either group is enough."""
-    assert (multicast().state, multicast().detail) == ("ok", "mDNS is listened to on eth0")
-    machine("proc/net/igmp6", IGMP6)
-    assert multicast().detail == "mDNS is listened to on eth0"
-    machine("sys/class/net/wlan0/flags", "0x1003\n")
-    assert multicast().detail == "mDNS is listened to on eth0, wlan0"
-    machine("proc/net/igmp", "")
-    assert multicast().detail == "mDNS is listened to on wlan0"
-    machine("proc/net/igmp6", "")
-    assert (multicast().state, multicast().detail) == ("look", "nothing listens to mDNS on eth0, wlan0")
-
-
-def test_a_machine_without_multicast_is_told_about_static_peers(machine: Any) -> None:
-    machine("sys/class/net/eth0/flags", "0x1\n")
-    assert multicast().state == "look"
-    assert "--host" in multicast().next_step
-
-
-def test_a_clock_that_nobody_keeps_is_worth_a_look(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_be_meant_so_is_a_note_and_no_failure(
+    daemon: Any, peerctl: Any, machine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that is switched off, a clock that nobody keeps, mDNS switched off, a pause, links not taken."""
     monkeypatch.setattr("peerd.clock.kernel_is_synchronised", lambda: False)
-    clock = next(finding for finding in checkup.of_machine("/s") if finding.check == "clock")
-    assert clock.state == "look"
-    assert "timedatectl" in clock.next_step
+    machine("proc/net/igmp", "")
+    away = {**PLACE, "state": "offline", "reason": "not found", "next_step": "is it on?"}
+    paused = {**STATUS["device"], "state": "paused", "reason": "links are paused", "next_step": "peerctl resume"}
+    footing = {**STATUS["machine"], "listen": [], "mdns": "off", "free_bytes": 500 << 20}
+    spaces = [{**STATUS["spaces"][0], "peers": [away]}]
+    daemon.on("GET", "/v1/status", {**STATUS, "device": paused, "machine": footing, "spaces": spaces})
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    got = peerctl("doctor")
+    assert got.code == 0
+    notes = [line.split("\t")[1] for line in got.out.splitlines() if line.startswith("note\t")]
+    assert notes == ["device", "port", "disk", "home: nas", "clock", "multicast"]
 
 
-def test_linger_matters_only_to_a_users_daemon_under_systemd(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hint names the command; it is gone once the user lingers; a system daemon never gets it."""
+@pytest.mark.parametrize(
+    ("free_bytes", "state"), [(None, "problem"), (10 << 20, "problem"), (500 << 20, "note"), (2 << 30, "ok")]
+)
+def test_the_disk_is_looked_at(daemon: Any, peerctl: Any, machine: Any, free_bytes: int | None, state: str) -> None:
+    daemon.on("GET", "/v1/status", {**STATUS, "machine": {**STATUS["machine"], "free_bytes": free_bytes}})
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    got = peerctl("doctor")
+    (disk,) = [line.split("\t") for line in got.out.splitlines() if "\tdisk\t" in line]
+    assert (disk[0], bool(disk[3]), got.code) == (state, state != "ok", 4 if state == "problem" else 0)
+    assert "/state" in disk[2]
 
-    def linger(socket: str) -> checkup.Finding | None:
-        return next((finding for finding in checkup.of_machine(socket) if finding.check == "linger"), None)
 
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
-    assert linger("/run/user/7/peerd/s") is None
-    machine("run/systemd/system/x")
-    found = linger("/run/user/7/peerd/s")
-    assert found is not None
-    assert (found.state, found.next_step) == ("look", f"loginctl enable-linger {getpass.getuser()}")
-    assert linger("/run/peerd/s") is None
-    machine(f"var/lib/systemd/linger/{getpass.getuser()}")
-    found = linger("/run/user/7/peerd/s")
-    assert found is not None
-    assert found.state == "ok"
+@pytest.mark.parametrize(
+    ("listen", "state", "says"),
+    [
+        (["0.0.0.0:7337", "[::]:7337"], "ok", "firewall must let TCP in"),
+        (["127.0.0.1:7337", "[::1]:7337"], "note", "only this machine"),
+        ([], "note", "as configured"),
+    ],
+)
+def test_the_bound_port_is_named(
+    daemon: Any, peerctl: Any, machine: Any, listen: list[str], state: str, says: str
+) -> None:
+    daemon.on("GET", "/v1/status", {**STATUS, "machine": {**STATUS["machine"], "listen": listen}})
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    (port,) = [line.split("\t") for line in peerctl("doctor").out.splitlines() if "\tport\t" in line]
+    assert port[0] == state
+    assert all(address in port[2] for address in listen)
+    assert says in port[2]
+
+
+def test_who_has_the_port_of_mdns_is_named_when_it_failed(daemon: Any, peerctl: Any, machine: Any) -> None:
+    """By the user of the socket: whose process it is, only root may see."""
+    status = {**STATUS, "machine": {**STATUS["machine"], "mdns": "failed"}}
+    daemon.on("GET", "/v1/status", status)
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    machine("proc/net/udp", UDP)
+    got = peerctl("doctor")
+    assert got.code == 4
+    (port,) = [line.split("\t") for line in got.out.splitlines() if "\tmdns port\t" in line]
+    assert port[0] == "problem"
+    assert "UDP port 5353 is in use by a program of root, uid 54321" in port[2]
+    assert "ss -ulpn" in port[3]
