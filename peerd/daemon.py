@@ -17,6 +17,7 @@ from peerd import __version__, identity, logs, notify
 from peerd.clock import Clock
 from peerd.config import Settings
 from peerd.control.server import ControlServer
+from peerd.core.device_id import short_id
 from peerd.core.stored import Address
 from peerd.discovery.addresses import parse_address
 from peerd.discovery.interfaces import named
@@ -110,6 +111,8 @@ class Daemon:
             self._service, settings.control.socket, settings.control.write_group, self._inherited
         )
         self._listener = Listener(keys, settings.network.listen, self._authorise, self._on_link)
+        self._device = keys.device
+        self._ready = False
         self._mdns: Mdns | None = None
         self._spawned: set[asyncio.Task[None]] = set()
         self._changes = NetworkChanges(self._on_network_change, wanted=lambda name: named(name, self._interfaces))
@@ -155,7 +158,9 @@ class Daemon:
                 interval_s = self._watchdog_s
                 self._supervisor.add("watchdog", lambda: notify.feed_watchdog(self._notifier, interval_s))
             self._notifier.ready(self._statuses.line())
-            log.info("daemon ready", version=__version__)
+            where = ", ".join(self._bound())
+            log.info("daemon ready", device=short_id(self._device), address=where, version=__version__)
+            self._ready = True
             await self._supervisor.run()
         finally:
             await self._stop()
@@ -197,7 +202,8 @@ class Daemon:
             log.warning("stop took too long")
         await self._spaces.close()
         self._lock.release()
-        log.info("daemon stopped")
+        if self._ready:  # else it never ran, and why is said by whoever started it
+            log.info("daemon stopped")
 
     async def _tell_status(self) -> None:
         while True:

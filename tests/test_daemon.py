@@ -349,15 +349,33 @@ async def test_sighup_reloads(build: Build, log_lines: Any) -> None:
     assert desk.here._settings.log.level == "info"
 
 
+async def test_the_log_names_the_device_and_where_it_listens(build: Build, log_events: Any) -> None:
+    desk = await build("desk")
+
+    def of(phrase: str) -> list[dict[str, Any]]:
+        return [line for line in log_events() if line["event"] == phrase]
+
+    await until(lambda: of("daemon ready"))
+    (ready,) = of("daemon ready")
+    assert ready["address"] == desk.host
+    assert (await desk.service.status()).device.id.replace("-", "").startswith(ready["device"])
+    await desk.stop()
+    assert len(of("daemon stopped")) == 1
+
+
 # --- what is wrong --------------------------------------------------------------------------------------
 
 
-async def test_a_port_that_is_taken_ends_the_start_with_a_sentence(build: Build, tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_ends_the_start_with_a_sentence(
+    build: Build, tmp_path: Path, log_events: Any
+) -> None:
+    """And with nothing about a daemon that stopped: there was none."""
     desk = await build("desk")
     other = House(tmp_path / "other", "other")
     other.write(network=f'listen = ["{desk.host}"]')
     with pytest.raises(PeerdError, match="in use"):
         await asyncio.wait_for(other.make().run(), STOP_S)
+    assert "daemon stopped" not in [line["event"] for line in log_events()]
     other.write()
     await other.start()
     await other.stop()
