@@ -29,7 +29,8 @@ def add(commands: Commands) -> None:
         "import",
         "write the records of a file, one JSON object per line",
         f"Up to {BATCH_RECORDS:,} records are one transaction. A bad line ends the import: nothing of its "
-        "transaction is written, everything before it is. Importing again changes nothing that is the same. "
+        "transaction is written, everything before it is. A key that comes again is written again, in a later "
+        "transaction: the last line counts. Importing again changes nothing that is the same. "
         f"With --each, {BATCH_RECORDS:,} transactions are sent at a time: everything before the bad line is written, "
         "and lines after it that were sent along with it may be.",
     )

@@ -77,15 +77,19 @@ def _key(number: int, value: dict[str, Any], field: str) -> str:
 def batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
     """Cut into batches of at most 1,000 records and 1 MiB; a longer record is a batch of its own.
 
-    A bad line ends the batch that it would have been in: nothing of it is given out.
+    A key that comes again begins a batch too, for a transaction names a record once: so the last line counts, however
+    far it is from the one before. A bad line ends the batch that it would have been in: nothing of it is given out.
     """
     batch: list[Line] = []
+    keys: set[str] = set()
     size_bytes = 0
     for line in lines:
-        if batch and (len(batch) == BATCH_RECORDS or size_bytes + line.size_bytes > BATCH_BYTES):
+        full = len(batch) == BATCH_RECORDS or size_bytes + line.size_bytes > BATCH_BYTES
+        if batch and (full or line.key in keys):
             yield batch
-            batch, size_bytes = [], 0
+            batch, keys, size_bytes = [], set(), 0
         batch.append(line)
+        keys.add(line.key)
         size_bytes += line.size_bytes
     if batch:
         yield batch

@@ -71,6 +71,14 @@ def test_a_batch_is_bounded_in_bytes_but_a_long_record_still_goes() -> None:
     assert [len(batch) for batch in batches(make(3, BATCH_BYTES * 2))] == [1, 1, 1]
 
 
+def test_a_key_that_comes_again_begins_a_batch() -> None:
+    """Whether it is the next line or one far away, it is written after the one before: the last line counts."""
+    data = b"".join(b'{"id": "%s"}\n' % key for key in (b"a", b"b", b"b", b"a", b"c", b"c"))
+    assert [[line.key for line in batch] for batch in batches(read(io.BytesIO(data), "id"))] == [
+        ["a", "b"], ["b", "a", "c"], ["c"],
+    ]  # fmt: skip
+
+
 def test_nothing_of_the_batch_with_the_bad_line_comes_out() -> None:
     data = b"".join(b'{"id": %d}\n' % number for number in range(1500)) + b"oops\n"
     given: list[int] = []
