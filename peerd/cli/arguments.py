@@ -18,6 +18,25 @@ class Misused(PeerdError):
     exit_code = USAGE
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, which takes a key such as `-k` for an option: it says how to give one."""
+
+    _given: tuple[str, ...] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = tuple(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        before = self._given[: self._given.index("--")] if "--" in self._given else self._given
+        dashed = message.removeprefix("unrecognized arguments: ").split() if "unrecognized" in message else before
+        unknown = [one for one in dashed if len(one) > 1 and one[0] == "-" and one[1] != "-"]
+        unknown = [one for one in unknown if one not in self._option_string_actions]
+        if unknown:
+            message += f"\nif {unknown[0]} is a key or a value: put -- before it, behind all options"
+        super().error(message)
+
+
 class Commands:
     """A group of subcommands under construction; every command also takes the options that stand before it."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from peerd import __version__
 from peerd.cli import bulk, conflicts, exits, history, pairing, records, spaces, status, upkeep
-from peerd.cli.arguments import Commands
+from peerd.cli.arguments import Commands, Parser
 from peerd.cli.output import Output
 from peerd.control.client import BadAnswer, Client, Problem, default_socket
 from peerd.errors import PeerdError
@@ -22,7 +22,7 @@ _FAMILIES = (status, spaces, pairing, records, bulk, conflicts, history, upkeep)
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; `docs/commands.md` is written from it."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="peerctl",
         description="Ask and drive the peerd daemon on this machine.",
         epilog="`peerctl COMMAND --help` tells more; docs/commands.md has all commands and exit codes.",

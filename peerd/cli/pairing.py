@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from peerd.cli.arguments import Commands
     from peerd.cli.output import Output
+
+
+CODE_DIGITS: Final = 8  # as the daemon has it, whose modules are not imported here
 
 
 def add(commands: Commands) -> None:
@@ -116,7 +119,7 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
         code = _asked_code(out)
     body = {"yes": arguments.yes}
     if code:
-        body["code"] = "".join(code.split()).replace("-", "")
+        body["code"] = _eight_digits(code)
     for member in ("device", "host", "name"):
         if value := getattr(arguments, member):
             body[member] = value
@@ -130,6 +133,17 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     else:
         out.talk(f"joined {joined['space']}, let in by {_called(joined)}")
     return exits.OK
+
+
+def _eight_digits(code: str) -> str:
+    digits = "".join(code.split()).replace("-", "")
+    if len(digits) != CODE_DIGITS or not (digits.isascii() and digits.isdigit()):
+        raise Misused(
+            f"a pairing code has {CODE_DIGITS} digits, and this is none",
+            code="bad-code",
+            next_step="type it as the other device shows it, such as 4821-9073",
+        )
+    return digits
 
 
 def _asked_code(out: Output) -> str:

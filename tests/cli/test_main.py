@@ -68,6 +68,16 @@ def test_wrong_usage_is_exit_2_on_stderr(peerctl: Any, argv: tuple[str, ...]) ->
     assert "usage: peerctl" in got.err
 
 
+@pytest.mark.parametrize("argv", [("put", "home", "notes", "-k", "{}"), ("get", "home", "notes", "-k")])
+def test_a_key_with_a_dash_is_told_where_it_goes(daemon: Any, peerctl: Any, argv: tuple[str, ...]) -> None:
+    got = peerctl(*argv)
+    assert got.code == 2
+    assert "if -k is a key or a value: put -- before it" in got.err
+    daemon.on("GET", "/v1/spaces/home/records/notes/-k", {"collection": "notes", "key": "-k", "value": {}, "etag": ""})
+    assert peerctl("get", "home", "notes", "--", "-k").code == 0
+    assert "put --" not in peerctl("get", "home", "--", "-k").err
+
+
 def test_options_may_not_be_abbreviated(peerctl: Any) -> None:
     """A script that says --js would break when another option begins so."""
     assert peerctl("--js", "status").code == 2

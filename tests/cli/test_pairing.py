@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from peerd.cli.pairing import CODE_DIGITS
+from peerd.protocol import pairing_window
+
 CODE = {"id": "i1", "code": "48219073", "expires_in_s": 120}
 PHONE = {"device": "PHONEAA-PHONEBB", "name": "phone"}
 ASKING = {"id": "i1", "asking": PHONE}
@@ -128,6 +131,16 @@ def test_join_without_a_code_asks_for_it_on_a_terminal(daemon: Any, on_terminal:
     got = on_terminal("join", typed="4821 9073\n")
     assert got.code == 0
     assert daemon.bodies("POST") == [{"code": "48219073", "yes": False}]
+
+
+@pytest.mark.parametrize("code", ["1234", "123456789", "4821-907x", "\u0661" * 8])
+def test_what_is_no_code_is_said_before_anybody_is_looked_for(daemon: Any, peerctl: Any, code: str) -> None:
+    got = peerctl("join", code)
+    assert (got.code, got.out) == (2, "")
+    assert got.err.startswith("peerctl: a pairing code has 8 digits")
+    assert "looking" not in got.err
+    assert not daemon.asked
+    assert CODE_DIGITS == pairing_window.DIGITS
 
 
 @pytest.mark.parametrize("argv", [(), ("1234", "--from", "X")])
