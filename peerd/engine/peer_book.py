@@ -30,6 +30,17 @@ NOT_FOUND = Trouble(
     "Across subnets, name it under network.peers.",
 )
 
+DIALS_US = Trouble(
+    "dials-us",
+    "not linked: it dials us, and we have no address of it",
+    "If it runs it comes by itself. To dial it from here as well, name it under network.peers.",
+)
+NEVER_SEEN = Trouble(
+    "never-seen",
+    "admitted, never seen",
+    "If its `peerctl join` failed, invite it again: it stays one member. If it is not to come, `peerctl remove` it.",
+)
+
 
 class PeerNote(Struct):
     """One device. `since_ms` is when `state` last changed."""

@@ -9,7 +9,7 @@ from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.peer_book import NOT_FOUND, PeerBook, PeerNote, Trouble
+from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, PeerBook, PeerNote, Trouble
 from peerd.engine.ports import Keys, Times
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.space import Space
@@ -31,12 +31,9 @@ from peerd.protocol.control_reports import (
 from peerd.protocol.session import Phase
 
 CLOCK_OFF_MS = 120_000
-PAUSED_HERE = "links with other devices are paused here"
-NEVER_SEEN = "admitted, never seen"
-NEVER_SEEN_STEP = (
-    "If its `peerctl join` failed, invite it again: it stays one member. If it is not to come, `peerctl remove` it."
-)
-RESUME = "`peerctl resume` ends that; so does a restart."
+PAUSED = Trouble("paused", "links with other devices are paused here", "`peerctl resume` ends that; so does a restart.")
+DIALLING = "dialling it"
+DIALLED_S = 10.0  # after a sighting; one that leads nowhere is known by then
 
 _STEPS = {  # by the code of what stopped a space, or a session on this side
     "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
@@ -111,7 +108,7 @@ class Statuses:
                 name=self._device_name(),
                 state="paused",
                 reason="links with other devices are paused",
-                next_step=RESUME,
+                next_step=PAUSED.next_step,
             )
         degraded = problems or any(view.reason for view in views)
         reason, step = problems[0] if problems else ("", "")
@@ -204,18 +201,31 @@ class Statuses:
 
     def _offline(self, status: PeerStatus, space: Space, note: PeerNote, known: StoredPeer) -> None:
         status.state = "refused" if note.state == "refused" else "offline"
-        if self._switchboard.paused:
-            status.reason, status.next_step = PAUSED_HERE, RESUME
-        elif note.trouble is not None and note.trouble.code == "removed" and note.state == "refused":
+        trouble = self._trouble(note, [space])
+        if trouble is None:
+            status.state, status.reason = "connecting", DIALLING
+        elif trouble.code == "removed" and note.state == "refused":
             status.reason, status.next_step = _says_removed(status.name or status.device), _removed_step(space)
-        elif note.trouble == NOT_FOUND and not space.was_here(known.device):
-            status.reason, status.next_step = NEVER_SEEN, NEVER_SEEN_STEP
-        elif note.trouble is not None:
-            status.reason, status.next_step = note.trouble.text, note.trouble.next_step
+        else:
+            status.reason, status.next_step = trouble.text, trouble.next_step
         if known.acks:
             origins = space.copy.origins.items()
             written = {origin: at.seq for origin, at in origins if at.announcement.device == known.device}
             status.ahead = lacking(join(known.acks, written), space.copy.clock())
+
+    def _trouble(self, note: PeerNote, shared: list[Space]) -> Trouble | None:
+        """Why there is no link with a device; None if it was just sighted, and is being dialled."""
+        if self._switchboard.paused:
+            return PAUSED
+        if note.trouble is not None and note.trouble != NOT_FOUND:
+            return note.trouble
+        seen_s = note.sighted_s
+        if note.addresses and seen_s is not None and self._times.monotonic_s() - seen_s < DIALLED_S:
+            return None
+        if not any(space.was_here(note.device) for space in shared):
+            return NEVER_SEEN
+        met = any(space.peers[note.device].seen_ms for space in shared if note.device in space.peers)
+        return DIALS_US if met and not note.addresses else NOT_FOUND
 
     def _online(self, status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None) -> None:
         machine, ours = session.machine, space.ours()
@@ -272,8 +282,8 @@ class Statuses:
     def _device_view(self, device: bytes) -> PeerView:
         note = self._book.note(device)
         link = self._switchboard.links.get(device)
-        shared = sorted(one.name for one in self._spaces.by_id.values() if one.roster.is_member(device))
-        trouble = None if link else Trouble("paused", PAUSED_HERE, RESUME) if self._switchboard.paused else note.trouble
+        shared = [one for one in self._sorted() if one.roster.is_member(device)]
+        trouble = None if link else self._trouble(note, shared) or Trouble("dialling", DIALLING)
         return PeerView(
             device=format_device_id(device),
             name=note.name,
@@ -281,7 +291,7 @@ class Statuses:
             reason=trouble.text if trouble else "",
             next_step=trouble.next_step if trouble else "",
             addresses=[f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in note.addresses],
-            spaces=shared,
+            spaces=[space.name for space in shared],
             version=note.version,
             since_ms=link.opened_ms if link else note.since_ms or None,
         )
@@ -307,7 +317,7 @@ class Statuses:
 
     def _member_state(self, space: Space, device: bytes, name: str) -> str:
         state = self._peer(space, device, name).state
-        return NEVER_SEEN if state == "offline" and not space.was_here(device) else state
+        return NEVER_SEEN.text if state == "offline" and not space.was_here(device) else state
 
     # ---- for supervisors
 

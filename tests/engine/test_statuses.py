@@ -52,22 +52,42 @@ async def test_a_member_that_was_never_here_is_said_to_be_so(two: Two) -> None:
     assert "not found" in peer(laptop, desk).reason
 
 
-async def test_a_member_that_cannot_be_seen_is_not_found(two: Two) -> None:
+async def test_a_member_that_dialled_us_and_left_no_address_is_waited_for(two: Two) -> None:
+    """After a restart, say: there is nothing to switch on here, it comes by itself."""
     desk, laptop = two
     desk.space.note_seen(laptop.id)
-    status = peer(desk, laptop)
-    assert (status.state, status.name, status.behind) == ("offline", "laptop", None)
+    assert "it dials us" in peer(desk, laptop).reason
+    assert "network.peers" in peer(desk, laptop).next_step
+    (view,) = desk.statuses.peers().peers
+    assert "it dials us" in view.reason
+
+
+async def test_a_member_that_was_just_sighted_is_being_dialled(two: Two, clock: Hands) -> None:
+    """As right after joining: it answered a moment ago. What comes of it is known soon."""
+    desk, laptop = two
+    laptop.book.sighted(desk.id, [desk.address])
+    assert (peer(laptop, desk).state, peer(laptop, desk).reason) == ("connecting", "dialling it")
+    (view,) = laptop.statuses.peers().peers
+    assert (view.reason, view.next_step) == ("dialling it", "")
+    clock.pass_s(11)
+    assert (peer(laptop, desk).state, "not found" in peer(laptop, desk).reason) == ("offline", True)
+
+
+async def test_a_member_that_cannot_be_seen_is_not_found(two: Two) -> None:
+    desk, laptop = two
+    status = peer(laptop, desk)
+    assert (status.state, status.name, status.behind) == ("offline", "desk", None)
     assert "not found" in status.reason
     assert "network.peers" in status.next_step
-    assert status.since_ms == desk.clock.wall_ms()
-    assert (await desk.statuses.space(desk.space)).state == "offline"
-    assert (await desk.statuses.status()).device.state == "running", "a laptop may be closed"
-    health = desk.statuses.health()
+    assert status.since_ms == laptop.clock.wall_ms()
+    assert (await laptop.statuses.space(laptop.space)).state == "offline"
+    assert (await laptop.statuses.status()).device.state == "running", "a laptop may be closed"
+    health = laptop.statuses.health()
     assert (health.live, health.ready, health.converged, health.reason) == (
         True,
         True,
         False,
-        "home: laptop is offline",
+        "home: desk is offline",
     )
 
 
@@ -420,8 +440,8 @@ async def test_a_linked_device_is_shown_with_its_addresses_and_spaces(linked: Tw
 
 
 async def test_a_device_that_is_away_is_shown_with_the_reason(two: Two) -> None:
-    desk, _ = two
-    (view,) = desk.statuses.peers().peers
+    _, laptop = two
+    (view,) = laptop.statuses.peers().peers
     assert (view.state, view.reason.startswith("not found")) == ("offline", True)
     assert view.next_step
 
