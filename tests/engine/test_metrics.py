@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peerd.core.device_id import short_id
@@ -135,3 +136,8 @@ async def test_a_name_cannot_break_out_of_its_label(desk: Device) -> None:
 async def test_everything_that_is_told_has_a_help(desk: Device) -> None:
     text = await metrics.render(desk.spaces, desk.switchboard, desk.statuses)
     assert len(re.findall(r"^# HELP peerd_\w+ \w.+$", text, re.MULTILINE)) == len(re.findall("# TYPE", text))
+
+
+def test_every_metric_is_in_the_handbook() -> None:
+    page = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+    assert set(re.findall(r"^\| `(peerd_\w+)`", page, re.MULTILINE)) == set(metrics._HELP)
