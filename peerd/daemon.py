@@ -334,7 +334,8 @@ def _claim(state_dir: Path) -> Lock:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise ConfigError([f"device.state_dir: {state_dir}: {problem.strerror or problem}"]) from problem
+        step = "set it to a directory that peerd's user may make and write in"
+        raise ConfigError([f"device.state_dir: {state_dir}: {problem.strerror or problem}; {step}"]) from problem
     return Lock.take(state_dir / "lock")
 
 

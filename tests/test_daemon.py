@@ -204,6 +204,13 @@ async def test_signals_stop_it(build: Build, number: signal.Signals) -> None:
     desk.task = None
 
 
+async def test_a_state_directory_that_cannot_be_made_is_told_with_a_next_step(tmp_path: Path) -> None:
+    desk = House(tmp_path / "desk", "desk")
+    (desk.folder / "state").write_text("a file")
+    with pytest.raises(ConfigError, match="peerd's user may make and write in"):
+        desk.make()
+
+
 async def test_two_daemons_never_share_a_state_directory(build: Build) -> None:
     desk = await build("desk")
     with pytest.raises(StoreBusy, match="Another peerd") as refused:

@@ -128,8 +128,9 @@ class _Reader:
                 check_space_name(name)
             except UserError as error:
                 self._problems.append(f"{file}: spaces.{_key(name)}: {error}")
-                continue
-            into = self._spaces.setdefault(name, {})
+                into: dict[str, Any] = {}  # for nobody; but what is wrong inside is told along with it
+            else:
+                into = self._spaces.setdefault(name, {})
             self._read_section(file, f"spaces.{_key(name)}", SpaceSettings, given, into)
 
     def _read_section(

@@ -142,7 +142,7 @@ def _reason(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "the port is in use; stop what uses it (another peerd?) or choose another port"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine does not have that address"
+        return "this machine does not have that address; name one that `ip address` shows, or 0.0.0.0 and [::] for all"
     if error.errno == errno.EACCES:
         return "not allowed; ports below 1024 need a privilege"
     return error.strerror or str(error)

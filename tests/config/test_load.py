@@ -116,6 +116,14 @@ def test_what_a_later_version_will_read_is_refused_and_says_so(write: Callable[.
     assert problems_of(file) == [f"{file}: {key}: not in this version yet; take it out"]
 
 
+def test_what_is_wrong_under_a_bad_name_is_told_with_it(write: Callable[..., Path]) -> None:
+    file = write('[spaces."a b"]\nhistory_days = 0\ndays = 1')
+    name, value, key = problems_of(file)
+    assert "is not" in name
+    assert 'spaces."a b".history_days = 0: must be a whole number' in value
+    assert "no such setting" in key
+
+
 def test_a_syntax_error_names_the_line(write: Callable[..., Path]) -> None:
     file = write("[network]\nlisten = [\n")
     (problem,) = problems_of(file)

@@ -28,6 +28,11 @@ def test_a_busy_port_ends_the_daemon_with_a_code_that_is_tried_again(tmp_path: P
     assert (done.returncode, "in use" in done.stderr) == (1, True), done.stderr
 
 
+def test_an_address_of_another_machine_is_told_with_a_next_step() -> None:
+    with pytest.raises(CannotListen, match="does not have that address; name one that `ip address` shows"):
+        open_listening([("192.0.2.1", 0)])
+
+
 def test_a_configuration_that_is_wrong_is_told_apart() -> None:
     with pytest.raises(ConfigError) as wrong:
         open_listening([])
