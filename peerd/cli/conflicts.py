@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused, from_argument_or_stdin, json_value
+from peerd.cli.output import CELL_COLUMNS
 from peerd.cli.status import short
-from peerd.cli.text import counted, moment, one_line
+from peerd.cli.text import counted, moment, one_line, width
 from peerd.control.client import path
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def run_conflicts(arguments: argparse.Namespace, client: Client, out: Output) ->
         out.table((), [_row(conflict, value) for conflict in found for value in conflict["values"]])
     if found and out.on_terminal:
         ways = "--choose N, or --value JSON, or --drop"
+        if any(width(one_line(value["value"])) > CELL_COLUMNS for conflict in found for value in conflict["values"]):
+            out.talk("long values are cut; --json shows them whole")
         out.talk(f"{counted(len(found), 'conflict')}; settle with: peerctl resolve {arguments.space} ID {ways}")
     elif not found and not out.as_json:
         out.talk("no conflicts")
@@ -62,14 +65,20 @@ def run_conflicts(arguments: argparse.Namespace, client: Client, out: Output) ->
 def _row(conflict: Mapping[str, Any], value: Mapping[str, Any]) -> list[object]:
     place = [conflict["id"], conflict["kind"], conflict["collection"], conflict["key"], conflict.get("field")]
     who = [value["device_name"], value.get("device"), moment(value["time_ms"])]
-    return [*place, value["n"], one_line(value["value"]), *who, "shown" if value.get("shown") else ""]
+    deleter = _deleter(conflict)
+    end = [f"deleted by {deleter}"] if deleter else []
+    return [*place, value["n"], one_line(value["value"]), *who, "shown" if value.get("shown") else "", *end]
+
+
+def _deleter(conflict: Mapping[str, Any]) -> str:
+    return conflict.get("deleted_by_name") or short(conflict.get("deleted_by") or "")
 
 
 def _show(conflict: Mapping[str, Any], out: Output) -> None:
     place = f"{conflict['collection']}/{conflict['key']}"
     what = {
         "field": f"field {conflict.get('field')}",
-        "restored": "edited on one device, deleted on another: restored",
+        "restored": f"edited on one device, deleted on {_deleter(conflict) or 'another'}: restored",
         "parked": "edited on one device, deleted on another: not shown yet",
     }.get(conflict["kind"], conflict["kind"])
     out.raw(f"{out.styled(place, 'bold')}  {out.styled(what, '')}  {out.styled(conflict['id'], 'dim')}")

@@ -16,7 +16,7 @@ from peerd.cli.text import one_line, shortened, visible, visible_json, width
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_CELL_COLUMNS: Final = 64
+CELL_COLUMNS: Final = 64
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -77,7 +77,7 @@ class Output:
             return
         if not rows:
             return
-        cells = [[shortened(cell, _CELL_COLUMNS) for cell in row] for row in cells]
+        cells = [[shortened(cell, CELL_COLUMNS) for cell in row] for row in cells]
         widths = [max(width(cell) for cell in column) for column in zip(headings, *cells, strict=True)]
         right = [all(_is_number(row[index]) for row in rows) for index in range(len(headings))]
         self._write(self._row([*headings], widths, right, dict.fromkeys(headings, "bold")))

@@ -91,6 +91,9 @@ class Conflicts:
                 self._value(number, dot, record, read(siblings[dot]), shown=dot == winner)
                 for number, dot in enumerate(conflict.dots)
             ]
+        answered = (record.stamps[dot].answers for dot in conflict.dots) if conflict.is_delete else ()
+        delete = next((dot for dot in answered if dot is not None), None)
+        deleter = self._space.copy.device_of(delete.origin) if delete else None
         return ConflictView(
             id=conflict_id(*name, conflict.field),
             kind="restored" if conflict.is_delete else "field",
@@ -99,6 +102,8 @@ class Conflicts:
             field=None if conflict.is_delete else conflict_name(conflict.field),
             etag=_etag(conflict.dots),
             values=values,
+            deleted_by=format_device_id(deleter) if deleter else None,
+            deleted_by_name=self._space.name_of(deleter) if deleter else "",
         )
 
     def _parked_view(self, name: Name, record: Record) -> ConflictView:

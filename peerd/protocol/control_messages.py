@@ -192,7 +192,8 @@ class ConflictView(Struct, kw_only=True):
     """A conflict; `id` is the same on every device, `etag` names the set of values that it has now.
 
     kind `field`: several values of `field`. kind `restored`: an edit met a delete and won; `field` is None
-    and the values are whole records. kind `parked`: an edit met a delete and the record is not shown yet.
+    and the values are whole records; `deleted_by` is the device whose delete it was, where that is known. kind
+    `parked`: an edit met a delete and the record is not shown yet.
     """
 
     id: str
@@ -202,6 +203,8 @@ class ConflictView(Struct, kw_only=True):
     field: str | None
     etag: str
     values: list[ConflictValue]
+    deleted_by: str | None = None
+    deleted_by_name: str = ""
 
 
 class ConflictList(Struct, kw_only=True):

@@ -38,7 +38,10 @@ CONFLICT = {
     "etag": "c1",
     "values": VALUES,
 }
-RESTORED = {**CONFLICT, "id": "77aa", "kind": "restored", "field": None, "values": VALUES[:1]}
+RESTORED = {
+    **CONFLICT, "id": "77aa", "kind": "restored", "field": None, "values": VALUES[:1],
+    "deleted_by": "PHONEAA-BBB", "deleted_by_name": "phone",
+}  # fmt: skip
 
 
 def test_no_conflicts_is_exit_0(daemon: Any, peerctl: Any) -> None:
@@ -57,7 +60,7 @@ def test_open_conflicts_are_exit_5_with_all_values(daemon: Any, peerctl: Any) ->
     assert got.out.splitlines() == [
         '3fa8\tfield\tbooks\tk1\ttitle\t1\t"Milk"\tkitchen\tKITCHEN-AAA\t2023-11-14 22:13:20\tshown',
         '3fa8\tfield\tbooks\tk1\ttitle\t2\t{"x": "\\u202e"}\t\tPHONEAA-BBB\t1970-01-01 00:00:00\t',
-        '77aa\trestored\tbooks\tk1\t\t1\t"Milk"\tkitchen\tKITCHEN-AAA\t2023-11-14 22:13:20\tshown',
+        '77aa\trestored\tbooks\tk1\t\t1\t"Milk"\tkitchen\tKITCHEN-AAA\t2023-11-14 22:13:20\tshown\tdeleted by phone',
     ]
 
 
@@ -71,12 +74,22 @@ def test_on_a_terminal_each_conflict_is_a_table(daemon: Any, on_terminal: Any) -
         '1  "Milk"           kitchen   2023-11-14 22:13:20  shown\n'
         '2  {"x": "\\u202e"}  PHONEAAB  1970-01-01 00:00:00\n'
         "\n"
-        "books/k1  edited on one device, deleted on another: restored  77aa\n"
+        "books/k1  edited on one device, deleted on phone: restored  77aa\n"
         "N  VALUE   DEVICE   WRITTEN\n"
         '1  "Milk"  kitchen  2023-11-14 22:13:20  shown\n'
         "\n"
         "2 conflicts; settle with: peerctl resolve home ID --choose N, or --value JSON, or --drop\n"
     )
+
+
+def test_a_value_that_is_cut_is_said_to_be(daemon: Any, on_terminal: Any, peerctl: Any) -> None:
+    long = {**VALUES[0], "value": "x" * 100}
+    unknown = {**RESTORED, "values": [long], "deleted_by": None, "deleted_by_name": ""}
+    daemon.on("GET", WHERE, {"conflicts": [unknown], "cursor": None})
+    shown = on_terminal("conflicts", "home", "--no-color").out
+    assert "long values are cut; --json shows them whole" in shown
+    assert "deleted on another: restored" in shown
+    assert "x" * 100 in peerctl("conflicts", "home").out
 
 
 def test_conflicts_of_one_record(daemon: Any, peerctl: Any) -> None:

@@ -347,6 +347,7 @@ async def test_a_meeting_of_edit_and_delete_is_listed(restored: Two) -> None:
     assert (conflict.kind, conflict.field, conflict.key) == ("restored", None, "a")
     (value,) = conflict.values
     assert (value.n, value.value, value.shown, value.device_name) == (0, {"x": 1, "y": 0}, True, "desk")
+    assert (conflict.deleted_by, conflict.deleted_by_name) == (format_device_id(laptop.id), "laptop")
     assert msgspec.structs.asdict(conflict) == msgspec.structs.asdict(await only(laptop))
     assert await Conflicts(laptop.space).counts() == ({"notes": 1}, 0)
 
