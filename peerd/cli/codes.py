@@ -164,6 +164,11 @@ _OF_PEERS: Final = {
     "no-route": "The other device's name or network leads nowhere at the moment. Check the network and the address.",
     "not-websocket": "Something else than peerd answers at that address. Check the host and the port.",
     "order": "The other device spoke out of turn. The link was closed.",
+    "dialling": "The device was just sighted and is being dialled.",
+    "dials-us": "There is no link, and no address of the device is known here. If it runs it dials this one; to dial it "
+    "too, name it under `network.peers`.",
+    "never-seen": "The device was admitted, and nothing shows that it ever had a copy. If its `peerctl join` failed, "
+    "invite it again: it stays one member.",
     "paused": "Links with other devices are paused, here or there. `peerctl resume` ends the pause of this device.",
     "protocol": "The other device broke a rule of the protocol. The link was closed.",
     "refused-connection": "The other machine is there, and nothing listens at that port: peerd does not run there, or "
