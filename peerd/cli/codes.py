@@ -165,8 +165,8 @@ _OF_PEERS: Final = {
     "not-websocket": "Something else than peerd answers at that address. Check the host and the port.",
     "order": "The other device spoke out of turn. The link was closed.",
     "dialling": "The device was just sighted and is being dialled.",
-    "dials-us": "There is no link, and no address of the device is known here. If it runs it dials this one; to dial it "
-    "too, name it under `network.peers`.",
+    "dials-us": "There is no link, and no address of the device is known here. If it runs it dials this one; to dial "
+    "it too, name it under `network.peers`.",
     "never-seen": "The device was admitted, and nothing shows that it ever had a copy. If its `peerctl join` failed, "
     "invite it again: it stays one member.",
     "paused": "Links with other devices are paused, here or there. `peerctl resume` ends the pause of this device.",
