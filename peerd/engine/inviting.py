@@ -216,6 +216,7 @@ class _Attempt:
         self._invitation = invitation
         self._named = named
         self._admitted: dict[str, Any] | None = None
+        self._space: Space | None = None
 
     async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
         now_s = self._inviting.times.boottime_s
@@ -232,6 +233,7 @@ class _Attempt:
         else:
             return self._machine.fail("failed", now_s())
         grant = await self._inviting.admit(space, effect, role)
+        self._space = space
         self._admitted = {"device": format_device_id(self._theirs), "name": effect.card.name, "space": space.name}
         return self._machine.granted(grant, now_s())
 
@@ -253,6 +255,8 @@ class _Attempt:
         invitation = self._invitation
         if isinstance(end, Finished) and self._machine.by_name:
             self._inviting.named.pop(self._theirs, None)  # else it has not got the grant, and comes again
+        if isinstance(end, Finished) and self._space is not None:
+            self._space.note_seen(self._theirs)  # it has said that it keeps a copy
         if isinstance(end, Failed):
             log.warning("pairing refused", device=short_id(self._theirs), code=end.code, cause=end.text)
         if invitation is None or invitation.closed or not self._machine.took_window:

@@ -74,6 +74,7 @@ async def test_whoever_knows_the_code_is_admitted(desk: Device, laptop: Device) 
     assert laptop.space.roster.members.keys() == {desk.id, laptop.id}
     assert laptop.spaces.secrets(laptop.space).keys() == desk.spaces.secrets(desk.space).keys() != set()
     assert desk.space.roster.members[laptop.id].role == "admin"
+    assert desk.space.was_here(laptop.id), "it has said that it keeps a copy"
     assert desk.inviting.open is None
 
 
