@@ -18,7 +18,6 @@ from peerd.core.clocks import Clock
 from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
-from peerd.core.stored import LogSlice
 from peerd.engine.commits import Commit
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Times, Transaction
@@ -135,21 +134,12 @@ class SessionRunner:
                     self._inbound.append(effect)
                     self._work_in.set()
                 case ReadLog() | FindPosition() | CheckPositions():
-                    self._look_up(effect)
+                    self._outbound.append(effect)
+                    self._work_out.set()
                 case Wake():
                     self._arm(effect.at_s)
                 case _:
                     self._note(effect)
-
-    def _look_up(self, effect: ReadLog | FindPosition | CheckPositions) -> None:
-        """In the log: at once if its end is in memory, as right after a commit, else when the worker comes to it."""
-        if isinstance(effect, ReadLog):
-            slice_ = self.space.commits.tail.runs_after(effect.after, effect.max_bytes, covered=effect.covered)
-            if slice_ is not None:
-                self._log_read(effect, slice_)
-                return
-        self._outbound.append(effect)
-        self._work_out.set()
 
     def _note(self, effect: Effect) -> None:
         match effect:
@@ -278,11 +268,10 @@ class SessionRunner:
                     await self._read_log(effect)
 
     async def _read_log(self, effect: ReadLog) -> None:
-        self._log_read(
-            effect, await self.space.store.runs_after(effect.after, effect.max_bytes, covered=effect.covered)
-        )
-
-    def _log_read(self, effect: ReadLog, slice_: LogSlice) -> None:
+        # Here and not at the doorbell: whoever wrote is answered before we begin to send.
+        slice_ = self.space.commits.tail.runs_after(effect.after, effect.max_bytes, covered=effect.covered)
+        if slice_ is None:
+            slice_ = await self.space.store.runs_after(effect.after, effect.max_bytes, covered=effect.covered)
         self._perform(
             self.machine.log_read(
                 slice_.rows, slice_.read_up_to, self.space.ours(), self._now(), express=effect.express
