@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from peerd.cli import exits
-from peerd.cli.text import counted, moment
+from peerd.cli.text import counted, moment, span
 from peerd.control.client import path
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add(commands: Commands) -> None:
     status = commands.add(
         "status",
         "show for every space and peer whether it is in sync, and if not, why",
+        "SINCE is how long the peer has been in sync, or has not been; without a session, when its link came or went. "
         "Exit code 4 if the daemon says why this device or a space is not well, else 5 if conflicts are open. "
         "A peer that is offline or catching up is neither.",
     )
@@ -112,15 +114,22 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
             peer["name"],
             short(peer["device"]),
             peer["state"],
+            _how_long(peer.get("since_ms")),
             _lag(peer, "behind"),
             _lag(peer, "ahead"),
-            moment(peer.get("since_ms")),
         ]
         for peer in space["peers"]
     ]
-    out.table(("PEER", "DEVICE", "STATE", "WE LACK", "IT LACKS", "SINCE"), rows, STATE_STYLES)
+    out.table(("PEER", "DEVICE", "STATE", "SINCE", "WE LACK", "IT LACKS"), rows, STATE_STYLES)
     for peer in space["peers"]:
         _explain(peer, out, indent=f"  {peer['name']}: ")
+
+
+def _how_long(since_ms: object) -> str:
+    """Behind a state, as in "in sync  for 5 min"; nothing for nothing."""
+    if isinstance(since_ms, bool) or not isinstance(since_ms, int | float):
+        return ""
+    return f"for {span(time.time() - since_ms / 1000)}"
 
 
 def _lag(peer: Mapping[str, Any], direction: str) -> str:

@@ -74,6 +74,8 @@ class SessionRunner:
         self._work_out = asyncio.Event()
         self._wake: asyncio.TimerHandle | None = None
         self._stopped = False
+        self.since_ms = times.wall_ms()  # when `in_sync` last changed
+        self._was_in_sync = False
 
     # ---- events
 
@@ -120,6 +122,22 @@ class SessionRunner:
     def is_ready(self) -> bool:
         return self.machine.phase is Phase.READY
 
+    @property
+    def in_sync(self) -> bool:
+        """Does nothing stop us, and does neither side lack a transaction, as far as is known here?"""
+        machine, ours = self.machine, self.space.ours()
+        if machine.phase is not Phase.STREAMING or self.diverged:
+            return False
+        if machine.blocked is not None or machine.notice is not None or self.stalled is not None:
+            return False
+        return machine.behind(ours) == machine.ahead(ours) == 0
+
+    def _look_at_sync(self) -> None:
+        """After whatever may change it."""
+        if self.in_sync != self._was_in_sync:
+            self._was_in_sync = not self._was_in_sync
+            self.since_ms = self._times.wall_ms()
+
     def _now(self) -> float:
         return self._times.monotonic_s()
 
@@ -140,6 +158,7 @@ class SessionRunner:
                     self._arm(effect.at_s)
                 case _:
                     self._note(effect)
+        self._look_at_sync()
 
     def _note(self, effect: Effect) -> None:
         match effect:
@@ -238,12 +257,14 @@ class SessionRunner:
                     log.warning("session stalled", space=self.space.name, cause=str(full))
                     self._link.say(Notice(self.space.id, full.code, "its disk is full"))
                 self.stalled = full
+                self._look_at_sync()
                 await asyncio.sleep(FULL_DISK_S)
             else:
                 break
         if self.stalled is not None:
             self.stalled = None
             self._link.say(Notice(self.space.id))
+            self._look_at_sync()
 
     def _check_room(self) -> None:
         """Others may not fill our disk to the last byte: what is left is for our own writes."""

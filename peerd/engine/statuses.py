@@ -196,6 +196,7 @@ class Statuses:
             status.reason = "linked, but that device has not said that it shares this space"
             status.next_step = "It may not have heard of the last change of members yet; another member will tell it."
             return status
+        status.since_ms = session.since_ms
         self._online(status, space, session, link.offset_ms)
         return status
 
@@ -252,7 +253,7 @@ class Statuses:
         elif machine.phase is Phase.READY:
             status.state = "syncing"
             status.reason = "waiting for its turn: catching up from another device first"
-        elif status.behind == 0 and status.ahead == 0:
+        elif session.in_sync:
             status.state = "in sync"
         else:
             status.state = "syncing"

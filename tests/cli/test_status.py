@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -77,15 +78,17 @@ def test_off_a_terminal_every_line_says_of_what_it_speaks(daemon: Any, peerctl: 
 
 
 def test_on_a_terminal_a_table_with_what_to_do(daemon: Any, on_terminal: Any) -> None:
-    daemon.on("GET", "/v1/status", changed(peers=[*SPACE["peers"], OFFLINE], conflicts=1, parked=2))
+    since_ms = time.time() * 1000 - (5 * 24 + 3.5) * 3_600_000
+    peers = [{**one, "since_ms": since_ms} for one in (IN_SYNC, OFFLINE)]
+    daemon.on("GET", "/v1/status", changed(peers=peers, conflicts=1, parked=2))
     got = on_terminal("status")
     assert plain(got.out) == (
         "kitchen  KITCHENA  running  peerd 1.2\n"
         "\n"
         "home  in sync  1,204 records  1 conflict  2 parked  digest 0123456789abcdef\n"
-        "PEER   DEVICE    STATE    WE LACK  IT LACKS  SINCE\n"
-        "nas    NASAAAAN  in sync  0        0         2023-11-14 22:13:20\n"
-        "phone  PHONEAAP  offline  ?        1,204     2023-11-14 22:13:20\n"
+        "PEER   DEVICE    STATE    SINCE        WE LACK  IT LACKS\n"
+        "nas    NASAAAAN  in sync  for 5 d 3 h  0        0\n"
+        "phone  PHONEAAP  offline  for 5 d 3 h  ?        1,204\n"
         "  phone: not found: no announcement since yesterday\n"
         "  phone: next: switch it on\n"
     )

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from peerd.core.device_id import format_device_id
-from peerd.engine import switchboard
+from peerd.engine import session_runner, switchboard
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import session
 from peerd.protocol.control_reports import PeerStatus
@@ -475,3 +475,26 @@ async def test_when_a_device_went_is_known(linked: Two, clock: Hands, until: Unt
     clock.pass_s(100)
     assert peer(desk, laptop).since_ms == clock.wall_ms() - 100_000
     assert peer(desk, laptop).reason
+
+
+async def test_since_when_a_space_is_in_sync_or_not_is_known(
+    linked: Two, clock: Hands, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the space and the peer, whatever the age of the link; it stays while nothing changes."""
+    desk, laptop = linked
+    opened_ms = desk.switchboard.links[laptop.id].opened_ms
+    assert peer(desk, laptop).since_ms == clock.wall_ms()
+    clock.pass_s(100)
+    assert peer(desk, laptop).since_ms == clock.wall_ms() - 100_000
+    monkeypatch.setattr(session_runner, "FULL_DISK_S", 0.01)
+    with monkeypatch.context() as full:
+        full.setattr(laptop.space.store, "room_bytes", lambda: (0, 1 << 40))
+        await desk.put("a", {})
+        await until(lambda: peer(laptop, desk).state == peer(desk, laptop).state == "blocked")
+        stuck_ms = clock.wall_ms()
+        assert peer(laptop, desk).since_ms == peer(desk, laptop).since_ms == stuck_ms
+        clock.pass_s(100)
+        assert peer(desk, laptop).since_ms == stuck_ms
+    await until(lambda: peer(laptop, desk).state == peer(desk, laptop).state == "in sync")
+    assert peer(laptop, desk).since_ms == peer(desk, laptop).since_ms == clock.wall_ms()
+    assert desk.switchboard.links[laptop.id].opened_ms == opened_ms, "the same link all the time"
