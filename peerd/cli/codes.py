@@ -177,6 +177,9 @@ _OF_PEERS: Final = {
     "comes in order.",
     "timeout": "The other device did not answer in time. It is dialled again.",
     "tls": "What answers at that address is no peerd, or has no device key. Check the host and the port.",
+    "two-machines": "Two machines run with one device key, since one is a copy of the other, and only one of them can "
+    'be linked at a time. Make the copy a device of its own: docs/recovery.md, "A cloned machine". If the address that '
+    "is named only forwards to this machine, take it out of `network.peers`.",
     "unknown-author": "A transaction is of an author that the roster does not know yet. It waits.",
     "unknown-device": "The other device does not know this one: they share no space, or it has not heard yet that "
     "they do. Another member will tell it.",

@@ -28,6 +28,7 @@ DIAL_S = 4.0
 SHORT_LINK_S = 5.0
 INTRODUCE_AGAIN_S = 60.0
 REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
+ELSEWHERE = frozenset({"wrong-device", "two-machines"})  # the one that we want is not there
 UNHEARD = frozenset({"unknown-device", "removed"})  # what a member says that has not heard of our admission
 _SPREAD_S = 0.2  # so that two devices that see each other rarely dial in the same instant
 
@@ -145,7 +146,9 @@ class Dialing:
             if device in self._switchboard.links:
                 return True
             log.debug("dial failed", device=short_id(device), address=f"{address[0]} {address[1]}", code=problem.code)
-            if problem.code == "wrong-device":
+            if problem.code in ELSEWHERE:
+                if problem.code == "two-machines":
+                    self._book.clones.answered_as_us(address)
                 self._reconsider(device, address)
                 return False
             if problem.code in UNHEARD and not introduced and await self.introduce(device, address):
@@ -238,6 +241,8 @@ class Dialing:
             link = await self._dialer.dial(address, SUBPROTOCOL, None, DIAL_S)
         except LinkLost as problem:
             log.debug("dial failed", address=f"{address[0]} {address[1]}", code=problem.code)
+            if problem.code == "two-machines":
+                self._book.clones.answered_as_us(address)
             return problem.theirs is not None and self._refused_by_member(problem.theirs, address)
         if not self._switchboard.shared_with(link.theirs):
             await link.close(4401, "unknown-device")

@@ -28,7 +28,18 @@ from peerd.protocol.pairing_window import parse_code
 log = get(__name__)
 
 TRY_NEXT = frozenset(
-    {"wrong-code", "wrong-device", "no-window", "expired", "busy", "link-lost", "timeout", "too-many-tries", "version"}
+    {
+        "wrong-code",
+        "wrong-device",
+        "two-machines",
+        "no-window",
+        "expired",
+        "busy",
+        "link-lost",
+        "timeout",
+        "too-many-tries",
+        "version",
+    }
 )
 DIAL_S = 5.0
 CANDIDATES = 8  # a mistyped code costs each of them one of its three tries
@@ -130,7 +141,7 @@ class Joining:
             except LinkLost as failure:
                 problem = failure
         code = problem.code if problem is not None else "no-route"
-        answered = code in {"unknown-device", "wrong-device", "version", "removed"}
+        answered = code in {"unknown-device", "wrong-device", "two-machines", "version", "removed"}
         no_window = "it has no open invitation, or does not expect this device" if code == "unknown-device" else None
         raise UserError(
             no_window or str(problem or "there is no address to try"),

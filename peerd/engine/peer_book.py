@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from peerd.core.stored import Address
+from peerd.engine.clones import Clones
 from peerd.engine.ports import Times
 
 ADDRESSES = 16
@@ -40,6 +41,11 @@ NEVER_SEEN = Trouble(
     "admitted, never seen",
     "If its `peerctl join` failed, invite it again: it stays one member. If it is not to come, `peerctl remove` it.",
 )
+TWO_MACHINES = Trouble(
+    "two-machines",
+    "two machines run with its key and throw each other out: one is a copy of the other",
+    'Make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
+)
 
 
 class PeerNote(Struct):
@@ -60,6 +66,7 @@ class PeerNote(Struct):
 class PeerBook:
     def __init__(self, times: Times) -> None:
         self.notes: dict[bytes, PeerNote] = {}
+        self.clones = Clones(times)
         self._times = times
 
     def note(self, device: bytes) -> PeerNote:
@@ -108,6 +115,7 @@ class PeerBook:
 
     def forget(self, device: bytes) -> None:
         self.notes.pop(device, None)
+        self.clones.forget(device)
 
     def _turn(self, note: PeerNote, state: str, trouble: Trouble | None) -> None:
         if note.state != state:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from peerd.core import digest
 from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
-from peerd.core.stored import StoredPeer
+from peerd.core.stored import Address, StoredPeer
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, PeerBook, PeerNote, Trouble
+from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
 from peerd.engine.ports import Keys, Times
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.space import Space
@@ -33,6 +33,7 @@ from peerd.protocol.session import Phase
 CLOCK_OFF_MS = 120_000
 PAUSED = Trouble("paused", "links with other devices are paused here", "`peerctl resume` ends that; so does a restart.")
 DIALLING = "dialling it"
+TROUBLED = frozenset({"blocked", "refused", "diverged"})  # a peer in one of these is a trouble of the space
 DIALLED_S = 10.0  # after a sighting; one that leads nowhere is known by then
 
 _STEPS = {  # by the code of what stopped a space, or a session on this side
@@ -46,6 +47,11 @@ _STEPS_THERE = {  # the same, where the other side stopped it
     "needs-newer": "Update peerd on that device.",
     "horizon": "This device has forgotten the log that copy needs: invite that device again with an empty copy.",
 }
+
+
+def _shown(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _says_removed(called: str) -> str:
@@ -100,6 +106,12 @@ class Statuses:
 
     def _device(self, views: list[SpaceView]) -> DeviceStatus:
         problems = self.problems()
+        elsewhere = self._book.clones.elsewhere
+        if elsewhere is not None:
+            cause = (
+                f"another machine answers with this device's own key at {_shown(elsewhere)}: one is a copy of the other"
+            )
+            problems = [(cause, TWO_MACHINES.next_step), *problems]
         if self.restart_needed:
             problems = [*problems, ("settings wait for a restart: " + ", ".join(self.restart_needed), "Restart peerd.")]
         if self._switchboard.paused:
@@ -164,7 +176,7 @@ class Statuses:
             return "removed", text, _removed_step(space)
         if not peers:
             return "alone", "", "Invite another device with `peerctl invite`."
-        troubled = [peer for peer in peers if peer.state in {"blocked", "refused", "diverged"}]
+        troubled = [peer for peer in peers if peer.state in TROUBLED]
         if troubled:
             called = troubled[0].name or troubled[0].device
             reason = troubled[0].reason
@@ -181,6 +193,12 @@ class Statuses:
         return [self._peer(space, member.device, member.name) for member in sorted(others, key=lambda one: one.name)]
 
     def _peer(self, space: Space, device: bytes, name: str) -> PeerStatus:
+        status = self._link_status(space, device, name)
+        if self._book.clones.is_two(device) and status.state not in TROUBLED:
+            status.state, status.reason, status.next_step = "blocked", TWO_MACHINES.text, TWO_MACHINES.next_step
+        return status
+
+    def _link_status(self, space: Space, device: bytes, name: str) -> PeerStatus:
         note = self._book.note(device)
         link = self._switchboard.links.get(device)
         known = space.peers.get(device, StoredPeer(device))
@@ -284,14 +302,20 @@ class Statuses:
         note = self._book.note(device)
         link = self._switchboard.links.get(device)
         shared = [one for one in self._sorted() if one.roster.is_member(device)]
-        trouble = None if link else self._trouble(note, shared) or Trouble("dialling", DIALLING)
+        trouble = (
+            TWO_MACHINES
+            if self._book.clones.is_two(device)
+            else None
+            if link
+            else self._trouble(note, shared) or Trouble("dialling", DIALLING)
+        )
         return PeerView(
             device=format_device_id(device),
             name=note.name,
             state="linked" if link else note.state,
             reason=trouble.text if trouble else "",
             next_step=trouble.next_step if trouble else "",
-            addresses=[f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in note.addresses],
+            addresses=[_shown(address) for address in note.addresses],
             spaces=[space.name for space in shared],
             version=note.version,
             since_ms=link.opened_ms if link else note.since_ms or None,

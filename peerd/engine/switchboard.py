@@ -164,6 +164,7 @@ class Switchboard:
 
     async def _stays(self, link: Link, greeting: Greeting) -> bool:
         """Of two links with one device one is closed; and nobody stays who shares nothing with us (any more)."""
+        self._book.clones.met(link.theirs, greeting.facts.their_boot)
         existing = self.links.get(link.theirs)
         if existing is not None:
             if not newcomer_stays(self._keys.device, link.theirs, existing.greeting.facts, greeting.facts):

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from websockets.asyncio.client import ClientConnection
@@ -34,6 +35,7 @@ _NEXT_STEPS = {
     "not-websocket": "Check the port.",
     "refused-connection": "Start peerd there, or check the port.",
     "timeout": "Is it switched on, and does its firewall let this port in?",
+    "two-machines": 'Make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
     "tls": "Check the address and the port.",
 }
 
@@ -46,6 +48,7 @@ class DialFailed(LinkLost):
         timeout             no answer in time
         tls                 what answers is no peerd, or does not take our certificate
         wrong-device        it is another device than the expected one, or this one
+        two-machines        it is another machine that has this device's key
         unknown-device      they do not know us: we are in none of their spaces
         removed             we were removed there
         paused              its user lets it have no links at the moment
@@ -88,7 +91,8 @@ class Dialer:
         transport, connection = await self._handshake(sock, where, subprotocol)
         try:
             theirs = peer_device(transport.get_extra_info("ssl_object"))
-            theirs = self._check_pin(theirs, expect, where)
+            here = _is_here(transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
+            theirs = self._check_pin(theirs, expect, where, here=here)
             await _upgrade(connection, where, subprotocol, theirs)
         except BaseException:
             await drop(connection)
@@ -112,10 +116,12 @@ class Dialer:
         except OSError as error:
             raise DialFailed("busy", f"{where} hung up at once; it may have too much to do.") from error
 
-    def _check_pin(self, theirs: bytes | None, expect: bytes | None, where: str) -> bytes:
+    def _check_pin(self, theirs: bytes | None, expect: bytes | None, where: str, *, here: bool) -> bytes:
         if theirs is None:
             raise DialFailed("tls", f"What answers at {where} has no device key.")
         if theirs == self._ours:
+            if not here:
+                raise DialFailed("two-machines", f"{where} is another machine with this device's key.", theirs=theirs)
             step = "Give the address of the other device."
             raise DialFailed("wrong-device", f"{where} is this device itself.", theirs=theirs, next_step=step)
         if expect is not None and theirs != expect:
@@ -126,6 +132,12 @@ class Dialer:
                 next_step="If that device was set up anew, pair it again.",
             )
         return theirs
+
+
+def _is_here(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> bool:
+    """Does a connection with these two ends lead to this machine? Whoever dials an own address does it from there."""
+    near, far = (str(end[0]).partition("%")[0] for end in (ours, theirs))
+    return near == far or ip_address(far).is_loopback
 
 
 def _connection(subprotocol: str) -> ClientConnection:

@@ -498,3 +498,42 @@ async def test_since_when_a_space_is_in_sync_or_not_is_known(
     await until(lambda: peer(laptop, desk).state == peer(desk, laptop).state == "in sync")
     assert peer(laptop, desk).since_ms == peer(desk, laptop).since_ms == clock.wall_ms()
     assert desk.switchboard.links[laptop.id].opened_ms == opened_ms, "the same link all the time"
+
+
+async def test_two_machines_with_one_key_are_named_as_the_cause(
+    two: Two, wire: Wire, clock: Hands, until: Until
+) -> None:
+    """A restart is another process, and no sign; a process that was replaced and comes back is."""
+    desk, laptop = two
+    first, second = laptop.switchboard._boot, b"anotherb"
+    for boot, cloned in ((first, False), (second, False), (second, False), (first, True)):
+        laptop.switchboard._boot = boot
+        before = desk.switchboard.links.get(laptop.id)
+        if before is not None:
+            await before.leave("stopping")
+            await until(lambda: not desk.switchboard.links and not laptop.switchboard.links)
+        wire.connect(desk, laptop)
+        await until(lambda: desk.id in laptop.switchboard.links and laptop.id in desk.switchboard.links)
+        assert desk.book.clones.is_two(laptop.id) == cloned
+    status = peer(desk, laptop)
+    assert (status.state, "two machines" in status.reason) == ("blocked", True)
+    assert "A cloned machine" in status.next_step
+    view = await desk.statuses.space(desk.space)
+    assert (view.state, "laptop: two machines" in view.reason) == ("degraded", True)
+    (device,) = desk.statuses.peers().peers
+    assert (device.state, device.next_step) == ("linked", status.next_step)
+    clock.pass_s(601)
+    await until(lambda: peer(desk, laptop).state == "in sync")
+
+
+async def test_a_clone_says_that_another_machine_has_its_key(two: Two, wire: Wire, clock: Hands) -> None:
+    desk, laptop = two
+    wire.refusals[laptop.address] = LinkLost("another machine with this device's key", code="two-machines")
+    assert not await desk.dialing._dial(laptop.id, laptop.address)
+    device = (await desk.statuses.status()).device
+    assert (device.state, "this device's own key at" in device.reason) == ("degraded", True)
+    assert "A cloned machine" in device.next_step
+    clock.pass_s(601)
+    assert (await desk.statuses.status()).device.state == "running"
+    assert not await desk.dialing._identify(laptop.address)
+    assert (await desk.statuses.status()).device.state == "degraded"

@@ -18,6 +18,7 @@ from websockets.utils import accept_key
 
 from peerd.errors import LinkLost
 from peerd.identity import Identity
+from peerd.net import dialer
 from peerd.net.dialer import Dialer, DialFailed
 from peerd.net.link import PAIR, SYNC
 from peerd.net.refusal import Refusal
@@ -199,6 +200,28 @@ async def test_ourselves(station: Any) -> None:
     failed = await failure(station.identity, station.address)
     assert (failed.code, failed.theirs) == ("wrong-device", station.identity.device)
     assert "itself" in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "here"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("127.0.0.1", "127.0.0.2", True),
+        ("fe80::1%eth0", "fe80::1%eth0", True),
+        ("fe80::1%eth0", "fe80::2%eth0", False),
+    ],
+)
+def test_another_machine_with_our_key_is_told_from_ourselves(near: str, far: str, *, here: bool) -> None:
+    """By the ends of the connection: to dial oneself is to dial from the address that is dialled."""
+    assert dialer._is_here((near, 50_000), (far, 7337)) == here
+
+
+async def test_a_machine_with_our_key_elsewhere_is_named(station: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialer, "_is_here", lambda *_: False)
+    failed = await failure(station.identity, station.address)
+    assert (failed.code, failed.theirs) == ("two-machines", station.identity.device)
+    assert "A cloned machine" in failed.next_step
 
 
 async def test_another_device_than_expected(station: Any, friend: Identity, stranger: Identity) -> None:
