@@ -44,7 +44,12 @@ def add(commands: Commands) -> None:
     join.add_argument("--yes", action="store_true", help="do not ask")
     join.set_defaults(run=run_join)
 
-    admit = commands.add("admit", "let a device join a space without a code, by its id (see `device`)")
+    admit = commands.add(
+        "admit",
+        "let a device join a space without a code, by its id (see `device`)",
+        "It is awaited for 7 days, also across restarts, and once: until it has joined, or is removed, or this device "
+        "is no admin any more.",
+    )
     admit.add_argument("space", metavar="SPACE")
     admit.add_argument("device", metavar="DEVICE-ID")
     admit.add_argument("--role", choices=("admin", "member"), default="admin", help="default: admin")
@@ -159,5 +164,5 @@ def run_admit(arguments: argparse.Namespace, client: Client, out: Output) -> int
     if out.as_json:
         out.document(member)
     else:
-        out.talk(f"{arguments.device} may join {arguments.space}; on it: peerctl join --from {own}")
+        out.talk(f"{arguments.device} may join {arguments.space} within 7 days; on it: peerctl join --from {own}")
     return exits.OK

@@ -47,6 +47,14 @@ class StoredPeer(Struct, frozen=True):
     acks: Clock = {}
 
 
+class Awaited(Struct, frozen=True):
+    """A device that was named by its id and may join with this role. `expires_ms`: wall clock, until when."""
+
+    device: bytes
+    role: str
+    expires_ms: int
+
+
 class Opened(Struct, frozen=True):
     """Everything about a space that is in its database but not in its tables of records.
 
@@ -64,6 +72,7 @@ class Opened(Struct, frozen=True):
     statements: tuple[SignedStatement, ...]
     peers: tuple[StoredPeer, ...]
     staged: tuple[StagedRun, ...]
+    awaited: tuple[Awaited, ...] = ()
 
 
 class RecordPage(Struct, frozen=True):

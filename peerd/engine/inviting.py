@@ -12,6 +12,7 @@ from typing import Any
 
 from peerd.core.device_id import format_device_id, short_id
 from peerd.core.statements import ADMIN
+from peerd.core.stored import Awaited
 from peerd.engine.pairing_link import drive
 from peerd.engine.ports import Keys, Link, Times
 from peerd.engine.space import Space
@@ -29,6 +30,7 @@ from peerd.protocol.pairing_window import InvitationWindow, State, draw_code
 log = get(__name__)
 
 NAMED = 1_000  # devices that may be awaited by name at once
+NAMED_MS = 7 * 24 * 3600 * 1000  # so long each of them is
 
 
 class Invitation:
@@ -50,7 +52,6 @@ class Inviting:
     def __init__(self, spaces: Spaces, keys: Keys, times: Times, device_name: Callable[[], str]) -> None:
         self.window_changed: Callable[[], None] = lambda: None
         self.open: Invitation | None = None
-        self.named: dict[bytes, tuple[Space, str]] = {}  # device -> the space it may join, and its role
         self._spaces = spaces
         self._keys = keys
         self._times = times
@@ -146,32 +147,53 @@ class Inviting:
         self._close(invitation)
         invitation.events.put_nowait(UserError("the invitation was cancelled", code="cancelled", status=409))
 
-    def await_device(self, space: Space, device: bytes, role: str) -> None:
-        """Admit exactly this device when it comes and names us."""
+    async def await_device(self, space: Space, device: bytes, role: str) -> Awaited:
+        """Admit exactly this device when it comes and names us within seven days, also after a restart.
+
+        Raises:
+            UserError: not-admin, already-member, too-busy. DiskFull, StoreError.
+        """
         if not space.roster.is_admin(self._keys.device):
             raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
         if device in space.roster.members and space.was_here(device):  # else its join may have failed
             raise UserError(f"that device is a member of {space.name} already", code="already-member", status=409)
-        if len(self.named) >= NAMED and device not in self.named:
+        now_ms = self._times.wall_ms()
+        for each in self._spaces.by_id.values():
+            await each.stop_awaiting([one.device for one in each.awaited.values() if one.expires_ms <= now_ms])
+        count = sum(len(each.awaited) for each in self._spaces.by_id.values())
+        if count >= NAMED and device not in space.awaited:
             raise UserError("too many devices are awaited", code="too-busy", status=503)
-        self.named[device] = space, role
+        awaited = Awaited(device, role, now_ms + NAMED_MS)
+        await space.await_device(awaited)
         self.window_changed()
+        return awaited
+
+    def _named(self, device: bytes) -> tuple[Space, str] | None:
+        """The space that a device was named for, and the role; of several the one that was said last."""
+        found = [
+            (one.expires_ms, space, one.role)
+            for space in self._spaces.by_id.values()
+            if (one := space.awaited.get(device)) is not None and one.expires_ms > self._times.wall_ms()
+        ]
+        if not found:
+            return None
+        _, space, role = max(found, key=lambda one: one[0])
+        return space, role
 
     def forget(self, space: bytes) -> None:
         """Nobody is let into this space any more."""
         if self.open is not None and self.open.space.id == space:
             self.cancel(self.open.number)
-        self.named = {device: (one, role) for device, (one, role) in self.named.items() if one.id != space}
 
     # ---- for links on peerd.pair.1
 
     def is_expected(self, device: bytes) -> bool:
         """May this device talk to us about pairing now?"""
-        return device in self.named or self.open is not None
+        return self._named(device) is not None or self.open is not None
 
     async def run_link(self, link: Link) -> None:
         """One attempt of one device."""
-        named = self.named.get(link.theirs)
+        named = self._named(link.theirs)
         invitation = self.open
         machine = Inviter(
             ours=self._keys.device,
@@ -185,6 +207,8 @@ class Inviting:
         )
         attempt = _Attempt(self, machine, link.theirs, invitation, named)
         end = await drive(machine, link, self._times, attempt.perform)
+        if isinstance(end, Finished) and machine.by_name and named is not None:
+            await named[0].stop_awaiting([link.theirs])  # else it has not got the grant, and comes again
         attempt.report(end)
 
     async def admit(self, space: Space, effect: Admit, role: str) -> GrantBody:
@@ -253,8 +277,6 @@ class _Attempt:
     def report(self, end: Finished | Failed) -> None:
         """Tell whoever invited how it ended."""
         invitation = self._invitation
-        if isinstance(end, Finished) and self._machine.by_name:
-            self._inviting.named.pop(self._theirs, None)  # else it has not got the grant, and comes again
         if isinstance(end, Finished) and self._space is not None:
             self._space.note_seen(self._theirs)  # it has said that it keeps a copy
         if isinstance(end, Failed):

@@ -182,8 +182,9 @@ class Service:
 
     async def admit(self, space: str, device: str, role: str) -> MemberView:
         one, who = self._spaces.named(space), self._spaces.device_from(device)
-        self._inviting.await_device(one, who, role)
-        return MemberView(device=format_device_id(who), name="", role=role, state="awaited")
+        awaited = await self._inviting.await_device(one, who, role)
+        device = format_device_id(who)
+        return MemberView(device=device, name="", role=role, state="awaited", expires_ms=awaited.expires_ms)
 
     async def remove(self, space: str, device: str) -> None:
         one = self._spaces.named(space)

@@ -13,7 +13,7 @@ from peerd.core.clocks import Clock, join
 from peerd.core.copy import CopyState
 from peerd.core.roster import Refusal, Roster
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import Opened, StoredPeer
+from peerd.core.stored import Awaited, Opened, StoredPeer
 from peerd.engine.commits import Commit, Commits
 from peerd.engine.ports import Keys, SpaceStore, Times
 from peerd.errors import StoreError
@@ -43,6 +43,7 @@ class Space:
         self.store = store
         self.commits = Commits(opened, store, keys, times, verify, roster)
         self.peers = {peer.device: peer for peer in opened.peers}
+        self.awaited = {one.device: one for one in opened.awaited}  # named by their ids, and not here yet
         self.on_commit: list[Callable[[Commit], None]] = []
         self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
         self.trouble: tuple[str, str] | None = None  # code and sentence of what stops this space
@@ -143,6 +144,26 @@ class Space:
         peer = self.peers.get(device, StoredPeer(device))
         self.peers[device] = replace(peer, acks=join(peer.acks, known))
 
+    async def await_device(self, one: Awaited) -> None:
+        """Remember, durably, that a device may join. Raises DiskFull, StoreError."""
+        await self.store.save_awaited(one)
+        self.awaited[one.device] = one
+
+    async def stop_awaiting(self, devices: Iterable[bytes]) -> None:
+        """They came, or may not come any more."""
+        gone = [device for device in devices if self.awaited.pop(device, None) is not None]
+        try:
+            if gone:
+                await self.store.drop_awaited(gone)
+        except StoreError as problem:
+            log.warning("awaited devices not dropped", space=self.name, code=problem.code, cause=str(problem))
+
+    def _not_awaited(self, before: Roster) -> set[bytes]:
+        """Whom a change of members keeps out: those removed by it, or all if we may not let in anybody any more."""
+        if not self.roster.is_admin(self._keys.device):
+            return set(self.awaited)
+        return self.awaited.keys() & (self.roster.removed.keys() - before.removed.keys())
+
     async def learn(self, statements: Iterable[SignedStatement]) -> bool:
         """Take in statements of a peer, or of our own; vouch where that is due. True if the roster grew.
 
@@ -177,6 +198,7 @@ class Space:
             return False
         for listener in self.on_roster:
             listener(before)
+        await self.stop_awaiting(self._not_awaited(before))
         return True
 
     def _with_vouches(self, roster: Roster, copy: CopyState) -> Roster:

@@ -185,12 +185,15 @@ class Admission(Request):
 
 
 class MemberView(Struct, kw_only=True):
+    """`expires_ms` is until when a device is awaited that was named by its id, None of others."""
+
     device: str
     name: str
     role: str
     state: str
     own: bool = False
     seen_ms: int | None = None
+    expires_ms: int | None = None
 
 
 class MemberList(Struct, kw_only=True):

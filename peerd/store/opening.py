@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from peerd import logs
 from peerd.core.copy import CopyState
 from peerd.core.stored import Opened
-from peerd.store import meta, peers, roster, staging
+from peerd.store import awaited, meta, peers, roster, staging
 from peerd.store.database import Outcome
 from peerd.store.machine import Machine
 from peerd.store.mark import Mark, MarkFile, Standing, objection
@@ -85,6 +85,7 @@ class Opening:
             statements=roster.load(connection),
             peers=peers.load(connection, self._path),
             staged=staging.load(connection, self._path),
+            awaited=awaited.load(connection),
         )
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 

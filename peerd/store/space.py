@@ -16,9 +16,9 @@ from peerd.core.batch import Name
 from peerd.core.chain import Run
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import CollectionCount, LogSlice, Opened, RecordPage, StagedRun, StoredPeer
+from peerd.core.stored import Awaited, CollectionCount, LogSlice, Opened, RecordPage, StagedRun, StoredPeer
 from peerd.core.writes import Writes
-from peerd.store import founding, history, log, peers, records, roster, staging, transaction
+from peerd.store import awaited, founding, history, log, peers, records, roster, staging, transaction
 from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
 from peerd.store.machine import Machine, this_machine
@@ -201,6 +201,12 @@ class SpaceStore:
 
     async def save_peer(self, peer: StoredPeer) -> None:
         await self._write(lambda connection: peers.save(connection, peer))
+
+    async def save_awaited(self, one: Awaited) -> None:
+        await self._write(lambda connection: awaited.save(connection, one))
+
+    async def drop_awaited(self, devices: Sequence[bytes]) -> None:
+        await self._write(lambda connection: awaited.drop(connection, devices))
 
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""

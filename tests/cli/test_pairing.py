@@ -162,6 +162,10 @@ def test_admit_tells_the_other_device_what_to_do(daemon: Any, peerctl: Any) -> N
     daemon.on("POST", "/v1/spaces/home/members", member)
     daemon.on("GET", "/v1/status", {"device": {"id": "NASAAAA"}})
     got = peerctl("admit", "home", "PHONEAA", "--role", "member")
-    assert (got.code, got.out, got.err) == (0, "", "PHONEAA may join home; on it: peerctl join --from NASAAAA\n")
+    assert (got.code, got.out, got.err) == (
+        0,
+        "",
+        "PHONEAA may join home within 7 days; on it: peerctl join --from NASAAAA\n",
+    )
     assert json.loads(peerctl("admit", "home", "PHONEAA", "--json").out) == member
     assert daemon.bodies("POST") == [{"device": "PHONEAA", "role": "member"}, {"device": "PHONEAA", "role": "admin"}]

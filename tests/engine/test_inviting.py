@@ -135,7 +135,7 @@ async def test_only_an_admin_invites(desk: Device, laptop: Device) -> None:
     problem = await refusal(laptop.inviting.invite(laptop.space, assume_yes=True))
     assert (problem.code, problem.status) == ("not-admin", 403)
     with pytest.raises(UserError) as refused:
-        laptop.inviting.await_device(laptop.space, bytes(32), "admin")
+        await laptop.inviting.await_device(laptop.space, bytes(32), "admin")
     assert (refused.value.code, refused.value.status) == ("not-admin", 403)
 
 
@@ -347,7 +347,7 @@ async def test_a_device_that_was_removed_begins_with_an_empty_copy(desk: Device,
 
 
 async def test_a_named_device_is_admitted_without_a_code_or_a_question(desk: Device, laptop: Device) -> None:
-    desk.inviting.await_device(desk.space, laptop.id, "member")
+    await desk.inviting.await_device(desk.space, laptop.id, "member")
     assert desk.inviting.is_expected(laptop.id)
     joined = await laptop.joining.join(None, desk.id, [(desk.address,)], None)
     assert joined.space == "home"
@@ -358,7 +358,7 @@ async def test_a_named_device_is_admitted_without_a_code_or_a_question(desk: Dev
 
 async def test_nobody_else_gets_in_by_name(desk: Device, laptop: Device, make: MakeDevice) -> None:
     tablet = make("tablet")
-    desk.inviting.await_device(desk.space, laptop.id, "admin")
+    await desk.inviting.await_device(desk.space, laptop.id, "admin")
     problem = await refusal(tablet.joining.join(None, desk.id, [(desk.address,)], None))
     assert problem.extra["reason"] == "no-window"
     assert not desk.inviting.is_expected(tablet.id)
@@ -374,7 +374,7 @@ async def test_an_open_invitation_lets_nobody_in_by_name(desk: Device, laptop: D
 async def test_a_named_device_disturbs_no_invitation(desk: Device, laptop: Device, make: MakeDevice) -> None:
     tablet = make("tablet")
     events, code = await invite(desk, yes=False)
-    desk.inviting.await_device(desk.space, tablet.id, "admin")
+    await desk.inviting.await_device(desk.space, tablet.id, "admin")
     await tablet.joining.join(None, desk.id, [(desk.address,)], None)
     task = joining(laptop, desk, code)
     asking = await anext(events)
@@ -389,7 +389,7 @@ async def test_a_named_device_whose_link_broke_may_come_again(
     desk: Device, laptop: Device, wire: Wire, until: Until
 ) -> None:
     """It is admitted and has not got the grant; it cannot be named a second time."""
-    desk.inviting.await_device(desk.space, laptop.id, "admin")
+    await desk.inviting.await_device(desk.space, laptop.id, "admin")
     wire.stop_at_far = Grant
     task = asyncio.create_task(laptop.joining.join(None, desk.id, [(desk.address,)], None))
     await until(lambda: wire.pipes and wire.pipes[0].other is not None and not wire.pipes[0].other.flowing.is_set())
@@ -401,23 +401,73 @@ async def test_a_named_device_whose_link_broke_may_come_again(
     assert (await laptop.joining.join(None, desk.id, [(desk.address,)], None)).space == "home"
 
 
+async def test_a_named_device_is_awaited_across_restarts_and_used_once(
+    desk: Device, laptop: Device, wire: Wire, until: Until
+) -> None:
+    awaited = await desk.inviting.await_device(desk.space, laptop.id, "member")
+    again = await desk.reopen()
+    assert again.space.awaited == {laptop.id: awaited}
+    assert again.inviting.is_expected(laptop.id)
+    assert (await laptop.joining.join(None, desk.id, [(desk.address,)], None)).space == "home"
+    assert again.space.roster.members[laptop.id].role == "member"
+    await until(lambda: not wire.tasks)
+    assert again.space.awaited == {}
+    last = await again.reopen()
+    assert last.space.awaited == {}
+    assert not last.inviting.is_expected(laptop.id)
+
+
+async def test_a_named_device_is_awaited_for_seven_days(
+    desk: Device, laptop: Device, clock: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is late makes room for others."""
+    monkeypatch.setattr(inviting, "NAMED", 1)
+    await desk.inviting.await_device(desk.space, laptop.id, "admin")
+    clock.pass_s(7 * 86_400 - 1)
+    assert desk.inviting.is_expected(laptop.id)
+    clock.pass_s(1)
+    assert not desk.inviting.is_expected(laptop.id)
+    other = await desk.inviting.await_device(desk.space, b"o" * 32, "admin")
+    assert (await desk.reopen()).space.awaited == {b"o" * 32: other}
+
+
+async def test_a_removal_ends_the_waiting_for_that_device(two: tuple[Device, Device]) -> None:
+    """That was named, and never came."""
+    desk, laptop = two
+    await desk.inviting.await_device(desk.space, laptop.id, "admin")
+    kept = await desk.inviting.await_device(desk.space, b"o" * 32, "admin")
+    await desk.spaces.remove(desk.space, laptop.id)
+    assert desk.space.awaited == {b"o" * 32: kept}
+    assert (await desk.reopen()).space.awaited == {b"o" * 32: kept}
+
+
+async def test_who_is_no_admin_any_more_awaits_nobody(two: tuple[Device, Device]) -> None:
+    desk, laptop = two
+    await laptop.inviting.await_device(laptop.space, b"o" * 32, "admin")
+    await desk.spaces.remove(desk.space, laptop.id)
+    await laptop.space.learn(desk.space.roster.statements)
+    assert not laptop.inviting.is_expected(b"o" * 32)
+    assert laptop.space.awaited == {}
+    assert (await laptop.reopen()).space.awaited == {}
+
+
 async def test_naming_a_member_is_refused(two: tuple[Device, Device]) -> None:
     """Unless it has never been here: its join may have failed."""
     desk, laptop = two
-    desk.inviting.await_device(desk.space, laptop.id, "admin")
+    await desk.inviting.await_device(desk.space, laptop.id, "admin")
     desk.space.note_seen(laptop.id)
     with pytest.raises(UserError) as refused:
-        desk.inviting.await_device(desk.space, laptop.id, "admin")
+        await desk.inviting.await_device(desk.space, laptop.id, "admin")
     assert (refused.value.code, refused.value.status) == ("already-member", 409)
 
 
 async def test_named_devices_are_bounded(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inviting, "NAMED", 2)
     for number in range(2):
-        desk.inviting.await_device(desk.space, bytes([number]) * 32, "admin")
-    desk.inviting.await_device(desk.space, bytes([1]) * 32, "member")
+        await desk.inviting.await_device(desk.space, bytes([number]) * 32, "admin")
+    await desk.inviting.await_device(desk.space, bytes([1]) * 32, "member")
     with pytest.raises(UserError) as refused:
-        desk.inviting.await_device(desk.space, bytes([2]) * 32, "admin")
+        await desk.inviting.await_device(desk.space, bytes([2]) * 32, "admin")
     assert (refused.value.code, refused.value.status) == ("too-busy", 503)
 
 

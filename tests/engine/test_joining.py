@@ -180,7 +180,7 @@ async def test_a_name_that_is_taken_here_is_refused_before_anybody_is_asked(
 async def test_a_named_device_is_found_among_many(desk: Device, laptop: Device, make: MakeDevice) -> None:
     """It costs nobody anything to be asked who they are."""
     others = [make(f"d{number}") for number in range(joining.CANDIDATES + 4)]
-    desk.inviting.await_device(desk.space, laptop.id, "admin")
+    await desk.inviting.await_device(desk.space, laptop.id, "admin")
     in_sight(laptop, *[(one.address,) for one in others], (desk.address,))
     assert (await laptop.joining.join(None, desk.id, None, None)).device_name == "desk"
 

@@ -219,7 +219,7 @@ async def test_our_name_is_shown_only_while_a_window_is_open(desk: Device, until
     await events.aclose()
     await until(lambda: air.said[-1][1] is None)
     before = len(air.said)
-    desk.inviting.await_device(desk.space, bytes(32), "admin")
+    await desk.inviting.await_device(desk.space, bytes(32), "admin")
     await until(lambda: len(air.said) > before)
     assert air.said[-1][1] is None, "who is awaited knows our id already"
 
