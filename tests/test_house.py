@@ -48,7 +48,6 @@ ELSEWHERE: dict[str, str] = {
     "store/meta.py": "a part of every commit: tests/store/test_space.py",
     "store/opening.py": "which origin goes on: tests/store/test_mark.py",
     "store/refs.py": "how rows name origins: tests/store/test_records.py",
-    "store/runners.py": "threaded and inline, every test of the store runs over both: tests/store/conftest.py",
     "store/transaction.py": "what is read and written in one go: tests/store/test_space.py",
 }
 

@@ -174,7 +174,8 @@ class Switchboard:
             self.links.pop(link.theirs)
             self._drop(existing, "duplicate", DUPLICATE)
         if self.stopping or self.paused or not self.shared_with(link.theirs):
-            await link.close(4403, "paused" if self.paused else "removed")
+            why = "stopping" if self.stopping else "paused" if self.paused else "removed"
+            await link.close(4403, why)
             return False
         return True
 

@@ -30,6 +30,12 @@ class ThreadRunner(aiosqlite.Connection):
     def __init__(self, connect: Connect) -> None:
         super().__init__(connect, iter_chunk_size=64)
 
+    def join(self) -> None:
+        """Wait for the thread of a connection that could not be opened: it ends at once, and while it does it still
+        speaks to the loop, which may be closed by then.
+        """
+        self._thread.join()
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         result: T = await self._execute(function, self._conn)  # type: ignore[no-untyped-call]  # aiosqlite has none
         return result
@@ -52,6 +58,10 @@ async def start(connect: Connect, *, threaded: bool) -> Runner:
     """A runner over a connection that `connect` opens; it belongs to the runner's thread alone."""
     if threaded:
         runner = ThreadRunner(connect)
-        await runner
+        try:
+            await runner
+        except BaseException:
+            runner.join()
+            raise
         return runner
     return InlineRunner(connect)
