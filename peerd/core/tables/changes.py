@@ -1,0 +1,72 @@
+"""What passes between an application's file and its space: edits out, images in.
+
+Fields are packed (see `core.values`) and named after columns; references hold record keys. Integers of rows stay what
+their origin had, in the key's own field.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from peerd.core.clocks import Dot
+
+Rank = tuple[int, bytes, int]  # (t_ms, origin, seq) of the smallest birth dot: oldest first
+
+
+class RowEdit(Struct, frozen=True):
+    """What an application did to one row. `seen` are the dots of what the file showed of it."""
+
+    kind: Literal["put", "patch", "delete"]
+    collection: str
+    key: str
+    set: dict[str, bytes] = {}
+    seen: frozenset[Dot] = frozenset()
+
+
+class Harvest(Struct, frozen=True):
+    """Edits that make one transaction, and the note by which the file is settled when they are durable in the space.
+    The note is kept with that transaction. `more`: other edits wait for the next harvest. `held`: deletes that the
+    brake holds back, by table. `troubles` are rows that cannot be captured: (table, key in words, why).
+    """
+
+    edits: tuple[RowEdit, ...]
+    note: bytes
+    more: bool = False
+    held: dict[str, int] = {}
+    troubles: tuple[tuple[str, str, str], ...] = ()
+
+
+class RowImage(Struct, frozen=True):
+    """What a record shows: `fields` is None if there is none (deleted, or parked in the space)."""
+
+    collection: str
+    key: str
+    fields: dict[str, bytes] | None
+    dots: frozenset[Dot] = frozenset()
+    rank: Rank = (0, b"", 0)
+
+
+class Applied(Struct, frozen=True):
+    """How far a file shows the log of its space: position `position` of the copy `copy_id`."""
+
+    copy_id: bytes
+    position: int
+
+
+class Parked(Struct, frozen=True):
+    """A row that the file cannot show at the moment. `code`: unique, parent, check, not-null, datatype, dangling."""
+
+    collection: str
+    key: str
+    code: str
+    reason: str  # a sentence for people
+
+
+class Projection(Struct, frozen=True):
+    """`dirty`: nothing was written, the application's own changes must be harvested first. `written`: rows."""
+
+    dirty: bool = False
+    written: int = 0
+    parked: tuple[Parked, ...] = ()  # newly parked by this projection
