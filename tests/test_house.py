@@ -32,6 +32,7 @@ ELSEWHERE: dict[str, str] = {
     "cli/exits.py": "nothing but constants",
     "core/limits.py": "nothing but constants",
     "core/stored.py": "nothing but the shapes of values",
+    "engine/outcomes.py": "what each write answers: tests/engine/test_records.py",
     "engine/ports.py": "nothing but interfaces",
     "engine/session_runner.py": "tests/engine/test_link_runner.py, tests/network_simulation/test_histories.py",
     "net/incoming.py": "the listener's half of a connection: tests/net/test_listener.py",

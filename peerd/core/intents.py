@@ -27,7 +27,9 @@ Past = Callable[[], Mapping[str, Mapping[Dot, bytes]]]
 class Intent(NamedTuple):
     """One wanted change. Values are packed. `seen`: the dots in the caller's token; `must_match`: fail unless the
     record's dots are exactly these; `must_be_absent` and `must_be_visible`: fail otherwise; `may_be_absent`: deleting
-    what is not there is no failure; `literal`: say exactly this, whatever stands there (a resolution).
+    what is not there is no failure; `revives`: a patch of what was deleted meanwhile is an edit that had not seen the
+    delete; `unless_same`: a field that shows the value already is not written, though it was not seen; `literal`: say
+    exactly this, whatever stands there (a resolution).
     """
 
     kind: Kind
@@ -40,6 +42,8 @@ class Intent(NamedTuple):
     must_be_absent: bool = False
     must_be_visible: bool = False
     may_be_absent: bool = False
+    revives: bool = False
+    unless_same: bool = False
     literal: bool = False
 
 
@@ -110,6 +114,8 @@ def _plan_absent(record: Record | None, intent: Intent) -> Change | None:
         keep = tuple(sorted(record.dots())) if record is not None else ()
         raw = {name: Raw(value) for name, value in intent.set.items()}
         return Change(Kind.PUT, intent.collection, intent.key, raw, keep=keep)
+    if intent.kind == Kind.PATCH and intent.revives:
+        return _revive(record, intent)
     where = f"{intent.collection}/{intent.key}"
     if intent.kind == Kind.DELETE and intent.may_be_absent:
         return None
@@ -133,6 +139,19 @@ def no_record(where: str) -> UserError:
     )
 
 
+def _revive(record: Record | None, intent: Intent) -> Change | None:
+    """An edit that met a delete: it leaves values without a birth, and the record stands parked until a restore, in
+    the same transaction if the image is here.
+    """
+    if not intent.set:
+        return None
+    seen = intent.seen or frozenset()
+    siblings = {} if record is None else record.fields
+    keep = {dot for name in intent.set for dot in siblings.get(name, ()) if dot not in seen}
+    raw = {name: Raw(value) for name, value in intent.set.items()}
+    return Change(Kind.PATCH, intent.collection, intent.key, raw, keep=tuple(sorted(keep)))
+
+
 def _difference(
     record: Record, intent: Intent, rules: Rules, seen: frozenset[Dot], past: Past
 ) -> tuple[dict[str, bytes], list[str]]:
@@ -147,6 +166,8 @@ def _difference(
         else:
             gone_values = [old for dot, old in dropped_here.get(name, {}).items() if dot in seen]
             base = gone_values[-1] if gone_values else None  # the others were gone before the caller looked
+        if not known and siblings and intent.unless_same:
+            base = siblings[chosen(record, siblings, rules.policy_of(name))]
         settles = intent.kind == Kind.PATCH and len(known) > 1
         if base is None or settles or not same(base, value):
             set_[name] = value

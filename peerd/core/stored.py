@@ -7,10 +7,11 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from peerd.core.chain import Run
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, Dot
 from peerd.core.copy import CopyState
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
+from peerd.core.tables.plans import BindingPlan
 
 Address: TypeAlias = tuple[str, int]
 
@@ -85,3 +86,24 @@ class RecordPage(Struct, frozen=True):
 class CollectionCount(Struct, frozen=True):
     name: str
     records: int
+
+
+class Note(Struct, frozen=True):
+    """What a binding needs to know of a transaction that it caused, kept with it: see `peerd.core.tables.changes`."""
+
+    binding: int
+    data: bytes
+
+
+class StoredBinding(Struct, frozen=True):
+    """A binding of this device, as its space keeps it. `number` is 0 before it is stored. `settings` is opaque here.
+    `note` and `dot` are of the last transaction that it caused.
+    """
+
+    name: str
+    database: str
+    plan: BindingPlan
+    settings: bytes = b""
+    number: int = 0
+    note: bytes | None = None
+    dot: Dot | None = None

@@ -8,7 +8,7 @@ lock, in turn, so a long catch-up and a local writer alternate.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from peerd.core.batch import Batch, Forged, Name, Verdict
 from peerd.core.chain import Run
+from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
 from peerd.core.entry import NeedsNewer
 from peerd.core.intents import Intent
@@ -23,7 +24,7 @@ from peerd.core.origin import Announcement, origin_of
 from peerd.core.restore import portions
 from peerd.core.roster import Roster
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import Opened
+from peerd.core.stored import Note, Opened
 from peerd.core.writes import Writes, finish
 from peerd.engine.authorship import Authorship
 from peerd.engine.collection_rules import CollectionRules
@@ -57,6 +58,7 @@ KeepStatements = Callable[[Sequence[SignedStatement]], Awaitable[None]]
 
 class _Pending(NamedTuple):
     intents: Sequence[Intent]
+    note: Note | None
     answer: asyncio.Future[Written]
 
 
@@ -136,8 +138,9 @@ class Commits:
 
     # ---- our own transactions
 
-    async def write(self, intents: Sequence[Intent]) -> Written:
-        """Apply all intents as one transaction, durably, or none.
+    async def write(self, intents: Sequence[Intent], note: Note | None = None) -> Written:
+        """Apply all intents as one transaction, durably, or none. `note` is kept with it, unless there is nothing to
+        say.
 
         Raises:
             UserError: a precondition does not hold, or this device is no member (any more).
@@ -146,7 +149,7 @@ class Commits:
         if self._closed:
             raise _stopping()
         answer: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Pending(intents, answer))
+        self._pending.append(_Pending(intents, note, answer))
         if self._drain is None or self._drain.done():
             self._drain = asyncio.create_task(self._drain_pending(), name="group commit")
         return await answer
@@ -161,20 +164,26 @@ class Commits:
 
     async def _commit_group(self, group: Sequence[_Pending]) -> None:
         answers: list[Written | UserError] = []
+        notes: list[tuple[Note, Dot]] = []
 
         def decide(transaction: Transaction, batch: Batch) -> None:
             answers.clear()
+            notes.clear()
             batch.load([(intent.collection, intent.key) for waiting in group for intent in waiting.intents])
             author = self._authorship.author(self.state, self.roster)
             t_ms, tq = self._times.wall_ms(), self._times.quality()
             for waiting in group:
                 try:
-                    answers.append(write_one(transaction, batch, author, waiting.intents, self.rules, t_ms, tq))
+                    written = write_one(transaction, batch, author, waiting.intents, self.rules, t_ms, tq)
                 except UserError as refusal:
                     answers.append(refusal)
+                    continue
+                answers.append(written)
+                if waiting.note is not None and written.dot is not None:
+                    notes.append((waiting.note, written.dot))
 
         try:
-            await self._transact(decide)
+            await self._transact(decide, notes)
         except Exception as problem:  # noqa: BLE001 - whatever it is, each writer has to hear of it
             for waiting in group:
                 if not waiting.answer.done():
@@ -307,8 +316,12 @@ class Commits:
                 raise StoreError("the space is being closed", code="stopping")
             yield
 
-    async def _transact(self, decide: Callable[[Transaction, Batch], None]) -> None:
-        """Run `decide`, add the restores that are ours, commit, and ring. The lock is held."""
+    async def _transact(
+        self, decide: Callable[[Transaction, Batch], None], notes: Iterable[tuple[Note, Dot]] = ()
+    ) -> None:
+        """Run `decide`, add the restores that are ours, commit, and ring. The lock is held. `notes` is read after
+        `decide`.
+        """
         before = self.state
         lacking: list[Name] = []
         used_up: set[int] = set()
@@ -329,7 +342,9 @@ class Commits:
             nothing = not writes.runs and writes.state.origins is before.origins
             return (None, None) if nothing else (writes, writes)
 
-        writes = await self._store.transact(inside, own_origin=lambda: self.own_origin, unstaged=lambda: used_up)
+        writes = await self._store.transact(
+            inside, own_origin=lambda: self.own_origin, unstaged=lambda: used_up, notes=lambda: notes
+        )
         if writes is None:
             return
         self.state = writes.state

@@ -13,7 +13,18 @@ from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import Address, Awaited, CollectionCount, LogSlice, Opened, RecordPage, StagedRun, StoredPeer
+from peerd.core.stored import (
+    Address,
+    Awaited,
+    CollectionCount,
+    LogSlice,
+    Note,
+    Opened,
+    RecordPage,
+    StagedRun,
+    StoredBinding,
+    StoredPeer,
+)
 from peerd.core.writes import Writes
 from peerd.errors import StoreError
 
@@ -85,11 +96,13 @@ class SpaceStore(Protocol):
         decide: Callable[[Transaction], tuple[Writes | None, T]],
         own_origin: Callable[[], bytes | None] = lambda: None,
         unstaged: Callable[[], Iterable[int]] = tuple,
+        notes: Callable[[], Iterable[tuple[Note, Dot]]] = tuple,
     ) -> T:
         """Run `decide` inside BEGIN IMMEDIATE, write what it gives, commit with synchronous=FULL, and give its
-        result. `own_origin()` and `unstaged()` are asked after `decide`: the origin that writes here now, if it is
-        new, and the numbers of staged runs that were used up. Nothing is written if `decide` gives None or raises.
-        Cancelling the caller neither tears nor undoes it.
+        result. `own_origin()`, `unstaged()` and `notes()` are asked after `decide`: the origin that writes here now,
+        if it is new, the numbers of staged runs that were used up, and notes of bindings with the dots of their
+        transactions. Nothing is written if `decide` gives None or raises. Cancelling the caller neither tears nor
+        undoes it.
 
         Raises:
             DiskFull, StoreBusy, StoreDamaged, StoreError.
@@ -123,6 +136,12 @@ class SpaceStore(Protocol):
     async def save_peer(self, peer: StoredPeer) -> None: ...
     async def save_awaited(self, one: Awaited) -> None: ...
     async def drop_awaited(self, devices: Sequence[bytes]) -> None: ...
+    async def bindings(self) -> Sequence[StoredBinding]: ...
+    async def save_binding(self, binding: StoredBinding) -> StoredBinding:
+        """Keep name, database, plan and settings; a new one gets its number. Notes are left as they are."""
+        ...
+
+    async def forget_binding(self, number: int) -> None: ...
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
         ...

@@ -14,11 +14,22 @@ from msgspec.structs import replace
 from peerd import logs
 from peerd.core.batch import Name
 from peerd.core.chain import Run
+from peerd.core.clocks import Dot
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import Awaited, CollectionCount, LogSlice, Opened, RecordPage, StagedRun, StoredPeer
+from peerd.core.stored import (
+    Awaited,
+    CollectionCount,
+    LogSlice,
+    Note,
+    Opened,
+    RecordPage,
+    StagedRun,
+    StoredBinding,
+    StoredPeer,
+)
 from peerd.core.writes import Writes
-from peerd.store import awaited, founding, history, log, peers, records, roster, staging, transaction
+from peerd.store import awaited, bindings, founding, history, log, peers, records, roster, staging, transaction
 from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
 from peerd.store.machine import Machine, this_machine
@@ -114,6 +125,7 @@ class SpaceStore:
         decide: Callable[[OpenTransaction], tuple[Writes | None, T]],
         own_origin: Callable[[], bytes | None] = lambda: None,
         unstaged: Callable[[], Iterable[int]] = tuple,
+        notes: Callable[[], Iterable[tuple[Note, Dot]]] = tuple,
     ) -> T:
         """See `engine.ports.SpaceStore`. `decide` runs in the writer's thread."""
 
@@ -127,6 +139,7 @@ class SpaceStore:
             )
             if used_up := list(unstaged()):
                 staging.unstage(connection, used_up)
+            bindings.keep_notes(connection, notes())
             return Outcome(result, pages=written.pages, published=lambda: self._publish(writes, written))
 
         return await self._database.write(work)
@@ -214,6 +227,20 @@ class SpaceStore:
 
     async def unstage(self, numbers: Sequence[int]) -> None:
         await self._write(lambda connection: staging.unstage(connection, numbers))
+
+    # ---- bindings
+
+    async def bindings(self) -> list[StoredBinding]:
+        """Raises StoreDamaged."""
+        path = self._database.path
+        return await self._database.read(lambda connection: bindings.load(connection, path))
+
+    async def save_binding(self, binding: StoredBinding) -> StoredBinding:
+        """Keep what it is; a new one gets its number, and notes are left as they are."""
+        return await self._write(lambda connection: bindings.save(connection, binding))
+
+    async def forget_binding(self, number: int) -> None:
+        await self._write(lambda connection: bindings.forget(connection, number))
 
     # ---- housekeeping
 

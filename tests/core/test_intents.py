@@ -212,3 +212,28 @@ def test_a_resolution_says_exactly_what_it_says_and_keeps_what_was_not_seen() ->
     assert planned(record, everything) == Change(Kind.PUT, *NAME, {"a": Raw(pack(1))})
     stale = everything._replace(seen=frozenset({BORN}))
     assert planned(record, stale) == Change(Kind.PUT, *NAME, {"a": Raw(pack(1))}, keep=(Dot(THEM, 1),))
+
+
+def test_an_edit_of_a_row_whose_record_was_deleted_meanwhile_had_not_seen_the_delete() -> None:
+    """It leaves a value without a birth, from which the record comes back; what others left there stays."""
+    here = Dot(THEM, 2)
+    parked = record_of((here, Kind.PATCH, {"a": 3}))
+    intent = Intent(Kind.PATCH, *NAME, packed(a=2), seen=frozenset({BORN}), may_be_absent=True, revives=True)
+    assert planned(None, intent) == Change(Kind.PATCH, *NAME, {"a": Raw(pack(2))})
+    assert planned(parked, intent) == Change(Kind.PATCH, *NAME, {"a": Raw(pack(2))}, keep=(here,))
+
+
+def test_a_row_that_is_gone_together_with_its_record_is_no_failure() -> None:
+    intent = Intent(Kind.DELETE, *NAME, seen=frozenset({BORN}), may_be_absent=True, revives=True)
+    assert planned(None, intent) is None
+
+
+def test_a_row_that_says_what_the_record_says_is_no_news() -> None:
+    """Two copies of one list that meet for the first time: only what differs becomes a second value."""
+    record = record_of((BORN, Kind.PUT, {"a": 1, "b": "x"}))
+    intent = Intent(Kind.PUT, *NAME, packed(a=1, b="y"), seen=frozenset(), unless_same=True)
+    change = planned(record, intent)
+    assert change is not None
+    assert set_of(change) == {"b": "y"}
+    assert change.keep == (BORN,)
+    assert planned(record, intent._replace(set=packed(a=1, b="x"))) is None

@@ -8,9 +8,17 @@ from typing import Any
 import pytest
 
 from peerd.core.chain import Run
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
 from peerd.core.origin import Announcement
+from peerd.core.stored import Note, StoredBinding
+from peerd.core.tables.changes import RowEdit
+from peerd.core.tables.intents import intents_of
+from peerd.core.tables.plans import BindingPlan
+from peerd.core.values import pack
 from peerd.errors import DiskFull, UserError
 from peerd.protocol.control_messages import ChangeRequest
+from tests.engine.conftest import Device
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
 
@@ -204,3 +212,46 @@ async def test_stopping_refuses_writes_that_have_not_begun_and_finishes_the_one_
         await device.stop()
         await device.start()
         assert {record.key for record in (await scene.list(0)).records} == {"first"}
+
+
+BOUND = StoredBinding("todo", "/home/ada/todo.db", BindingPlan("todo", ()))
+
+
+async def test_a_note_is_durable_with_its_transaction_and_only_if_there_is_one(desk: Device) -> None:
+    """What changes nothing is answered all the same, and the note before stays."""
+    space = desk.space
+    bound = await space.store.save_binding(BOUND)
+    put = Intent(Kind.PUT, "notes", "one", {"a": pack(1)})
+    written = await space.commits.write([put], Note(bound.number, b"first"))
+    (stored,) = await space.store.bindings()
+    assert (stored.note, stored.dot) == (b"first", written.dot)
+    again = await space.commits.write([put], Note(bound.number, b"second"))
+    assert again.dot is None
+    (stored,) = await space.store.bindings()
+    assert stored.note == b"first"
+
+
+async def test_a_refused_transaction_leaves_no_note(desk: Device) -> None:
+    bound = await desk.space.store.save_binding(BOUND)
+    with pytest.raises(UserError, match="no record"):
+        await desk.space.commits.write([Intent(Kind.PATCH, "notes", "one", {"a": pack(1)})], Note(bound.number, b"x"))
+    (stored,) = await desk.space.store.bindings()
+    assert stored.note is None
+
+
+async def test_an_edit_of_a_row_beats_a_delete_that_it_had_not_seen(desk: Device) -> None:
+    """The record comes back in the same transaction, with the fields that the edit does not name."""
+    await desk.put("one", {"a": 1, "b": 2})
+    seen = (await desk.records.load("notes", "one")).dots()
+    await desk.delete("one")
+    edit = RowEdit("patch", "notes", "one", {"a": pack(3)}, seen)
+    await desk.space.commits.write(intents_of([edit]))
+    assert await desk.value("one") == {"a": 3, "b": 2}
+
+
+async def test_a_row_deleted_without_having_seen_an_edit_leaves_the_edit(desk: Device) -> None:
+    await desk.put("one", {"a": 1, "b": 2})
+    seen = (await desk.records.load("notes", "one")).dots()
+    await desk.patch("one", set={"a": 5})
+    await desk.space.commits.write(intents_of([RowEdit("delete", "notes", "one", seen=seen)]))
+    assert await desk.value("one") == {"a": 5, "b": 2}
