@@ -1,0 +1,148 @@
+"""When a bound file is harvested, and when it is projected to.
+
+An application that types a letter at a time should not make a transaction of each, and one that never stops should
+not be waited for; a person looking at another screen should see a change at once. So both directions wait for a moment
+of quiet, and only so long:
+
+    harvest   10 ms after the last event of the file, at most 100 ms after the first
+    project   10 ms after the last commit of the space, and while nobody reads the file; at most 2 s after the first
+
+    what is known                    then
+    ------------------------------   ---------------------------------------------------------------
+    trouble                          nothing before the retry, after a pause that doubles from 0.5 to 60 s
+    the file changed, quiet          harvest: always before a projection, which would find it dirty
+    the space moved, quiet           project; while somebody reads, look again 10 ms later
+    nothing                          sleep until told, or for a second where the system tells nothing
+
+Harvesting what a projection wrote finds nothing, so an event of our own making costs one look. Times are seconds of
+a monotonic clock, given by the caller.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+QUIET_S = 0.010
+HARVEST_AT_MOST_S = 0.100
+PROJECT_AT_MOST_S = 2.0
+POLL_S = 1.0
+RETRY_FIRST_S = 0.5
+RETRY_AT_MOST_S = 60.0
+
+
+class Step(Enum):
+    SLEEP = "sleep"
+    HARVEST = "harvest"
+    PROJECT = "project"
+    RETRY = "retry"  # check the file and do all there is to do
+
+
+class _Work:
+    """Something that waits for quiet, but not for ever."""
+
+    def __init__(self, at_most_s: float) -> None:
+        self._at_most_s = at_most_s
+        self._first_s: float | None = None
+        self._last_s = 0.0
+
+    @property
+    def waits(self) -> bool:
+        return self._first_s is not None
+
+    def heard(self, now_s: float) -> None:
+        if self._first_s is None:
+            self._first_s = now_s
+        self._last_s = now_s
+
+    def done(self) -> None:
+        self._first_s = None
+
+    @property
+    def latest_s(self) -> float:
+        return (self._first_s or 0.0) + self._at_most_s
+
+    @property
+    def due_s(self) -> float:
+        return min(self._last_s + QUIET_S, self.latest_s)
+
+
+class Schedule:
+    """Told what happened, it says what to do now and when to ask again."""
+
+    def __init__(self, *, polls: bool = False) -> None:
+        self.polls = polls
+        self.forced = 0  # projections that no longer waited for a reader
+        self._harvest = _Work(HARVEST_AT_MOST_S)
+        self._project = _Work(PROJECT_AT_MOST_S)
+        self._retry_s: float | None = None
+        self._failures = 0
+        self._look_again_s = 0.0
+        self._polled_s = 0.0
+
+    # ---- what happened
+
+    def file_changed(self, now_s: float) -> None:
+        self._harvest.heard(now_s)
+
+    def space_moved(self, now_s: float) -> None:
+        self._project.heard(now_s)
+
+    def failed(self, now_s: float) -> None:
+        """What was tried met trouble."""
+        self._retry_s = now_s + min(RETRY_AT_MOST_S, RETRY_FIRST_S * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+
+    def try_now(self, now_s: float) -> None:
+        """Something about the file changed: no need to wait for the retry."""
+        if self._retry_s is not None:
+            self._retry_s = min(self._retry_s, now_s + QUIET_S)
+
+    def succeeded(self) -> None:
+        self._failures = 0
+        self._retry_s = None
+
+    # ---- what to do
+
+    def step(self, now_s: float, *, is_read: bool = False) -> Step:
+        """What to do now; taking it is doing it: the same is due again when something new is heard. `is_read`:
+        somebody else is reading the file.
+        """
+        if self._retry_s is not None:
+            if now_s < self._retry_s:
+                return Step.SLEEP
+            self._retry_s = None
+            self._harvest.done()
+            self._project.done()
+            return Step.RETRY
+        if self._harvest.waits and now_s >= self._harvest.due_s:
+            self._harvest.done()
+            return Step.HARVEST
+        if self._project.waits and now_s >= max(self._project.due_s, self._look_again_s):
+            return self._projection(now_s, is_read=is_read)
+        if self.polls and now_s >= self._polled_s + POLL_S:
+            self._polled_s = now_s
+            return Step.HARVEST
+        return Step.SLEEP
+
+    def _projection(self, now_s: float, *, is_read: bool) -> Step:
+        late = now_s >= self._project.latest_s
+        if is_read and not late:
+            self._look_again_s = min(now_s + QUIET_S, self._project.latest_s)
+            return Step.SLEEP
+        self.forced += is_read
+        self._look_again_s = 0.0
+        self._project.done()
+        return Step.PROJECT
+
+    def wake_s(self) -> float | None:
+        """When to ask for a step again if nothing happens before; None: never."""
+        if self._retry_s is not None:
+            return self._retry_s
+        times = []
+        if self._harvest.waits:
+            times.append(self._harvest.due_s)
+        if self._project.waits:
+            times.append(max(self._project.due_s, self._look_again_s))
+        if self.polls:
+            times.append(self._polled_s + POLL_S)
+        return min(times, default=None)
