@@ -7,7 +7,8 @@
     ├── StoreError       our disk or database
     │   ├── DiskFull     nothing was written; try again when there is space
     │   ├── StoreBusy    another process holds the database
-    │   └── StoreDamaged the file is not what it was
+    │   ├── StoreDamaged the file is not what it was
+    │   └── TableTrouble an application's file that is bound: the others go on, and it is tried again
     ├── ProtocolError    never raised itself
     │   ├── LocalProtocolError   a bug of ours: loud
     │   └── RemoteProtocolError  theirs: the link is closed with its code
@@ -78,6 +79,12 @@ class StoreBusy(StoreError):
 
 class StoreDamaged(StoreError):
     code = "store-damaged"
+
+
+class TableTrouble(StoreError):
+    """An application's database cannot be read or written at the moment, or is not the one that was bound."""
+
+    code = "table-failed"
 
 
 class ProtocolError(PeerdError):

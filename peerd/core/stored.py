@@ -91,19 +91,19 @@ class CollectionCount(Struct, frozen=True):
 class Note(Struct, frozen=True):
     """What a binding needs to know of a transaction that it caused, kept with it: see `peerd.core.tables.changes`."""
 
-    binding: int
+    binding: bytes
     data: bytes
 
 
 class StoredBinding(Struct, frozen=True):
-    """A binding of this device, as its space keeps it. `number` is 0 before it is stored. `settings` is opaque here.
-    `note` and `dot` are of the last transaction that it caused.
+    """A binding of this device, as its space keeps it; `id` are 16 random bytes that stand in the file too. `settings`
+    is opaque here. `note` and `dot` are of the last transaction that it caused.
     """
 
+    id: bytes
     name: str
     database: str
     plan: BindingPlan
     settings: bytes = b""
-    number: int = 0
     note: bytes | None = None
     dot: Dot | None = None

@@ -25,6 +25,9 @@ from peerd.core.stored import (
     StoredBinding,
     StoredPeer,
 )
+from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, TableCount
+from peerd.core.tables.plans import BindingPlan
+from peerd.core.tables.shape import Schema
 from peerd.core.writes import Writes
 from peerd.errors import StoreError
 
@@ -137,11 +140,11 @@ class SpaceStore(Protocol):
     async def save_awaited(self, one: Awaited) -> None: ...
     async def drop_awaited(self, devices: Sequence[bytes]) -> None: ...
     async def bindings(self) -> Sequence[StoredBinding]: ...
-    async def save_binding(self, binding: StoredBinding) -> StoredBinding:
-        """Keep name, database, plan and settings; a new one gets its number. Notes are left as they are."""
+    async def save_binding(self, binding: StoredBinding) -> None:
+        """Keep name, database, plan and settings; the note is left as it is."""
         ...
 
-    async def forget_binding(self, number: int) -> None: ...
+    async def forget_binding(self, binding: bytes) -> None: ...
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
         ...
@@ -159,6 +162,83 @@ class SpaceStore(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class TableFile(Protocol):
+    """An application's database with the tables of one binding. Whatever writes is durable when it returns, and whole
+    whenever its caller is cancelled. Everything raises TableTrouble or DiskFull.
+    """
+
+    async def harvest(self) -> Harvest | None:
+        """What the application did since the last harvest was settled; None: nothing."""
+        ...
+
+    async def settle(self, note: bytes, dot: Dot | None) -> None:
+        """The transaction of a harvest is durable in the space. Again, it does nothing."""
+        ...
+
+    async def project(self, images: Sequence[RowImage], applied: Applied) -> Projection: ...
+    async def applied(self) -> Applied | None: ...
+    async def parked(self) -> Sequence[Parked]: ...
+    async def held(self) -> Mapping[str, int]:
+        """Rows whose deletes the brake holds back, by table."""
+        ...
+
+    async def approve(self, table: str) -> None:
+        """Let the deletes that are held go on: the next harvest has them."""
+        ...
+
+    async def restore(self, table: str) -> Sequence[tuple[str, str]]:
+        """Undo the deletes that are held. Gives the names of the records to project again."""
+        ...
+
+    async def counts(self) -> Mapping[str, TableCount]: ...
+    async def keys(self, collection: str) -> Sequence[str]:
+        """Of the records that the file shows."""
+        ...
+
+    async def check(self) -> None:
+        """Is it still the file that was bound, and can it be used? Raises TableTrouble."""
+        ...
+
+    def is_read(self) -> bool:
+        """Is another process reading it at this moment?"""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class FileWatch(Protocol):
+    @property
+    def polls(self) -> bool:
+        """The system tells nothing: whoever wants to know has to look."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TableFiles(Protocol):
+    """Applications' databases, before and after they are bound. Everything raises TableTrouble or DiskFull."""
+
+    async def read_schema(self, database: Path) -> Schema: ...
+    async def count_rows(self, database: Path, tables: Sequence[str]) -> Mapping[str, int]: ...
+    async def back_up(self, database: Path, target: Path) -> None: ...
+    async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
+        """Install what the binding needs in the file, instead of what an earlier one left. Every row counts as new
+        then; or, with `empty`, the rows of the bound tables are taken out.
+        """
+        ...
+
+    async def unbind(self, database: Path) -> None:
+        """Remove every trace."""
+        ...
+
+    async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> TableFile: ...
+    async def watch(self, database: Path, changed: Callable[[], None]) -> FileWatch:
+        """`changed` is called, in the event loop, when somebody may have written to the file, and when it comes and
+        goes.
+        """
+        ...
 
 
 class Shelf(Protocol):

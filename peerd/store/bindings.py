@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from msgspec.structs import replace
 
 from peerd.core.clocks import Dot
 from peerd.core.stored import Note, StoredBinding
@@ -18,31 +17,24 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_plan = msgspec.msgpack.Decoder(BindingPlan).decode
 
 
-def save(connection: sqlite3.Connection, binding: StoredBinding) -> StoredBinding:
-    """Keep what a binding is; the note stays. Gives it with its number."""
-    plan = _encode(binding.plan)
-    if binding.number:
-        connection.execute(
-            "UPDATE binding SET name = ?, database = ?, plan = ?, settings = ? WHERE number = ?",
-            (binding.name, binding.database, plan, binding.settings, binding.number),
-        )
-        return binding
-    number = connection.execute(
-        "INSERT INTO binding (name, database, plan, settings) VALUES (?, ?, ?, ?)",
-        (binding.name, binding.database, plan, binding.settings),
-    ).lastrowid
-    return replace(binding, number=number)
+def save(connection: sqlite3.Connection, binding: StoredBinding) -> None:
+    """Keep what a binding is; its note stays."""
+    connection.execute(
+        "INSERT INTO binding (id, name, database, plan, settings) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+        " SET name = excluded.name, database = excluded.database, plan = excluded.plan, settings = excluded.settings",
+        (binding.id, binding.name, binding.database, _encode(binding.plan), binding.settings),
+    )
 
 
-def forget(connection: sqlite3.Connection, number: int) -> None:
-    connection.execute("DELETE FROM binding WHERE number = ?", (number,))
+def forget(connection: sqlite3.Connection, binding: bytes) -> None:
+    connection.execute("DELETE FROM binding WHERE id = ?", (binding,))
 
 
 def keep_notes(connection: sqlite3.Connection, notes: Iterable[tuple[Note, Dot]]) -> None:
     """Instead of the notes before: those were settled before these could be made."""
     for note, dot in notes:
         connection.execute(
-            "UPDATE binding SET note = ?, note_origin = ?, note_seq = ? WHERE number = ?",
+            "UPDATE binding SET note = ?, note_origin = ?, note_seq = ? WHERE id = ?",
             (note.data, dot.origin, dot.seq, note.binding),
         )
 
@@ -50,14 +42,20 @@ def keep_notes(connection: sqlite3.Connection, notes: Iterable[tuple[Note, Dot]]
 def load(connection: sqlite3.Connection, path: Path) -> list[StoredBinding]:
     """All of them, by name. Raises StoreDamaged."""
     rows = connection.execute(
-        "SELECT name, database, plan, settings, number, note, note_origin, note_seq FROM binding ORDER BY name"
+        "SELECT id, name, database, plan, settings, note, note_origin, note_seq FROM binding ORDER BY name"
     )
     try:
         return [
             StoredBinding(
-                name, database, _decode_plan(plan), settings, number, note, None if origin is None else Dot(origin, seq)
+                binding,
+                name,
+                database,
+                _decode_plan(plan),
+                settings,
+                note,
+                None if origin is None else Dot(origin, seq),
             )
-            for name, database, plan, settings, number, note, origin, seq in rows
+            for binding, name, database, plan, settings, note, origin, seq in rows
         ]
     except (ValueError, TypeError) as problem:
         raise damaged(path, f"a binding cannot be read ({problem})") from problem

@@ -235,12 +235,12 @@ class SpaceStore:
         path = self._database.path
         return await self._database.read(lambda connection: bindings.load(connection, path))
 
-    async def save_binding(self, binding: StoredBinding) -> StoredBinding:
-        """Keep what it is; a new one gets its number, and notes are left as they are."""
-        return await self._write(lambda connection: bindings.save(connection, binding))
+    async def save_binding(self, binding: StoredBinding) -> None:
+        """Keep what it is; its note is left as it is."""
+        await self._write(lambda connection: bindings.save(connection, binding))
 
-    async def forget_binding(self, number: int) -> None:
-        await self._write(lambda connection: bindings.forget(connection, number))
+    async def forget_binding(self, binding: bytes) -> None:
+        await self._write(lambda connection: bindings.forget(connection, binding))
 
     # ---- housekeeping
 

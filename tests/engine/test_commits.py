@@ -214,27 +214,27 @@ async def test_stopping_refuses_writes_that_have_not_begun_and_finishes_the_one_
         assert {record.key for record in (await scene.list(0)).records} == {"first"}
 
 
-BOUND = StoredBinding("todo", "/home/ada/todo.db", BindingPlan("todo", ()))
+BOUND = StoredBinding(b"b" * 16, "todo", "/home/ada/todo.db", BindingPlan("todo", ()))
 
 
 async def test_a_note_is_durable_with_its_transaction_and_only_if_there_is_one(desk: Device) -> None:
     """What changes nothing is answered all the same, and the note before stays."""
     space = desk.space
-    bound = await space.store.save_binding(BOUND)
+    await space.store.save_binding(BOUND)
     put = Intent(Kind.PUT, "notes", "one", {"a": pack(1)})
-    written = await space.commits.write([put], Note(bound.number, b"first"))
+    written = await space.commits.write([put], Note(BOUND.id, b"first"))
     (stored,) = await space.store.bindings()
     assert (stored.note, stored.dot) == (b"first", written.dot)
-    again = await space.commits.write([put], Note(bound.number, b"second"))
+    again = await space.commits.write([put], Note(BOUND.id, b"second"))
     assert again.dot is None
     (stored,) = await space.store.bindings()
     assert stored.note == b"first"
 
 
 async def test_a_refused_transaction_leaves_no_note(desk: Device) -> None:
-    bound = await desk.space.store.save_binding(BOUND)
+    await desk.space.store.save_binding(BOUND)
     with pytest.raises(UserError, match="no record"):
-        await desk.space.commits.write([Intent(Kind.PATCH, "notes", "one", {"a": pack(1)})], Note(bound.number, b"x"))
+        await desk.space.commits.write([Intent(Kind.PATCH, "notes", "one", {"a": pack(1)})], Note(BOUND.id, b"x"))
     (stored,) = await desk.space.store.bindings()
     assert stored.note is None
 

@@ -17,25 +17,24 @@ from tests.store.copies import Copy
 PLAN = BindingPlan(
     "todo", (TablePlan(1, "tasks", "todo.tasks", KeyClass.CONTENT, ("name",), {"list_id": "lists"}, run_triggers=True),)
 )
-TODO = StoredBinding("todo", "/home/ada/todo.db", PLAN, b"settings")
+TODO = StoredBinding(b"b" * 16, "todo", "/home/ada/todo.db", PLAN, b"settings")
 
 
-async def test_a_binding_is_kept_until_it_is_forgotten_and_its_number_is_never_given_again(copy: Copy) -> None:
-    kept = await copy.store.save_binding(TODO)
-    assert kept == replace(TODO, number=1)
+async def test_a_binding_is_kept_until_it_is_forgotten(copy: Copy) -> None:
+    await copy.store.save_binding(TODO)
     await copy.reopen()
-    assert await copy.store.bindings() == [kept]
-    moved = await copy.store.save_binding(replace(kept, database="/home/ada/new.db"))
+    assert await copy.store.bindings() == [TODO]
+    moved = replace(TODO, database="/home/ada/new.db")
+    await copy.store.save_binding(moved)
     assert await copy.store.bindings() == [moved]
-    await copy.store.forget_binding(1)
+    await copy.store.forget_binding(TODO.id)
     assert await copy.store.bindings() == []
-    assert (await copy.store.save_binding(TODO)).number == 2
 
 
 async def test_saving_a_binding_leaves_its_note(copy: Copy) -> None:
-    kept = await copy.store.save_binding(TODO)
-    await write(copy, [(Note(1, b"note"), Dot(b"o" * 16, 4))])
-    await copy.store.save_binding(kept)
+    await copy.store.save_binding(TODO)
+    await write(copy, [(Note(TODO.id, b"note"), Dot(b"o" * 16, 4))])
+    await copy.store.save_binding(TODO)
     (stored,) = await copy.store.bindings()
     assert (stored.note, stored.dot) == (b"note", Dot(b"o" * 16, 4))
 
@@ -57,7 +56,9 @@ async def write(copy: Copy, notes: list[tuple[Note, Dot]]) -> None:
 
 async def test_the_note_of_a_transaction_replaces_the_one_before(copy: Copy) -> None:
     await copy.store.save_binding(TODO)
-    await write(copy, [(Note(1, b"first"), Dot(b"o" * 16, 4))])
-    await write(copy, [(Note(1, b"second"), Dot(b"o" * 16, 5)), (Note(9, b"nobody's"), Dot(b"o" * 16, 6))])
+    await write(copy, [(Note(TODO.id, b"first"), Dot(b"o" * 16, 4))])
+    await write(
+        copy, [(Note(TODO.id, b"second"), Dot(b"o" * 16, 5)), (Note(b"?" * 16, b"nobody's"), Dot(b"o" * 16, 6))]
+    )
     (stored,) = await copy.store.bindings()
     assert (stored.note, stored.dot) == (b"second", Dot(b"o" * 16, 5))

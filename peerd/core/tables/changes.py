@@ -70,3 +70,21 @@ class Projection(Struct, frozen=True):
     dirty: bool = False
     written: int = 0
     parked: tuple[Parked, ...] = ()  # newly parked by this projection
+
+
+class TableCount(Struct, frozen=True):
+    """How a bound table stands: rows that it shows, rows that wait for a harvest, records that are parked, deletes
+    that are held.
+    """
+
+    rows: int = 0
+    dirty: int = 0
+    parked: int = 0
+    held: int = 0
+
+
+class Brake(Struct, frozen=True):
+    """A harvest that deletes more rows of a table than both is held: `max_deletes`, and `max_share` percent of it."""
+
+    max_deletes: int = 100
+    max_share: int = 20

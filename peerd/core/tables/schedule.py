@@ -20,6 +20,7 @@ a monotonic clock, given by the caller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 QUIET_S = 0.010
@@ -92,6 +93,10 @@ class Schedule:
         self._retry_s = now_s + min(RETRY_AT_MOST_S, RETRY_FIRST_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
 
+    def try_at_once(self, now_s: float) -> None:
+        """Nothing is known of the file yet: a retry is due, though nothing failed."""
+        self._retry_s = now_s
+
     def try_now(self, now_s: float) -> None:
         """Something about the file changed: no need to wait for the retry."""
         if self._retry_s is not None:
@@ -103,9 +108,9 @@ class Schedule:
 
     # ---- what to do
 
-    def step(self, now_s: float, *, is_read: bool = False) -> Step:
-        """What to do now; taking it is doing it: the same is due again when something new is heard. `is_read`:
-        somebody else is reading the file.
+    def step(self, now_s: float, is_read: Callable[[], bool] = lambda: False) -> Step:
+        """What to do now; taking it is doing it: the same is due again when something new is heard. `is_read` is
+        asked when it matters whether somebody else is reading the file.
         """
         if self._retry_s is not None:
             if now_s < self._retry_s:
@@ -118,18 +123,18 @@ class Schedule:
             self._harvest.done()
             return Step.HARVEST
         if self._project.waits and now_s >= max(self._project.due_s, self._look_again_s):
-            return self._projection(now_s, is_read=is_read)
+            return self._projection(now_s, is_read)
         if self.polls and now_s >= self._polled_s + POLL_S:
             self._polled_s = now_s
             return Step.HARVEST
         return Step.SLEEP
 
-    def _projection(self, now_s: float, *, is_read: bool) -> Step:
-        late = now_s >= self._project.latest_s
-        if is_read and not late:
-            self._look_again_s = min(now_s + QUIET_S, self._project.latest_s)
-            return Step.SLEEP
-        self.forced += is_read
+    def _projection(self, now_s: float, is_read: Callable[[], bool]) -> Step:
+        if is_read():
+            if now_s < self._project.latest_s:
+                self._look_again_s = min(now_s + QUIET_S, self._project.latest_s)
+                return Step.SLEEP
+            self.forced += 1
         self._look_again_s = 0.0
         self._project.done()
         return Step.PROJECT

@@ -9,10 +9,10 @@ def steps(
     schedule: Schedule, until_s: float, *, from_s: float = 0.0, is_read: bool = False
 ) -> list[tuple[float, Step]]:
     """What is done by whoever asks only when told to ask."""
-    done = []
+    done: list[tuple[float, Step]] = []
     now_s = from_s
     while now_s <= until_s:
-        step = schedule.step(now_s, is_read=is_read)
+        step = schedule.step(now_s, lambda: is_read)
         if step is not Step.SLEEP:
             done.append((round(now_s, 3), step))
             continue

@@ -1,0 +1,293 @@
+"""One bound file, kept alike with its space: what the application does goes out, what the space has comes in.
+
+    harvest   the file says which rows differ from what it showed; that becomes one transaction; when it is durable the
+              file is told (settled). The note for that is stored with the transaction, so a crash in between is
+              finished at the next start.
+    project   the log after the file's position says which records changed; what they show is written, with the new
+              position, in one transaction of the file. A file that finds rows of its own waiting is harvested first.
+
+Trouble with the file stops this binding alone, is shown, and is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from peerd.core.batch import Name
+from peerd.core.stored import Note, StoredBinding
+from peerd.core.tables.changes import Applied, Harvest, Parked, RowImage, TableCount
+from peerd.core.tables.intents import intents_of
+from peerd.core.tables.schedule import Schedule, Step
+from peerd.core.tables.settings import BindingSettings, decode_settings, encode_settings
+from peerd.engine.commits import Commit
+from peerd.engine.ports import FileWatch, TableFile, TableFiles, Times
+from peerd.engine.space import Space
+from peerd.engine.table_images import TableImages
+from peerd.errors import StoreError, TableTrouble, UserError
+from peerd.logs import get
+
+log = get(__name__)
+
+_UNFINISHED = Applied(b"", 0)  # continues nothing: a full projection that is cut begins again
+_MAY_COME_BACK = frozenset({"file-missing", "file-replaced"})
+
+
+class BindingRunner:
+    """`trouble` is what stops it, or None; `settled` is set whenever there is nothing left to do."""
+
+    def __init__(self, space: Space, binding: StoredBinding, files: TableFiles, times: Times) -> None:
+        self.binding = binding
+        self.settings: BindingSettings = decode_settings(binding.settings)
+        self.trouble: StoreError | None = None
+        self.not_captured: Sequence[tuple[str, str, str]] = ()
+        self.settled = asyncio.Event()
+        self._space = space
+        self._files = files
+        self._times = times
+        self._images = TableImages(space, [table.collection for table in binding.plan.tables])
+        self._schedule = Schedule()
+        self._file: TableFile | None = None
+        self._watch: FileWatch | None = None
+        self._applied: Applied | None = None
+        self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()  # of whoever uses the file for more than one question
+        self._task: asyncio.Task[None] | None = None
+
+    # ---- from start to end
+
+    def start(self) -> None:
+        self._space.on_commit.append(self._on_commit)
+        self._schedule.try_at_once(self._times.monotonic_s())
+        self._task = asyncio.create_task(self._run(), name=f"binding {self.binding.name}")
+
+    async def stop(self) -> None:
+        """What is being written to the file is written to its end."""
+        if self._task is None:
+            return
+        self._space.on_commit.remove(self._on_commit)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        async with self._turn:
+            await self._close_file()
+        if self._watch is not None:
+            await self._watch.close()
+            self._watch = None
+
+    def _on_commit(self, _: Commit) -> None:
+        self.settled.clear()
+        self._schedule.space_moved(self._times.monotonic_s())
+        self._wake.set()
+
+    def _on_file(self) -> None:
+        now_s = self._times.monotonic_s()
+        self.settled.clear()
+        self._schedule.file_changed(now_s)
+        if self.trouble is not None and self.trouble.code in _MAY_COME_BACK:
+            self._schedule.try_now(now_s)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        self._watch = await self._files.watch(Path(self.binding.database), self._on_file)
+        self._schedule.polls = self._watch.polls
+        work: dict[Step, Callable[[], Awaitable[None]]] = {
+            Step.HARVEST: self._harvest,
+            Step.PROJECT: self._project,
+            Step.RETRY: self._catch_up,
+        }
+        while True:
+            step = self._schedule.step(self._times.monotonic_s(), self._is_read)
+            if step is Step.SLEEP:
+                await self._sleep()
+                continue
+            async with self._turn:
+                await self._try(work[step])
+
+    def _is_read(self) -> bool:
+        return self._file is not None and self._file.is_read()
+
+    async def _sleep(self) -> None:
+        wake_s = self._schedule.wake_s()
+        if wake_s is None and self.trouble is None:
+            self.settled.set()
+        wait_s = None if wake_s is None else max(0.0, wake_s - self._times.monotonic_s())
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except StoreError as problem:
+            await self._failed(problem)
+        except Exception as problem:
+            log.error("binding failed", space=self._space.name, path=self.binding.database, exc_info=problem)
+            step = "It is tried again. This is a bug of peerd: please report it with the log."
+            await self._failed(
+                TableTrouble(f"peerd failed with {self.binding.database}", code="internal", next_step=step)
+            )
+        else:
+            if self.trouble is not None:
+                log.info("binding goes on", space=self._space.name, path=self.binding.database)
+            self.trouble = None
+            self._schedule.succeeded()
+
+    async def _failed(self, problem: StoreError) -> None:
+        if self.trouble is None or self.trouble.code != problem.code:
+            log.warning(
+                "binding stopped",
+                space=self._space.name, path=self.binding.database, code=problem.code, cause=str(problem),
+            )  # fmt: skip
+        self.trouble = problem
+        self._schedule.failed(self._times.monotonic_s())
+        await self._close_file()
+
+    # ---- the file
+
+    async def _opened(self) -> TableFile:
+        if self._file is None:
+            binding = self.binding
+            self._file = await self._files.open(Path(binding.database), binding.id, binding.plan, self.settings.brake)
+            self._applied = None
+        return self._file
+
+    async def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                await file.close()
+            except StoreError as problem:
+                log.warning("file not closed", path=self.binding.database, code=problem.code, cause=str(problem))
+
+    async def _catch_up(self) -> None:
+        """Everything there may be to do after a start or after trouble."""
+        file = await self._opened()
+        await file.check()
+        for stored in await self._space.store.bindings():
+            if stored.id == self.binding.id and stored.note is not None:
+                await file.settle(stored.note, stored.dot)
+        await self._harvest()
+        await self._project()
+        if self.settings.merging:
+            await self._have_met()
+
+    async def _have_met(self) -> None:
+        self.settings = replace(self.settings, merging=False)
+        self.binding = replace(self.binding, settings=encode_settings(self.settings))
+        await self._space.store.save_binding(self.binding)
+
+    # ---- harvest
+
+    async def _harvest(self) -> None:
+        file = await self._opened()
+        more = True
+        while more:
+            harvest = await file.harvest()
+            if harvest is None:
+                return
+            await self._take(file, harvest)
+            more = harvest.more
+
+    async def _take(self, file: TableFile, harvest: Harvest) -> None:
+        """Commit, then settle."""
+        self.not_captured = harvest.troubles
+        intents = intents_of(harvest.edits, merging=self.settings.merging)
+        dot = None
+        if intents:
+            try:
+                dot = (await self._space.commits.write(intents, Note(self.binding.id, harvest.note))).dot
+            except UserError as refusal:
+                raise TableTrouble(str(refusal), code=refusal.code, next_step=refusal.next_step) from refusal
+        await file.settle(harvest.note, dot)
+
+    # ---- project
+
+    async def _project(self) -> None:
+        """Until the file shows all that the log has."""
+        file = await self._opened()
+        if self._applied is None:
+            self._applied = await file.applied()
+        while True:
+            at = self._applied
+            changed = None
+            if at is not None and at.copy_id == self._space.copy_id:
+                changed = await self._images.changed_after(at.position)
+            if changed is None:
+                await self._project_all(file)
+                continue
+            if at is not None and changed.position == at.position:
+                return
+            applied = Applied(self._space.copy_id, changed.position)
+            if changed.names:
+                await self._show(file, changed.names, applied)
+            self._applied = applied
+
+    async def _show(
+        self, file: TableFile, names: Sequence[Name], applied: Applied, images: Sequence[RowImage] | None = None
+    ) -> None:
+        """Project what these show, after harvests if need be; `images` if they have been read, else they are. Those of
+        parked records come along: their time may have come.
+        """
+        while True:
+            parked = [(one.collection, one.key) for one in await file.parked()]
+            wanted = list(await self._images.images(names) if images is None else images)
+            wanted += await self._images.images([name for name in parked if name not in set(names)])
+            if not (await file.project(wanted, applied)).dirty:
+                return
+            await self._harvest()
+            images = None  # the harvest may have changed them
+
+    async def _project_all(self, file: TableFile) -> None:
+        """Everything: the file's position is unknown here, or the log no longer goes back so far."""
+        log.info("projecting everything", space=self._space.name, path=self.binding.database)
+        applied = Applied(self._space.copy_id, self._images.last_position)
+        collections = [table.collection for table in self.binding.plan.tables]
+        for collection in reversed(collections):  # children first: what is gone makes room
+            async for gone in self._images.gone(collection, await file.keys(collection)):
+                await self._show(file, _names(gone), _UNFINISHED, gone)
+        for collection in collections:
+            async for page in self._images.pages(collection):
+                await self._show(file, _names(page), _UNFINISHED, page)
+        await self._show(file, [], applied)
+        self._applied = applied
+
+    # ---- what people ask
+
+    async def counts(self) -> dict[str, TableCount]:
+        """By table; raises StoreError if the file cannot be asked."""
+        async with self._turn:
+            return dict(await (await self._opened()).counts())
+
+    async def parked(self) -> Sequence[Parked]:
+        async with self._turn:
+            return await (await self._opened()).parked()
+
+    async def held(self) -> dict[str, int]:
+        async with self._turn:
+            return dict(await (await self._opened()).held())
+
+    async def approve(self, table: str) -> None:
+        """Let the held deletes of a table go on."""
+        async with self._turn:
+            await (await self._opened()).approve(table)
+            await self._harvest()
+
+    async def restore(self, table: str) -> None:
+        """Undo the held deletes of a table."""
+        async with self._turn:
+            file = await self._opened()
+            names = list(await file.restore(table))
+            if self._applied is None:
+                self._applied = await file.applied()
+            await self._show(file, names, self._applied or _UNFINISHED)
+
+
+def _names(images: Sequence[RowImage]) -> list[Name]:
+    return [(image.collection, image.key) for image in images]

@@ -1,0 +1,93 @@
+"""What a space has for a bound file: the records that changed since a position, or all of them, as images."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import NamedTuple
+
+from peerd.core import entry
+from peerd.core.batch import Name
+from peerd.core.tables.changes import RowImage
+from peerd.core.tables.images import image_of
+from peerd.engine.ports import Transaction
+from peerd.engine.space import Space
+
+ROWS_AT_ONCE = 1_000
+RUNS_AT_ONCE = 64
+LOG_BYTES = 256 << 10  # of the log read at a time
+
+
+class Changed(NamedTuple):
+    """Records that the runs up to `position` changed, each once."""
+
+    names: list[Name]
+    position: int
+
+
+class TableImages:
+    """Of the records in `collections`."""
+
+    def __init__(self, space: Space, collections: Collection[str]) -> None:
+        self._space = space
+        self._collections = frozenset(collections)
+
+    @property
+    def last_position(self) -> int:
+        return self._space.commits.last_position
+
+    async def changed_after(self, position: int) -> Changed | None:
+        """The next runs after `position`, as many as change about a thousand records, and at least one if there is
+        any; the position is the same if there is none. None: the log no longer has what follows `position`.
+        """
+        last = self.last_position
+        if position > last:
+            return None
+        slice_ = await self._space.store.runs_after(position, LOG_BYTES, RUNS_AT_ONCE)
+        rows = [row for row in slice_.rows if row.position <= last]
+        if position < last and (not rows or rows[0].position != position + 1):
+            return None
+        names: dict[Name, None] = {}
+        for row in rows:
+            found = [
+                change.record
+                for data in row.run.entries
+                for change in entry.decode(data).changes
+                if change.collection in self._collections
+            ]
+            if names and len(names) + len(found) > ROWS_AT_ONCE:
+                break
+            names.update(dict.fromkeys(found))
+            position = row.position
+        return Changed(list(names), position)
+
+    async def images(self, names: Collection[Name]) -> list[RowImage]:
+        """What these show now."""
+        rules = self._space.commits.rules
+
+        def reading(transaction: Transaction) -> list[RowImage]:
+            stored = transaction.records(names)
+            return [
+                image_of(*name, found.record if (found := stored.get(name)) is not None else None, rules.of(name[0]))
+                for name in names
+            ]
+
+        return await self._space.store.read(reading)
+
+    async def pages(self, collection: str) -> AsyncGenerator[list[RowImage], None]:
+        """All visible records, some at a time."""
+        rules = self._space.commits.rules.of(collection)
+        after: str | None = None
+        while True:
+            page = await self._space.store.page(collection, "", after, ROWS_AT_ONCE)
+            if page.records:
+                yield [image_of(collection, key, record, rules) for key, record in page.records]
+                after = page.records[-1][0]
+            if not page.more:
+                return
+
+    async def gone(self, collection: str, keys: Sequence[str]) -> AsyncGenerator[list[RowImage], None]:
+        """Images of those of `keys` that show nothing, some at a time."""
+        for first in range(0, len(keys), ROWS_AT_ONCE):
+            names = [(collection, key) for key in keys[first : first + ROWS_AT_ONCE]]
+            if gone := [image for image in await self.images(names) if image.fields is None]:
+                yield gone

@@ -1,0 +1,237 @@
+"""Applications' files that are dictionaries: what the engine may expect of a bound file, in a few lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from peerd.core.clocks import Dot
+from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowEdit, RowImage, TableCount
+from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
+from peerd.core.tables.shape import Column, Schema, Table
+from peerd.core.values import pack, unpack
+from peerd.errors import StoreError
+from tests.engine.conftest import Hands
+
+Name = tuple[str, str]
+PLAN = BindingPlan("todo", (TablePlan(1, "tasks", "todo.tasks", KeyClass.NATURAL, ("id",)),))
+
+
+class RunningHands(Hands):
+    """Time passes by itself, for what waits for quiet."""
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class FakeDatabase:
+    """Rows by (collection, key), and what was shown of them. Set `trouble`, and everything meets it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Name, dict[str, bytes]] = {}
+        self.shown: dict[Name, tuple[dict[str, bytes], frozenset[Dot]]] = {}
+        self.binding: bytes | None = None
+        self.counter = 0
+        self.applied: Applied | None = None
+        self.parked: dict[Name, Parked] = {}
+        self.blocked: set[str] = set()  # keys that cannot be shown
+        self.held: dict[str, int] = {}
+        self.trouble: Exception | None = None
+        self.trouble_at = ""  # at this call alone
+        self.at_once = 1000
+        self.read = False
+        self.asked_read = 0
+        self.changed: list[Callable[[], None]] = []
+        self.projected: list[tuple[tuple[Name, ...], Applied]] = []
+        self.before_project: Callable[[], None] = lambda: None
+
+    # ---- the application
+
+    def put(self, key: str, collection: str = "todo.tasks", **fields: Any) -> None:
+        self.rows[collection, key] = {name: pack(value) for name, value in fields.items()}
+        self.tell()
+
+    def delete(self, key: str, collection: str = "todo.tasks") -> None:
+        del self.rows[collection, key]
+        self.tell()
+
+    def tell(self) -> None:
+        for changed in self.changed:
+            changed()
+
+    @property
+    def plain(self) -> dict[str, dict[str, Any]]:
+        return {key: {name: unpack(cell) for name, cell in row.items()} for (_, key), row in self.rows.items()}
+
+    @property
+    def dirty(self) -> list[Name]:
+        return [
+            name
+            for name in sorted({*self.rows, *self.shown})
+            if self.rows.get(name) != (self.shown[name][0] if name in self.shown else None)
+        ]
+
+
+class FakeFile:
+    def __init__(self, database: FakeDatabase) -> None:
+        self.database = database
+
+    def _meet(self, call: str) -> None:
+        here = self.database
+        if here.trouble is not None and here.trouble_at in {"", call}:
+            raise here.trouble
+
+    async def harvest(self) -> Harvest | None:
+        self._meet("harvest")
+        here = self.database
+        dirty = here.dirty
+        if not dirty:
+            return None
+        here.counter += 1
+        edits = [self._edit(name) for name in dirty[: here.at_once]]
+        rows = [(name, here.rows.get(name)) for name in dirty[: here.at_once]]
+        note = msgspec.msgpack.encode([here.counter, rows])
+        return Harvest(tuple(edits), note, more=len(dirty) > here.at_once)
+
+    def _edit(self, name: Name) -> RowEdit:
+        row = self.database.rows.get(name)
+        if name not in self.database.shown:
+            return RowEdit("put", *name, row or {})
+        cells, dots = self.database.shown[name]
+        if row is None:
+            return RowEdit("delete", *name, seen=dots)
+        return RowEdit("patch", *name, {one: cell for one, cell in row.items() if cells.get(one) != cell}, dots)
+
+    async def settle(self, note: bytes, dot: Dot | None) -> None:
+        self._meet("settle")
+        here = self.database
+        counter, rows = msgspec.msgpack.decode(note, type=tuple[int, list[tuple[Name, dict[str, bytes] | None]]])
+        if counter != here.counter:
+            return
+        here.counter += 1
+        for name, row in rows:
+            if row is None:
+                here.shown.pop(name, None)
+                continue
+            dots = here.shown[name][1] if name in here.shown else frozenset()
+            here.shown[name] = row, dots | ({dot} if dot else set())
+
+    async def project(self, images: Sequence[RowImage], applied: Applied) -> Projection:
+        self._meet("project")
+        here = self.database
+        here.before_project()
+        if here.dirty:
+            return Projection(dirty=True)
+        here.projected.append((tuple((image.collection, image.key) for image in images), applied))
+        for image in images:
+            name = image.collection, image.key
+            here.rows.pop(name, None)
+            here.shown.pop(name, None)
+            here.parked.pop(name, None)
+            if image.fields is not None and image.key in here.blocked:
+                here.parked[name] = Parked(*name, "unique", "another row has its value")
+            elif image.fields is not None:
+                here.rows[name] = image.fields
+                here.shown[name] = image.fields, image.dots
+        here.applied = applied
+        return Projection()
+
+    async def applied(self) -> Applied | None:
+        self._meet("applied")
+        return self.database.applied
+
+    async def parked(self) -> Sequence[Parked]:
+        self._meet("parked")
+        return list(self.database.parked.values())
+
+    async def held(self) -> Mapping[str, int]:
+        return self.database.held
+
+    async def approve(self, table: str) -> None:
+        self.database.held.pop(table)
+
+    async def restore(self, table: str) -> Sequence[Name]:
+        self.database.held.pop(table)
+        return [name for name in self.database.shown if name not in self.database.rows]
+
+    async def counts(self) -> Mapping[str, TableCount]:
+        self._meet("counts")
+        return {"tasks": TableCount(rows=len(self.database.rows), parked=len(self.database.parked))}
+
+    async def keys(self, collection: str) -> Sequence[str]:
+        return [key for found, key in self.database.shown if found == collection]
+
+    async def check(self) -> None:
+        self._meet("check")
+
+    def is_read(self) -> bool:
+        self.database.asked_read += 1
+        return self.database.read
+
+    async def close(self) -> None:
+        return
+
+
+class FakeWatch:
+    polls = False
+
+    def __init__(self, database: FakeDatabase, changed: Callable[[], None]) -> None:
+        self._database = database
+        self._changed = changed
+        database.changed.append(changed)
+
+    async def close(self) -> None:
+        self._database.changed.remove(self._changed)
+
+
+class FakeFiles:
+    """Databases by path. `schema` is what each looks like."""
+
+    def __init__(self) -> None:
+        self.databases: dict[Path, FakeDatabase] = {}
+        self.backups: list[tuple[Path, Path]] = []
+        columns = (Column("id", "TEXT", not_null=True, key_place=1), Column("title", "TEXT"))
+        tasks = Table("tasks", "CREATE TABLE tasks (id TEXT PRIMARY KEY NOT NULL, title TEXT)", columns, ("id",))
+        self.schema = Schema({"tasks": tasks}, frozenset(), frozenset(), "wal", 1)
+
+    def at(self, path: Path | str) -> FakeDatabase:
+        return self.databases.setdefault(Path(path), FakeDatabase())
+
+    async def read_schema(self, database: Path) -> Schema:
+        if database not in self.databases:
+            raise StoreError(f"there is no file {database}", code="file-missing")
+        return self.schema
+
+    async def count_rows(self, database: Path, tables: Sequence[str]) -> Mapping[str, int]:
+        return dict.fromkeys(tables, len(self.at(database).rows))
+
+    async def back_up(self, database: Path, target: Path) -> None:
+        self.backups.append((database, target))
+
+    async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
+        del plan
+        here = self.at(database)
+        here.binding = binding
+        here.shown.clear()
+        if empty:
+            here.rows.clear()
+
+    async def unbind(self, database: Path) -> None:
+        here = self.at(database)
+        here.binding = here.applied = None
+        here.shown.clear()
+
+    async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> FakeFile:
+        del plan, brake
+        here = self.at(database)
+        if here.trouble is not None and here.trouble_at in {"", "open"}:
+            raise here.trouble
+        assert here.binding == binding
+        return FakeFile(here)
+
+    async def watch(self, database: Path, changed: Callable[[], None]) -> FakeWatch:
+        return FakeWatch(self.at(database), changed)

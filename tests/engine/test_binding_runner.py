@@ -1,0 +1,321 @@
+"""A bound file and its space: both are alike whenever nothing is left to do, whatever happened on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peerd.core.stored import StoredBinding
+from peerd.core.tables.changes import Applied
+from peerd.core.tables.settings import BindingSettings, encode_settings
+from peerd.engine.binding_runner import BindingRunner
+from peerd.errors import TableTrouble
+from tests.engine.conftest import PATIENCE_S, Device, Until
+from tests.engine.fake_files import PLAN, FakeDatabase, FakeFiles, RunningHands
+
+PATH = "/home/ada/todo.db"
+BINDING = StoredBinding(b"b" * 16, "todo", PATH, PLAN)
+TASKS = "todo.tasks"
+
+
+class Bound:
+    """A device with one bound file."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.files = FakeFiles()
+        self.runner = BindingRunner(device.space, BINDING, self.files, RunningHands())
+
+    @property
+    def file(self) -> FakeDatabase:
+        return self.files.at(PATH)
+
+    async def begin(self, settings: BindingSettings | None = None) -> None:
+        stored = BINDING
+        if settings is not None:
+            stored = StoredBinding(b"b" * 16, "todo", PATH, PLAN, encode_settings(settings))
+            self.runner = BindingRunner(self.device.space, stored, self.files, RunningHands())
+        await self.device.space.store.save_binding(stored)
+        self.file.binding = BINDING.id
+        self.runner.start()
+
+    async def again(self) -> None:
+        """A new runner of the same, as after a start."""
+        await self.runner.stop()
+        (stored,) = await self.device.space.store.bindings()
+        self.runner = BindingRunner(self.device.space, stored, self.files, RunningHands())
+        self.runner.start()
+
+    async def at_rest(self) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await self.runner.settled.wait()
+
+    async def in_trouble(self) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while self.runner.trouble is None:  # noqa: ASYNC110 - nothing announces it
+                await asyncio.sleep(0.001)
+
+    async def records(self) -> dict[str, dict[str, object]]:
+        page = await self.device.records.list(TASKS, "", 1000, None)
+        return {record.key: record.value for record in page.records}
+
+
+@pytest.fixture
+async def bound(desk: Device) -> AsyncIterator[Bound]:
+    bound = Bound(desk)
+    yield bound
+    await bound.runner.stop()
+
+
+async def test_what_the_application_has_becomes_records(bound: Bound) -> None:
+    bound.file.put("a", title="Milk")
+    await bound.begin()
+    await bound.at_rest()
+    assert await bound.records() == {"a": {"title": "Milk"}}
+    assert not bound.file.dirty
+
+
+async def test_what_the_space_has_becomes_rows(bound: Bound) -> None:
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    await bound.device.put("b", {"title": "of no bound table"}, "notes")
+    await bound.begin()
+    await bound.at_rest()
+    assert bound.file.plain == {"a": {"title": "Milk"}}
+    assert bound.file.applied == Applied(bound.device.space.copy_id, 2)
+
+
+async def test_changes_of_both_sides_arrive_while_it_runs(bound: Bound) -> None:
+    await bound.begin()
+    await bound.at_rest()
+    bound.file.put("a", title="Milk")
+    await bound.at_rest()
+    assert await bound.records() == {"a": {"title": "Milk"}}
+    await bound.device.patch("a", TASKS, set={"title": "Bread"})
+    await bound.device.put("b", {"title": "Salt"}, TASKS)
+    await bound.at_rest()
+    assert bound.file.plain == {"a": {"title": "Bread"}, "b": {"title": "Salt"}}
+    bound.file.delete("a")
+    await bound.device.delete("b", TASKS)
+    await bound.at_rest()
+    assert await bound.records() == bound.file.plain == {}
+
+
+async def test_a_row_edited_while_another_edit_waits_to_be_shown_is_a_conflict(bound: Bound) -> None:
+    """The application had not seen it: neither is lost."""
+    await bound.device.put("a", {"title": "Milk", "done": 0}, TASKS)
+    await bound.begin()
+    await bound.at_rest()
+
+    def type_meanwhile() -> None:
+        bound.file.before_project = lambda: None
+        bound.file.put("a", title="Oat milk", done=0)
+
+    bound.file.before_project = type_meanwhile
+    await bound.device.patch("a", TASKS, set={"title": "Soy milk"})
+    await bound.at_rest()
+    view = await bound.device.records.read(TASKS, "a")
+    assert view.conflicts == ["title"]
+    assert bound.file.plain == {"a": view.value}
+
+
+async def test_a_row_edited_while_its_delete_waits_to_be_shown_comes_back(bound: Bound) -> None:
+    await bound.device.put("a", {"title": "Milk", "done": 0}, TASKS)
+    await bound.begin()
+    await bound.at_rest()
+
+    def type_meanwhile() -> None:
+        bound.file.before_project = lambda: None
+        bound.file.put("a", title="Oat milk", done=0)
+
+    bound.file.before_project = type_meanwhile
+    await bound.device.delete("a", TASKS)
+    await bound.at_rest()
+    assert await bound.records() == bound.file.plain == {"a": {"title": "Oat milk", "done": 0}}
+
+
+async def test_a_long_harvest_comes_in_pieces(bound: Bound) -> None:
+    bound.file.at_once = 2
+    for number in range(7):
+        bound.file.put(f"{number}", n=number)
+    await bound.begin()
+    await bound.at_rest()
+    assert len(await bound.records()) == 7
+    assert bound.device.clock_now()[bound.device.space.commits.own_origin or b""] == 4
+
+
+async def test_a_crash_between_the_commit_and_the_settling_makes_no_second_edit(bound: Bound) -> None:
+    bound.file.put("a", title="Milk")
+    bound.file.trouble, bound.file.trouble_at = TableTrouble("gone"), "settle"
+    await bound.begin()
+    await bound.in_trouble()
+    clock = bound.device.clock_now()
+    assert clock
+    bound.file.trouble = None
+    await bound.again()
+    await bound.at_rest()
+    assert bound.device.clock_now() == clock
+    assert not bound.file.dirty
+
+
+async def test_rows_that_differ_in_nothing_are_settled_without_a_transaction(bound: Bound) -> None:
+    await bound.begin(BindingSettings(merging=True))
+    await bound.at_rest()
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    clock = bound.device.clock_now()
+    await bound.runner.stop()
+    bound.file.shown.clear()
+    bound.file.rows.clear()
+    bound.file.applied = None
+    bound.file.put("a", title="Milk")
+    await bound.begin(BindingSettings(merging=True))
+    await bound.at_rest()
+    assert bound.device.clock_now() == clock
+    assert not bound.file.dirty
+    (stored,) = await bound.device.space.store.bindings()
+    assert not bound.runner.settings.merging
+    assert stored.settings == encode_settings(BindingSettings())
+
+
+async def test_trouble_is_shown_and_tried_again_and_the_space_goes_on(bound: Bound) -> None:
+    bound.file.trouble = TableTrouble("the file is locked", code="file-locked", next_step="Wait.")
+    await bound.begin()
+    await bound.in_trouble()
+    assert bound.runner.trouble is bound.file.trouble
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    bound.file.trouble = None
+    await bound.at_rest()
+    assert bound.runner.trouble is None
+    assert bound.file.plain == {"a": {"title": "Milk"}}
+
+
+async def test_a_file_that_comes_back_is_looked_at_at_once(bound: Bound) -> None:
+    bound.file.trouble = TableTrouble("there is no file", code="file-missing")
+    await bound.begin()
+    await bound.in_trouble()
+    for _ in range(9):
+        bound.runner._schedule.failed(asyncio.get_running_loop().time())
+    bound.file.trouble = None
+    bound.file.put("a", title="Milk")
+    await bound.at_rest()
+    assert await bound.records() == {"a": {"title": "Milk"}}
+
+
+async def test_a_bug_stops_this_binding_alone(bound: Bound) -> None:
+    bound.file.trouble = RuntimeError("a bug")
+    await bound.begin()
+    await bound.in_trouble()
+    assert bound.runner.trouble is not None
+    assert bound.runner.trouble.code == "internal"
+
+
+async def test_a_file_that_stood_still_is_brought_forward_from_where_it_was(bound: Bound) -> None:
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    await bound.begin()
+    await bound.at_rest()
+    await bound.runner.stop()
+    await bound.device.put("b", {"title": "Salt"}, TASKS)
+    bound.file.projected.clear()
+    await bound.again()
+    await bound.at_rest()
+    assert [names for names, _ in bound.file.projected] == [((TASKS, "b"),)]
+    assert set(bound.file.plain) == {"a", "b"}
+
+
+@pytest.mark.parametrize("applied", [None, Applied(b"another copy", 1), Applied(b"", 0), Applied(b"same", 99)])
+async def test_a_file_whose_position_means_nothing_is_compared_whole(bound: Bound, applied: Applied | None) -> None:
+    """What the space has no longer goes, what the file lacks comes."""
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    await bound.device.put("b", {"title": "Salt"}, TASKS)
+    await bound.begin()
+    await bound.at_rest()
+    await bound.runner.stop()
+    await bound.device.delete("a", TASKS)
+    await bound.device.put("c", {"title": "Bread"}, TASKS)
+    if applied is not None and applied.copy_id == b"same":
+        applied = Applied(bound.device.space.copy_id, 99)
+    bound.file.applied = applied
+    await bound.again()
+    await bound.at_rest()
+    assert bound.file.plain == {"b": {"title": "Salt"}, "c": {"title": "Bread"}}
+    assert bound.file.applied == Applied(bound.device.space.copy_id, 4)
+
+
+async def test_a_full_projection_that_is_cut_begins_again(bound: Bound) -> None:
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+
+    def cut() -> None:
+        if bound.file.projected:
+            bound.file.before_project = lambda: None
+            raise TableTrouble("cut")
+
+    bound.file.before_project = cut
+    await bound.begin()
+    await bound.in_trouble()
+    assert bound.file.applied == Applied(b"", 0)
+    await bound.at_rest()
+    assert bound.file.applied == Applied(bound.device.space.copy_id, 1)
+
+
+async def test_parked_rows_come_along_with_every_projection(bound: Bound) -> None:
+    """What is in their way may have gone."""
+    bound.file.blocked.add("a")
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    await bound.begin()
+    await bound.at_rest()
+    assert [one.key for one in await bound.runner.parked()] == ["a"]
+    bound.file.blocked.clear()
+    await bound.device.put("b", {"title": "Salt"}, TASKS)
+    await bound.at_rest()
+    assert set(bound.file.plain) == {"a", "b"}
+    assert await bound.runner.parked() == []
+
+
+async def test_held_deletes_are_approved_or_restored(bound: Bound) -> None:
+    await bound.begin()
+    await bound.at_rest()
+    bound.file.held["tasks"] = 3
+    assert await bound.runner.held() == {"tasks": 3}
+    await bound.runner.approve("tasks")
+    assert await bound.runner.held() == {}
+    bound.file.held["tasks"] = 3
+    await bound.runner.restore("tasks")
+    assert await bound.runner.held() == {}
+
+
+async def test_a_device_that_was_removed_stops_harvesting_with_that_sentence(
+    two: tuple[Device, Device],
+) -> None:
+    desk, laptop = two
+    await desk.spaces.remove(desk.space, laptop.id)
+    await laptop.space.learn(desk.space.roster.statements)
+    bound = Bound(laptop)
+    bound.file.put("a", title="Milk")
+    await bound.begin()
+    await bound.in_trouble()
+    assert bound.runner.trouble is not None
+    assert bound.runner.trouble.code == "removed"
+    await bound.runner.stop()
+
+
+async def test_a_reader_is_waited_for(bound: Bound, until: Until) -> None:
+    await bound.begin()
+    await bound.at_rest()
+    bound.file.read = True
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    await until(lambda: bound.file.asked_read > 2)
+    assert bound.file.plain == {}
+    bound.file.read = False
+    await bound.at_rest()
+    assert bound.file.plain == {"a": {"title": "Milk"}}
+
+
+async def test_stopping_ends_what_listens(bound: Bound) -> None:
+    await bound.begin()
+    await bound.at_rest()
+    await bound.runner.stop()
+    assert not bound.file.changed
+    assert not bound.device.space.on_commit or bound.runner._on_commit not in bound.device.space.on_commit
+    assert Path(PATH) in bound.files.databases
