@@ -93,7 +93,6 @@ class BindingRunner:
 
     async def _run(self) -> None:
         self._watch = await self._files.watch(Path(self.binding.database), self._on_file)
-        self._schedule.polls = self._watch.polls
         work: dict[Step, Callable[[], Awaitable[None]]] = {
             Step.HARVEST: self._harvest,
             Step.PROJECT: self._project,

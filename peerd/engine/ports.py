@@ -209,11 +209,6 @@ class TableFile(Protocol):
 
 
 class FileWatch(Protocol):
-    @property
-    def polls(self) -> bool:
-        """The system tells nothing: whoever wants to know has to look."""
-        ...
-
     async def close(self) -> None: ...
 
 
@@ -236,7 +231,7 @@ class TableFiles(Protocol):
     async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> TableFile: ...
     async def watch(self, database: Path, changed: Callable[[], None]) -> FileWatch:
         """`changed` is called, in the event loop, when somebody may have written to the file, and when it comes and
-        goes.
+        goes; once a second where the system does not tell.
         """
         ...
 

@@ -177,8 +177,6 @@ class FakeFile:
 
 
 class FakeWatch:
-    polls = False
-
     def __init__(self, database: FakeDatabase, changed: Callable[[], None]) -> None:
         self._database = database
         self._changed = changed

@@ -12,10 +12,11 @@ of quiet, and only so long:
     trouble                          nothing before the retry, after a pause that doubles from 0.5 to 60 s
     the file changed, quiet          harvest: always before a projection, which would find it dirty
     the space moved, quiet           project; while somebody reads, look again 10 ms later
-    nothing                          sleep until told, or for a second where the system tells nothing
+    nothing                          sleep until told
 
 Harvesting what a projection wrote finds nothing, so an event of our own making costs one look. Times are seconds of
-a monotonic clock, given by the caller.
+a monotonic clock, given by the caller. Where the system tells nothing of a file, the watch says once a second that it
+may have changed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from enum import Enum
 QUIET_S = 0.010
 HARVEST_AT_MOST_S = 0.100
 PROJECT_AT_MOST_S = 2.0
-POLL_S = 1.0
 RETRY_FIRST_S = 0.5
 RETRY_AT_MOST_S = 60.0
 
@@ -70,15 +70,13 @@ class _Work:
 class Schedule:
     """Told what happened, it says what to do now and when to ask again."""
 
-    def __init__(self, *, polls: bool = False) -> None:
-        self.polls = polls
+    def __init__(self) -> None:
         self.forced = 0  # projections that no longer waited for a reader
         self._harvest = _Work(HARVEST_AT_MOST_S)
         self._project = _Work(PROJECT_AT_MOST_S)
         self._retry_s: float | None = None
         self._failures = 0
         self._look_again_s = 0.0
-        self._polled_s = 0.0
 
     # ---- what happened
 
@@ -124,9 +122,6 @@ class Schedule:
             return Step.HARVEST
         if self._project.waits and now_s >= max(self._project.due_s, self._look_again_s):
             return self._projection(now_s, is_read)
-        if self.polls and now_s >= self._polled_s + POLL_S:
-            self._polled_s = now_s
-            return Step.HARVEST
         return Step.SLEEP
 
     def _projection(self, now_s: float, is_read: Callable[[], bool]) -> Step:
@@ -148,6 +143,4 @@ class Schedule:
             times.append(self._harvest.due_s)
         if self._project.waits:
             times.append(max(self._project.due_s, self._look_again_s))
-        if self.polls:
-            times.append(self._polled_s + POLL_S)
         return min(times, default=None)

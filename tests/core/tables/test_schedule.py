@@ -107,8 +107,3 @@ def test_a_file_that_moves_is_looked_at_before_the_pause_is_over() -> None:
         schedule.failed(1.0)
     schedule.try_now(2.0)
     assert steps(schedule, 9.0, from_s=2.0) == [(2.01, Step.RETRY)]
-
-
-def test_where_the_system_tells_nothing_the_file_is_looked_at_once_a_second() -> None:
-    schedule = Schedule(polls=True)
-    assert steps(schedule, 13.5, from_s=10.0) == [(at, Step.HARVEST) for at in (10.0, 11.0, 12.0, 13.0)]
