@@ -145,6 +145,32 @@ _OF_THE_DAEMON: Final = {
     "too-many-connections": "Too many connections to the socket at once. Close some.",
 }
 
+# Applications' databases. docs/tables.md tells more of each.
+_OF_TABLES: Final = {
+    "binding-exists": "A binding of this name, or of this file, exists on this device already. `peerctl tables list` "
+    "shows it.",
+    "binding-not-found": "No database is bound under this name here. `peerctl tables list` shows those there are.",
+    "both-have-data": "The file has rows and the space has records, and peerd does not guess what becomes of them: "
+    "--merge brings them together, --adopt lets the file's rows give way after a backup.",
+    "file-bound": "The file is bound already, here or by another daemon. Unbind it there first.",
+    "file-corrupt": "SQLite says that the application's file is damaged. Nothing is read from it or written to it. "
+    "Restore it from a backup, or bind a new file: the space has the data.",
+    "file-locked": "The application holds a lock on its file and does not let go. It is tried again; if it stays so, "
+    "look for a transaction that the application leaves open.",
+    "file-missing": "The application's file is not where it was. If it was moved, unbind it and bind it again where "
+    "it is now; the rows meet their records again.",
+    "file-not-owned": "The file or its folder belongs to another user. What peerd would make beside it, the "
+    "application could not open. Run peerd as the user of the application.",
+    "file-read-only": "The application's file, or its folder, cannot be written. Check its mode and the file system.",
+    "file-replaced": "Another file stands where the bound one was, perhaps from a backup. Unbind and bind again to say "
+    "what becomes of its rows.",
+    "file-unknown": "The file carries no binding, or one that is not ours. Unbind and bind again.",
+    "table-failed": "The application's file could not be read or written. It is tried again; the log has the details.",
+    "tables-refused": "The database, or the tables that were asked for, cannot be bound; the message says why.",
+    "tables-undecided": "The schema leaves something open that peerd does not guess: `peerctl tables bind --dry-run` "
+    "shows what, and which option answers it.",
+}
+
 # What happens between devices: reasons in `status` and in the log.
 _OF_PEERS: Final = {
     "bad-entry": "The other device sent a transaction that is not well formed. It was not applied. If it happens "
@@ -196,5 +222,6 @@ TEXTS: Final[dict[str, str]] = {
     **_OF_RIGHTS,
     **_OF_PAIRING,
     **_OF_THE_DAEMON,
+    **_OF_TABLES,
     **_OF_PEERS,
 }

@@ -65,6 +65,12 @@ An edit that overwrites nothing which its author had not seen:
     peerctl put home books k1 '{"title": "Milk"}' --seen "$etag"     # later edits of others stay beside it
     peerctl put home books k1 '{"title": "Milk"}' --if-match "$etag" # refused (6) if there are any
 
+An application's database, on two machines; the second one has nothing in it yet:
+
+    kitchen$ peerctl tables bind home ~/.local/share/todo/todo.db
+    laptop$ peerctl tables bind home ~/.local/share/todo/todo.db
+    peerctl tables list
+
 Where devices disagree:
 
     peerctl conflicts home

@@ -22,6 +22,7 @@ MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its closing NUL
 
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _ADDRESS: Final = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
+_BINDING_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _GROUP: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?")
 
 
@@ -149,6 +150,59 @@ class Interfaces:
         if not all(re.fullmatch(r"[^\s/]{1,15}", name) for name in names):
             raise ValueError
         return names
+
+
+@dataclass(frozen=True)
+class File:
+    allowed: str = "an absolute path of a file, or one that begins with ~/"
+
+    def __call__(self, value: Any, here: Surroundings) -> Path:
+        return _path(value, here)
+
+
+@dataclass(frozen=True)
+class BindingName:
+    allowed: str = "1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first"
+
+    def __call__(self, value: Any, _here: Surroundings) -> str:
+        if not isinstance(value, str) or not _BINDING_NAME.fullmatch(value):
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class TableNames:
+    allowed: str = "a list of names of tables"
+
+    def __call__(self, value: Any, _here: Surroundings) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_texts(value)))
+
+
+@dataclass(frozen=True)
+class ByName:
+    """A TOML table: what `each` accepts, by a name."""
+
+    each: Check
+    what: str
+
+    @property
+    def allowed(self) -> str:
+        return f"{{ {self.what} }} in which each value is {self.each.allowed}"
+
+    def __call__(self, value: Any, here: Surroundings) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError  # noqa: TRY004 - a check knows one way to say no
+        return {name: self.each(one, here) for name, one in value.items()}
+
+
+@dataclass(frozen=True)
+class TableName:
+    allowed: str = "the name of a table"
+
+    def __call__(self, value: Any, _here: Surroundings) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError
+        return value
 
 
 def parse_address(text: str, lowest_port: int = 1) -> Address:

@@ -18,7 +18,6 @@ import msgspec
 from peerd.config.places import Surroundings
 from peerd.config.settings import (
     RESERVED_SECTIONS,
-    RESERVED_SPACE_KEYS,
     SECTIONS,
     Control,
     Device,
@@ -26,9 +25,10 @@ from peerd.config.settings import (
     Network,
     Settings,
     SpaceSettings,
+    TableSettings,
     declared,
 )
-from peerd.core.names import check_space_name
+from peerd.core.names import binding_name, check_space_name
 from peerd.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -131,7 +131,32 @@ class _Reader:
                 into: dict[str, Any] = {}  # for nobody; but what is wrong inside is told along with it
             else:
                 into = self._spaces.setdefault(name, {})
-            self._read_section(file, f"spaces.{_key(name)}", SpaceSettings, given, into)
+            where, rest = f"spaces.{_key(name)}", given
+            if isinstance(given, dict) and "tables" in given:
+                into["tables"] = self._read_tables(file, f"{where}.tables", given["tables"])
+                rest = {key: value for key, value in given.items() if key != "tables"}
+            self._read_section(file, where, SpaceSettings, rest, into)
+
+    def _read_tables(self, file: Path, where: str, content: object) -> tuple[TableSettings, ...]:
+        if not isinstance(content, list):
+            self._problems.append(f"{file}: {where} = {_shown(content)}: must be sections [[{where}]]")
+            return ()
+        found: dict[str, TableSettings] = {}
+        for given in content:
+            values: dict[str, Any] = {}
+            self._read_section(file, where, TableSettings, given, values)
+            if not isinstance(given, dict):
+                continue
+            if "database" not in given:
+                self._problems.append(f"{file}: {where}: each needs a database")
+            if "database" not in values:
+                continue
+            values.setdefault("name", binding_name(values["database"].name))
+            one = TableSettings(**self._defaults(TableSettings, values, where))
+            if one.name in found:
+                self._problems.append(f"{file}: {where}.name = {_shown(one.name)}: two have this name")
+            found[one.name] = one
+        return tuple(found.values())
 
     def _read_section(
         self, file: Path, name: str, struct: type[msgspec.Struct], content: object, into: dict[str, Any]
@@ -143,9 +168,7 @@ class _Reader:
         for key, value in content.items():
             where = f"{file}: {name}.{_key(key)} = {_shown(value)}"
             if key not in settings:
-                later = struct is SpaceSettings and key in RESERVED_SPACE_KEYS
-                sentence = _LATER if later else "no such setting" + _did_you_mean(key, settings)
-                self._problems.append(f"{where}: {sentence}")
+                self._problems.append(f"{where}: no such setting{_did_you_mean(key, settings)}")
                 continue
             try:
                 into[key] = settings[key].check(value, self._here)

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from peerd.config.settings import SECTIONS, Setting, SpaceSettings, declared
+from peerd.config.settings import SECTIONS, Setting, SpaceSettings, TableSettings, declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,7 @@ def render_reference() -> str:
 def _sections(space: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield from SECTIONS.items()
     yield f"spaces.{space}", SpaceSettings
+    yield f"[spaces.{space}.tables]", TableSettings
 
 
 def _section_file(head: str, struct: type[msgspec.Struct]) -> str:
@@ -55,7 +56,9 @@ def _section_file(head: str, struct: type[msgspec.Struct]) -> str:
     for key, setting in declared(struct).items():
         effect = "A reload is enough." if setting.live else "Needs a restart."
         sentence = f"{setting.explanation} Allowed: {setting.check.allowed}. {effect}"
-        if setting.otherwise:
+        if setting.required:
+            sentence = f"{setting.explanation} It must be given; for example:"
+        elif setting.otherwise:
             sentence += f" Default: {setting.otherwise}; for example:"
         lines += ["", *_comment(sentence), f"#{key} = {_default(setting)}"]
     return "\n".join(lines) + "\n"
@@ -83,7 +86,7 @@ def _section_reference(head: str, struct: type[msgspec.Struct]) -> str:
 
 
 def _default(setting: Setting) -> str:
-    return json.dumps(setting.example if setting.otherwise else setting.default)
+    return json.dumps(setting.example if setting.otherwise else setting.default)  # an empty table looks the same
 
 
 def write(root: Path) -> None:

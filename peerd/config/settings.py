@@ -16,14 +16,19 @@ from peerd import logs
 from peerd.config.checks import (
     Address,
     Addresses,
+    BindingName,
+    ByName,
     Check,
     Directory,
+    File,
     Flag,
     Group,
     Interfaces,
     Name,
     OneOf,
     Socket,
+    TableName,
+    TableNames,
     WholeNumber,
 )
 from peerd.config.places import MAX_NAME_BYTES, Surroundings
@@ -32,7 +37,6 @@ DEFAULT_PORT = 7337
 
 # Sections and keys of later versions: named so that whoever tries them learns why nothing happens.
 RESERVED_SECTIONS = ("relay",)
-RESERVED_SPACE_KEYS = ("tables",)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Setting:
     """One setting. `default` is what TOML would give, or what makes that from the surroundings.
 
     Where it depends on the surroundings, `example` is shown in the file and `otherwise` says what decides.
-    `live` says that a reload is enough.
+    `live` says that a reload is enough. A `required` one has no default.
     """
 
     explanation: str
@@ -49,6 +53,7 @@ class Setting:
     live: bool = False
     example: str = ""
     otherwise: str = ""
+    required: bool = False
 
     def default_value(self, here: Surroundings) -> Any:
         """The default in the form peerd uses."""
@@ -184,6 +189,97 @@ class Log(msgspec.Struct, frozen=True):
     ]
 
 
+class TableSettings(msgspec.Struct, frozen=True):
+    """A database of an application whose tables belong to the space: what `peerctl tables bind` does, written down. It
+    is bound at the start or at a reload if it is not yet. Taking it out of the file does not unbind it.
+    """
+
+    database: Annotated[
+        Path,
+        Setting(
+            explanation="The application's SQLite file.",
+            check=File(),
+            default=None,
+            live=True,
+            example="~/.local/share/todo/todo.db",
+            otherwise="none, it must be given",
+            required=True,
+        ),
+    ]
+    name: Annotated[
+        str,
+        Setting(
+            explanation="What the binding is called. All devices that bind this application use the same name.",
+            check=BindingName(),
+            default="tables",
+            live=True,
+            example="todo",
+            otherwise="the file's name without its ending",
+        ),
+    ]
+    include: Annotated[
+        tuple[str, ...],
+        Setting(
+            explanation="Only these tables; none named: all that can be bound.",
+            check=TableNames(),
+            default=[],
+            live=True,
+        ),
+    ]
+    exclude: Annotated[
+        tuple[str, ...],
+        Setting(explanation="Not these tables.", check=TableNames(), default=[], live=True),
+    ]
+    keys: Annotated[
+        dict[str, str],
+        Setting(
+            explanation="What makes a row of a table the same row on other devices, where the schema does not say it.",
+            check=ByName(OneOf(("natural", "surrogate", "content")), "TABLE = CLASS, ..."),
+            default={},
+            live=True,
+        ),
+    ]
+    match: Annotated[
+        dict[str, tuple[str, ...]],
+        Setting(
+            explanation="Of a table with the class content: the columns by which rows are the same.",
+            check=ByName(TableNames("a list of names of columns"), "TABLE = [COLUMN, ...], ..."),
+            default={},
+            live=True,
+        ),
+    ]
+    references: Annotated[
+        dict[str, str],
+        Setting(
+            explanation="Columns that hold keys of another table, where the schema does not declare it.",
+            check=ByName(TableName(), '"TABLE.COLUMN" = TABLE, ...'),
+            default={},
+            live=True,
+        ),
+    ]
+    max_deletes: Annotated[
+        int,
+        Setting(
+            explanation=(
+                "If more rows of a table are deleted at once, and more than max_delete_share of it, the deletes are "
+                "held until somebody approves them."
+            ),
+            check=WholeNumber(0, 1_000_000_000, "rows"),
+            default=100,
+            live=True,
+        ),
+    ]
+    max_delete_share: Annotated[
+        int,
+        Setting(
+            explanation="See max_deletes. With 100 nothing is ever held.",
+            check=WholeNumber(0, 100, "percent"),
+            default=20,
+            live=True,
+        ),
+    ]
+
+
 class SpaceSettings(msgspec.Struct, frozen=True):
     """What holds on this device only, for a space of that name."""
 
@@ -196,6 +292,7 @@ class SpaceSettings(msgspec.Struct, frozen=True):
             live=True,
         ),
     ]
+    tables: tuple[TableSettings, ...] = ()
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
@@ -240,10 +337,12 @@ class Settings(msgspec.Struct, frozen=True):
             for key, setting in declared(SpaceSettings).items():
                 if getattr(self.space(name), key) != getattr(other.space(name), key):
                     (live if setting.live else needs_restart).append(f"spaces.{name}.{key}")
+            if self.space(name).tables != other.space(name).tables:
+                live.append(f"spaces.{name}.tables")
         return Changes(tuple(live), tuple(needs_restart))
 
 
 def declared(section: type[msgspec.Struct]) -> dict[str, Setting]:
     """The settings of a section by key, in the order of their declaration."""
     hints = get_type_hints(section, include_extras=True)
-    return {key: hint.__metadata__[0] for key, hint in hints.items()}
+    return {key: hint.__metadata__[0] for key, hint in hints.items() if hasattr(hint, "__metadata__")}

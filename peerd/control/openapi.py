@@ -35,6 +35,7 @@ _NAMES: Final = {
     "conflict": "The id of a conflict, the same on every device.",
     "device": "A device id in its text form.",
     "invitation": "The id of an invitation.",
+    "binding": "The name of a binding on this device.",
 }
 _ABOUT: Final = (
     "The control socket of peerd: HTTP/1.1 and JSON over a Unix socket. Whoever may connect may read; writing needs "

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from peerd.errors import ConfigError, DiskFull, PeerdError, StoreBusy, UserError
+from peerd.errors import ConfigError, DiskFull, PeerdError, StoreBusy, TableTrouble, UserError
 
 CONTENT_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:peerd:error:"
@@ -52,6 +52,7 @@ CODES: Final[dict[str, Code]] = {
     "record-not-found": Code(404, "There is no such record"),
     "collection-not-found": Code(404, "There is no such collection"),
     "conflict-not-found": Code(404, "There is no such conflict, or it is settled"),
+    "binding-not-found": Code(404, "There is no such binding on this device"),
     "invitation-not-found": Code(404, "There is no such invitation"),
     "not-member": Code(404, "There is no such member"),
     "not-found": Code(404, "There is no such thing"),
@@ -71,6 +72,10 @@ CODES: Final[dict[str, Code]] = {
     "join-failed": Code(409, "The other device did not let this one in"),
     "unreachable": Code(504, "No address of the other device could be reached"),
     "bad-config": Code(422, "The configuration has problems; the one before stays"),
+    "binding-exists": Code(409, "There is a binding of this name, or of this file, already"),
+    "both-have-data": Code(409, "The file and the space both have data"),
+    "tables-undecided": Code(409, "The schema leaves something open that a person has to decide"),
+    "tables-refused": Code(409, "This database cannot be bound"),
     "needs-newer-peerd": Code(409, "The space needs a newer peerd"),
     "too-many-connections": Code(503, "Too many connections"),
     "too-busy": Code(503, "Too much is being written at this moment"),
@@ -80,6 +85,15 @@ CODES: Final[dict[str, Code]] = {
     "store-busy": Code(503, "Another process holds the database"),
     "store-failed": Code(500, "The database failed"),
     "store-damaged": Code(500, "The database is damaged"),
+    "file-missing": Code(409, "The application's file is not there"),
+    "file-replaced": Code(409, "The application's file was replaced by another"),
+    "file-unknown": Code(409, "The application's file is not the one that was bound"),
+    "file-bound": Code(409, "The application's file is bound already"),
+    "file-locked": Code(409, "The application keeps its file locked"),
+    "file-corrupt": Code(409, "The application's file is damaged"),
+    "file-read-only": Code(409, "The application's file cannot be written"),
+    "file-not-owned": Code(409, "The application's file belongs to another user"),
+    "table-failed": Code(409, "The application's file cannot be used at the moment"),
     "internal": Code(500, "A fault of peerd"),
 }
 
@@ -99,6 +113,8 @@ def status_of(error: BaseException) -> int:
         return 503
     if isinstance(error, ConfigError):
         return 422
+    if isinstance(error, TableTrouble):
+        return 409
     return 500
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from peerd.control import records, spaces, system
+from peerd.control import records, spaces, system, tables
 from peerd.control.router import Route
 
-ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *spaces.ROUTES, *records.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *spaces.ROUTES, *records.ROUTES, *tables.ROUTES)

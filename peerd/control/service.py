@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         SpaceView,
         Status,
     )
+    from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
 
 
 class Service(Protocol):
@@ -195,4 +196,27 @@ class Service(Protocol):
 
     async def remove(self, space: str, device: str) -> None:
         """Remove a member for good. `not-member` (404), `not-admin` (403)."""
+        ...
+
+    # --- tables ---
+
+    async def bind(self, space: str, wish: NewBinding) -> BindingReport:
+        """Bind a database; with `dry_run` only say what that would do. Returns when the file is prepared; its rows and
+        the records meet after that.
+
+        `tables-undecided` (409) with the report if the schema leaves something open, `both-have-data` (409),
+        `tables-refused` (409), `binding-exists` (409); TableTrouble.
+        """
+        ...
+
+    async def bindings(self, space: str) -> BindingList: ...
+
+    async def unbind(self, space: str, binding: str) -> None:
+        """Remove every trace of peerd from the file. `binding-not-found` (404); TableTrouble."""
+        ...
+
+    async def held(self, space: str, binding: str) -> HeldList: ...
+
+    async def answer_held(self, space: str, binding: str, answer: HeldAnswer) -> HeldList:
+        """Let deletes go on, or undo them; gives what is still held."""
         ...

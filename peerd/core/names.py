@@ -29,6 +29,8 @@ RESERVED_PREFIX: Final = "_"
 
 _SPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _PLAIN_COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+_NO_SPACE_CHARACTER: Final = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
+_SPACE_CHARS: Final = 64
 _HIDDEN: Final = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f"  # Cc
     "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # Bidi_Control
@@ -120,3 +122,12 @@ def _fits(text: str, limit_bytes: int) -> bool:
 def _bad(what: str, name: str, why: str, next_step: str) -> UserError:
     shown = ascii(name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "...")
     return UserError(f"the {what} {shown} {why}", code="bad-name", next_step=next_step)
+
+
+def binding_name(file_name: str) -> str:
+    """What a binding is called if nobody says so: the file's name without its endings, in the letters that a space's
+    name may have.
+    """
+    stem = file_name.lstrip(".").partition(".")[0]
+    kept = _NO_SPACE_CHARACTER.sub("-", stem).lstrip("._-")[:_SPACE_CHARS].rstrip("._-")
+    return kept or "tables"

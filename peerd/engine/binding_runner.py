@@ -12,7 +12,7 @@ Trouble with the file stops this binding alone, is shown, and is tried again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -44,6 +44,7 @@ class BindingRunner:
         self.settings: BindingSettings = decode_settings(binding.settings)
         self.trouble: StoreError | None = None
         self.not_captured: Sequence[tuple[str, str, str]] = ()
+        self.held_now: Mapping[str, int] = {}
         self.settled = asyncio.Event()
         self._space = space
         self._files = files
@@ -174,6 +175,7 @@ class BindingRunner:
                 await file.settle(stored.note, stored.dot)
         await self._harvest()
         await self._project()
+        self.held_now = await file.held()
         if self.settings.merging:
             await self._have_met()
 
@@ -205,6 +207,8 @@ class BindingRunner:
             except UserError as refusal:
                 raise TableTrouble(str(refusal), code=refusal.code, next_step=refusal.next_step) from refusal
         await file.settle(harvest.note, dot)
+        if harvest.held or self.held_now:
+            self.held_now = await file.held()
 
     # ---- project
 
@@ -257,6 +261,14 @@ class BindingRunner:
         await self._show(file, [], applied)
         self._applied = applied
 
+    async def take_the_last(self) -> None:
+        """Harvest what the application did until now, if that can be."""
+        async with self._turn:
+            try:
+                await self._harvest()
+            except StoreError as problem:
+                log.warning("last changes not harvested", path=self.binding.database, code=problem.code)
+
     # ---- what people ask
 
     async def counts(self) -> dict[str, TableCount]:
@@ -270,7 +282,8 @@ class BindingRunner:
 
     async def held(self) -> dict[str, int]:
         async with self._turn:
-            return dict(await (await self._opened()).held())
+            self.held_now = await (await self._opened()).held()
+            return dict(self.held_now)
 
     async def approve(self, table: str) -> None:
         """Let the held deletes of a table go on."""

@@ -14,7 +14,7 @@ from peerd.core.clocks import Dot
 from peerd.core.entry import Kind
 from peerd.core.intents import Intent, no_record
 from peerd.core.limits import VALUE_DEPTH
-from peerd.core.names import check_collection_name, check_field_name, check_key
+from peerd.core.names import RESERVED_PREFIX, check_collection_name, check_field_name, check_key
 from peerd.core.reading import DELETED, SETTINGS, WHOLE, Rules, conflicts, etag, seen_from, shown
 from peerd.core.record import Record
 from peerd.core.values import check_packed, pack, unpack
@@ -195,7 +195,7 @@ class Records:
     async def collections(self, conflicting: dict[str, int]) -> CollectionList:
         counts = await self._space.store.collections()
         rules = self._space.commits.rules.named
-        known = {count.name: count.records for count in counts if count.name != SETTINGS}
+        known = {count.name: count.records for count in counts if not count.name.startswith(RESERVED_PREFIX)}
         names = sorted({*known, *rules})
         return CollectionList(
             collections=[

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import Address
 from peerd.engine import metrics
+from peerd.engine.bindings import Bindings
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.dialing import Dialing
 from peerd.engine.feed import Feed
@@ -48,6 +49,7 @@ from peerd.protocol.control_reports import (
     SpaceView,
     Status,
 )
+from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
 
 
 class Service:
@@ -61,6 +63,7 @@ class Service:
         statuses: Statuses,
         inviting: Inviting,
         joining: Joining,
+        bindings: Bindings,
     ) -> None:
         self.hosts: Callable[[str], Awaitable[tuple[Address, ...]]]
         self.reload_settings: Callable[[], Awaitable[Reloaded]]
@@ -70,6 +73,7 @@ class Service:
         self._statuses = statuses
         self._inviting = inviting
         self._joining = joining
+        self._bindings = bindings
 
     # ---- the daemon
 
@@ -189,3 +193,20 @@ class Service:
     async def remove(self, space: str, device: str) -> None:
         one = self._spaces.named(space)
         await self._spaces.remove(one, self._spaces.device_from(device, one))
+
+    # ---- tables
+
+    async def bind(self, space: str, wish: NewBinding) -> BindingReport:
+        return await self._bindings.bind(self._spaces.named(space), wish)
+
+    async def bindings(self, space: str) -> BindingList:
+        return await self._bindings.list(self._spaces.named(space))
+
+    async def unbind(self, space: str, binding: str) -> None:
+        await self._bindings.unbind(self._spaces.named(space), binding)
+
+    async def held(self, space: str, binding: str) -> HeldList:
+        return await self._bindings.held(self._spaces.named(space), binding)
+
+    async def answer_held(self, space: str, binding: str, answer: HeldAnswer) -> HeldList:
+        return await self._bindings.answer_held(self._spaces.named(space), binding, answer)

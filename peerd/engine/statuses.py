@@ -7,6 +7,7 @@ from collections.abc import Callable
 from peerd.core import digest
 from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
+from peerd.core.names import RESERVED_PREFIX
 from peerd.core.stored import Address, StoredPeer
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
@@ -63,8 +64,8 @@ def _removed_step(space: Space) -> str:
 
 
 class Statuses:
-    """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step); `machine()` what
-    it has of its machine.
+    """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step); `tables(space)`
+    the same of what is bound to a space, or None; `machine()` what it has of its machine.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Statuses:
         self.problems: Callable[[], list[tuple[str, str]]] = list
         self.machine: Callable[[], MachineStatus | None] = lambda: None
         self.restart_needed: list[str] = []
+        self.tables: Callable[[Space], tuple[str, str] | None] = lambda _: None
         self._spaces = spaces
         self._switchboard = switchboard
         self._book = book
@@ -152,7 +154,9 @@ class Statuses:
             name=space.name,
             id=space.id.hex(),
             state=state,
-            records=space.copy.visible - len(space.commits.rules.named),
+            records=sum(
+                one.records for one in await space.store.collections() if not one.name.startswith(RESERVED_PREFIX)
+            ),
             conflicts=sum(counts.values()),
             parked=parked,
             clock={origin.hex(): seq for origin, seq in sorted(space.copy.clock().items())},
@@ -174,6 +178,8 @@ class Statuses:
                 "its copy can be read but not written"
             )
             return "removed", text, _removed_step(space)
+        if (trouble := self.tables(space)) is not None:
+            return "degraded", *trouble
         if not peers:
             return "alone", "", "Invite another device with `peerctl invite`."
         troubled = [peer for peer in peers if peer.state in TROUBLED]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peerd.config import check, load
+from peerd.config.settings import TableSettings
 from peerd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,7 +108,6 @@ def test_a_key_that_would_do_nothing_is_a_problem(write: Callable[..., Path], te
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ('[[spaces.home.tables]]\nname = "todo"', 'spaces.home.tables = [{"name": "todo"}]'),
         ('[relay.folder]\npath = "/mnt"', "[relay]"),
     ],
 )
@@ -122,6 +122,52 @@ def test_what_is_wrong_under_a_bad_name_is_told_with_it(write: Callable[..., Pat
     assert "is not" in name
     assert 'spaces."a b".history_days = 0: must be a whole number' in value
     assert "no such setting" in key
+
+
+def test_tables_of_a_space_are_read_with_their_defaults(write: Callable[..., Path]) -> None:
+    file = write(
+        """
+        [[spaces.home.tables]]
+        database = "~/.local/share/todo/todo.db"
+        [[spaces.home.tables]]
+        name = "notes"
+        database = "/home/ann/n.sqlite"
+        exclude = ["cache"]
+        keys = { notes = "surrogate" }
+        match = { tags = ["name"] }
+        references = { "notes.folder" = "folders" }
+        max_deletes = 5
+        """
+    )
+    todo, notes = load(file, {"HOME": "/home/ann"}).space("home").tables
+    assert todo == TableSettings(
+        Path("/home/ann/.local/share/todo/todo.db"), "todo", (), (), {}, {}, {}, max_deletes=100, max_delete_share=20
+    )
+    assert (notes.name, notes.database, notes.exclude) == ("notes", Path("/home/ann/n.sqlite"), ("cache",))
+    assert (notes.keys, notes.match) == ({"notes": "surrogate"}, {"tags": ("name",)})
+    assert (notes.references, notes.max_deletes) == ({"notes.folder": "folders"}, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[spaces.home]\ntables = 3", "spaces.home.tables = 3: must be sections [[spaces.home.tables]]"),
+        ('[[spaces.home.tables]]\nname = "todo"', "spaces.home.tables: each needs a database"),
+        ('[[spaces.home.tables]]\ndatabase = "todo.db"', 'spaces.home.tables.database = "todo.db": must be'),
+        (
+            '[[spaces.home.tables]]\ndatabase = "/a.db"\nkeys = { t = "guess" }',
+            'spaces.home.tables.keys = {...}: must be { TABLE = CLASS, ... } in which each value is "natural"',
+        ),
+        (
+            '[[spaces.home.tables]]\ndatabase = "/a.db"\n[[spaces.home.tables]]\ndatabase = "/x/a.db"',
+            'spaces.home.tables.name = "a": two have this name',
+        ),
+    ],
+)
+def test_tables_that_make_no_sense_are_a_problem(write: Callable[..., Path], text: str, problem: str) -> None:
+    file = write(text)
+    (found,) = problems_of(file)
+    assert found.startswith(f"{file}: {problem}")
 
 
 def test_a_syntax_error_names_the_line(write: Callable[..., Path]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peerd.config import load, render
-from peerd.config.settings import SECTIONS, SpaceSettings, declared
+from peerd.config.settings import SECTIONS, SpaceSettings, TableSettings, declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +44,11 @@ def test_every_setting_can_be_uncommented_and_then_stands_at_its_default(write: 
     depends = {
         f"{name}.{key}" for name, struct in SECTIONS.items() for key, s in declared(struct).items() if s.otherwise
     }
-    assert different <= depends
+    assert different <= {*depends, "spaces.home.tables"}
     assert set(settings.spaces) == {"home"}
-    assert settings.spaces["home"] == SpaceSettings(history_days=30)
+    (tables,) = settings.spaces["home"].tables
+    assert tables == TableSettings(tables.database, "todo", (), (), {}, {}, {}, 100, 20)
+    assert settings.spaces["home"] == SpaceSettings(history_days=30, tables=(tables,))
 
 
 @pytest.fixture

@@ -52,8 +52,33 @@ from peerd.protocol.control_reports import (
     SpaceView,
     Status,
 )
+from peerd.protocol.control_tables import (
+    BindingList,
+    BindingReport,
+    BindingView,
+    BoundTable,
+    HeldAnswer,
+    HeldList,
+    HeldTable,
+    NewBinding,
+    TableReport,
+)
 
 T = TypeVar("T")
+REPORT = BindingReport(
+    name="todo",
+    database="/home/ann/todo.db",
+    bound=True,
+    first="harvest",
+    tables=[TableReport(table="tasks", collection="todo.tasks", key="surrogate", rows=3)],
+)
+BINDING = BindingView(
+    name="todo",
+    database="/home/ann/todo.db",
+    state="in step",
+    tables=[BoundTable(table="tasks", collection="todo.tasks", key="surrogate", rows=3, waiting=0, parked=0, held=0)],
+)
+HELD = HeldList(held=[HeldTable(table="tasks", rows=150)])
 RECORD = RecordView(collection="todo", key="1", value={"title": "milk", "n": 1}, etag="e1", conflicts=["title"])
 SPACE = SpaceView(
     name="home",
@@ -243,6 +268,25 @@ class FakeService:
 
     async def cancel_invitation(self, invitation: str) -> None:
         self._called("cancel_invitation", invitation)
+
+    async def bind(self, space: str, wish: NewBinding) -> BindingReport:
+        self._called("bind", space, wish)
+        return REPORT
+
+    async def bindings(self, space: str) -> BindingList:
+        self._called("bindings", space)
+        return BindingList(bindings=[BINDING])
+
+    async def unbind(self, space: str, binding: str) -> None:
+        self._called("unbind", space, binding)
+
+    async def held(self, space: str, binding: str) -> HeldList:
+        self._called("held", space, binding)
+        return HELD
+
+    async def answer_held(self, space: str, binding: str, answer: HeldAnswer) -> HeldList:
+        self._called("answer_held", space, binding, answer)
+        return HeldList(held=[])
 
     async def join(self, request: NewJoin) -> Joined:
         self._called("join", request)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from peerd.core.limits import FIELD_NAME_BYTES, KEY_BYTES
 from peerd.core.names import (
     COLLECTION_NAME_BYTES,
+    binding_name,
     check_collection_name,
     check_field_name,
     check_key,
@@ -131,3 +132,20 @@ def test_a_receiver_accepts_letters_it_does_not_know() -> None:
     """U+E0080 is unassigned today; a newer author may know it as a letter."""
     refusal(check_collection_name, "a\U000e0080")
     assert is_acceptable("a\U000e0080", 128)
+
+
+@pytest.mark.parametrize(
+    ("file_name", "name"),
+    [
+        ("todo.db", "todo"),
+        ("My Notes.sqlite3", "My-Notes"),
+        (".hidden.db", "hidden"),
+        ("données.db", "donn-es"),
+        ("日記.db", "tables"),
+        ("x" * 200, "x" * 64),
+        ("-dash-.db", "dash"),
+    ],
+)
+def test_a_binding_is_called_after_its_file(file_name: str, name: str) -> None:
+    assert binding_name(file_name) == name
+    check_space_name(name)

@@ -16,6 +16,7 @@ from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.stored import Address
 from peerd.core.values import pack
+from peerd.engine.bindings import Bindings
 from peerd.engine.dialing import Dialing
 from peerd.engine.housekeeping import Housekeeping
 from peerd.engine.introducing import Introducing
@@ -39,6 +40,7 @@ from peerd.protocol.control_messages import (
 )
 from peerd.store.shelf import Shelf
 from peerd.store.space import SpaceStore
+from tests.engine.fake_files import FakeFiles, propose
 
 START_MS = 1_750_000_000_000
 PATIENCE_S = 10.0
@@ -75,6 +77,13 @@ class Hands:
         """Let time pass by every clock."""
         self.now_ms += round(seconds * 1000)
         self.run_s += seconds
+
+
+class RunningHands(Hands):
+    """Time passes by itself, for what waits for quiet."""
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
 class Crypto:
@@ -227,12 +236,25 @@ class Device:
             self.spaces, self.switchboard, self.book, self.keys, clock, version="0", device_name=lambda: self.name
         )
         self.housekeeping = Housekeeping(self.spaces, self.switchboard, clock)
-        self.service = Service(self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining)
-        self.spaces.opened = self.switchboard.add_space
-        self.spaces.closed = self.switchboard.remove_space
+        self.files = FakeFiles()
+        self.bindings = Bindings(self.files, RunningHands(), propose, folder / "backups")
+        self.statuses.tables = self.bindings.trouble_of
+        self.service = Service(
+            self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining, self.bindings
+        )
+        self.spaces.opened = self._begin
+        self.spaces.closed = self._end
         self.joining.candidates = self.lookout.pairing_windows
         self.joining.everywhere = self.lookout.everybody
         wire.devices[self.address] = self
+
+    def _begin(self, space: Space) -> None:
+        self.switchboard.add_space(space)
+        self.bindings.add_space(space)
+
+    def _end(self, space: Space) -> None:
+        self.switchboard.remove_space(space)
+        self.bindings.remove_space(space)
 
     @property
     def id(self) -> bytes:
@@ -302,6 +324,7 @@ class Device:
         """The same device after a stop and a start."""
         await self.close()
         again = Device(self.name, self.folder, self.wire, self.clock, threaded=type(self.shelf) is Shelf)
+        again.files.databases = self.files.databases
         await again.spaces.open_all()
         return again
 
@@ -311,6 +334,7 @@ class Device:
         await self.lookout.stop()
         await self.dialing.stop()
         await self.switchboard.stop()
+        await self.bindings.stop()
         await self.spaces.close()
         self.spaces.by_id.clear()
         self.wire.devices.pop(self.address, None)

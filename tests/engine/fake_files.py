@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,13 @@ import msgspec
 from peerd.core.clocks import Dot
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowEdit, RowImage, TableCount
 from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
+from peerd.core.tables.proposals import Choices, Proposal, Question
 from peerd.core.tables.shape import Column, Schema, Table
 from peerd.core.values import pack, unpack
 from peerd.errors import StoreError
-from tests.engine.conftest import Hands
 
 Name = tuple[str, str]
 PLAN = BindingPlan("todo", (TablePlan(1, "tasks", "todo.tasks", KeyClass.NATURAL, ("id",)),))
-
-
-class RunningHands(Hands):
-    """Time passes by itself, for what waits for quiet."""
-
-    def monotonic_s(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 class FakeDatabase:
@@ -233,3 +225,20 @@ class FakeFiles:
 
     async def watch(self, database: Path, changed: Callable[[], None]) -> FakeWatch:
         return FakeWatch(self.at(database), changed)
+
+
+def propose(schema: Schema, name: str, choices: Choices) -> Proposal:
+    """Every table by its own key; of a table without one the class is asked for."""
+    tables, questions, left_out = [], [], {}
+    for number, table in enumerate(schema.tables.values(), 1):
+        if table.name in choices.exclude:
+            left_out[table.name] = "it is excluded"
+            continue
+        given = choices.keys.get(table.name)
+        if table.key == ("rowid",) and given is None:
+            questions.append(Question(table.name, "keys", "which rows are the same?", ("surrogate", "content")))
+        identity = choices.match.get(table.name, table.key)
+        tables.append(
+            TablePlan(number, table.name, f"{name}.{table.name}", KeyClass(given or "natural"), tuple(identity))
+        )
+    return Proposal(tuple(tables), left_out=left_out, questions=tuple(questions))

@@ -13,8 +13,8 @@ from peerd.core.tables.changes import Applied
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.engine.binding_runner import BindingRunner
 from peerd.errors import TableTrouble
-from tests.engine.conftest import PATIENCE_S, Device, Until
-from tests.engine.fake_files import PLAN, FakeDatabase, FakeFiles, RunningHands
+from tests.engine.conftest import PATIENCE_S, Device, RunningHands, Until
+from tests.engine.fake_files import PLAN, FakeDatabase, FakeFiles
 
 PATH = "/home/ada/todo.db"
 BINDING = StoredBinding(b"b" * 16, "todo", PATH, PLAN)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from peerd.core.clocks import Clock
 from peerd.core.stored import Address
+from peerd.engine.bindings import Bindings
 from peerd.engine.dialing import Dialing
 from peerd.engine.housekeeping import Housekeeping
 from peerd.engine.introducing import Introducing
@@ -33,6 +34,7 @@ from peerd.identity import Identity
 from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.net.refusal import Refusal
 from peerd.store.machine import Machine
+from tests.engine.fake_files import FakeFiles, propose
 from tests.network_simulation.disk import Backups, SimShelf
 from tests.network_simulation.network import Host, Network, SimLink
 from tests.network_simulation.virtual_loop import end_life, loop_here, within
@@ -196,7 +198,10 @@ class Running:
             device_name=lambda: device.name,
         )
         self.housekeeping = Housekeeping(self.spaces, self.switchboard, self.times)
-        self.service = Service(self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining)
+        bindings = Bindings(FakeFiles(), self.times, propose, device.state / "backups")
+        self.service = Service(
+            self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining, bindings
+        )
         self._nonce = chance.randbytes(16)
         self._announced: tuple[Callable[[bytes], list[bytes]], str | None] | None = None
         self._works: set[asyncio.Task[None]] = set()

@@ -1,0 +1,298 @@
+"""Applications' databases: `tables bind`, `unbind`, `list` and `held`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from peerd.cli import exits
+from peerd.cli.arguments import Misused
+from peerd.cli.text import counted
+from peerd.control.client import Client, path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from peerd.cli.arguments import Commands
+    from peerd.cli.output import Output
+
+KEYS: Final = ("natural", "surrogate", "content")
+TRIGGERS: Final = ("run", "skip")
+STYLES: Final = {"trouble": "red", "in step": "green", "catching up": "yellow", "held": "yellow"}
+_FIRST: Final = {
+    "harvest": "the rows of the file become records",
+    "project": "the records of the space become rows",
+    "merge": "rows and records of the same key become one; where both differ, that is a conflict",
+    "adopt": "the file is copied beside the state directory, and its rows give way to the records",
+    "nothing": "neither the file nor the space has data yet",
+    "undecided": "both the file and the space have data: --merge or --adopt",
+}
+
+
+def add(commands: Commands) -> None:
+    family = commands.family("tables", "bind the tables of applications' databases to spaces")
+    _add_bind(family)
+    unbind = family.add(
+        "unbind",
+        "unbind a database",
+        "Every trace of peerd in the file is removed. The rows stay, and so do the records of the space.",
+    )
+    unbind.add_argument("space", metavar="SPACE")
+    unbind.add_argument("name", metavar="NAME")
+    unbind.set_defaults(run=run_unbind)
+    listing = family.add("list", "list the bound tables of this device", "Exit code 4 if one of them has trouble.")
+    listing.add_argument("--space", help="only of this one")
+    listing.set_defaults(run=run_list)
+    held = family.add(
+        "held",
+        "show deletes that are held, approve or undo them",
+        "When an application deletes many rows at once, the deletes are held until a person has looked at them.",
+    )
+    held.add_argument("space", metavar="SPACE")
+    held.add_argument("name", metavar="NAME")
+    held.add_argument("table", metavar="TABLE", nargs="?", help="only of this one")
+    how = held.add_mutually_exclusive_group()
+    how.add_argument("--approve", action="store_true", help="they were meant: delete on all devices")
+    how.add_argument("--restore", action="store_true", help="they were not: bring the rows back")
+    held.set_defaults(run=run_held)
+
+
+def _add_bind(family: Commands) -> None:
+    bind = family.add(
+        "bind",
+        "bind the tables of a database to a space",
+        "First it says what it would do. What the schema does not tell is asked on a terminal; elsewhere the options "
+        "have to say it.",
+    )
+    bind.add_argument("space", metavar="SPACE")
+    bind.add_argument("database", metavar="DATABASE", help="the application's SQLite file")
+    bind.add_argument("--name", help="default: after the file; the same on all devices")
+    bind.add_argument("--include", metavar="TABLE", action="append", default=[], help="only this one (repeatable)")
+    bind.add_argument("--exclude", metavar="TABLE", action="append", default=[], help="not this one (repeatable)")
+    bind.add_argument(
+        "--key",
+        metavar="TABLE=CLASS",
+        action="append",
+        default=[],
+        help="natural: an equal key is the same row; surrogate: its integers are this device's own; "
+        "content: rows with equal columns are the same (repeatable)",
+    )
+    bind.add_argument(
+        "--match", metavar="TABLE=COLUMN,...", action="append", default=[], help="columns of `content` (repeatable)"
+    )
+    bind.add_argument(
+        "--reference",
+        metavar="TABLE.COLUMN=TABLE",
+        action="append",
+        default=[],
+        help="the column holds keys of that table, though the schema does not say so (repeatable)",
+    )
+    bind.add_argument(
+        "--triggers",
+        metavar="TABLE=run|skip",
+        action="append",
+        default=[],
+        help="do the application's triggers run when peerd writes? (repeatable)",
+    )
+    both = bind.add_mutually_exclusive_group()
+    both.add_argument("--merge", action="store_true", help="both sides have data: bring them together")
+    both.add_argument("--adopt", action="store_true", help="both sides have data: the file's give way, after a backup")
+    bind.add_argument("--dry-run", action="store_true", help="only say what it would do")
+    bind.add_argument("--yes", action="store_true", help="do not ask")
+    bind.set_defaults(run=run_bind)
+
+
+# --- bind -----------------------------------------------------------------------------------------------
+
+
+def run_bind(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    body = _wish(arguments)
+    where = path("spaces", arguments.space, "bindings")
+    # A large file is read whole before it is bound, and copied with --adopt.
+    with Client(client.socket_path, timeout_s=None) as patient:
+        report = patient.call("POST", where, body={**body, "dry_run": True}).body
+        while (open_ones := _open(report)) and _may_ask(arguments):
+            _show(report, out)
+            _ask(open_ones, body, out)
+            report = patient.call("POST", where, body={**body, "dry_run": True}).body
+        if arguments.dry_run:
+            return _done(report, out)
+        if not _open(report) and _may_ask(arguments):
+            _show(report, out)
+            if not out.ask(f"Bind {counted(len(report['tables']), 'table')} to {arguments.space}?"):
+                out.talk("nothing bound")
+                return exits.FAILED
+        return _done(patient.call("POST", where, body=body).body, out)
+
+
+def _may_ask(arguments: argparse.Namespace) -> bool:
+    return not (arguments.yes or arguments.dry_run or arguments.json) and sys.stdin.isatty()
+
+
+def _done(report: Mapping[str, Any], out: Output) -> int:
+    if out.as_json:
+        out.document(report)
+        return exits.OK
+    _show(report, out)
+    if report["bound"]:
+        out.talk(f"bound as {report['name']}; `peerctl tables list` shows how it stands")
+    else:
+        out.talk("nothing bound yet")
+    return exits.OK
+
+
+def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
+    body: dict[str, Any] = {"database": str(Path(arguments.database).expanduser().absolute())}
+    if arguments.name:
+        body["name"] = arguments.name
+    body |= {name: getattr(arguments, name) for name in ("include", "exclude") if getattr(arguments, name)}
+    body |= {name: True for name in ("merge", "adopt") if getattr(arguments, name)}
+    for member, texts, choices in (
+        ("keys", arguments.key, KEYS),
+        ("references", arguments.reference, ()),
+        ("triggers", arguments.triggers, TRIGGERS),
+    ):
+        if texts:
+            body[member] = dict(_pair(text, choices) for text in texts)
+    if arguments.match:
+        body["match"] = {table: columns.split(",") for table, columns in map(_pair, arguments.match)}
+    return body
+
+
+def _pair(text: str, choices: Sequence[str] = ()) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise Misused(f"{text} is not NAME=VALUE")
+    if choices and value not in choices:
+        raise Misused(f"{text}: {value} is none of {', '.join(choices)}")
+    return name, value
+
+
+def _open(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The questions that somebody has to answer."""
+    found: list[dict[str, Any]] = list(report.get("questions", ()))
+    if report["first"] == "undecided":
+        question = "Both the file and the space have data. Bring them together, or let the file's rows give way?"
+        found.append({"table": "", "option": "first", "question": question, "answers": ["merge", "adopt"]})
+    return found
+
+
+def _ask(questions: Sequence[Mapping[str, Any]], body: dict[str, Any], out: Output) -> None:
+    """Put the answers into `body`. Raises Misused if there is none."""
+    for question in questions:
+        answers = question.get("answers") or []
+        about = f"{question['table']}: " if question["table"] else ""
+        hint = f" [{'/'.join(answers)}]" if answers else ""
+        answer = out.ask_text(f"{about}{question['question']}{hint}")
+        if not answer or (answers and answer not in answers):
+            raise Misused("that is no answer", next_step="nothing was bound; start again")
+        _put(body, question["option"], question["table"], answer)
+
+
+def _put(body: dict[str, Any], option: str, name: str, answer: str) -> None:
+    if option == "first":
+        body[answer] = True
+    elif option == "match":
+        body.setdefault("keys", {})[name] = "content"
+        body.setdefault("match", {})[name] = [column.strip() for column in answer.split(",")]
+    elif option in {"include", "exclude"}:
+        body.setdefault(option, []).append(name)
+    else:
+        body.setdefault(option, {})[name] = answer
+
+
+def _show(report: Mapping[str, Any], out: Output) -> None:
+    rows = [
+        [
+            table["table"],
+            table["key"] + (f" ({', '.join(table['identity'])})" if table.get("identity") else ""),
+            ", ".join(f"{column} -> {parent}" for column, parent in table.get("references", {}).items()),
+            table.get("triggers", ""),
+            table.get("rows", 0),
+            table.get("records", 0),
+            table["collection"],
+        ]
+        for table in report["tables"]
+    ]
+    out.table(("TABLE", "KEY", "REFERENCES", "TRIGGERS", "ROWS", "RECORDS", "COLLECTION"), rows)
+    for table in report["tables"]:
+        for note in table.get("notes", ()):
+            out.talk(f"{table['table']}: {note}")
+    for left in report.get("left_out", ()):
+        out.talk(f"not bound: {left['table']}: {left['reason']}", "yellow")
+    for question in report.get("questions", ()):
+        out.talk(f"open: {question['table']}: {question['question']}", "yellow")
+    out.talk(_FIRST.get(report["first"], report["first"]))
+    if report.get("backup"):
+        out.talk(f"the file as it was: {report['backup']}")
+
+
+# --- the rest -------------------------------------------------------------------------------------------
+
+
+def run_unbind(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    client.call("DELETE", path("spaces", arguments.space, "bindings", arguments.name))
+    if out.as_json:
+        out.document({"unbound": arguments.name})
+    else:
+        out.talk(f"unbound {arguments.name}; rows and records stay")
+    return exits.OK
+
+
+def run_list(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    names = [space["name"] for space in client.call("GET", path("spaces")).body["spaces"] if space["id"]]
+    spaces = [arguments.space] if arguments.space else names
+    found = {space: client.call("GET", path("spaces", space, "bindings")).body["bindings"] for space in spaces}
+    bindings = [(space, binding) for space, of_it in found.items() for binding in of_it]
+    if out.as_json:
+        out.document({"bindings": [{"space": space, **binding} for space, binding in bindings]})
+    else:
+        _list(bindings, out)
+    return exits.DEGRADED if any(binding["reason"] for _, binding in bindings) else exits.OK
+
+
+def _list(bindings: Sequence[tuple[str, Mapping[str, Any]]], out: Output) -> None:
+    rows = [
+        [
+            space, binding["name"], table["table"], table["key"], binding["state"],
+            table["rows"], table["waiting"], table["parked"], table["held"],
+        ]
+        for space, binding in bindings
+        for table in binding["tables"]
+    ]  # fmt: skip
+    out.table(("SPACE", "NAME", "TABLE", "KEY", "STATE", "ROWS", "WAITING", "PARKED", "HELD"), rows, STYLES)
+    for _, binding in bindings:
+        if binding["reason"]:
+            out.talk(f"{binding['name']} ({binding['database']}): {binding['reason']}", "yellow")
+            if binding["next_step"]:
+                out.talk(f"  next: {binding['next_step']}")
+        for row in binding["parked"]:
+            out.talk(f"parked: {row['table']} {row['key']}: {row['reason']}")
+        for row in binding["not_captured"]:
+            out.talk(f"not captured: {row['table']}: {row['reason']}", "yellow")
+    if not bindings:
+        out.talk("no tables are bound: `peerctl tables bind SPACE DATABASE`")
+
+
+def run_held(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    where = path("spaces", arguments.space, "bindings", arguments.name, "held")
+    action = "approve" if arguments.approve else "restore" if arguments.restore else ""
+    if action:
+        body = {"action": action} | ({"table": arguments.table} if arguments.table else {})
+        held = client.call("POST", where, body=body).body
+    else:
+        held = client.call("GET", where).body
+    shown = [one for one in held["held"] if arguments.table in {None, one["table"]}]
+    if out.as_json:
+        out.document({"held": shown})
+        return exits.OK
+    out.table(("TABLE", "DELETED ROWS"), [[one["table"], one["rows"]] for one in shown])
+    if action:
+        out.talk("approved: the rows are deleted on all devices" if arguments.approve else "restored")
+    elif shown:
+        out.talk(f"peerctl tables held {arguments.space} {arguments.name} --approve, or --restore")
+    else:
+        out.talk("no deletes are held")
+    return exits.OK

@@ -1,0 +1,110 @@
+"""How bindings are shown to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from peerd.core.tables.plans import TablePlan
+from peerd.core.tables.proposals import Proposal
+from peerd.engine.binding_runner import BindingRunner
+from peerd.errors import StoreError
+from peerd.protocol.control_tables import (
+    BindingReport,
+    BindingView,
+    BoundTable,
+    HeldList,
+    HeldTable,
+    LeftOut,
+    ParkedRow,
+    TableQuestion,
+    TableReport,
+)
+
+PARKED_SHOWN = 100
+NOT_CAPTURED_SHOWN = 100
+
+
+class Counts(NamedTuple):
+    """By table: rows of the file, and records of the space."""
+
+    rows: Mapping[str, int]
+    records: Mapping[str, int]
+
+
+def first_step(counts: Counts, *, merge: bool, adopt: bool) -> str:
+    """What happens with the data that is there; see `BindingReport`."""
+    rows, records = sum(counts.rows.values()), sum(counts.records.values())
+    if rows and records:
+        return "merge" if merge else "adopt" if adopt else "undecided"
+    return "harvest" if rows else "project" if records else "nothing"
+
+
+def report_of(name: str, database: str, proposal: Proposal, counts: Counts, first: str) -> BindingReport:
+    """What binding would do."""
+    return BindingReport(
+        name=name,
+        database=database,
+        bound=False,
+        first=first,
+        tables=[_table_report(table, proposal, counts) for table in proposal.tables],
+        left_out=[LeftOut(table=table, reason=reason) for table, reason in sorted(proposal.left_out.items())],
+        questions=[
+            TableQuestion(table=one.table, option=one.option, question=one.question, answers=list(one.answers))
+            for one in proposal.questions
+        ],
+    )
+
+
+def _table_report(table: TablePlan, proposal: Proposal, counts: Counts) -> TableReport:
+    return TableReport(
+        table=table.table,
+        collection=table.collection,
+        key=str(table.key_class),
+        identity=list(table.identity),
+        references=dict(table.references),
+        triggers=proposal.triggers.get(table.table, ""),
+        rows=counts.rows.get(table.table, 0),
+        records=counts.records.get(table.table, 0),
+        notes=list(proposal.notes.get(table.table, ())),
+    )
+
+
+async def view_of(runner: BindingRunner) -> BindingView:
+    """How a binding stands. A file that cannot be asked at the moment is shown without numbers."""
+    binding = runner.binding
+    tables = {
+        one.table: BoundTable(table=one.table, collection=one.collection, key=str(one.key_class))
+        for one in binding.plan.tables
+    }
+    view = BindingView(name=binding.name, database=binding.database, state="", tables=list(tables.values()))
+    if runner.trouble is None:
+        try:
+            await _add_numbers(runner, view, tables)
+        except StoreError as problem:
+            view.reason, view.next_step = str(problem), problem.next_step
+    else:
+        view.reason, view.next_step = str(runner.trouble), runner.trouble.next_step
+    held = any(table.held for table in tables.values())
+    settled = "in step" if runner.settled.is_set() else "catching up"
+    view.state = "trouble" if view.reason else "held" if held else settled
+    view.not_captured = [
+        LeftOut(table=table, reason=f"row {key}: {why}") for table, key, why in runner.not_captured[:NOT_CAPTURED_SHOWN]
+    ]
+    return view
+
+
+async def _add_numbers(runner: BindingRunner, view: BindingView, tables: Mapping[str, BoundTable]) -> None:
+    for name, count in (await runner.counts()).items():
+        if (table := tables.get(name)) is not None:
+            table.rows, table.waiting, table.parked, table.held = count.rows, count.dirty, count.parked, count.held
+    table_of = {one.collection: one.table for one in runner.binding.plan.tables}
+    view.parked = [
+        ParkedRow(table=table_of.get(row.collection, ""), key=row.key, code=row.code, reason=row.reason)
+        for row in (await runner.parked())[:PARKED_SHOWN]
+    ]
+
+
+async def held_view(runner: BindingRunner) -> HeldList:
+    """The deletes that are held now."""
+    return HeldList(held=[HeldTable(table=table, rows=rows) for table, rows in sorted((await runner.held()).items())])

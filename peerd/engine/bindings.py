@@ -1,0 +1,294 @@
+"""The bound files of this device: which there are, how they came to be, and how they stand.
+
+Binding, once everything is decided: what the binding needs is installed in the file, then what all devices must agree
+on is stated in the space, then the binding is kept, then its runner begins. A crash in between leaves marks in the file
+that nobody reads; the next attempt takes them away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from peerd.core.names import binding_name
+from peerd.core.stored import StoredBinding
+from peerd.core.tables.changes import Brake
+from peerd.core.tables.plans import BindingPlan
+from peerd.core.tables.proposals import Choices, Proposal
+from peerd.core.tables.settings import BindingSettings, encode_settings
+from peerd.core.tables.shape import Schema
+from peerd.engine import shared_plans
+from peerd.engine.binding_reports import Counts, first_step, held_view, report_of, view_of
+from peerd.engine.binding_runner import BindingRunner
+from peerd.engine.ports import TableFiles, Times
+from peerd.engine.space import Space
+from peerd.errors import PeerdError, TableTrouble, UserError
+from peerd.logs import get
+from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
+
+log = get(__name__)
+
+DECLARED_AGAIN_S = 30.0
+
+Propose = Callable[[Schema, str, Choices], Proposal]
+Declared = tuple[NewBinding, Brake]
+
+
+class Bindings:
+    """`declared(space)` gives what the configuration names; `backups` is the folder for what `adopt` replaces."""
+
+    def __init__(self, files: TableFiles, times: Times, propose: Propose, backups: Path) -> None:
+        self.declared: Callable[[str], Sequence[Declared]] = lambda _: ()
+        self._files = files
+        self._times = times
+        self._propose = propose
+        self._backups = backups
+        self._runners: dict[bytes, dict[str, BindingRunner]] = {}
+        self._undone: dict[bytes, dict[str, PeerdError]] = {}  # declared, and why not bound yet
+        self._turn = asyncio.Lock()  # one binding begins or ends at a time
+        self._works: set[asyncio.Task[None]] = set()
+
+    # ---- spaces come and go
+
+    def add_space(self, space: Space) -> None:
+        """Begin with the bindings of a space that has become live."""
+        self._runners[space.id] = {}
+        self._spawn(self._open(space), f"bindings of {space.name}")
+
+    def remove_space(self, space: Space) -> None:
+        """The space ends before the daemon does."""
+        for runner in self._runners.pop(space.id, {}).values():
+            self._spawn(runner.stop(), f"stop binding {runner.binding.name}")
+
+    async def stop(self) -> None:
+        """What is being written is written to its end."""
+        for work in self._works:
+            work.cancel()
+        if self._works:
+            await asyncio.wait(self._works)
+        runners = [runner for named in self._runners.values() for runner in named.values()]
+        await asyncio.gather(*(runner.stop() for runner in runners))
+        self._runners.clear()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
+
+    async def _open(self, space: Space) -> None:
+        async with self._turn:
+            for stored in await space.store.bindings():
+                self._start(space, stored)
+        while await self._declare(space):  # noqa: ASYNC110 - a file that is not there yet announces nothing
+            await asyncio.sleep(DECLARED_AGAIN_S)
+
+    def _start(self, space: Space, stored: StoredBinding) -> None:
+        runner = BindingRunner(space, stored, self._files, self._times)
+        self._runners[space.id][stored.name] = runner
+        runner.start()
+
+    # ---- the configuration
+
+    def settings_changed(self, spaces: Sequence[Space]) -> None:
+        """Bind what is declared and not bound yet."""
+        for space in spaces:
+            self._spawn(self._declare_again(space), f"declared bindings of {space.name}")
+
+    async def _declare_again(self, space: Space) -> None:
+        await self._declare(space)
+
+    async def _declare(self, space: Space) -> bool:
+        """True if something declared could not be bound."""
+        undone: dict[str, PeerdError] = {}
+        for wish, brake in self.declared(space.name):
+            name = wish.name or binding_name(Path(wish.database).name)
+            try:
+                await self._declared(space, name, wish, brake)
+            except PeerdError as problem:
+                undone[name] = problem
+        self._undone[space.id] = undone
+        return bool(undone)
+
+    async def _declared(self, space: Space, name: str, wish: NewBinding, brake: Brake) -> None:
+        runner = self._runners.get(space.id, {}).get(name)
+        if runner is None:
+            await self.bind(space, wish, brake)
+            return
+        if Path(runner.binding.database) != Path(wish.database):
+            raise UserError(
+                f"{name} is bound to {runner.binding.database}, and the configuration names {wish.database}",
+                code="binding-exists",
+                status=409,
+                next_step=f"If the file was moved: peerctl tables unbind {space.name} {name}, then reload.",
+            )
+        if runner.settings.brake != brake:
+            await self._change(space, runner, msgspec.structs.replace(runner.settings, brake=brake))
+
+    async def _change(self, space: Space, runner: BindingRunner, settings: BindingSettings) -> None:
+        async with self._turn:
+            await runner.stop()
+            stored = msgspec.structs.replace(runner.binding, settings=encode_settings(settings))
+            await space.store.save_binding(stored)
+            self._start(space, stored)
+
+    # ---- bind
+
+    async def bind(self, space: Space, wish: NewBinding, brake: Brake | None = None) -> BindingReport:
+        """See `peerd.control.service.Service.bind`."""
+        async with self._turn:
+            return await self._bind(space, wish, brake or self._brake_of(space, wish))
+
+    async def _bind(self, space: Space, wish: NewBinding, brake: Brake) -> BindingReport:
+        name = wish.name or binding_name(Path(wish.database).name)
+        database = Path(wish.database)
+        self._check_free(space, name, database)
+        schema = await self._files.read_schema(database)
+        known = await shared_plans.load(space, name)
+        proposal = self._propose(schema, name, shared_plans.taken_over(_choices(wish), known))
+        counts = await self._counts(space, database, proposal)
+        first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
+        report = report_of(name, str(database), proposal, counts, first)
+        if wish.dry_run:
+            return report
+        _check_decided(report, database)
+        if wish.adopt and first == "adopt":
+            report.backup = str(await self._back_up(name, database))
+        plan = BindingPlan(name, proposal.tables)
+        settings = BindingSettings(tuple(wish.include), tuple(wish.exclude), brake, merging=first == "merge")
+        stored = StoredBinding(self._times.random_bytes(16), name, str(database), plan, encode_settings(settings))
+        await self._files.bind(database, stored.id, plan, empty=first == "adopt")
+        await shared_plans.share(space, plan, known)
+        await space.store.save_binding(stored)
+        self._start(space, stored)
+        log.info("tables bound", space=space.name, path=str(database), count=len(plan.tables))
+        report.bound = True
+        return report
+
+    def _brake_of(self, space: Space, wish: NewBinding) -> Brake:
+        """What the configuration says for this name, or the default."""
+        named = {one.name: brake for one, brake in self.declared(space.name)}
+        return named.get(wish.name or binding_name(Path(wish.database).name), Brake())
+
+    def _check_free(self, space: Space, name: str, database: Path) -> None:
+        for runners in self._runners.values():
+            for runner in runners.values():
+                taken = runner.binding
+                if Path(taken.database).resolve() == database.resolve():
+                    raise _exists(f"{database} is bound already, as {taken.name}")
+        if name in self._runners.get(space.id, {}):
+            raise _exists(f"there is a binding {name} already")
+
+    async def _counts(self, space: Space, database: Path, proposal: Proposal) -> Counts:
+        tables = [table.table for table in proposal.tables]
+        rows = await self._files.count_rows(database, tables)
+        records = {count.name: count.records for count in await space.store.collections()}
+        return Counts(rows, {table.table: records.get(table.collection, 0) for table in proposal.tables})
+
+    async def _back_up(self, name: str, database: Path) -> Path:
+        target = self._backups / f"{name}-{self._times.wall_ms()}.db"
+        await self._files.back_up(database, target)
+        log.info("file backed up", path=str(target))
+        return target
+
+    # ---- unbind
+
+    async def unbind(self, space: Space, name: str) -> None:
+        """Take over what the application did last, then remove every trace."""
+        async with self._turn:
+            runner = self._runner(space, name)
+            await runner.take_the_last()
+            await runner.stop()
+            try:
+                await self._files.unbind(Path(runner.binding.database))
+            except TableTrouble as problem:
+                if problem.code != "file-missing":
+                    runner.start()
+                    raise
+            await space.store.forget_binding(runner.binding.id)
+            del self._runners[space.id][name]
+            log.info("tables unbound", space=space.name, path=runner.binding.database)
+
+    # ---- how they stand
+
+    def _runner(self, space: Space, name: str) -> BindingRunner:
+        runner = self._runners.get(space.id, {}).get(name)
+        if runner is None:
+            raise UserError(
+                f"no database is bound as {name!r} to {space.name} here",
+                code="binding-not-found",
+                status=404,
+                next_step="`peerctl tables list` shows those there are.",
+            )
+        return runner
+
+    async def list(self, space: Space) -> BindingList:
+        return BindingList(bindings=[await view_of(runner) for _, runner in sorted(self._of(space).items())])
+
+    def _of(self, space: Space) -> Mapping[str, BindingRunner]:
+        return self._runners.get(space.id, {})
+
+    async def held(self, space: Space, name: str) -> HeldList:
+        return await held_view(self._runner(space, name))
+
+    async def answer_held(self, space: Space, name: str, answer: HeldAnswer) -> HeldList:
+        """Approve or restore, of one table or of all."""
+        runner = self._runner(space, name)
+        held = await runner.held()
+        for table in held if answer.table is None else [answer.table]:
+            if table in held:
+                await (runner.approve(table) if answer.action == "approve" else runner.restore(table))
+        return await held_view(runner)
+
+    def trouble_of(self, space: Space) -> tuple[str, str] | None:
+        """What keeps tables of this space from being in step: a sentence and a next step."""
+        for name, problem in self._undone.get(space.id, {}).items():
+            return f"tables {name} are not bound: {problem}", problem.next_step
+        for name, runner in sorted(self._of(space).items()):
+            if runner.trouble is not None:
+                return f"tables {name}: {runner.trouble}", runner.trouble.next_step
+        for name, runner in sorted(self._of(space).items()):
+            if rows := sum(runner.held_now.values()):
+                step = f"peerctl tables held {space.name} {name}, then --approve or --restore"
+                return f"tables {name}: {rows} deleted rows are held, because they are so many", step
+        return None
+
+
+def _choices(wish: NewBinding) -> Choices:
+    match = {table: tuple(columns) for table, columns in wish.match.items()}
+    return Choices(tuple(wish.include), tuple(wish.exclude), wish.keys, match, wish.references, wish.triggers)
+
+
+def _check_decided(report: BindingReport, database: Path) -> None:
+    if report.questions:
+        open_ones = "; ".join(f"{one.table}: {one.question}" for one in report.questions)
+        raise UserError(
+            f"the schema leaves something open: {open_ones}",
+            code="tables-undecided",
+            status=409,
+            next_step="Answer with the options of `peerctl tables bind`, or run it on a terminal.",
+            report=report,
+        )
+    if not report.tables:
+        reasons = "; ".join(f"{one.table}: {one.reason}" for one in report.left_out)
+        raise UserError(
+            f"no table of {database} can be bound{': ' + reasons if reasons else ''}",
+            code="tables-refused",
+            status=409,
+            report=report,
+        )
+    if report.first == "undecided":
+        raise UserError(
+            "both the file and the space have data",
+            code="both-have-data",
+            status=409,
+            next_step="--merge brings them together; --adopt lets the file's rows give way, after a backup.",
+            report=report,
+        )
+
+
+def _exists(sentence: str) -> UserError:
+    return UserError(sentence, code="binding-exists", status=409, next_step="`peerctl tables list` shows it.")

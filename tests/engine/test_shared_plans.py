@@ -1,0 +1,58 @@
+"""What all devices must agree on about a bound table."""
+
+from __future__ import annotations
+
+import pytest
+
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
+from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
+from peerd.core.tables.proposals import Choices
+from peerd.core.values import pack
+from peerd.engine import shared_plans
+from peerd.engine.shared_plans import TABLES, SharedPlan
+from peerd.errors import UserError
+from tests.engine.conftest import Device
+
+TAGS = TablePlan(1, "tags", "todo.tags", KeyClass.CONTENT, ("name",))
+TASKS = TablePlan(2, "tasks", "todo.tasks", KeyClass.SURROGATE, references={"tag": "tags"})
+KNOWN = {"tags": SharedPlan("content", ("name",)), "tasks": SharedPlan("surrogate", (), {"tag": "tags"})}
+
+
+async def test_what_the_first_device_states_the_others_read(desk: Device) -> None:
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), {})
+    assert await shared_plans.load(desk.space, "todo") == KNOWN
+    assert await shared_plans.load(desk.space, "tod") == {}
+    clock = desk.clock_now()
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), KNOWN)
+    assert desk.clock_now() == clock
+
+
+async def test_what_a_later_version_states_is_left_alone(desk: Device) -> None:
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS,)), {})
+    await desk.space.commits.write([Intent(Kind.PATCH, TABLES, "todo.tags", {"key": pack(7)})])
+    assert await shared_plans.load(desk.space, "todo") == {}
+
+
+def test_choices_follow_what_is_known() -> None:
+    choices = shared_plans.taken_over(Choices(triggers={"tasks": "run"}), KNOWN)
+    assert choices == Choices(
+        keys={"tags": "content", "tasks": "surrogate"},
+        match={"tags": ("name",)},
+        references={"tasks.tag": "tags"},
+        triggers={"tasks": "run"},
+    )
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        Choices(keys={"tags": "natural"}),
+        Choices(keys={"tags": "content"}, match={"tags": ("title",)}),
+        Choices(references={"tasks.tag": "lists"}),
+    ],
+)
+def test_a_choice_against_it_is_refused(choices: Choices) -> None:
+    with pytest.raises(UserError) as refused:
+        shared_plans.taken_over(choices, KNOWN)
+    assert refused.value.code == "tables-refused"
