@@ -129,11 +129,13 @@ def _section(command: argparse.ArgumentParser) -> Iterator[str]:
 
 def _usage(command: argparse.ArgumentParser, actions: list[argparse.Action]) -> Iterator[str]:
     positional = [action for action in actions if not action.option_strings]
-    exclusive = [action for group in command._mutually_exclusive_groups for action in group._group_actions]  # noqa: SLF001 - as above
+    groups = [(group.required, group._group_actions) for group in command._mutually_exclusive_groups]  # noqa: SLF001 - as above
+    exclusive = [action for _, alternatives in groups for action in alternatives]
     for action in positional:
         yield f"[{action.metavar}]" if action.nargs == "?" else str(action.metavar)
-    if exclusive:
-        yield f"({' | '.join(_named(action) for action in exclusive)})"
+    for required, alternatives in groups:
+        choice = " | ".join(map(_named, alternatives))
+        yield f"({choice})" if required else f"[{choice}]"
     for action in actions:
         if action.option_strings and action not in exclusive:
             yield _named(action) if action.required else f"[{_named(action)}]"
@@ -146,7 +148,7 @@ def _named(action: argparse.Action) -> str:
     if action.nargs == 0:
         return name
     value: Any = action.metavar or ("|".join(action.choices) if action.choices else action.dest.upper())
-    return f"{name} {value}"
+    return f"{name} [{value}]" if action.nargs == "?" else f"{name} {value}"
 
 
 def _choices(action: argparse.Action) -> str:

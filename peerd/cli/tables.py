@@ -54,8 +54,11 @@ def add(commands: Commands) -> None:
     held.add_argument("name", metavar="NAME")
     held.add_argument("table", metavar="TABLE", nargs="?", help="only of this one")
     how = held.add_mutually_exclusive_group()
-    how.add_argument("--approve", action="store_true", help="they were meant: delete on all devices")
-    how.add_argument("--restore", action="store_true", help="they were not: bring the rows back")
+    for option, what in (
+        ("--approve", "they were meant: delete on all devices"),
+        ("--restore", "they were not: bring the rows back"),
+    ):
+        how.add_argument(option, metavar="TABLE", nargs="?", const="", help=f"{what}; without TABLE: all of them")
     held.set_defaults(run=run_held)
 
 
@@ -278,19 +281,20 @@ def _list(bindings: Sequence[tuple[str, Mapping[str, Any]]], out: Output) -> Non
 
 def run_held(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     where = path("spaces", arguments.space, "bindings", arguments.name, "held")
-    action = "approve" if arguments.approve else "restore" if arguments.restore else ""
+    action = "approve" if arguments.approve is not None else "restore" if arguments.restore is not None else ""
+    table = arguments.table or arguments.approve or arguments.restore
     if action:
-        body = {"action": action} | ({"table": arguments.table} if arguments.table else {})
+        body = {"action": action} | ({"table": table} if table else {})
         held = client.call("POST", where, body=body).body
     else:
         held = client.call("GET", where).body
-    shown = [one for one in held["held"] if arguments.table in {None, one["table"]}]
+    shown = [one for one in held["held"] if not table or one["table"] == table]
     if out.as_json:
         out.document({"held": shown})
         return exits.OK
     out.table(("TABLE", "DELETED ROWS"), [[one["table"], one["rows"]] for one in shown])
     if action:
-        out.talk("approved: the rows are deleted on all devices" if arguments.approve else "restored")
+        out.talk("approved: the rows are deleted on all devices" if action == "approve" else "restored")
     elif shown:
         out.talk(f"peerctl tables held {arguments.space} {arguments.name} --approve, or --restore")
     else:

@@ -17,6 +17,7 @@ from peerd.control.server import ControlServer
 from peerd.errors import UserError
 from peerd.protocol import control_messages as said
 from peerd.protocol import control_reports as reported
+from peerd.protocol import control_tables as bound
 
 PEER = reported.PeerStatus(device="NASAAAA", name="nas", state="in sync", behind=0, ahead=0, since_ms=0)
 SPACE = reported.SpaceView(
@@ -61,6 +62,26 @@ ANSWERS: dict[str, Any] = {
     "members": reported.MemberList(members=[MEMBER]),
     "admit": MEMBER,
     "remove": None,
+    "bind": bound.BindingReport(
+        name="todo",
+        database="/todo.db",
+        bound=True,
+        first="harvest",
+        tables=[bound.TableReport(table="tasks", collection="todo.tasks", key="natural")],
+    ),
+    "bindings": bound.BindingList(
+        bindings=[
+            bound.BindingView(
+                name="todo",
+                database="/todo.db",
+                state="in step",
+                tables=[bound.BoundTable(table="tasks", collection="todo.tasks", key="natural")],
+            )
+        ]
+    ),
+    "unbind": None,
+    "held": bound.HeldList(held=[bound.HeldTable(table="tasks", rows=150)]),
+    "answer_held": bound.HeldList(held=[]),
     "pause": None,
     "resume": None,
 }
@@ -157,6 +178,11 @@ COMMANDS: list[tuple[tuple[str, ...], int, str]] = [
     (("export", "home", "books"), 0, "list_records"),
     (("conflicts", "home", "--collection", "books", "--key", "k"), 5, "conflicts"),
     (("resolve", "home", "c1", "--choose", "1"), 0, "resolve"),
+    (("tables", "bind", "home", "/todo.db", "--yes", "--key", "tasks=content", "--match", "tasks=a,b"), 0, "bind"),
+    (("tables", "unbind", "home", "todo"), 0, "unbind"),
+    (("tables", "list"), 0, "bindings"),
+    (("tables", "held", "home", "todo"), 0, "held"),
+    (("tables", "held", "home", "todo", "--approve", "tasks"), 0, "answer_held"),
     (("log", "home", "--device", "NASAAAA", "--limit", "5"), 0, "log"),
     (("reload",), 0, "reload"),
     (("pause",), 0, "pause"),

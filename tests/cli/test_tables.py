@@ -1,0 +1,226 @@
+"""`tables bind`, `unbind`, `list` and `held`."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+WHERE = "/v1/spaces/home/bindings"
+TASKS = {
+    "table": "tasks",
+    "collection": "todo.tasks",
+    "key": "content",
+    "identity": ["name"],
+    "references": {"list_id": "lists"},
+    "triggers": "skip",
+    "rows": 3,
+    "records": 0,
+    "notes": ["its integers are this device's own"],
+}
+REPORT = {
+    "name": "todo",
+    "database": "/home/ann/todo.db",
+    "bound": False,
+    "first": "harvest",
+    "tables": [TASKS],
+    "left_out": [{"table": "cache", "reason": "it has a virtual table"}],
+    "questions": [],
+    "backup": None,
+}
+QUESTION = {
+    "table": "tags",
+    "option": "keys",
+    "question": "Which rows are the same?",
+    "answers": ["surrogate", "content"],
+}
+MATCH = {"table": "tags", "option": "match", "question": "By which columns?", "answers": []}
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def answers(*open_ones: dict[str, Any], first: str = "harvest") -> Any:
+    """A daemon that binds once nothing is open any more."""
+    left = list(open_ones)
+
+    def reply(asked: Any) -> dict[str, Any]:
+        body = asked.body
+        still = [one for one in left if one["table"] not in body.get(one["option"], {})]
+        decided = body.get("merge") or body.get("adopt")
+        state = first if first != "undecided" or not decided else "merge" if body.get("merge") else "adopt"
+        return {**REPORT, "questions": still, "bound": not body.get("dry_run"), "first": state}
+
+    return reply
+
+
+def test_a_database_is_bound_with_everything_that_was_said(daemon: Any, peerctl: Any, tmp_path: Any) -> None:
+    daemon.on_call("POST", WHERE, answers())
+    file = tmp_path / "todo.db"
+    got = peerctl(
+        "tables", "bind", "home", str(file), "--name", "todo", "--include", "tasks", "--include", "tags",
+        "--exclude", "cache", "--key", "tasks=surrogate", "--key", "tags=content", "--match", "tags=name,list",
+        "--reference", "tasks.list_id=lists", "--triggers", "tasks=skip", "--merge", "--yes",
+    )  # fmt: skip
+    assert got.code == 0
+    asked, bound = daemon.bodies("POST")
+    assert asked == {**bound, "dry_run": True}
+    assert bound == {
+        "database": str(file),
+        "name": "todo",
+        "include": ["tasks", "tags"],
+        "exclude": ["cache"],
+        "keys": {"tasks": "surrogate", "tags": "content"},
+        "match": {"tags": ["name", "list"]},
+        "references": {"tasks.list_id": "lists"},
+        "triggers": {"tasks": "skip"},
+        "merge": True,
+    }
+    assert got.out == "tasks\tcontent (name)\tlist_id -> lists\tskip\t3\t0\ttodo.tasks\n"
+    assert got.err.splitlines() == [
+        "tasks: its integers are this device's own",
+        "not bound: cache: it has a virtual table",
+        "the rows of the file become records",
+        "bound as todo; `peerctl tables list` shows how it stands",
+    ]
+
+
+def test_a_dry_run_binds_nothing(daemon: Any, peerctl: Any) -> None:
+    daemon.on_call("POST", WHERE, answers(QUESTION))
+    got = peerctl("tables", "bind", "home", "/todo.db", "--dry-run", "--json")
+    assert (got.code, json.loads(got.out)) == (0, {**REPORT, "questions": [QUESTION]})
+    got = peerctl("tables", "bind", "home", "/todo.db", "--dry-run")
+    assert "open: tags: Which rows are the same?" in got.err
+    assert got.err.endswith("nothing bound yet\n")
+    assert all(body["dry_run"] for body in daemon.bodies("POST"))
+
+
+def test_what_is_open_is_refused_where_nobody_can_be_asked(daemon: Any, peerctl: Any) -> None:
+    daemon.problem("POST", WHERE, 409, code="tables-undecided", detail="the schema leaves something open")
+    got = peerctl("tables", "bind", "home", "/todo.db", "--yes")
+    assert (got.code, got.out) == (6, "")
+    assert "[tables-undecided]" in got.err
+
+
+def test_on_a_terminal_what_is_open_is_asked(daemon: Any, on_terminal: Any) -> None:
+    daemon.on_call("POST", WHERE, answers(QUESTION, first="undecided"))
+    got = on_terminal("tables", "bind", "home", "/todo.db", typed="surrogate\nmerge\ny\n")
+    assert got.code == 0, got.out
+    text = plain(got.out)
+    assert "tags: Which rows are the same? [surrogate/content]" in text
+    assert "[merge/adopt]" in text
+    assert "Bind 1 table to home? [y/N]" in text
+    assert daemon.bodies("POST")[-1] == {"database": "/todo.db", "keys": {"tags": "surrogate"}, "merge": True}
+
+
+def test_columns_are_asked_as_a_list(daemon: Any, on_terminal: Any) -> None:
+    daemon.on_call("POST", WHERE, answers(MATCH))
+    assert on_terminal("tables", "bind", "home", "/todo.db", typed="name, list\ny\n").code == 0
+    last = daemon.bodies("POST")[-1]
+    assert (last["keys"], last["match"]) == ({"tags": "content"}, {"tags": ["name", "list"]})
+
+
+@pytest.mark.parametrize(("typed", "code"), [("perhaps\n", 2), ("\n", 2), ("surrogate\nn\n", 1)])
+def test_no_answer_binds_nothing(daemon: Any, on_terminal: Any, typed: str, code: int) -> None:
+    daemon.on_call("POST", WHERE, answers(QUESTION))
+    assert on_terminal("tables", "bind", "home", "/todo.db", typed=typed).code == code
+    assert all(body["dry_run"] for body in daemon.bodies("POST"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--key", "tasks"),
+        ("--key", "tasks=guess"),
+        ("--match", "=name"),
+        ("--triggers", "tasks=maybe"),
+        ("--merge", "--adopt"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_here(daemon: Any, peerctl: Any, more: tuple[str, ...]) -> None:
+    assert peerctl("tables", "bind", "home", "/todo.db", *more).code == 2
+    assert daemon.asked == []
+
+
+def test_a_relative_path_is_that_of_the_caller(
+    daemon: Any, peerctl: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    daemon.on_call("POST", WHERE, answers())
+    peerctl("tables", "bind", "home", "todo.db", "--yes")
+    assert daemon.bodies("POST")[0]["database"] == str(tmp_path / "todo.db")
+
+
+def test_unbinding(daemon: Any, peerctl: Any) -> None:
+    daemon.on("DELETE", f"{WHERE}/todo", None, status=204)
+    got = peerctl("tables", "unbind", "home", "todo")
+    assert (got.code, got.out, got.err) == (0, "", "unbound todo; rows and records stay\n")
+    assert json.loads(peerctl("tables", "unbind", "home", "todo", "--json").out) == {"unbound": "todo"}
+
+
+BINDING = {
+    "name": "todo",
+    "database": "/home/ann/todo.db",
+    "state": "in step",
+    "reason": "",
+    "next_step": "",
+    "tables": [
+        {
+            "table": "tasks",
+            "collection": "todo.tasks",
+            "key": "natural",
+            "rows": 3,
+            "waiting": 0,
+            "parked": 1,
+            "held": 0,
+        }
+    ],
+    "parked": [{"table": "tasks", "key": "7", "code": "unique", "reason": "another row has its name"}],
+    "not_captured": [{"table": "tasks", "reason": "row 9: it is larger than 64 MiB"}],
+}
+
+
+def spaces(daemon: Any, *bindings: dict[str, Any]) -> None:
+    daemon.on("GET", "/v1/spaces", {"spaces": [{"name": "home", "id": "00"}, {"name": "broken", "id": ""}]})
+    daemon.on("GET", WHERE, {"bindings": list(bindings)})
+
+
+def test_bindings_are_listed_with_what_does_not_show(daemon: Any, peerctl: Any) -> None:
+    spaces(daemon, BINDING)
+    got = peerctl("tables", "list")
+    assert (got.code, got.out) == (0, "home\ttodo\ttasks\tnatural\tin step\t3\t0\t1\t0\n")
+    assert got.err.splitlines() == [
+        "parked: tasks 7: another row has its name",
+        "not captured: tasks: row 9: it is larger than 64 MiB",
+    ]
+    assert json.loads(peerctl("tables", "list", "--json").out) == {"bindings": [{"space": "home", **BINDING}]}
+
+
+def test_trouble_is_exit_4_with_the_next_step(daemon: Any, peerctl: Any) -> None:
+    spaces(daemon, {**BINDING, "state": "trouble", "reason": "it is locked", "next_step": "Wait.", "parked": []})
+    got = peerctl("tables", "list", "--space", "home")
+    assert got.code == 4
+    assert "todo (/home/ann/todo.db): it is locked\n  next: Wait.\n" in got.err
+
+
+def test_no_bindings_say_how_to_begin(daemon: Any, peerctl: Any) -> None:
+    spaces(daemon)
+    assert peerctl("tables", "list") == (0, "", "no tables are bound: `peerctl tables bind SPACE DATABASE`\n")
+
+
+def test_held_deletes_are_shown_approved_and_restored(daemon: Any, peerctl: Any) -> None:
+    held = {"held": [{"table": "tasks", "rows": 150}, {"table": "tags", "rows": 101}]}
+    daemon.on("GET", f"{WHERE}/todo/held", held)
+    got = peerctl("tables", "held", "home", "todo")
+    assert (got.code, got.out) == (0, "tasks\t150\ntags\t101\n")
+    assert got.err == "peerctl tables held home todo --approve, or --restore\n"
+    assert json.loads(peerctl("tables", "held", "home", "todo", "tags", "--json").out) == {"held": held["held"][1:]}
+    daemon.on("POST", f"{WHERE}/todo/held", {"held": []})
+    assert peerctl("tables", "held", "home", "todo", "--approve", "tasks").code == 0
+    assert peerctl("tables", "held", "home", "todo", "--restore").err == "restored\n"
+    assert daemon.bodies("POST") == [{"action": "approve", "table": "tasks"}, {"action": "restore"}]
+    daemon.on("GET", f"{WHERE}/todo/held", {"held": []})
+    assert peerctl("tables", "held", "home", "todo").err == "no deletes are held\n"
