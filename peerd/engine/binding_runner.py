@@ -53,7 +53,8 @@ class BindingRunner:
         self._schedule = Schedule()
         self._file: TableFile | None = None
         self._watch: FileWatch | None = None
-        self._applied: Applied | None = None
+        self._behind: Applied | None = None  # the position in the file, as long as
+        self._ahead: Applied | None = None  # it shows everything up to here without being told
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  # of whoever uses the file for more than one question
         self._task: asyncio.Task[None] | None = None
@@ -155,7 +156,7 @@ class BindingRunner:
         if self._file is None:
             binding = self.binding
             self._file = await self._files.open(Path(binding.database), binding.id, binding.plan, self.settings.brake)
-            self._applied = None
+            self._ahead = None
         return self._file
 
     async def _close_file(self) -> None:
@@ -215,10 +216,10 @@ class BindingRunner:
     async def _project(self) -> None:
         """Until the file shows all that the log has."""
         file = await self._opened()
-        if self._applied is None:
-            self._applied = await file.applied()
         while True:
-            at = self._applied
+            stored = await file.applied()
+            # Runs that change nothing in the file are not worth a transaction of it.
+            at = self._ahead if self._ahead is not None and stored == self._behind else stored
             changed = None
             if at is not None and at.copy_id == self._space.copy_id:
                 changed = await self._images.changed_after(at.position)
@@ -230,7 +231,8 @@ class BindingRunner:
             applied = Applied(self._space.copy_id, changed.position)
             if changed.names:
                 await self._show(file, changed.names, applied)
-            self._applied = applied
+            else:
+                self._behind, self._ahead = stored, applied
 
     async def _show(
         self, file: TableFile, names: Sequence[Name], applied: Applied, images: Sequence[RowImage] | None = None
@@ -259,7 +261,6 @@ class BindingRunner:
             async for page in self._images.pages(collection):
                 await self._show(file, _names(page), _UNFINISHED, page)
         await self._show(file, [], applied)
-        self._applied = applied
 
     async def take_the_last(self) -> None:
         """Harvest what the application did until now, if that can be."""
@@ -295,10 +296,8 @@ class BindingRunner:
         """Undo the held deletes of a table."""
         async with self._turn:
             file = await self._opened()
-            names = list(await file.restore(table))
-            if self._applied is None:
-                self._applied = await file.applied()
-            await self._show(file, names, self._applied or _UNFINISHED)
+            applied = await file.applied() or _UNFINISHED
+            await self._show(file, list(await file.restore(table)), applied)
 
 
 def _names(images: Sequence[RowImage]) -> list[Name]:
