@@ -50,6 +50,15 @@ ELSEWHERE: dict[str, str] = {
     "store/opening.py": "which origin goes on: tests/store/test_mark.py",
     "store/refs.py": "how rows name origins: tests/store/test_records.py",
     "store/transaction.py": "what is read and written in one go: tests/store/test_space.py",
+    "tables/bound_table.py": "statements: tests/tables/test_project.py",
+    "tables/captured.py": "statements: tests/tables/test_harvest.py, tests/tables/test_fuzz.py",
+    "tables/identify.py": "which record a row is: tests/tables/test_harvest.py",
+    "tables/links.py": "tests/tables/test_placing.py, tests/tables/test_project.py",
+    "tables/notes.py": "from a harvest to its settling: tests/tables/test_settle.py",
+    "tables/parking.py": "the list of each file in tests/tables/test_project.py",
+    "tables/progress.py": "a part of every placement: tests/tables/test_placing.py",
+    "tables/rowids.py": "what VACUUM and copies do: tests/tables/test_compare.py",
+    "tables/seniority.py": "who makes way for whom: tests/tables/test_placing.py",
 }
 
 # What peerctl may load of peerd, so that it starts at once: itself and the client of the socket.

@@ -49,4 +49,9 @@ def unpack_cell(packed: bytes) -> Cell:
 
 def cell_hash(cell: Cell) -> bytes:
     """8 bytes that tell a cell from another one: 1, 1.0 and '1' differ, and so do 0.0 and -0.0."""
-    return blake2b(pack_cell(cell), digest_size=HASH_BYTES).digest()
+    return packed_hash(pack_cell(cell))
+
+
+def packed_hash(packed: bytes) -> bytes:
+    """`cell_hash` of the cell that was packed."""
+    return blake2b(packed, digest_size=HASH_BYTES).digest()

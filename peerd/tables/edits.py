@@ -1,0 +1,194 @@
+"""What became of each row, as edits and as its new shadow: the second half of a harvest.
+
+The base of a cell is what SQLite returned when the row was read back; a cell that equals its base is no edit, whatever
+the space has. A column that came after the row was read has no base: if it holds its default nobody wrote it, else it
+is written as by somebody who has seen nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import apsw
+import msgspec
+
+from peerd.core.clocks import Dot
+from peerd.core.limits import ENTRY_BYTES, FIELD_NAME_BYTES
+from peerd.core.tables.cells import Cell, cell_hash, pack_cell, packed_hash
+from peerd.core.tables.changes import RowEdit
+from peerd.core.tables.shape import Column, Table
+from peerd.tables.captured import STALE, UNCAPTURED, Known
+from peerd.tables.identify import Identities, Outcome, Work
+from peerd.tables.notes import Shadowed, pack_key, seen_dots
+from peerd.tables.triggers import quoted
+
+ROW_BYTES = ENTRY_BYTES - (1 << 20)  # what the cells of one row may take in an entry
+
+_NOTHING: frozenset[Dot] = frozenset()
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Defaults:
+    """What SQLite puts into a column that an INSERT does not name, or that ALTER TABLE adds to rows."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], bytes | None] = {}
+
+    def hash_of(self, column: Column) -> bytes | None:
+        """The hash of the cell; None if it is not always the same, or not known to this SQLite."""
+        name = column.declared, column.default
+        if name not in self._known:
+            self._known[name] = self._evaluated(column)
+        return self._known[name]
+
+    def _evaluated(self, column: Column) -> bytes | None:
+        if column.default is None:
+            return cell_hash(None)
+        memory = apsw.Connection(":memory:")
+        try:
+            memory.execute(f"CREATE TABLE t({quoted('c')} {column.declared} DEFAULT {column.default})")
+            memory.execute("INSERT INTO t DEFAULT VALUES")
+            (cell,) = next(iter(memory.execute("SELECT c FROM t")))
+            return cell_hash(cell)
+        except (apsw.Error, UnicodeDecodeError):
+            return None
+        finally:
+            memory.close()
+
+
+class Edits:
+    """The edits of one table."""
+
+    def __init__(self, work: Work, identities: Identities, defaults: Defaults, device: str) -> None:
+        self.edits: list[RowEdit] = []
+        self.some_left = False  # of a row; it keeps its marks
+        self.is_dangling = False
+        self._work, self._identities, self._device = work, identities, device
+        self._collection, self._numbers = work.plan.collection, work.captured.numbers
+        columns = work.table.stored
+        self._mapped = frozenset(work.table.key) if work.plan.maps_integers else frozenset[str]()
+        self._sent = [
+            (place, column.name, self._numbers[column.name], work.plan.references.get(column.name))
+            for place, column in enumerate(columns)
+            if column.name in self._numbers and len(column.name.encode()) <= FIELD_NAME_BYTES
+        ]
+        self._defaults = {column.name: defaults.hash_of(column) for column in columns}
+        self._tied = tied(work.table)
+
+    def make(self) -> None:
+        """Go through all that was found."""
+        for known in self._work.deleted:
+            self.delete(known)
+        for outcome in self._work.outcomes:
+            if outcome.base is None:
+                self._put(outcome)
+            else:
+                self._patch(outcome, outcome.base)
+
+    def delete(self, known: Known) -> None:
+        """The record has no row any more."""
+        self.edits.append(RowEdit("delete", self._collection, known.record, {}, seen_dots(known.seen)))
+        self._work.note.removed.append(known.record)
+
+    def _put(self, outcome: Outcome) -> None:
+        cells, fields, base = outcome.found.cells or (), {}, {}
+        for place, name, number, parent in self._sent:
+            cell = cells[place]
+            packed = pack_cell(cell)
+            base[number] = packed_hash(packed)
+            fields[name] = packed if parent is None else self._referring(parent, cell)
+        if self._is_too_large(fields):
+            self._work.trouble(outcome.found, f"the row is larger than {ROW_BYTES >> 20} MiB")
+            record = outcome.record if self._work.is_surrogate else f"?{self._identities.new_id()}"
+            written = Shadowed(record, pack_key(outcome.found.key), b"", b"", None, UNCAPTURED)
+        else:
+            self.edits.append(RowEdit("put", self._collection, outcome.record, fields, _NOTHING))
+            written = Shadowed(outcome.record, pack_key(outcome.found.key), _encode(base), b"", None, 0, ())
+        self._work.note.written.append(written)
+
+    def _patch(self, outcome: Outcome, known: Known) -> None:
+        cells, before, forced = outcome.found.cells or (), known.hashes, outcome.found.forced
+        now: dict[int, bytes] = {}
+        changed: set[str] = set()
+        fresh: set[str] = set()
+        for place, name, number, _ in self._sent:
+            now[number] = cell_hash(cells[place])
+            old = before.get(number)
+            if name in self._mapped:
+                continue
+            if name in forced or (old is not None and old != now[number]):
+                changed.add(name)
+            elif old is None and now[number] != self._defaults[name]:
+                fresh.add(name)
+        names, seen = self._with_tied(changed or fresh), seen_dots(known.seen)
+        if not changed and names == fresh:
+            seen = _NOTHING
+        elif fresh - names:
+            self._keep_marks(outcome)
+            for name in fresh - names:
+                del now[self._numbers[name]]
+        self._write_patch(outcome, known, now, names, seen)
+
+    def _with_tied(self, names: set[str]) -> set[str]:
+        return names.union(*(self._tied.get(name, frozenset()) for name in names))
+
+    def _write_patch(
+        self, outcome: Outcome, known: Known, now: dict[int, bytes], names: set[str], seen: frozenset[Dot]
+    ) -> None:
+        found, writes = outcome.found, None
+        fields = {
+            name: pack_cell(cell) if parent is None else self._referring(parent, cell)
+            for place, name, _, parent in self._sent
+            if name in names
+            for cell in [(found.cells or ())[place]]
+        }
+        base, flags = _encode(now), 0
+        if self._is_too_large(fields):
+            self._work.trouble(found, f"the change is larger than {ROW_BYTES >> 20} MiB")
+            base, flags = known.base, STALE
+        elif fields:
+            self.edits.append(RowEdit("patch", self._collection, outcome.record, fields, seen))
+            writes = tuple(sorted(self._numbers[name] for name in fields))
+        rank = known.rank if isinstance(known.rank, bytes) else None
+        written = Shadowed(outcome.record, pack_key(found.key), base, known.seen, rank, flags, writes)
+        self._work.note.written.append(written)
+
+    def _keep_marks(self, outcome: Outcome) -> None:
+        """A later harvest takes the rest of this row."""
+        self.some_left = True
+        key = pack_key(outcome.found.key)
+        note = self._work.note
+        note.marks = [mark for mark in note.marks if mark[0] != key]
+        if not outcome.found.marks:
+            note.touch.append(key)
+
+    def _referring(self, parent: str, cell: Cell) -> bytes:
+        """What a reference says everywhere: the record of the row that it means here."""
+        if isinstance(cell, int):
+            try:
+                record = self._identities.meant_by(parent, cell)
+            except ValueError:
+                record = None
+            if record is not None:
+                return _encode(record)
+        elif not isinstance(cell, str):
+            return pack_cell(cell)
+        self.is_dangling = True
+        return _encode({"device": self._device, "integer": cell})
+
+    def _is_too_large(self, fields: Mapping[str, bytes]) -> bool:
+        return sum(map(len, fields.values())) > ROW_BYTES
+
+
+def tied(table: Table) -> dict[str, frozenset[str]]:
+    """Columns that must be written together, by each of them: those that a CHECK names, and what other CHECKs tie to
+    these. A merge of edits that a CHECK allows one by one would otherwise be a row that it forbids.
+    """
+    groups: list[set[str]] = []
+    for names in table.tied:
+        group = set(names)
+        for other in [other for other in groups if other & group]:
+            groups.remove(other)
+            group |= other
+        groups.append(group)
+    return {name: frozenset(group) for group in groups if len(group) > 1 for name in group}
