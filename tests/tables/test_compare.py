@@ -61,6 +61,13 @@ def test_what_is_written_to_a_new_column_is_an_edit_that_has_seen_nothing_of_it(
     assert edit.seen
 
 
+def test_a_row_that_is_edited_does_not_write_the_default_of_a_new_column(make: Make) -> None:
+    bound = bound_notes(make)
+    bound.connection.execute("ALTER TABLE note ADD COLUMN more INT DEFAULT '5'; UPDATE note SET n = 9 WHERE id = 2")
+    (edit,) = bound.drain()
+    assert set(edit.set) == {"n"}
+
+
 def test_old_and_new_columns_of_one_row_are_told_apart(make: Make) -> None:
     bound = bound_notes(make)
     bound.connection.execute("ALTER TABLE note ADD COLUMN more DEFAULT 0; UPDATE note SET more = 5, n = 9 WHERE id = 2")
