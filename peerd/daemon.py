@@ -17,13 +17,16 @@ from peerd import __version__, identity, logs, notify
 from peerd.clock import Clock
 from peerd.config import Settings
 from peerd.control.server import ControlServer
-from peerd.core.device_id import short_id
+from peerd.core.device_id import format_device_id, short_id
 from peerd.core.stored import Address
+from peerd.core.tables.changes import Brake
+from peerd.core.tables.proposals import propose
 from peerd.discovery.addresses import parse_address
 from peerd.discovery.interfaces import named
 from peerd.discovery.mdns import Mdns
 from peerd.discovery.network_changes import NetworkChanges
 from peerd.discovery.wakeups import watch_wakeups
+from peerd.engine.bindings import Bindings
 from peerd.engine.dialing import Dialing
 from peerd.engine.housekeeping import Housekeeping
 from peerd.engine.introducing import Introducing
@@ -48,9 +51,11 @@ from peerd.protocol.control_reports import (
     MachineStatus,
     Reloaded,
 )
+from peerd.protocol.control_tables import NewBinding
 from peerd.store.lock import Lock
 from peerd.store.shelf import Shelf
 from peerd.supervise import Supervisor
+from peerd.tables.files import Files
 
 log = logs.get(__name__)
 
@@ -103,10 +108,14 @@ class Daemon:
             self._spaces, self._switchboard, self._book, keys, self._clock,
             version=__version__, device_name=self._name,
         )  # fmt: skip
+        self._bindings = Bindings(
+            Files(format_device_id(keys.device)), self._clock, propose, settings.device.state_dir / "backups"
+        )
         self._housekeeping = Housekeeping(self._spaces, self._switchboard, self._clock)
         self._service = Service(
-            self._spaces, self._switchboard, self._dialing, self._statuses, self._inviting, self._joining
-        )
+            self._spaces, self._switchboard, self._dialing, self._statuses, self._inviting, self._joining,
+            self._bindings,
+        )  # fmt: skip
         self._control = ControlServer(
             self._service, settings.control.socket, settings.control.write_group, self._inherited
         )
@@ -123,7 +132,8 @@ class Daemon:
 
     def _introduce(self) -> None:
         self._spaces.opened = self._on_space
-        self._spaces.closed = self._switchboard.remove_space
+        self._spaces.closed = self._on_space_closed
+        self._bindings.declared = self._declared
         self._switchboard.changed = self._dialing.nudge
         self._inviting.window_changed = self._lookout.show
         self._dialing.introduce = self._introducing.introduce
@@ -135,6 +145,7 @@ class Daemon:
         self._service.reload_settings = self.reload
         self._statuses.problems = self._problems
         self._statuses.machine = self._machine
+        self._statuses.tables = self._bindings.trouble_of
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
         self._housekeeping.set_agreed = self._clock.set_agreed
 
@@ -200,6 +211,7 @@ class Daemon:
                     await self._mdns.stop()
         except TimeoutError:
             log.warning("stop took too long")
+        await self._bindings.stop()
         await self._spaces.close()
         self._lock.release()
         if self._ready:  # else it never ran, and why is said by whoever started it
@@ -219,6 +231,29 @@ class Daemon:
         self._switchboard.add_space(space)
         space.on_roster.append(lambda _: self._on_roster())
         self._on_roster()
+        self._bindings.add_space(space)
+
+    def _on_space_closed(self, space: Space) -> None:
+        self._switchboard.remove_space(space)
+        self._bindings.remove_space(space)
+
+    def _declared(self, space: str) -> list[tuple[NewBinding, Brake]]:
+        """The tables that the configuration names for a space."""
+        return [
+            (
+                NewBinding(
+                    database=str(one.database),
+                    name=one.name,
+                    include=list(one.include),
+                    exclude=list(one.exclude),
+                    keys=dict(one.keys),  # type: ignore[arg-type]  # the check lets no other word in
+                    match={table: list(columns) for table, columns in one.match.items()},
+                    references=dict(one.references),
+                ),
+                Brake(one.max_deletes, one.max_delete_share),
+            )
+            for one in self._settings.space(space).tables
+        ]
 
     def _on_roster(self) -> None:
         self._dialing.refresh()
@@ -323,6 +358,7 @@ class Daemon:
         logs.configure(fresh.log.level, fresh.log.format)
         self._control.set_write_group(fresh.control.write_group)
         self._dialing.set_static(fresh.network.peers)
+        self._bindings.settings_changed(list(self._spaces.by_id.values()))
         waiting = list(self._started_with.changes(fresh).needs_restart)  # also from earlier reloads, if not taken back
         self._statuses.restart_needed = sorted(waiting)
         log.info("settings reloaded", count=len(changes.live))

@@ -16,7 +16,7 @@ import apsw
 
 from peerd.errors import DiskFull, StoreError, TableTrouble
 
-BUSY_TIMEOUT_MS = 5_000
+BUSY_TIMEOUT_MS = 2_000  # a stop of the daemon waits for it
 _MADE_BESIDE = "peerd would make files beside it that the application cannot open"
 
 

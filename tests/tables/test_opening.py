@@ -10,7 +10,6 @@ import apsw
 import pytest
 
 from peerd.errors import DiskFull, StoreError, TableTrouble
-from peerd.tables import opening
 from peerd.tables.opening import Identity, connect, translated
 
 
@@ -54,12 +53,12 @@ def test_a_file_that_is_no_database_is_said_to_be_so(path: Path) -> None:
 def test_another_users_file_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What we would make beside it, its owner could not open."""
     other = os.geteuid() + 1
-    monkeypatch.setattr(opening.os, "geteuid", lambda: other)
+    monkeypatch.setattr(os, "geteuid", lambda: other)
     assert code_of(path) == "file-not-owned"
 
 
 def test_a_folder_that_cannot_be_written_is_said_to_be_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening.os, "access", lambda place, _: Path(place) != path.parent)
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) != path.parent)
     assert code_of(path) == "file-read-only"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,7 @@ def worker() -> Iterator[Worker]:
 
 async def test_functions_run_in_their_order_in_a_thread_of_their_own(worker: Worker) -> None:
     done: list[int] = []
-    threads = await asyncio.gather(*(worker.run(lambda number=number: note(done, number)) for number in range(9)))
+    threads = await asyncio.gather(*(worker.run(partial(note, done, number)) for number in range(9)))
     assert done == list(range(9))
     assert set(threads) != {threading.current_thread().name}
     assert len(set(threads)) == 1
@@ -40,7 +41,7 @@ async def test_what_was_called_is_done_even_if_nobody_waits(worker: Worker) -> N
         go_on.wait()
         done.append(name)
 
-    tasks = [asyncio.create_task(worker.run(lambda name=name: work(name))) for name in ("first", "second")]
+    tasks = [asyncio.create_task(worker.run(partial(work, name))) for name in ("first", "second")]
     await asyncio.sleep(0)
     for task in tasks:
         task.cancel()

@@ -1,0 +1,160 @@
+"""A bound file, for the engine: all of SQLite's waiting happens in one thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from peerd.core.clocks import Dot
+from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, TableCount
+from peerd.core.tables.plans import BindingPlan
+from peerd.core.tables.shape import Schema
+from peerd.errors import TableTrouble
+from peerd.logs import get
+from peerd.tables import compare, decisions, parking, shadow, standing
+from peerd.tables.harvest import HarvestLimits, SchemaMoved, harvest
+from peerd.tables.install import immediate
+from peerd.tables.opening import Identity, connect, translated
+from peerd.tables.project import project
+from peerd.tables.readers import Readers
+from peerd.tables.reading import read_schema
+from peerd.tables.settle import settle
+from peerd.tables.worker import Worker
+
+log = get(__name__)
+
+T = TypeVar("T")
+
+
+class BoundFile:
+    """Made by `open`. Satisfies `peerd.engine.ports.TableFile`."""
+
+    def __init__(self, opened: _Opened, worker: Worker) -> None:
+        self._opened = opened
+        self._worker = worker
+        self._readers = Readers(opened.path)
+
+    @classmethod
+    async def open(cls, database: Path, binding: bytes, plan: BindingPlan, brake: Brake, device: str) -> BoundFile:
+        """Raises TableTrouble: also `file-unknown`, if it is not the file of this binding."""
+        worker = Worker(f"tables {database.name}")
+        try:
+            opened = await worker.run(lambda: _Opened(database, binding, plan, brake, device))
+        except BaseException:
+            worker.close()
+            raise
+        return cls(opened, worker)
+
+    async def _run(self, work: Callable[[_Opened], T]) -> T:
+        opened = self._opened
+
+        def guarded() -> T:
+            opened.identity.check()
+            with translated(opened.path):
+                return work(opened)
+
+        return await self._worker.run(guarded)
+
+    async def harvest(self) -> Harvest | None:
+        return await self._run(lambda opened: opened.harvest())
+
+    async def settle(self, note: bytes, dot: Dot | None) -> None:
+        await self._run(lambda opened: settle(opened.connection, opened.schema, opened.plan, note, dot))
+
+    async def project(self, images: Sequence[RowImage], applied: Applied) -> Projection:
+        return await self._run(lambda opened: opened.project(images, applied))
+
+    async def applied(self) -> Applied | None:
+        return await self._run(lambda opened: shadow.applied(opened.connection))
+
+    async def parked(self) -> Sequence[Parked]:
+        return await self._run(lambda opened: parking.parked(opened.connection))
+
+    async def held(self) -> Mapping[str, int]:
+        return await self._run(lambda opened: standing.held(opened.connection, opened.schema, opened.plan))
+
+    async def approve(self, table: str) -> None:
+        await self._run(lambda opened: decisions.approve(opened.connection, opened.plan, table))
+
+    async def restore(self, table: str) -> Sequence[tuple[str, str]]:
+        return await self._run(lambda opened: decisions.restore(opened.connection, opened.plan, table))
+
+    async def counts(self) -> Mapping[str, TableCount]:
+        return await self._run(lambda opened: standing.counts(opened.connection, opened.schema, opened.plan))
+
+    async def keys(self, collection: str) -> Sequence[str]:
+        return await self._run(lambda opened: standing.keys(opened.connection, opened.plan, collection))
+
+    async def check(self) -> None:
+        await self._run(lambda _: None)
+
+    def is_read(self) -> bool:
+        return self._readers.any()
+
+    async def close(self) -> None:
+        """What was called is done first. Idempotent."""
+        try:
+            await self._worker.run(self._opened.connection.close)
+        finally:
+            self._worker.close()
+
+
+class _Opened:
+    """The connection and what it is used with, in the worker's thread."""
+
+    def __init__(self, path: Path, binding: bytes, plan: BindingPlan, brake: Brake, device: str) -> None:
+        self.path = path
+        self.plan = plan
+        self.identity = Identity(path)
+        self._device = device
+        self._limits = HarvestLimits(max_deletes=brake.max_deletes, max_share=brake.max_share)
+        self.connection: apsw.Connection = connect(path)
+        try:
+            with translated(path):
+                self._check_binding(binding)
+                self.schema: Schema = read_schema(self.connection)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _check_binding(self, binding: bytes) -> None:
+        if self._found() != binding:
+            raise TableTrouble(
+                f"{self.path} is not the file that was bound: it carries no mark of this binding",
+                code="file-unknown",
+                next_step="Unbind it and bind it again; you are asked what becomes of its rows.",
+            )
+
+    def _found(self) -> bytes | None:
+        try:
+            return shadow.bind_id(self.connection)
+        except apsw.SQLError:
+            return None  # it has no such table
+
+    def harvest(self) -> Harvest | None:
+        while True:
+            if compare.is_due(self.connection):
+                self._renew()
+            try:
+                return harvest(self.connection, self.schema, self.plan, self._device, self._limits)
+            except SchemaMoved:
+                continue
+
+    def _renew(self) -> None:
+        """The application changed its schema. What the space has for a new column is to be shown before anybody writes
+        to it: from an unknown position everything is projected.
+        """
+        renewal = compare.renew(self.connection, self.plan)
+        self.schema = renewal.schema
+        if renewal.appeared:
+            with immediate(self.connection):
+                shadow.set_applied(self.connection, Applied(b"", 0))
+        log.info("schema read again", path=str(self.path), count=len(renewal.appeared))
+
+    def project(self, images: Sequence[RowImage], applied: Applied) -> Projection:
+        if compare.is_due(self.connection):
+            return Projection(dirty=True)  # a harvest looks at the schema first
+        return project(self.connection, self.schema, self.plan, images, applied, device=self._device)

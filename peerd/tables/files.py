@@ -1,0 +1,107 @@
+"""Applications' files before they are bound and when they are opened: the way into this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import apsw
+
+from peerd.core.tables.changes import Brake
+from peerd.core.tables.plans import BindingPlan
+from peerd.core.tables.shape import Schema
+from peerd.errors import TableTrouble
+from peerd.tables import install
+from peerd.tables.bound_file import BoundFile
+from peerd.tables.opening import connect, translated
+from peerd.tables.reading import read_schema
+from peerd.tables.triggers import quoted
+from peerd.tables.watch import FileWatch
+from peerd.tables.worker import Worker
+
+T = TypeVar("T")
+
+_BACKUP_PAGES = 1_000
+
+
+class Files:
+    """Satisfies `peerd.engine.ports.TableFiles`. `device` is the text of this device's id."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    async def read_schema(self, database: Path) -> Schema:
+        return await _once(database, _schema)
+
+    async def count_rows(self, database: Path, tables: Sequence[str]) -> Mapping[str, int]:
+        return await _once(database, lambda connection: _counted(connection, tables))
+
+    async def back_up(self, database: Path, target: Path) -> None:
+        await _once(database, lambda connection: _back_up(connection, target))
+
+    async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
+        def work(connection: apsw.Connection) -> None:
+            rows: Literal["empty", "mark"] = "empty" if empty else "mark"
+            install.install(connection, _schema(connection), plan, binding, rows=rows, instead=True)
+
+        await _once(database, work)
+
+    async def unbind(self, database: Path) -> None:
+        await _once(database, install.uninstall)
+
+    async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> BoundFile:
+        return await BoundFile.open(database, binding, plan, brake, self._device)
+
+    async def watch(self, database: Path, changed: Callable[[], None]) -> FileWatch:
+        return FileWatch.start(database, changed)
+
+
+async def _once(database: Path, work: Callable[[apsw.Connection], T]) -> T:
+    """Run `work` over a connection of its own, in a thread. Raises TableTrouble, DiskFull."""
+
+    def done() -> T:
+        connection = connect(database)
+        try:
+            with translated(database):
+                return work(connection)
+        finally:
+            connection.close()
+
+    worker = Worker(f"look at {database.name}")
+    try:
+        return await worker.run(done)
+    finally:
+        worker.close()
+
+
+def _schema(connection: apsw.Connection) -> Schema:
+    try:
+        return read_schema(connection)
+    except UnicodeDecodeError as problem:
+        raise TableTrouble(
+            "a table or column has a name that is not UTF-8",
+            code="tables-refused",
+            next_step="Such a database cannot be bound.",
+        ) from problem
+
+
+def _counted(connection: apsw.Connection, tables: Iterable[str]) -> dict[str, int]:
+    counts = {}
+    for table in tables:
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM main.{quoted(table)}").fetchall()
+        counts[table] = int(str(rows))
+    return counts
+
+
+def _back_up(connection: apsw.Connection, target: Path) -> None:
+    """A whole copy at one moment, readable by us alone."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = apsw.Connection(str(target))
+    try:
+        target.chmod(0o600)
+        with copy.backup("main", connection, "main") as backup:
+            while not backup.done:
+                backup.step(_BACKUP_PAGES)
+    finally:
+        copy.close()

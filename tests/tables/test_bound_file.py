@@ -1,0 +1,185 @@
+"""A bound file as the engine has it: harvested, settled, projected to, and known again when it is opened.
+
+The application is `apsw` here: another SQLite in this process would drop the locks of ours when it closes a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from peerd.core.clocks import Dot
+from peerd.core.tables.cells import pack_cell
+from peerd.core.tables.changes import Applied, Brake, RowImage
+from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
+from peerd.errors import TableTrouble
+from peerd.tables.bound_file import BoundFile
+from peerd.tables.files import Files
+
+PLAN = BindingPlan("todo", (TablePlan(1, "tasks", "todo.tasks", KeyClass.NATURAL, ("id",)),))
+BINDING = b"b" * 16
+TASKS = "todo.tasks"
+DOT = Dot(b"o" * 16, 1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "todo.db"
+    connection = apsw.Connection(str(path))
+    connection.execute(
+        "PRAGMA journal_mode = wal; CREATE TABLE tasks (id TEXT PRIMARY KEY NOT NULL, title TEXT UNIQUE)"
+    ).fetchall()
+    connection.close()
+    return path
+
+
+@pytest.fixture
+async def file(path: Path) -> AsyncIterator[BoundFile]:
+    await Files("DEVICE").bind(path, BINDING, PLAN, empty=False)
+    file = await BoundFile.open(path, BINDING, PLAN, Brake(3, 20), "DEVICE")
+    assert await file.harvest() is None
+    yield file
+    await file.close()
+
+
+def do(path: Path, sql: str) -> list[tuple[object, ...]]:
+    connection = apsw.Connection(str(path))
+    found = connection.execute(sql).fetchall()
+    connection.close()
+    return found
+
+
+def moved(old: Path, new: Path) -> None:
+    if not old.exists():
+        old.touch()
+    old.rename(new)
+
+
+def image(key: str, title: str, seq: int = 1) -> RowImage:
+    fields = {"id": pack_cell(key), "title": pack_cell(title)}
+    return RowImage(TASKS, key, fields, frozenset({Dot(b"o" * 16, seq)}), (seq, b"o" * 16, seq))
+
+
+async def settled(file: BoundFile) -> None:
+    harvest = await file.harvest()
+    assert harvest is not None
+    await file.settle(harvest.note, DOT)
+
+
+async def test_a_row_goes_out_once(file: BoundFile, path: Path) -> None:
+    do(path, "INSERT INTO tasks VALUES ('a', 'Milk')")
+    harvest = await file.harvest()
+    assert harvest is not None
+    (edit,) = harvest.edits
+    assert (edit.kind, edit.collection, edit.key) == ("put", TASKS, "a")
+    await file.settle(harvest.note, DOT)
+    await file.settle(harvest.note, DOT)
+    assert await file.harvest() is None
+    assert (await file.counts())["tasks"].rows == 1
+    assert await file.keys(TASKS) == ["a"]
+
+
+async def test_a_record_comes_in_with_the_position(file: BoundFile, path: Path) -> None:
+    applied = Applied(b"c" * 16, 5)
+    assert not (await file.project([image("a", "Milk")], applied)).dirty
+    assert do(path, "SELECT * FROM tasks") == [("a", "Milk")]
+    assert await file.applied() == applied
+    assert await file.harvest() is None
+
+
+async def test_the_applications_own_changes_are_harvested_first(file: BoundFile, path: Path) -> None:
+    do(path, "INSERT INTO tasks VALUES ('a', 'Milk')")
+    assert (await file.project([image("b", "Salt")], Applied(b"c" * 16, 1))).dirty
+    assert do(path, "SELECT id FROM tasks") == [("a",)]
+
+
+async def test_a_changed_schema_is_looked_at_before_anything_is_written(file: BoundFile, path: Path) -> None:
+    do(path, "ALTER TABLE tasks ADD COLUMN done INTEGER")
+    assert (await file.project([image("b", "Salt")], Applied(b"c" * 16, 1))).dirty
+    await file.harvest()
+    assert not (await file.project([image("b", "Salt")], Applied(b"c" * 16, 1))).dirty
+    assert do(path, "SELECT * FROM tasks") == [("b", "Salt", None)]
+
+
+async def test_what_cannot_be_shown_is_parked_and_counted(file: BoundFile) -> None:
+    await file.project([image("a", "Milk"), image("b", "Milk", 2)], Applied(b"c" * 16, 1))
+    (parked,) = await file.parked()
+    assert (parked.key, parked.code) == ("b", "unique")
+    assert (await file.counts())["tasks"].parked == 1
+
+
+async def test_many_deletes_are_held_and_then_approved(file: BoundFile, path: Path) -> None:
+    await file.project([image(f"{number}", f"t{number}", number) for number in range(1, 9)], Applied(b"c" * 16, 1))
+    do(path, "DELETE FROM tasks WHERE id < '6'")
+    await settled(file)
+    assert await file.held() == {"tasks": 5}
+    assert set(await file.keys(TASKS)) == {"6", "7", "8"}
+    await file.approve("tasks")
+    harvest = await file.harvest()
+    assert harvest is not None
+    assert {(edit.kind, edit.key) for edit in harvest.edits} == {("delete", f"{number}") for number in range(1, 6)}
+    await file.settle(harvest.note, DOT)
+    assert await file.held() == {}
+
+
+async def test_many_deletes_are_held_and_then_undone(file: BoundFile, path: Path) -> None:
+    images = [image(f"{number}", f"t{number}", number) for number in range(1, 9)]
+    applied = Applied(b"c" * 16, 1)
+    await file.project(images, applied)
+    do(path, "DELETE FROM tasks WHERE id < '6'")
+    await settled(file)
+    names = await file.restore("tasks")
+    assert names == [(TASKS, f"{number}") for number in range(1, 6)]
+    assert await file.applied() != applied, "a crash now ends in a full projection"
+    await file.project(images, applied)
+    assert len(do(path, "SELECT * FROM tasks")) == 8
+    assert await file.harvest() is None
+    assert await file.held() == {}
+
+
+async def test_a_file_of_another_binding_is_not_taken_for_ours(file: BoundFile, path: Path) -> None:
+    await file.check()
+    for binding in (b"x" * 16, BINDING):
+        if binding == BINDING:
+            await Files("DEVICE").unbind(path)
+        with pytest.raises(TableTrouble) as refused:
+            await BoundFile.open(path, binding, PLAN, Brake(), "DEVICE")
+        assert refused.value.code == "file-unknown"
+
+
+async def test_a_file_that_was_replaced_is_neither_read_nor_written(file: BoundFile, path: Path) -> None:
+    moved(path, path.with_name("old.db"))
+    with pytest.raises(TableTrouble) as refused:
+        await file.harvest()
+    assert refused.value.code == "file-missing"
+    moved(path.with_name("other.db"), path)
+    for call in (file.check(), file.harvest(), file.project([], Applied(b"c" * 16, 1))):
+        with pytest.raises(TableTrouble) as refused:
+            await call
+        assert refused.value.code == "file-replaced"
+
+
+async def test_a_file_that_the_application_keeps_locked_is_trouble_and_no_damage(file: BoundFile, path: Path) -> None:
+    file._opened.connection.set_busy_timeout(1)
+    lock = apsw.Connection(str(path))
+    lock.execute("BEGIN IMMEDIATE")
+    with pytest.raises(TableTrouble) as refused:
+        await file.project([image("a", "Milk")], Applied(b"c" * 16, 1))
+    assert refused.value.code == "file-locked"
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert not (await file.project([image("a", "Milk")], Applied(b"c" * 16, 1))).dirty
+
+
+async def test_a_caller_that_goes_away_tears_nothing(file: BoundFile, path: Path) -> None:
+    task = asyncio.create_task(file.project([image("a", "Milk")], Applied(b"c" * 16, 1)))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert await file.applied() == Applied(b"c" * 16, 1)
+    assert do(path, "SELECT id FROM tasks") == [("a",)]
+    assert not file.is_read()
