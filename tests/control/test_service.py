@@ -13,6 +13,8 @@ from peerd.protocol.control_reports import (
 
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/spaces"): {"name": "home"},
+    ("POST", "/v1/spaces/{space}/bindings"): {"database": "/home/ann/todo.db"},
+    ("POST", "/v1/spaces/{space}/bindings/{binding}/held"): {"action": "approve"},
     ("POST", "/v1/invitations"): {"space": "home"},
     ("POST", "/v1/invitations/{invitation}"): {"admit": True},
     ("POST", "/v1/joins"): {"code": "1"},
