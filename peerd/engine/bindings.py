@@ -26,7 +26,7 @@ from peerd.engine.binding_reports import Counts, first_step, held_view, report_o
 from peerd.engine.binding_runner import BindingRunner
 from peerd.engine.ports import TableFiles, Times
 from peerd.engine.space import Space
-from peerd.errors import PeerdError, TableTrouble, UserError
+from peerd.errors import PeerdError, StoreError, TableTrouble, UserError
 from peerd.logs import get
 from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
 
@@ -49,6 +49,7 @@ class Bindings:
         self._backups = backups
         self._runners: dict[bytes, dict[str, BindingRunner]] = {}
         self._undone: dict[bytes, dict[str, PeerdError]] = {}  # declared, and why not bound yet
+        self._unread: dict[bytes, StoreError] = {}  # spaces whose bindings cannot be read
         self._turn = asyncio.Lock()  # one binding begins or ends at a time
         self._works: set[asyncio.Task[None]] = set()
 
@@ -81,8 +82,13 @@ class Bindings:
 
     async def _open(self, space: Space) -> None:
         async with self._turn:
-            for stored in await space.store.bindings():
-                self._start(space, stored)
+            try:
+                for stored in await space.store.bindings():
+                    self._start(space, stored)
+            except StoreError as problem:
+                log.error("bindings not read", space=space.name, code=problem.code, cause=str(problem))
+                self._unread[space.id] = problem
+                return
         while await self._declare(space):  # noqa: ASYNC110 - a file that is not there yet announces nothing
             await asyncio.sleep(DECLARED_AGAIN_S)
 
@@ -245,6 +251,8 @@ class Bindings:
 
     def trouble_of(self, space: Space) -> tuple[str, str] | None:
         """What keeps tables of this space from being in step: a sentence and a next step."""
+        if (unread := self._unread.get(space.id)) is not None:
+            return f"its bindings cannot be read: {unread}", unread.next_step
         for name, problem in self._undone.get(space.id, {}).items():
             return f"tables {name} are not bound: {problem}", problem.next_step
         for name, runner in sorted(self._of(space).items()):

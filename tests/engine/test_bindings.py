@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from peerd.core.stored import StoredBinding
 from peerd.core.tables.changes import Brake
 from peerd.core.tables.shape import Column, Schema, Table
 from peerd.engine.binding_runner import BindingRunner
-from peerd.errors import TableTrouble, UserError
+from peerd.errors import StoreDamaged, TableTrouble, UserError
 from peerd.protocol.control_tables import BindingReport, HeldAnswer, NewBinding
 from tests.engine.conftest import PATIENCE_S, Device, Until
 from tests.engine.fake_files import FakeDatabase
@@ -284,3 +285,16 @@ async def test_what_the_configuration_names_is_bound_and_its_brake_follows(desk:
     desk.bindings.settings_changed([desk.space])
     await until(lambda: desk.bindings.trouble_of(desk.space))
     assert "the configuration names /elsewhere.db" in (await desk.statuses.space(desk.space)).reason
+
+
+async def test_bindings_that_cannot_be_read_are_said_to_be_so(
+    desk: Device, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    async def damaged() -> list[StoredBinding]:
+        raise StoreDamaged("a binding cannot be read", next_step="Restore it.")
+
+    monkeypatch.setattr(desk.space.store, "bindings", damaged)
+    desk.bindings.add_space(desk.space)
+    await until(lambda: desk.bindings.trouble_of(desk.space))
+    space = await desk.statuses.space(desk.space)
+    assert (space.state, space.next_step) == ("degraded", "Restore it.")
