@@ -1,0 +1,267 @@
+"""One bound table while the space is written into it: its rows and its shadow, by exact statements.
+
+Foreign keys are off on our connection. Whether the application's triggers run is switched before each write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import apsw
+from msgspec import Struct, msgpack
+
+from peerd.core.tables.cells import Cell, cell_hash
+from peerd.core.tables.changes import Rank
+from peerd.core.tables.plans import TablePlan
+from peerd.core.tables.shape import Table
+from peerd.tables import exact
+from peerd.tables.exact import Row
+from peerd.tables.shadow import HELD, shadow_table
+from peerd.tables.triggers import dirty_table, quoted
+
+Cells = dict[str, Cell]
+
+_encode = msgpack.Encoder().encode
+_decode_base = msgpack.Decoder(dict[int, bytes]).decode
+_decode_rank = msgpack.Decoder(Rank).decode
+_APPROVED, _UNCAPTURED, _STALE = 2, 4, 16  # flags that a harvest sets
+_TRIGGERS = apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER
+
+
+class UndoneByTrigger(Exception):
+    """A trigger of the application rolled our transaction back (RAISE(ROLLBACK)) when `record` was written, or, if
+    that is None, when a row of `table` was taken away.
+    """
+
+    def __init__(self, table: str, record: str | None, words: str) -> None:
+        super().__init__(words)
+        self.table, self.record, self.words = table, record, words
+
+
+class ShadowRow(Struct):
+    """What the file has of a record. `base`: packed hashes of the cells as they were read back."""
+
+    record: str
+    key: Row
+    base: bytes
+    dots: bytes
+    rank: bytes
+    flags: int = 0
+
+    @property
+    def held(self) -> bool:
+        """Is its row gone, and its delete not in the space yet?"""
+        return bool(self.flags & (HELD | _APPROVED))
+
+    @property
+    def immovable(self) -> bool:
+        """Does its row hold what the space has not?"""
+        return bool(self.flags & (_UNCAPTURED | _STALE))
+
+    @property
+    def hashes(self) -> dict[int, bytes]:
+        return _decode_base(self.base) if self.base else {}
+
+    @property
+    def oldest(self) -> Rank:
+        return _decode_rank(self.rank) if self.rank else (0, b"", 0)
+
+
+class BoundTable:
+    """`numbers` are those by which base hashes name its columns."""
+
+    def __init__(self, connection: apsw.Connection, plan: TablePlan, table: Table, numbers: Mapping[str, int]) -> None:
+        self.plan, self.table, self.name, self.key = plan, table, table.name, table.key
+        self.stored = tuple(column.name for column in table.stored)
+        self.shadow = shadow_table(plan.number)
+        self.sql_name = f"main.{quoted(table.name)}"
+        self.keyed_by_rowid = table.keyed_by_rowid
+        self.deletes_silently = False
+        self.key_is_integer = len(table.key) == 1 and (plan.maps_integers or self.keyed_by_rowid)
+        self._connection, self._numbers = connection, numbers
+        self._key_columns = [quoted(name) for name in table.key]
+        self._columns = [quoted(name) for name in self.stored]
+        self._match = " AND ".join(f"{name} = ?" for name in self._key_columns)
+        self._places = [f"k{place}" for place in range(len(table.key))]
+        self._match_places = " AND ".join(f"{place} = ?" for place in self._places)
+        self._shadow_columns = ["r", *self._places, "h", "d", "b", "f"]
+        marks = ", ".join("?" * len(self._shadow_columns))
+        self._write_shadow = f"INSERT INTO {self.shadow}({', '.join(self._shadow_columns)}) VALUES({marks})"
+        self._inserts: dict[tuple[str, ...], str] = {}
+
+    # ---- rows
+
+    def read(self, key: Row) -> Cells | None:
+        """The stored cells of a row, or None."""
+        found = exact.rows(self._connection, self._columns, f"FROM {self.sql_name} WHERE {self._match}", key)
+        return dict(zip(self.stored, found[0], strict=True)) if found else None
+
+    def insert(self, cells: Cells, key: Row, *, replace: bool = False) -> None:
+        """Insert a row; columns without a cell take their defaults. With `replace` the rows that it collides with go,
+        and the application's triggers do not run.
+
+        Raises:
+            apsw.ConstraintError: nothing was inserted.
+        """
+        self.switch_triggers(off=replace)
+        if self.keyed_by_rowid:
+            cells = {**cells, self.key[0]: key[0]}
+        names = tuple(cells)
+        head = self._inserts.get(names)
+        if head is None:
+            columns, marks = ", ".join(map(quoted, names)), ", ".join("?" * len(names))
+            head = self._inserts[names] = f"INTO {self.sql_name}({columns}) VALUES({marks})"
+        self._bound(f"INSERT OR {'REPLACE' if replace else 'ABORT'} {head}", tuple(cells.values()))
+
+    def update(self, cells: Cells, key: Row) -> None:
+        """Set cells of a row.
+
+        Raises:
+            apsw.ConstraintError: nothing was changed.
+        """
+        self.switch_triggers()
+        columns = ", ".join(f"{quoted(name)} = ?" for name in cells)
+        sql = f"UPDATE OR ABORT {self.sql_name} SET {columns} WHERE {self._match}"
+        self._bound(sql, (*cells.values(), *key))
+
+    def delete(self, key: Row) -> None:
+        """Take a row away, if it is there, even if a trigger of the application forbids it.
+
+        Raises:
+            UndoneByTrigger: the whole transaction is gone.
+        """
+        sql = f"DELETE FROM {self.sql_name} WHERE {self._match}"
+        self.switch_triggers(off=self.deletes_silently)
+        try:
+            self._bound(sql, key)
+        except apsw.ConstraintError as error:
+            if not self._connection.in_transaction:
+                raise UndoneByTrigger(self.name, None, str(error)) from error
+            self._connection.config(_TRIGGERS, 0)
+            self._bound(sql, key)
+
+    def keys_with(self, columns: Sequence[str], values: Sequence[Row]) -> list[Row]:
+        """The keys of the rows that have one of these values."""
+        if len(columns) == 1:
+            match = f"{quoted(columns[0])} IN ({', '.join('?' * len(values))})"
+        else:
+            one = "(" + " AND ".join(f"{quoted(name)} = ?" for name in columns) + ")"
+            match = " OR ".join([one] * len(values))
+        flat = [cell for value in values for cell in value]
+        return exact.rows(self._connection, self._key_columns, f"FROM {self.sql_name} WHERE {match}", flat)
+
+    def key_in(self, cells: Cells, key: Row) -> Row:
+        """The key of a row that was read back."""
+        return key if self.keyed_by_rowid else tuple(cells[name] for name in self.key)
+
+    def switch_triggers(self, *, off: bool = False) -> None:
+        """Let the application's triggers run, or not, as the plan says. A change compiles all statements anew."""
+        wanted = self.plan.run_triggers and not off
+        if bool(self._connection.config(_TRIGGERS, -1)) != wanted:
+            self._connection.config(_TRIGGERS, int(wanted))
+
+    def _bound(self, sql: str, values: Row) -> None:
+        exact.run(self._connection, sql, values)
+
+    # ---- integers
+
+    def is_taken(self, integer: int) -> bool:
+        """Does a row have this key, or did one whose delete waits for a person?"""
+        sql = (
+            f"SELECT EXISTS(SELECT 1 FROM {self.sql_name} WHERE {self._match}) "
+            f"OR EXISTS(SELECT 1 FROM {self.shadow} WHERE k0 = ?)"
+        )
+        return bool(next(self._connection.execute(sql, (integer, integer)))[0])
+
+    def largest(self) -> int:
+        """The largest integer that is or was a key here, at least 0."""
+        key = self._key_columns[0]
+        here, ever = (
+            f"SELECT ifnull(max({key}), 0) FROM {self.sql_name}",
+            f"SELECT ifnull(max(k0), 0) FROM {self.shadow}",
+        )
+        found = int(next(self._connection.execute(f"SELECT max(0, ({here}), ({ever}))"))[0])
+        if self.table.autoincrement:
+            sequence = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (self.name,))
+            found = max(found, int(next(sequence, (0,))[0] or 0))
+        return found
+
+    # ---- the shadow
+
+    def shadow_of(self, record: str) -> ShadowRow | None:
+        """What the file has of a record, or None."""
+        return self._shadow("r = ?", (record,))
+
+    def shadow_at(self, key: Row) -> ShadowRow | None:
+        """What the file has at a local key."""
+        return self._shadow(self._match_places, key)
+
+    def _shadow(self, match: str, values: Row) -> ShadowRow | None:
+        found = exact.rows(self._connection, self._shadow_columns, f"FROM {self.shadow} WHERE {match}", values)
+        if not found:
+            return None
+        record, *key, base, dots, rank, flags = found[0]
+        return ShadowRow(str(record), tuple(key), _bytes(base), _bytes(dots), _bytes(rank), _int(flags))
+
+    def add_shadow(self, row: ShadowRow) -> None:
+        """Keep what the file has of a record, of which it had nothing.
+
+        Raises:
+            apsw.ConstraintError: another record has its key.
+        """
+        values = (row.record, *row.key, row.base, row.dots, row.rank, row.flags)
+        exact.run(self._connection, self._write_shadow, values)
+
+    def set_shadow(self, row: ShadowRow) -> None:
+        """Keep what the file has of a record now, at the key where it was."""
+        sql = f"UPDATE {self.shadow} SET h = ?, d = ?, b = ? WHERE r = ?"
+        self._connection.execute(sql, (row.base, row.dots, row.rank, row.record))
+
+    def drop_shadow(self, record: str) -> None:
+        """The file has nothing of a record."""
+        self._connection.execute(f"DELETE FROM {self.shadow} WHERE r = ?", (record,))
+
+    def base_of(self, cells: Cells, old: Mapping[int, bytes], written: Collection[str]) -> bytes:
+        """The packed hashes of cells that were read back; those that were not written keep the base that they had."""
+        numbers = self._numbers
+        return _encode(
+            {
+                numbers[name]: (None if name in written else old.get(numbers[name])) or cell_hash(cell)
+                for name, cell in cells.items()
+                if name in numbers
+            }
+        )
+
+    def changed(self, cells: Cells, base: Mapping[int, bytes], present: Cells) -> Cells:
+        """Those of `cells` that differ from what the row has; its key is never among them."""
+        differing = {}
+        for name, cell in cells.items():
+            known = base.get(self._numbers.get(name, -1))
+            if name not in self.key and cell_hash(cell) != (known or cell_hash(present[name])):
+                differing[name] = cell
+        return differing
+
+    # ---- marks
+
+    def is_dirty(self) -> bool:
+        """Did the application write to it since the last harvest?"""
+        sql = f"SELECT EXISTS(SELECT 1 FROM {dirty_table(self.plan.number)})"
+        return bool(next(self._connection.execute(sql))[0])
+
+    def forget_marks(self) -> None:
+        """Take away the marks that our own writes made."""
+        self._connection.execute(f"DELETE FROM {dirty_table(self.plan.number)}")
+
+
+def has_row(connection: apsw.Connection, table: str, columns: Sequence[str], values: Row) -> bool:
+    """Has a table, bound or not, a row with these values?"""
+    match = " AND ".join(f"{quoted(name)} = ?" for name in columns)
+    return bool(exact.rows(connection, ["1"], f"FROM main.{quoted(table)} WHERE {match} LIMIT 1", values))
+
+
+def _bytes(cell: Cell) -> bytes:
+    return cell if isinstance(cell, bytes) else b""
+
+
+def _int(cell: Cell) -> int:
+    return cell if isinstance(cell, int) else 0
