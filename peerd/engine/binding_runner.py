@@ -101,7 +101,7 @@ class BindingRunner:
             Step.RETRY: self._catch_up,
         }
         while True:
-            step = self._schedule.step(self._times.monotonic_s(), self._is_read)
+            step = self._schedule.step(self._times.monotonic_s(), self._is_read, self._is_written)
             if step is Step.SLEEP:
                 await self._sleep()
                 continue
@@ -111,9 +111,12 @@ class BindingRunner:
     def _is_read(self) -> bool:
         return self._file is not None and self._file.is_read()
 
+    def _is_written(self) -> bool:
+        return self._file is not None and self._file.is_written()
+
     async def _sleep(self) -> None:
         wake_s = self._schedule.wake_s()
-        if wake_s is None and self.trouble is None:
+        if not self._schedule.is_busy and self.trouble is None:
             self.settled.set()
         wait_s = None if wake_s is None else max(0.0, wake_s - self._times.monotonic_s())
         try:

@@ -205,6 +205,10 @@ class TableFile(Protocol):
         """Is another process reading it at this moment?"""
         ...
 
+    def is_written(self) -> bool:
+        """Is another process writing to it at this moment? What it wrote may be heard of, and not be seen yet."""
+        ...
+
     async def close(self) -> None: ...
 
 

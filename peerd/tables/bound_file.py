@@ -94,6 +94,9 @@ class BoundFile:
     def is_read(self) -> bool:
         return self._readers.any()
 
+    def is_written(self) -> bool:
+        return self._readers.is_writer_among_them()
+
     async def close(self) -> None:
         """What was called is done first. Idempotent."""
         try:

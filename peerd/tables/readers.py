@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 _FIRST, _LAST = 120, 127
+_WRITER = 120
 LOCKS = Path("/proc/locks")
 
 
@@ -26,22 +27,32 @@ class Readers:
 
     def any(self) -> bool:
         """False too where the system does not tell."""
+        return self._holds(_FIRST, _LAST)
+
+    def is_writer_among_them(self) -> bool:
+        """Until this is false, what a writer has written may not be visible yet. False too where the system does not
+        tell.
+        """
+        return self._holds(_WRITER, _WRITER)
+
+    def _holds(self, first: int, last: int) -> bool:
         try:
             inode = self._shm.stat().st_ino
             lines = self._locks.read_text("ascii").splitlines()
         except (OSError, UnicodeDecodeError):
             return False
         us = os.getpid()
-        return any(_is_mark(line, inode, us) for line in lines)
+        return any(_is_mark(line, inode, us, first, last) for line in lines)
 
 
-def _is_mark(line: str, inode: int, us: int) -> bool:
-    """`1: POSIX  ADVISORY  READ 1234 08:02:5678 123 123`; those who wait have `->` after the number."""
+def _is_mark(line: str, inode: int, us: int, first: int, last: int) -> bool:
+    """Does somebody else hold one of these bytes? `1: POSIX  ADVISORY  READ 1234 08:02:5678 123 123`; those who wait
+    have `->` after the number.
+    """
     words = line.split()
     if len(words) != 8 or words[1] != "POSIX":
         return False
-    pid, place, first, last = words[4:]
+    pid, place, begin, end = words[4:]
     if place.rpartition(":")[2] != str(inode) or pid == str(us):
         return False
-    end = _LAST if last == "EOF" else int(last)
-    return int(first) <= _LAST and end >= _FIRST
+    return int(begin) <= last and (end == "EOF" or int(end) >= first)

@@ -164,6 +164,9 @@ class FakeFile:
         self.database.asked_read += 1
         return self.database.read
 
+    def is_written(self) -> bool:
+        return False
+
     async def close(self) -> None:
         return
 

@@ -72,6 +72,17 @@ def test_a_transaction_of_another_process_is_seen_while_it_lasts(
     assert not readers.any()
 
 
+def test_who_writes_is_told_from_who_reads(database: Path, other: Callable[[str], subprocess.Popen[str]]) -> None:
+    readers = Readers(database)
+    reader = other("read")
+    assert not readers.is_writer_among_them()
+    end(reader)
+    writer = other("write")
+    assert readers.is_writer_among_them()
+    end(writer)
+    assert not readers.is_writer_among_them()
+
+
 def test_a_connection_that_does_nothing_is_no_reader(
     database: Path, other: Callable[[str], subprocess.Popen[str]]
 ) -> None:

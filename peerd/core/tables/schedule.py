@@ -11,10 +11,15 @@ of quiet, and only so long:
     ------------------------------   ---------------------------------------------------------------
     trouble                          nothing before the retry, after a pause that doubles from 0.5 to 60 s
     the file changed, quiet          harvest: always before a projection, which would find it dirty
+    somebody is still writing        harvest again, after a pause that doubles from 10 ms to 1 s
+    the file changed a second ago    harvest once more
     the space moved, quiet           project; while somebody reads, look again 10 ms later
     nothing                          sleep until told
 
-Harvesting what a projection wrote finds nothing, so an event of our own making costs one look. Times are seconds of
+In WAL mode the last event of a commit comes before others can see it: in between lies the sync, which may take long on
+a busy disk. So a look while somebody holds the lock of writers is no last look; and since the system does not always
+tell of locks, a second later there is one more. Harvesting what a projection wrote finds nothing, so an event of our
+own making costs two looks. Times are seconds of
 a monotonic clock, given by the caller. Where the system tells nothing of a file, the watch says once a second that it
 may have changed.
 """
@@ -27,8 +32,14 @@ from enum import Enum
 QUIET_S = 0.010
 HARVEST_AT_MOST_S = 0.100
 PROJECT_AT_MOST_S = 2.0
+WRITING_AT_MOST_S = 1.0
+LATER_S = 1.0
 RETRY_FIRST_S = 0.5
 RETRY_AT_MOST_S = 60.0
+
+
+def _no() -> bool:
+    return False
 
 
 class Step(Enum):
@@ -77,11 +88,15 @@ class Schedule:
         self._retry_s: float | None = None
         self._failures = 0
         self._look_again_s = 0.0
+        self._writing_s: float | None = None  # when to harvest again, because somebody was writing
+        self._writing_pause_s = 0.0
+        self._later_s: float | None = None
 
     # ---- what happened
 
     def file_changed(self, now_s: float) -> None:
         self._harvest.heard(now_s)
+        self._later_s = now_s + LATER_S
 
     def space_moved(self, now_s: float) -> None:
         self._project.heard(now_s)
@@ -106,9 +121,9 @@ class Schedule:
 
     # ---- what to do
 
-    def step(self, now_s: float, is_read: Callable[[], bool] = lambda: False) -> Step:
-        """What to do now; taking it is doing it: the same is due again when something new is heard. `is_read` is
-        asked when it matters whether somebody else is reading the file.
+    def step(self, now_s: float, is_read: Callable[[], bool] = _no, is_written: Callable[[], bool] = _no) -> Step:
+        """What to do now; taking it is doing it: the same is due again when something new is heard. `is_read` and
+        `is_written` are asked when it matters whether somebody else is reading the file, or writing to it.
         """
         if self._retry_s is not None:
             if now_s < self._retry_s:
@@ -116,13 +131,30 @@ class Schedule:
             self._retry_s = None
             self._harvest.done()
             self._project.done()
+            self._later_s = None
+            self._expect_more(now_s, is_written)
             return Step.RETRY
-        if self._harvest.waits and now_s >= self._harvest.due_s:
+        if now_s >= min(self._looks(), default=now_s + 1):
             self._harvest.done()
+            self._expect_more(now_s, is_written)
             return Step.HARVEST
         if self._project.waits and now_s >= max(self._project.due_s, self._look_again_s):
             return self._projection(now_s, is_read)
         return Step.SLEEP
+
+    def _looks(self) -> list[float]:
+        """When to look for changes of the application."""
+        due_s = self._harvest.due_s if self._harvest.waits else None
+        return [one for one in (due_s, self._writing_s, self._later_s) if one is not None]
+
+    def _expect_more(self, now_s: float, is_written: Callable[[], bool]) -> None:
+        if self._later_s is not None and now_s >= self._later_s:
+            self._later_s = None
+        if is_written():
+            self._writing_pause_s = min(WRITING_AT_MOST_S, max(QUIET_S, 2 * self._writing_pause_s))
+            self._writing_s = now_s + self._writing_pause_s
+        else:
+            self._writing_s, self._writing_pause_s = None, 0.0
 
     def _projection(self, now_s: float, is_read: Callable[[], bool]) -> Step:
         if is_read():
@@ -138,9 +170,12 @@ class Schedule:
         """When to ask for a step again if nothing happens before; None: never."""
         if self._retry_s is not None:
             return self._retry_s
-        times = []
-        if self._harvest.waits:
-            times.append(self._harvest.due_s)
+        times = self._looks()
         if self._project.waits:
             times.append(max(self._project.due_s, self._look_again_s))
         return min(times, default=None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Is anything left to do that is known of? A look that is only a precaution is not."""
+        return self._harvest.waits or self._project.waits or self._retry_s is not None or self._writing_s is not None

@@ -34,7 +34,7 @@ def test_a_change_of_the_file_is_harvested_after_a_moment_of_quiet() -> None:
     schedule = Schedule()
     schedule.file_changed(1.000)
     schedule.file_changed(1.005)
-    assert steps(schedule, 9.0, from_s=1.005) == [(1.015, Step.HARVEST)]
+    assert steps(schedule, 1.9, from_s=1.005) == [(1.015, Step.HARVEST)]
 
 
 def test_a_file_that_is_never_quiet_is_harvested_a_tenth_of_a_second_after_the_first_change() -> None:
@@ -79,7 +79,7 @@ def test_what_the_application_did_is_harvested_before_anything_is_written() -> N
     schedule = Schedule()
     schedule.space_moved(1.0)
     schedule.file_changed(1.0)
-    assert steps(schedule, 9.0, from_s=1.0) == [(1.01, Step.HARVEST), (1.01, Step.PROJECT)]
+    assert steps(schedule, 1.9, from_s=1.0) == [(1.01, Step.HARVEST), (1.01, Step.PROJECT)]
 
 
 def test_trouble_is_tried_again_after_pauses_that_grow() -> None:
@@ -107,3 +107,36 @@ def test_a_file_that_moves_is_looked_at_before_the_pause_is_over() -> None:
         schedule.failed(1.0)
     schedule.try_now(2.0)
     assert steps(schedule, 9.0, from_s=2.0) == [(2.01, Step.RETRY)]
+
+
+def test_while_somebody_writes_no_look_is_the_last_one() -> None:
+    """The last event of a commit comes before others see it."""
+    schedule = Schedule()
+    schedule.file_changed(1.0)
+    looks = []
+    now_s = 1.0
+    while now_s < 1.5:
+        if schedule.step(now_s, is_written=lambda: now_s < 1.3) is Step.HARVEST:
+            looks.append(round(now_s, 3))
+            assert schedule.is_busy == (now_s < 1.3)
+        wake_s = schedule.wake_s()
+        assert wake_s is not None
+        now_s = wake_s
+    assert looks == [1.01, 1.02, 1.04, 1.08, 1.16, 1.32]
+
+
+def test_a_second_after_the_last_change_there_is_one_more_look() -> None:
+    schedule = Schedule()
+    schedule.file_changed(1.0)
+    schedule.file_changed(1.005)
+    assert steps(schedule, 9.0, from_s=1.005) == [(1.015, Step.HARVEST), (2.005, Step.HARVEST)]
+    assert not schedule.is_busy
+    assert schedule.wake_s() is None
+
+
+def test_a_look_as_a_precaution_keeps_nobody_busy() -> None:
+    schedule = Schedule()
+    schedule.file_changed(1.0)
+    assert schedule.is_busy
+    assert schedule.step(1.01) is Step.HARVEST
+    assert not schedule.is_busy
