@@ -150,6 +150,23 @@ class BoundTable:
         flat = [cell for value in values for cell in value]
         return exact.rows(self._connection, self._key_columns, f"FROM {self.sql_name} WHERE {match}", flat)
 
+    def look_up(self, cells: Cells, key: Row) -> list[Row] | None:
+        """The keys of the rows with the same unique values as a row that is not there; None if columns do not tell."""
+        stored = set(self.stored)
+        found = dict.fromkeys(self._keys_at(self.key, self.table.key_collations, key))
+        for unique in self.table.uniques:
+            names = [name for name in unique.columns if name in stored and name in cells]
+            if unique.partial or len(names) < len(unique.columns):
+                return None
+            found.update(dict.fromkeys(self._keys_at(names, unique.collations, tuple(cells[name] for name in names))))
+        return list(found)
+
+    def _keys_at(self, names: Sequence[str], collations: Sequence[str], values: Row) -> list[Row]:
+        if None in values:
+            return []
+        match = " AND ".join(f"{quoted(name)} = ? COLLATE {one}" for name, one in zip(names, collations, strict=True))
+        return exact.rows(self._connection, self._key_columns, f"FROM {self.sql_name} WHERE {match}", values)
+
     def key_in(self, cells: Cells, key: Row) -> Row:
         """The key of a row that was read back."""
         return key if self.keyed_by_rowid else tuple(cells[name] for name in self.key)

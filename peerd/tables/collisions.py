@@ -1,8 +1,9 @@
 """Which rows stand in the way of another one, whatever the constraint: UNIQUE, composite, partial, of an expression.
 
-SQLite is asked itself: in a savepoint that is taken back, the row is inserted with OR REPLACE, and a temporary trigger
-notes which rows that removes. Temporary triggers run although the application's are switched off; deletes by REPLACE
-fire triggers only with recursive_triggers on.
+Where all that is unique are plain columns, rows with the same values are looked up. Else SQLite is asked: in a
+savepoint that is taken back, the row is inserted with OR REPLACE, and a temporary trigger notes which rows that
+removes. Temporary triggers run although the application's are switched off; deletes by REPLACE fire triggers only with
+recursive_triggers on. This is slower, by a hundred microseconds or two.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class Collisions:
 
     def of(self, table: BoundTable, cells: Cells, key: Row) -> list[Row]:
         """The keys of the rows that this one, which is not in the table, collides with."""
+        found = table.look_up(cells, key)
+        return found or self._ask(table, cells, key)
+
+    def _ask(self, table: BoundTable, cells: Cells, key: Row) -> list[Row]:
         places = [f"k{place}" for place in range(len(table.key))]
         log = f"_peerd_way{table.plan.number}"
         if log not in self._ready:

@@ -75,3 +75,29 @@ def test_a_savepoint_that_is_taken_back_takes_nothing_that_is_needed(
     connection.execute("ROLLBACK TO s")
     collisions.look_again()
     assert collisions.of(one, {"id": 9, "a": "y"}, (9,)) == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "found"),
+    [
+        ("a TEXT, UNIQUE(a COLLATE NOCASE)", {"a": "X"}, {1}),
+        ("a TEXT COLLATE NOCASE, UNIQUE(a COLLATE BINARY)", {"a": "X"}, set()),
+        ("a INT UNIQUE, b", {"a": "1"}, {1}),
+        ("a UNIQUE, b", {"a": "1"}, set()),
+        ("a DEFAULT 'x' UNIQUE, b", {"b": 1}, {1}),
+        ("a, b AS (lower(a)) UNIQUE", {"a": "X"}, {1}),
+        ("a UNIQUE, b", {"a": None}, set()),
+    ],
+)
+def test_looking_up_and_asking_agree_with_sqlite(
+    make: Callable[..., apsw.Connection], columns: str, cells: dict[str, int | str | None], found: set[int]
+) -> None:
+    connection = make(f"CREATE TABLE t(id INTEGER PRIMARY KEY, {columns})")
+    value = 1 if "a INT" in columns else "x"
+    connection.execute("INSERT INTO t(id, a) VALUES(1, ?), (2, NULL)", (value,))
+    install.install(connection, read_schema(connection), BindingPlan("app", (PLAN,)), b"b" * 16, rows="leave")
+    one = BoundTable(connection, PLAN, read_schema(connection).tables["t"], {})
+    collisions = Collisions(connection)
+    assert {key for (key,) in collisions.of(one, {"id": 9, **cells}, (9,))} == found
+    assert {key for (key,) in collisions._ask(one, {"id": 9, **cells}, (9,))} == found
+    assert {key for (key,) in collisions.of(one, {"id": 1, **cells}, (1,))} == found | {1}
