@@ -34,6 +34,7 @@ class Placing:
         self._connection, self._progress, self._keys, self._refused = connection, progress, keys, refused
         self._collisions = Collisions(connection)
         self._inner: frozenset[Link] = frozenset()
+        self._swept = 0
         self._seniorities = Seniorities(progress, frozenset())
 
     def close(self) -> None:
@@ -48,18 +49,25 @@ class Placing:
         waiting = sorted(ref for ref in progress.pending if ref.table in group)
         self._reserve(group, waiting)
         for _ in range(len(waiting) + 1):
+            self._swept = 0
             self._turns(group, waiting)
-            swept = progress.sweep(self._inner)
+            self._sweep()
             again = [ref for ref in waiting if ref in progress.parked]
             if not any(not link.mapped for link in self._inner) or not again:
                 break
             waits = any(progress.parked[ref].code == "parent" for ref in again)
-            if not swept and (len(again) == len(waiting) or not waits):
+            if not self._swept and (len(again) == len(waiting) or not waits):
                 break
             waiting = again
             self._reserve(group, again)
             progress.pending.update(again)
         self._inner = frozenset()
+
+    def _sweep(self) -> int:
+        """Park what lacks its parent now, within the group."""
+        count = self._progress.sweep(self._inner)
+        self._swept += count
+        return count
 
     def _reserve(self, group: frozenset[str], waiting: list[Ref]) -> None:
         candidates = self._progress.candidates
@@ -85,7 +93,7 @@ class Placing:
             self._place_one(ref)
         except Unplaceable as why:
             self._progress.park(ref, why.code, why.reason)
-            self._progress.sweep(self._inner)
+            self._sweep()
 
     def _place_circle(self, members: list[Ref]) -> None:
         """Records that need each other are placed all, or none of them."""
@@ -114,7 +122,7 @@ class Placing:
                 )
                 progress.park(ref, verdict.code, verdict.reason)
         self._connection.execute("RELEASE _peerd_circle")
-        progress.sweep(self._inner)
+        self._sweep()
 
     # ---- one record
 
@@ -198,7 +206,7 @@ class Placing:
             progress.step_aside(other)
         for other in evicted:
             progress.park(other, "unique", f"An older row of {table.name} has the same value ({words}).")
-        progress.sweep(self._inner)
+        self._sweep()
 
     def _settle(self, ref: Ref, table: BoundTable, key: Row, before: Cells | None, written: Cells) -> None:
         """Read the row back and keep what it is as its base."""

@@ -50,7 +50,6 @@ def project(
     refused: dict[Ref, str] = {}
     silent: set[str] = set()
     before = connection.config(_TRIGGERS, -1)
-    connection.config(_TRIGGERS, 0)
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
         while True:

@@ -70,12 +70,12 @@ class Seniorities:
             values = tuple(map(row.get, link.columns))
             yield from self._by_values(link, values)
             if not link.mapped:
-                yield from self._named.get((link, self._folded(link, map(pack_cell, values))), ())
+                yield from self._by_name(link, map(pack_cell, values))
 
     def _by_fields(self, link: Link, packed: list[bytes]) -> Iterable[Ref]:
         values = tuple(map(_decode, packed))
         if not link.mapped:
-            yield from self._named.get((link, self._folded(link, packed)), ())
+            yield from self._by_name(link, packed)
             # A waiting record counts with what it is to be, found above.
             yield from (one for one in self._by_values(link, values) if one not in self._progress.candidates)
         elif isinstance(values[0], str):
@@ -83,6 +83,11 @@ class Seniorities:
             is_known = parent in self._progress.candidates
             if is_known or self._progress.tables[link.parent].shadow_of(parent.record) is not None:
                 yield parent
+
+    def _by_name(self, link: Link, packed: Iterable[bytes]) -> Iterable[Ref]:
+        """The waiting records that are to have these values; NULL refers to nothing."""
+        name = self._folded(link, packed)
+        return () if _NULL in name else self._named.get((link, name), ())
 
     def _by_values(self, link: Link, values: Row) -> Iterable[Ref]:
         if not all(isinstance(value, int | float | str | bytes) for value in values):
@@ -98,6 +103,9 @@ class Seniorities:
         """Values of parent columns, equal where SQLite's built-in collations call them equal."""
         columns = {column.name: column for column in self._progress.tables[link.parent].table.columns}
         return tuple(_fold(one, columns[name].collation) for name, one in zip(link.parent_columns, packed, strict=True))
+
+
+_NULL = msgspec.msgpack.encode(None)
 
 
 def _fold(packed: bytes | None, collation: str) -> bytes | None:

@@ -93,3 +93,113 @@ def test_every_file_shows_what_brute_force_shows(tmp_path: Path, seed: int) -> N
         assert file.shown() == CROWD_ORACLE.shown(newest.values())
     assert files[0].parked() == files[1].parked() == files[2].parked()
     assert files[0].parked() != {}
+
+
+TREE = (
+    """CREATE TABLE item(code TEXT PRIMARY KEY COLLATE NOCASE NOT NULL, alias TEXT UNIQUE,
+        up TEXT REFERENCES item(code), beside TEXT REFERENCES item(alias), name TEXT UNIQUE)""",
+)
+TREE_PLAN = BindingPlan("app", (table(0, "item", "natural", identity=("code",)),))
+
+
+def item(code: str, born: int, *, dots: int = 1, **fields: str | None) -> RowImage:
+    return image("item", code, {"code": code, **fields}, born=born, dots=dots)
+
+
+def test_a_row_makes_way_for_its_own_parent(tmp_path: Path) -> None:
+    """Parents come first, however young they are; also while the parent's own row is being written anew."""
+    file = BoundFile(
+        tmp_path / "app.db",
+        ("CREATE TABLE note(id INTEGER PRIMARY KEY, up INT REFERENCES note(id), title TEXT UNIQUE)",),
+        BindingPlan("app", (table(0, "note", references={"up": "note"}),)),
+    )
+    file.show(
+        image("note", "parent", {"up": None, "title": "a"}, born=9),
+        image("note", "child", {"up": "parent", "title": "b"}, born=1),
+    )
+    file.show(image("note", "parent", {"up": None, "title": "b"}, born=9, dots=2))
+    assert file.parked() == {("note", "child"): "unique"}
+
+
+def test_a_parent_is_known_as_sqlite_compares_names(tmp_path: Path) -> None:
+    """The deeper row yields, though it is older and names its parent in other letters."""
+    file = BoundFile(tmp_path / "app.db", TREE, TREE_PLAN)
+    file.show(item("child", 1, up="ROOT", name="n"), item("other", 5, name="n"), item("root", 3))
+    assert file.parked() == {("item", "child"): "unique"}
+
+
+def test_rows_that_wait_count_with_what_they_are_to_be(tmp_path: Path) -> None:
+    """`deep` gives up the alias that `lone` takes; what `beside` names is `lone`, in every file."""
+    end = [
+        item("d1", 1),
+        item("d2", 1, up="d1"),
+        item("deep", 1, up="d2", alias="new", dots=2),
+        item("lone", 1, alias="old", dots=2),
+        item("near", 2, beside="old", name="n"),
+        item("far", 1, up="d2", name="n"),
+    ]
+    files = [BoundFile(tmp_path / f"{number}.db", TREE, TREE_PLAN) for number in range(2)]
+    files[0].show(item("d1", 1), item("d2", 1, up="d1"), item("deep", 1, up="d2", alias="old"), item("lone", 1))
+    for file in files:
+        file.show(*end)
+        assert file.parked() == {("item", "far"): "unique"}
+
+
+def test_a_circle_that_fails_leaves_the_search_for_collisions_in_order(tmp_path: Path) -> None:
+    file = BoundFile(
+        tmp_path / "app.db",
+        (
+            "CREATE TABLE note(id INTEGER PRIMARY KEY, up INT REFERENCES note(id), title TEXT CHECK(title <> 'bad'))",
+            "CREATE UNIQUE INDEX short ON note(lower(title))",
+        ),
+        BindingPlan("app", (table(0, "note", references={"up": "note"}),)),
+    )
+    file.show(image("note", "young", {"title": "X"}, born=9), image("note", "other", {"title": "Y"}, born=9))
+    file.show(
+        image("note", "a", {"up": "b", "title": "x"}, born=1),
+        image("note", "b", {"up": "a", "title": "bad"}, born=1),
+        image("note", "c", {"title": "y"}, born=3),
+    )
+    assert file.shown() == {"note": {"young", "c"}}
+
+
+def test_rows_in_the_way_of_others_go_with_the_name_of_their_parent(tmp_path: Path) -> None:
+    file = BoundFile(tmp_path / "app.db", TREE, TREE_PLAN)
+    file.show(item("top", 1, alias="old"), item("child", 1, beside="old", name="n"), item("waits", 9, name="m"))
+    file.show(item("under", 1, up="child", name="k"), item("waits", 9, name="n", up="top", dots=2))
+    assert file.parked() == {("item", "waits"): "unique"}
+    file.show(item("top", 1, alias="new", dots=2))
+    assert file.parked() == {("item", "child"): "parent", ("item", "under"): "parent"}
+
+
+def test_a_parent_is_found_behind_a_value_that_its_column_turns_into_another(tmp_path: Path) -> None:
+    file = BoundFile(
+        tmp_path / "app.db",
+        ("CREATE TABLE item(code INT PRIMARY KEY NOT NULL, up INT REFERENCES item(code))",),
+        TREE_PLAN,
+    )
+    file.show(image("item", "child", {"code": 1, "up": "5"}, born=1), image("item", "top", {"code": 5}, born=2))
+    assert file.parked() == {}
+
+
+def test_a_row_that_left_the_file_and_returns_at_once_gets_an_integer_again(tmp_path: Path) -> None:
+    file = BoundFile(
+        tmp_path / "app.db",
+        (
+            """CREATE TABLE item(id INTEGER PRIMARY KEY, alias TEXT UNIQUE, beside TEXT REFERENCES item(alias),
+                name TEXT UNIQUE)""",
+        ),
+        BindingPlan("app", (table(0, "item"),)),
+    )
+
+    def row(key: str, number: int, born: int, *, dots: int = 1, **fields: str) -> RowImage:
+        return image("item", key, {"id": number, **fields}, born=born, dots=dots)
+
+    file.show(row("top", 1, 1, alias="old"), row("child", 2, 1, beside="old", name="n"), row("moves", 3, 9, name="m"))
+    file.show(row("moves", 3, 9, beside="old", name="n", dots=2), row("top", 1, 1, alias="old"))
+    assert file.parked() == {("item", "moves"): "unique"}
+    file.show(row("moves", 3, 9, name="m", dots=3))
+    file.show(row("child", 2, 1, beside="old", name="x", dots=2), row("under", 4, 5, beside="old", name="n"))
+    file.show(row("moves", 3, 99, beside="new", name="n", dots=4), row("top", 1, 1, alias="new", dots=2))
+    assert file.parked() == {("item", "child"): "parent", ("item", "under"): "parent"}
+    assert file.rows("SELECT id, name FROM item ORDER BY id") == [(1, None), (3, "n")]
