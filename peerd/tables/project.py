@@ -41,7 +41,8 @@ def project(
     """Bring the file to what `images` show, of whole transactions up to `applied`.
 
     `images` hold every record that changed, and every record that is parked in this file, whether it changed or not:
-    whatever can be placed now is placed. Images of tables that are not here are left out. `device` is the text of our
+    whatever can be placed now is placed. In a row of projections those that did not change may be left to the last one:
+    what is placed then is the same. Images of tables that are not here are left out. `device` is the text of our
     id. `at` is called with the name of each point at which a test may want to fail.
 
     Raises:

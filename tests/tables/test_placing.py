@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from peerd.core.tables.changes import RowImage
+from peerd.core.tables.changes import Applied, RowImage
 from peerd.core.tables.plans import BindingPlan
+from peerd.tables.project import project
 from tests.support.table_space import BoundFile, Oracle, image, table
 
 CROWD = (
@@ -93,6 +94,22 @@ def test_every_file_shows_what_brute_force_shows(tmp_path: Path, seed: int) -> N
         assert file.shown() == CROWD_ORACLE.shown(newest.values())
     assert files[0].parked() == files[1].parked() == files[2].parked()
     assert files[0].parked() != {}
+
+
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_parked_records_may_be_left_to_the_last_of_many_projections(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    file = BoundFile(tmp_path / "app.db", CROWD, CROWD_PLAN)
+    ranks: dict[tuple[str, str], tuple[int, int]] = {}
+    for step in range(40):
+        images = {(one.collection, one.key): one for one in (random_image(chance, step, ranks) for _ in range(3))}
+        file.images |= images
+        applied = Applied(b"c" * 16, step)
+        project(file.connection, file.schema, file.plan, list(images.values()), applied, device="us")
+        file.check()
+        if step % 8 == 7:
+            file.show()
+            assert file.shown() == CROWD_ORACLE.shown(file.images.values())
 
 
 TREE = (
