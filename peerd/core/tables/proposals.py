@@ -1,13 +1,7 @@
-"""What a person asked for, and how tables would be bound by that.
+"""What a person asked for, and how the tables of a database would be bound by that.
 
-    key of the table                  class       asked if
-    -------------------------------   ---------   -------------------------------------------------------------------
-    declared, not an own number       natural
-    INTEGER PRIMARY KEY, or none      surrogate   something else is unique too: it may be what tells rows apart
-    as a person says                  content     its columns are not named
-
-A column with a declared foreign key to the integer of a surrogate or content table is a reference. Triggers of the
-application run if all that they write is outside of the bound tables (an index for searching), else they do not.
+The rules are those of `classify`; here they are applied to all tables of a schema at once. What the schema does not
+tell is asked, never guessed.
 """
 
 from __future__ import annotations
@@ -15,15 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from peerd.core.tables.plans import KeyClass, TablePlan
-from peerd.core.tables.row_keys import KNOWN_COLLATIONS, collection_name, identity_collations
+from peerd.core.tables import classify
+from peerd.core.tables.classify import Decided, Question
+from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
+from peerd.core.tables.row_keys import collection_name
 from peerd.core.tables.shape import Schema, Table
+
+_SHOWN_CHARS = 80
 
 
 class Choices(Struct, frozen=True):
-    """What is decided already, by a person here or by the device that bound first; see `protocol.control_tables`."""
+    """What is decided already, by a person here or by the device that bound first. Names of tables are the real ones.
+
+    include, exclude   tables; none included: all that can be bound
+    keys               table -> natural, surrogate, content
+    match              table -> the columns by which rows of a `content` table are the same
+    references         "table.column" -> the table whose integers that column holds
+    triggers           table -> run, skip
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -33,18 +37,9 @@ class Choices(Struct, frozen=True):
     triggers: Mapping[str, str] = {}
 
 
-class Question(Struct, frozen=True):
-    """What the schema does not tell: which option of the choices answers it, and the answers that there are."""
-
-    table: str
-    option: str
-    question: str
-    answers: tuple[str, ...] = ()
-
-
 class Proposal(Struct, frozen=True):
     """Tables that can be bound, parents before children, with remarks for people on each and what becomes of its
-    triggers (`run`, `skip`; absent if it has none); tables that cannot, and why; and what is open.
+    triggers (`run`, `skip`; absent if it has none); tables (and choices) that cannot be, and why; and what is open.
     """
 
     tables: tuple[TablePlan, ...]
@@ -53,132 +48,165 @@ class Proposal(Struct, frozen=True):
     left_out: Mapping[str, str] = {}
     questions: tuple[Question, ...] = ()
 
+    def plan(self, binding: str) -> BindingPlan | None:
+        """The plan, once nothing is open and there is a table."""
+        return None if self.questions or not self.tables else BindingPlan(binding, self.tables)
+
 
 def propose(schema: Schema, binding: str, choices: Choices) -> Proposal:
     """How the tables of `schema` would be bound as `binding`."""
-    left_out = dict.fromkeys(sorted(schema.virtual), "it is a virtual table")
-    questions: list[Question] = []
+    left_out = dict.fromkeys(schema.virtual, "it is a virtual table: it keeps its content in tables of its own")
+    left_out |= {name: "it is a view" for name in choices.include if name in schema.views}
+    left_out |= _mistakes(schema, choices)
     chosen: dict[str, Table] = {}
-    for table in sorted(schema.tables.values(), key=lambda one: one.name):
-        obstacle = _obstacle(table, choices)
-        if obstacle:
-            left_out[table.name] = obstacle
+    for name, table in sorted(schema.tables.items()):
+        why = _unchosen(name, choices) or classify.obstacle(table)
+        if why:
+            left_out[name] = why
         else:
-            chosen[table.name] = table
-    left_out |= {table: "there is no such table" for table in choices.include if table not in schema.tables}
-    plans: dict[str, TablePlan] = {}
-    for number, table in enumerate(chosen.values(), 1):
-        key_class, identity, asked = _key(table, choices)
-        questions += asked
-        plans[table.name] = TablePlan(number, table.name, collection_name(binding, table.name), key_class, identity)
-    for table in chosen.values():
-        plans[table.name] = replace(plans[table.name], references=_references(table, plans, choices))
-    for table in chosen.values():
-        if why := _unfit(table, plans[table.name]):
-            left_out[table.name] = why
-            del plans[table.name]
-    run: dict[str, str] = {}
-    for one in plans:
-        questions += _triggers(chosen[one], plans, choices, run)
-    ordered = tuple(replace(plans[name], run_triggers=run.get(name) == "run") for name in _parents_first(plans))
-    notes = {plan.table: tuple(_notes(chosen[plan.table], plan, plans)) for plan in ordered}
-    return Proposal(ordered, notes, run, left_out, tuple(questions))
-
-
-def _obstacle(table: Table, choices: Choices) -> str:
-    if table.name in choices.exclude or (choices.include and table.name not in choices.include):
-        return "it was left out by choice"
-    if table.obstacle is not None:
-        return f"SQLite alone cannot write to it: {table.obstacle}"
-    if not table.key:
-        return "its rows have nothing by which one can be found"
-    return ""
-
-
-def _key(table: Table, choices: Choices) -> tuple[KeyClass, tuple[str, ...], list[Question]]:
-    numbered = table.is_rowid_alias or table.keyed_by_rowid
-    given = choices.keys.get(table.name) or ("content" if table.name in choices.match else None)
-    key_class = KeyClass(given) if given else KeyClass.SURROGATE if numbered else KeyClass.NATURAL
-    asked: list[Question] = []
-    if key_class is KeyClass.SURROGATE:
-        others = [one for one in table.uniques if not one.partial and None not in one.columns]
-        if given is None and others:
-            columns = ", ".join(str(column) for column in others[0].columns)
-            text = f"Is a row known by its own number (surrogate), or is a row with equal {columns} the same (content)?"
-            asked.append(Question(table.name, "keys", text, ("surrogate", "content")))
-        return key_class, (), asked
-    if key_class is KeyClass.NATURAL:
-        return key_class, table.key, asked
-    identity = choices.match.get(table.name, ())
-    if (
-        not identity
-        and len(found := [one for one in table.uniques if not one.partial and None not in one.columns]) == 1
-    ):
-        identity = tuple(str(column) for column in found[0].columns)
-    if not identity:
-        asked.append(Question(table.name, "match", "Rows with which equal columns are the same?"))
-    return key_class, identity, asked
-
-
-def _references(table: Table, plans: Mapping[str, TablePlan], choices: Choices) -> dict[str, str]:
-    found = {
-        reference.columns[0]: reference.parent
-        for reference in table.references
-        if len(reference.columns) == 1 and reference.parent in plans and plans[reference.parent].maps_integers
+            chosen[name] = table
+    numbers = {name: number for number, name in enumerate(chosen, 1)}
+    while True:
+        decided, references = _decide(chosen, schema, choices, left_out)
+        triggers, questions = _triggers(chosen, schema, choices)
+        unable = [name for name, verdict in triggers.items() if verdict == "run" and chosen[name].trigger_obstacle]
+        if not unable:
+            break
+        for name in unable:
+            left_out[name] = (
+                f"its triggers need what only the application has ({chosen[name].trigger_obstacle}); "
+                "they can be left alone: triggers = skip"
+            )
+            del chosen[name]
+    plans = {
+        name: TablePlan(
+            number=numbers[name],
+            table=name,
+            collection=collection_name(binding, name),
+            key_class=decided[name].key_class,
+            identity=decided[name].identity,
+            references=references[name],
+            run_triggers=triggers.get(name) == "run",
+        )
+        for name in chosen
     }
-    columns = {column.name for column in table.stored}
-    for name, parent in choices.references.items():
-        owner, _, column = name.rpartition(".")
-        if owner == table.name and column in columns and parent in plans and plans[parent].maps_integers:
-            found[column] = parent
-    return found
+    return Proposal(
+        tables=tuple(plans[name] for name in parents_first(chosen, references)),
+        notes={
+            name: (*decided[name].notes, *_remarks(table, references[name], plans)) for name, table in chosen.items()
+        },
+        triggers={name: triggers[name] for name in chosen if name in triggers},
+        left_out=dict(sorted(left_out.items())),
+        questions=tuple(
+            sorted(
+                [*(one for name in chosen for one in decided[name].questions), *questions],
+                key=lambda question: (question.table, question.option),
+            )
+        ),
+    )
 
 
-def _unfit(table: Table, plan: TablePlan) -> str:
-    """Why a table cannot be bound as planned."""
-    columns = {column.name for column in table.stored} | set(table.key)
-    if missing := [column for column in plan.identity if column not in columns]:
-        return f"it has no column {missing[0]} that is stored"
-    if plan.maps_integers and not (table.is_rowid_alias or table.keyed_by_rowid) and plan.identity != table.key:
-        return "its key is no number of its own: bind it as natural"
-    if plan.maps_integers and any(set(tied) & set(table.key) for tied in table.tied):
-        return "a CHECK names its integer key, which differs between devices"
-    if plan.identity and not KNOWN_COLLATIONS.issuperset(identity_collations(table, plan.identity)):
-        return "its key is compared by a collation that only the application has"
-    return ""
-
-
-def _triggers(
-    table: Table, plans: Mapping[str, TablePlan], choices: Choices, run: dict[str, str]
-) -> Iterator[Question]:
-    if not table.triggers:
-        return
-    written = {target for trigger in table.triggers for target in trigger.writes}
-    if table.name in choices.triggers:
-        run[table.name] = choices.triggers[table.name]
-    elif table.trigger_obstacle is not None or written & plans.keys():
-        run[table.name] = "skip"
-    elif None in written:
-        text = "It cannot be told what the application's triggers write. Do they run when peerd writes?"
-        yield Question(table.name, "triggers", text, ("run", "skip"))
-    else:
-        run[table.name] = "run"
-
-
-def _parents_first(plans: Mapping[str, TablePlan]) -> list[str]:
-    """By what they refer to; in a circle, by name."""
+def parents_first(tables: Mapping[str, Table], references: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The names of the tables, each after those it refers to. Of those in a circle the first by name comes first."""
+    needs = {
+        name: ({one.parent for one in table.references} | set(references[name].values())) & tables.keys() - {name}
+        for name, table in tables.items()
+    }
     ordered: list[str] = []
-    waiting = sorted(plans)
+    waiting = sorted(tables)
     while waiting:
-        ready = [one for one in waiting if set(plans[one].references.values()) - {one} <= set(ordered)] or waiting[:1]
+        ready = [name for name in waiting if needs[name] <= set(ordered)] or waiting[:1]
         ordered += ready
-        waiting = [one for one in waiting if one not in ready]
+        waiting = [name for name in waiting if name not in ready]
     return ordered
 
 
-def _notes(table: Table, plan: TablePlan, plans: Mapping[str, TablePlan]) -> Iterator[str]:
-    if plan.maps_integers:
-        yield "its numbers are this device's own; the same row may have another one elsewhere"
+def _unchosen(name: str, choices: Choices) -> str:
+    if name in choices.exclude or (choices.include and name not in choices.include):
+        return "it was left out by choice"
+    return ""
+
+
+def _mistakes(schema: Schema, choices: Choices) -> Iterator[tuple[str, str]]:
+    """Choices that name what there is not."""
+    known = schema.tables.keys() | schema.virtual | schema.views
+    named = (choices.include, choices.exclude, choices.keys, choices.match, choices.triggers)
+    for name in {name for option in named for name in option} - known:
+        yield name, "there is no such table"
+    for name, parent in choices.references.items():
+        table, _, column = name.rpartition(".")
+        owner, target = schema.tables.get(table), schema.tables.get(parent)
+        if owner is None or column not in {one.name for one in owner.stored}:
+            yield name, "there is no such column that is stored"
+        elif target is None or not target.is_rowid_alias:
+            yield name, f"{parent} is no table with an INTEGER PRIMARY KEY"
+    for name, columns in choices.match.items():
+        owner = schema.tables.get(name)
+        stored = {one.name for one in owner.stored} if owner is not None else set(columns)
+        for column in columns:
+            if column not in stored:
+                yield f"{name}.{column}", "there is no such column that is stored"
+
+
+def _decide(
+    chosen: dict[str, Table], schema: Schema, choices: Choices, left_out: dict[str, str]
+) -> tuple[dict[str, Decided], dict[str, dict[str, str]]]:
+    """Keys and references of all tables; those that cannot be bound are moved from `chosen` to `left_out`. That can
+    change what others refer to, so it is done again until nothing moves.
+    """
+    while True:
+        means = classify.integers_meant(schema.tables.values(), choices.references)
+        decided = {
+            name: classify.decide(
+                table,
+                given=choices.keys.get(name),
+                match=tuple(choices.match.get(name, ())),
+                is_referenced=name in means,
+                extends=classify.extended(table, chosen),
+            )
+            for name, table in chosen.items()
+        }
+        refused = {name: one.refusal for name, one in decided.items() if one.refusal}
+        if not refused:
+            mapped = {name for name, one in decided.items() if one.key_class is not KeyClass.NATURAL}
+            return decided, classify.references(chosen, mapped, choices.references)
+        left_out |= refused
+        for name in refused:
+            del chosen[name]
+
+
+def _triggers(chosen: Mapping[str, Table], schema: Schema, choices: Choices) -> tuple[dict[str, str], list[Question]]:
+    verdicts: dict[str, str] = {}
+    questions: list[Question] = []
+    for name, table in chosen.items():
+        verdict = classify.triggers(table, schema, chosen.keys(), choices.triggers.get(name))
+        if isinstance(verdict, Question):
+            questions.append(verdict)
+        elif verdict:
+            verdicts[name] = verdict
+    return verdicts, questions
+
+
+def _remarks(table: Table, references: Mapping[str, str], plans: Mapping[str, TablePlan]) -> Iterator[str]:
+    for column, parent in references.items():
+        yield f"{column} means rows of {parent}, by whatever number they have on each device"
     for reference in table.references:
         if reference.parent not in plans:
             yield f"{', '.join(reference.columns)} refers to {reference.parent}, which is not bound"
+    parking = [*_uniques(table), *(f"CHECK({_short(text)})" for text in table.checks)]
+    parking += [
+        f"the parents in {parent}" for parent in sorted({one.parent for one in table.references} & plans.keys())
+    ]
+    if parking:
+        yield f"rows may have to wait elsewhere for {', '.join(parking)}"
+
+
+def _uniques(table: Table) -> Iterator[str]:
+    for unique in table.uniques:
+        columns = ", ".join("an expression" if column is None else column for column in unique.columns)
+        yield f"UNIQUE({columns})"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_CHARS else line[:_SHOWN_CHARS] + "..."

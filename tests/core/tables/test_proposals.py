@@ -1,132 +1,128 @@
-"""How tables would be bound: what the schema tells, what a person says, and what has to be asked."""
+"""All tables of a schema at once: order, remarks, what is left out, what is open."""
 
 from __future__ import annotations
 
-from typing import Any
+import apsw
+from hypothesis import given, settings
+from msgspec.structs import replace
 
-import pytest
+from peerd.core.tables.plans import BindingPlan, KeyClass
+from peerd.core.tables.proposals import Choices, propose
+from peerd.tables import install
+from peerd.tables.reading import read_schema
+from tests.support.proposed import proposed, schema_of
+from tests.tables.schemas import Made, schemas
 
-from peerd.core.tables.plans import KeyClass
-from peerd.core.tables.proposals import Choices, Proposal, propose
-from peerd.core.tables.shape import Column, Reference, Schema, Table, Trigger, Unique
-
-
-def numbered(name: str, *columns: str, **more: Any) -> Table:
-    """A table whose rows the application numbers."""
-    key = Column("id", "INTEGER", key_place=1)
-    return Table(name, "", (key, *(Column(one, "TEXT") for one in columns)), ("id",), is_rowid_alias=True, **more)
-
-
-def named(name: str, *columns: str, **more: Any) -> Table:
-    key = Column("code", "TEXT", not_null=True, key_place=1)
-    return Table(name, "", (key, *(Column(one, "TEXT") for one in columns)), ("code",), **more)
+NOTES = "notes(id INTEGER PRIMARY KEY AUTOINCREMENT, title NOT NULL)"
 
 
-def to(parent: str, column: str) -> tuple[Reference, ...]:
-    return (Reference((column,), parent, ("id",)),)
+def test_parents_come_before_children() -> None:
+    proposal = proposed(
+        "a(k TEXT PRIMARY KEY, n REFERENCES m)",
+        "m(id INTEGER PRIMARY KEY AUTOINCREMENT, z REFERENCES z)",
+        "z(k TEXT PRIMARY KEY)",
+    )
+    assert [one.table for one in proposal.tables] == ["z", "m", "a"]
+    assert sorted(one.number for one in proposal.tables) == [1, 2, 3]
 
 
-def proposed(*tables: Table, virtual: frozenset[str] = frozenset(), **choices: Any) -> Proposal:
-    schema = Schema({table.name: table for table in tables}, virtual, frozenset(), "wal", 1)
-    return propose(schema, "app", Choices(**choices))
+def test_circles_have_some_order_that_stays() -> None:
+    statements = (
+        "b(id INTEGER PRIMARY KEY AUTOINCREMENT, a REFERENCES a, b REFERENCES b)",
+        "a(id INTEGER PRIMARY KEY AUTOINCREMENT, b REFERENCES b)",
+        "c(k TEXT PRIMARY KEY, a REFERENCES a)",
+    )
+    assert [one.table for one in proposed(*statements).tables] == ["a", "b", "c"]
+    assert proposed(*statements) == proposed(*reversed(statements))
 
 
-UNIQUE_NAME = (Unique("u", ("name",), ("BINARY",)),)
+def test_there_is_a_plan_once_nothing_is_open() -> None:
+    open_one = proposed(NOTES, "t(id INTEGER PRIMARY KEY)")
+    assert open_one.plan("app") is None
+    settled = proposed(NOTES, "t(id INTEGER PRIMARY KEY)", keys={"t": "natural"})
+    assert settled.plan("app") == BindingPlan("app", settled.tables)
+    assert proposed("t(a)").plan("app") is None
+    assert [one.collection for one in settled.tables] == ["app.notes", "app.t"]
 
 
-def test_a_declared_key_is_natural_and_a_number_is_a_devices_own() -> None:
-    proposal = proposed(numbered("notes", "title"), named("codes"))
-    assert {one.table: (one.key_class, one.identity) for one in proposal.tables} == {
-        "codes": (KeyClass.NATURAL, ("code",)),
-        "notes": (KeyClass.SURROGATE, ()),
-    }
-    assert {one.collection for one in proposal.tables} == {"app.codes", "app.notes"}
-    assert len({one.number for one in proposal.tables}) == 2
-    assert "own" in proposal.notes["notes"][0]
+def test_what_is_left_out_says_why() -> None:
+    proposal = proposed(
+        NOTES,
+        "keyless(a)",
+        "CREATE VIRTUAL TABLE fts USING fts5(a)",
+        "CREATE VIEW seen AS SELECT 1",
+        "other(k TEXT PRIMARY KEY)",
+        include=("notes", "keyless", "seen", "gone"),
+    )
+    assert [one.table for one in proposal.tables] == ["notes"]
+    assert proposal.left_out.keys() == {"keyless", "fts", "seen", "other", "gone"}
+    assert proposal.left_out["gone"] == "there is no such table"
+    assert "view" in proposal.left_out["seen"]
+    assert "choice" in proposal.left_out["other"]
+    assert set(proposed(NOTES, exclude=("notes",)).left_out) == {"notes"}
+
+
+def test_choices_that_name_nothing_are_told() -> None:
+    proposal = proposed(
+        NOTES,
+        keys={"no": "natural"},
+        match={"notes": ("nix",)},
+        references={"notes.x": "notes", "notes.title": "no", "n.t": "notes"},
+    )
+    assert {"no", "notes.nix", "notes.x", "notes.title", "n.t", "notes"} == proposal.left_out.keys()
+
+
+def test_remarks_name_what_rows_may_wait_for() -> None:
+    notes = proposed(
+        NOTES, "t(k TEXT PRIMARY KEY, n UNIQUE REFERENCES notes CHECK(n > 0), m REFERENCES nowhere)"
+    ).notes["t"]
+    text = "; ".join(notes)
+    for part in (
+        "same row",
+        "n means rows of notes",
+        "UNIQUE(n)",
+        "CHECK(n > 0)",
+        "parents in notes",
+        "nowhere, which is not",
+    ):
+        assert part in text
+
+
+def test_triggers_that_cannot_run_keep_their_table_out() -> None:
+    schema = schema_of(
+        "t(id INTEGER PRIMARY KEY AUTOINCREMENT, a)",
+        "c(k TEXT PRIMARY KEY, t REFERENCES t)",
+        "CREATE VIRTUAL TABLE fts USING fts5(a)",
+        "CREATE TRIGGER x AFTER INSERT ON t BEGIN INSERT INTO fts VALUES(NEW.a); END",
+    )
+    obstructed = replace(schema.tables["t"], trigger_obstacle="no such function: own")
+    schema = replace(schema, tables={**schema.tables, "t": obstructed})
+    proposal = propose(schema, "app", Choices())
+    assert "own" in proposal.left_out["t"]
+    assert [(one.table, one.references) for one in proposal.tables] == [("c", {})]
+    skipping = propose(schema, "app", Choices(triggers={"t": "skip"}))
+    assert [one.table for one in skipping.tables] == ["t", "c"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(schemas())
+def test_every_schema_comes_to_a_plan_that_can_be_installed(made: Made) -> None:
+    connection = apsw.Connection(":memory:")
+    made.make(connection)
+    schema = read_schema(connection)
+    first = propose(schema, "app", Choices())
+    answers = {one.table: one.answers[0] for one in first.questions if one.option == "keys"}
+    keyless = {name: "surrogate" for name, table in schema.tables.items() if not table.declared_key}
+    proposal = propose(schema, "app", Choices(keys={**keyless, **answers}))
     assert not proposal.questions
-
-
-def test_a_number_beside_something_unique_is_asked_about() -> None:
-    tags = numbered("tags", "name", uniques=UNIQUE_NAME)
-    (question,) = proposed(tags).questions
-    assert (question.table, question.option, question.answers) == ("tags", "keys", ("surrogate", "content"))
-    assert "name" in question.question
-    (plan,) = proposed(tags, keys={"tags": "content"}).tables
-    assert (plan.key_class, plan.identity) == (KeyClass.CONTENT, ("name",))
-    assert not proposed(tags, keys={"tags": "surrogate"}).questions
-
-
-def test_content_needs_its_columns() -> None:
-    notes = numbered("notes", "title", "day")
-    (question,) = proposed(notes, keys={"notes": "content"}).questions
-    assert question.option == "match"
-    (plan,) = proposed(notes, match={"notes": ("title", "day")}).tables
-    assert (plan.key_class, plan.identity) == (KeyClass.CONTENT, ("title", "day"))
-
-
-def test_references_are_those_to_numbers_and_parents_come_first() -> None:
-    proposal = proposed(
-        numbered("a_child", "parent_id", "code", references=(*to("z_parent", "parent_id"), *to("codes", "code"))),
-        numbered("z_parent", "up", references=to("z_parent", "up")),
-        named("codes"),
-    )
-    order = [one.table for one in proposal.tables]
-    assert order.index("z_parent") < order.index("a_child")
-    references = {one.table: dict(one.references) for one in proposal.tables}
-    assert references == {"a_child": {"parent_id": "z_parent"}, "z_parent": {"up": "z_parent"}, "codes": {}}
-
-
-def test_an_undeclared_reference_can_be_named() -> None:
-    proposal = proposed(numbered("notes", "folder"), numbered("folders"), references={"notes.folder": "folders"})
-    assert {one.table: dict(one.references) for one in proposal.tables}["notes"] == {"folder": "folders"}
-
-
-def test_a_circle_of_references_has_an_order_too() -> None:
-    proposal = proposed(
-        numbered("a", "b_id", references=to("b", "b_id")), numbered("b", "a_id", references=to("a", "a_id"))
-    )
-    assert [one.table for one in proposal.tables] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("table", "choices", "reason"),
-    [
-        (named("t"), {"exclude": ("t",)}, "by choice"),
-        (named("t"), {"include": ("other",)}, "by choice"),
-        (named("t", obstacle="no such function: icu"), {}, "no such function"),
-        (numbered("t", "a", tied=(("id", "a"),)), {}, "CHECK"),
-        (numbered("t"), {"match": {"t": ("gone",)}}, "no column gone"),
-        (named("t", "a"), {"keys": {"t": "surrogate"}}, "no number of its own"),
-        (named("t", key_collations=("GERMAN",)), {}, "collation"),
-    ],
-)
-def test_what_cannot_be_bound_is_left_out_with_the_reason(table: Table, choices: dict[str, Any], reason: str) -> None:
-    proposal = proposed(table, **choices)
-    assert reason in proposal.left_out["t"]
-    assert proposal.tables == ()
-
-
-def test_virtual_tables_and_names_that_do_not_exist_are_named() -> None:
-    proposal = proposed(named("t"), virtual=frozenset({"search"}), include=("t", "typo"))
-    assert proposal.left_out == {"search": "it is a virtual table", "typo": "there is no such table"}
-
-
-@pytest.mark.parametrize(
-    ("writes", "choices", "becomes"),
-    [
-        (frozenset({"search"}), {}, "run"),
-        (frozenset({"codes"}), {}, "skip"),
-        (frozenset({"search"}), {"triggers": {"notes": "skip"}}, "skip"),
-        (frozenset({None}), {"triggers": {"notes": "run"}}, "run"),
-        (frozenset({None}), {}, None),
-    ],
-)
-def test_triggers_run_if_they_write_no_bound_table(
-    writes: frozenset[str | None], choices: dict[str, Any], becomes: str | None
-) -> None:
-    notes = numbered("notes", triggers=(Trigger("x", "notes", "", writes),))
-    proposal = proposed(notes, named("codes"), virtual=frozenset({"search"}), **choices)
-    assert proposal.triggers.get("notes") == becomes
-    plan = next(one for one in proposal.tables if one.table == "notes")
-    assert plan.run_triggers == (becomes == "run")
-    assert [one.option for one in proposal.questions] == ([] if becomes else ["triggers"])
+    assert {one.table for one in proposal.tables} | proposal.left_out.keys() == schema.tables.keys()
+    assert len({one.collection for one in proposal.tables}) == len(proposal.tables)
+    for one in proposal.tables:
+        table = schema.tables[one.table]
+        assert one.key_class is KeyClass.NATURAL or table.is_rowid_alias or table.keyed_by_rowid
+        assert set(one.identity) | set(one.references) <= {column.name for column in table.stored}
+    plan = proposal.plan("app")
+    if plan is not None:
+        install.install(connection, schema, plan, b"b" * 16)
+        assert install.missing(connection, schema, plan) == frozenset()
+    connection.close()
