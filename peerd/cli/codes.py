@@ -169,6 +169,14 @@ _OF_TABLES: Final = {
     "tables-refused": "The database, or the tables that were asked for, cannot be bound; the message says why.",
     "tables-undecided": "The schema leaves something open that peerd does not guess: `peerctl tables bind --dry-run` "
     "shows what, and which option answers it.",
+# Applications' databases.
+_OF_TABLES: Final = {
+    "file-bound": "The file is bound already, here or by another daemon. Unbind it there first.",
+    "file-network": "The application's file lies on a network file system, where SQLite's locks do not hold. Keep it "
+    "on a disk of this machine.",
+    "file-not-owned": "The file or its folder belongs to another user. What peerd would make beside it, the "
+    "application could not open. Run peerd as the user of the application.",
+    "table-failed": "The application's file could not be read or written. It is tried again; the log has the details.",
 }
 
 # What happens between devices: reasons in `status` and in the log.
