@@ -159,6 +159,8 @@ _OF_TABLES: Final = {
     "look for a transaction that the application leaves open.",
     "file-missing": "The application's file is not where it was. If it was moved, unbind it and bind it again where "
     "it is now; the rows meet their records again.",
+    "file-network": "The application's file lies on a network file system, where SQLite's locks do not hold. Keep it "
+    "on a disk of this machine, and let peerd carry its rows to the others.",
     "file-not-owned": "The file or its folder belongs to another user. What peerd would make beside it, the "
     "application could not open. Run peerd as the user of the application.",
     "file-read-only": "The application's file, or its folder, cannot be written. Check its mode and the file system.",
@@ -169,14 +171,6 @@ _OF_TABLES: Final = {
     "tables-refused": "The database, or the tables that were asked for, cannot be bound; the message says why.",
     "tables-undecided": "The schema leaves something open that peerd does not guess: `peerctl tables bind --dry-run` "
     "shows what, and which option answers it.",
-# Applications' databases.
-_OF_TABLES: Final = {
-    "file-bound": "The file is bound already, here or by another daemon. Unbind it there first.",
-    "file-network": "The application's file lies on a network file system, where SQLite's locks do not hold. Keep it "
-    "on a disk of this machine.",
-    "file-not-owned": "The file or its folder belongs to another user. What peerd would make beside it, the "
-    "application could not open. Run peerd as the user of the application.",
-    "table-failed": "The application's file could not be read or written. It is tried again; the log has the details.",
 }
 
 # What happens between devices: reasons in `status` and in the log.

@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from peerd.errors import DiskFull, StoreError, TableTrouble
+from peerd.tables.places import check_place
 
 BUSY_TIMEOUT_MS = 2_000  # a stop of the daemon waits for it
 _MADE_BESIDE = "peerd would make files beside it that the application cannot open"
@@ -53,9 +54,10 @@ def check_owner(path: Path) -> None:
     """Is it ours to write, together with the application?
 
     Raises:
-        TableTrouble: file-missing, file-not-owned, file-read-only.
+        TableTrouble: file-missing, file-network, file-not-owned, file-read-only.
     """
     _numbers(path)
+    check_place(path)
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise TableTrouble(f"{path} is no file", code="file-missing", next_step="Name the application's database.")

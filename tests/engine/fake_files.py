@@ -10,8 +10,9 @@ import msgspec
 
 from peerd.core.clocks import Dot
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowEdit, RowImage, TableCount
+from peerd.core.tables.classify import Question
 from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
-from peerd.core.tables.proposals import Choices, Proposal, Question
+from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.shape import Column, Schema, Table
 from peerd.core.values import pack, unpack
 from peerd.errors import StoreError

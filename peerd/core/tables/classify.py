@@ -30,12 +30,15 @@ COLUMNS: Final = 2_000  # what SQLite has unless it was built otherwise
 
 
 class Question(Struct, frozen=True):
-    """What the schema does not tell: which option of the choices answers it, and the answers that there are."""
+    """What the schema does not tell: which option of the choices answers it, and the answers that there are. The one
+    that is suggested can do no harm but to keep rows apart that are the same; empty: none is harmless.
+    """
 
     table: str
     option: str
     question: str
     answers: tuple[str, ...] = ()
+    suggestion: str = ""
 
 
 class Decided(Struct, frozen=True):
@@ -119,7 +122,8 @@ def _by_schema(table: Table, *, is_referenced: bool, extends: str | None) -> Dec
     if found:
         text += f" Or are rows the same that have an equal {', '.join(found[0])} (content)?"
         answers += ("content",)
-    return Decided(KeyClass.SURROGATE, notes=(_NUMBERED,), questions=(Question(table.name, "keys", text, answers),))
+    asked = Question(table.name, "keys", text, answers, suggestion="surrogate")
+    return Decided(KeyClass.SURROGATE, notes=(_NUMBERED,), questions=(asked,))
 
 
 def _content(table: Table, match: tuple[str, ...]) -> Decided:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from peerd.core.tables import classify
 from peerd.core.tables.classify import Decided, Question
@@ -51,6 +52,11 @@ class Proposal(Struct, frozen=True):
     def plan(self, binding: str) -> BindingPlan | None:
         """The plan, once nothing is open and there is a table."""
         return None if self.questions or not self.tables else BindingPlan(binding, self.tables)
+
+    def suggested(self, choices: Choices) -> Choices:
+        """The choices of somebody who made `choices` and takes what is suggested for the rest."""
+        answers = {one.table: one.suggestion for one in self.questions if one.option == "keys" and one.suggestion}
+        return replace(choices, keys={**choices.keys, **answers})
 
 
 def propose(schema: Schema, binding: str, choices: Choices) -> Proposal:

@@ -45,6 +45,14 @@ def test_there_is_a_plan_once_nothing_is_open() -> None:
     assert [one.collection for one in settled.tables] == ["app.notes", "app.t"]
 
 
+def test_who_takes_what_is_suggested_keeps_rows_apart() -> None:
+    schema = schema_of(NOTES, "t(id INTEGER PRIMARY KEY)", "u(id INTEGER PRIMARY KEY)")
+    choices = Choices(keys={"u": "natural"})
+    taken = propose(schema, "app", choices).suggested(choices)
+    assert taken.keys == {"t": "surrogate", "u": "natural"}
+    assert not propose(schema, "app", taken).questions
+
+
 def test_what_is_left_out_says_why() -> None:
     proposal = proposed(
         NOTES,

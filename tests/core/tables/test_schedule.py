@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from peerd.core.tables.schedule import Schedule, Step
 
 
@@ -116,9 +118,10 @@ def test_while_somebody_writes_no_look_is_the_last_one() -> None:
     looks = []
     now_s = 1.0
     while now_s < 1.5:
-        if schedule.step(now_s, is_written=lambda: now_s < 1.3) is Step.HARVEST:
+        writes = now_s < 1.3
+        if schedule.step(now_s, is_written=partial(bool, writes)) is Step.HARVEST:
             looks.append(round(now_s, 3))
-            assert schedule.is_busy == (now_s < 1.3)
+            assert schedule.is_busy == writes
         wake_s = schedule.wake_s()
         assert wake_s is not None
         now_s = wake_s
