@@ -53,6 +53,13 @@ def outcome(connection: apsw.Connection, sql: str) -> tuple[object, ...]:
     return rows, connection.changes(), connection.last_insert_rowid(), connection.in_transaction
 
 
+def is_forgotten_by_sqlite(plain: apsw.Connection, seen: tuple[object, ...]) -> bool:
+    """Did SQLite let a broken foreign key pass that it refuses once there is a trigger? It does so in tables that refer
+    to themselves with ON DELETE SET NULL and have REPLACE, as long as they have no UPDATE trigger of anybody's.
+    """
+    return "FOREIGN KEY" in str(seen[0]) and bool(list(plain.execute("PRAGMA foreign_key_check")))
+
+
 def image(connection: apsw.Connection, table: Table) -> Image:
     """Every row as SQLite stores it, by its key as SQLite compares keys."""
     names = (*table.key, *(column.name for column in table.stored))
@@ -82,7 +89,10 @@ def test_statements_do_what_they_did(data: st.DataObject, made: Made, *, recursi
     plain = connected(made, recursive=recursive, foreign_keys=foreign_keys, bind=False)
     bound = connected(made, recursive=recursive, foreign_keys=foreign_keys, bind=True)
     for sql in done:
-        assert outcome(bound, sql) == outcome(plain, sql), sql
+        seen, expected = outcome(bound, sql), outcome(plain, sql)
+        if seen != expected and is_forgotten_by_sqlite(plain, seen):
+            return
+        assert seen == expected, sql
     schema = read_schema(plain)
     assert {name: image(bound, table) for name, table in schema.tables.items()} == {
         name: image(plain, table) for name, table in schema.tables.items()
@@ -113,6 +123,19 @@ def test_nothing_escapes(data: st.DataObject, made: Made, *, recursive: bool, fo
         assert changed <= old.keys() - new.keys(), "a row that is there and differs has no mark"
         assert not changed or table.may_vanish_silently
     connection.close()
+
+
+def test_sqlite_forgets_a_foreign_key_with_nothing_of_ours() -> None:
+    """Why `is_forgotten_by_sqlite` is there: if this fails, SQLite was mended, and it can go."""
+    for trigger, broken in ((None, True), ("CREATE TRIGGER own AFTER UPDATE ON t BEGIN SELECT 1; END", False)):
+        connection = apsw.Connection(":memory:")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, up REFERENCES t ON DELETE SET NULL, a UNIQUE)")
+        if trigger is not None:
+            connection.execute(trigger)
+        outcome(connection, "REPLACE INTO t(up) VALUES(7)")
+        assert bool(list(connection.execute("PRAGMA foreign_key_check"))) is broken
+        connection.close()
 
 
 # ---- migrations, by the SQLite of peerd and by the one that Python brings
