@@ -249,6 +249,7 @@ class Daemon:
                     keys=dict(one.keys),  # type: ignore[arg-type]  # the check lets no other word in
                     match={table: list(columns) for table, columns in one.match.items()},
                     references=dict(one.references),
+                    suggested=True,
                 ),
                 Brake(one.max_deletes, one.max_delete_share),
             )

@@ -103,7 +103,7 @@ def _add_bind(family: Commands) -> None:
     both.add_argument("--merge", action="store_true", help="both sides have data: bring them together")
     both.add_argument("--adopt", action="store_true", help="both sides have data: the file's give way, after a backup")
     bind.add_argument("--dry-run", action="store_true", help="only say what it would do")
-    bind.add_argument("--yes", action="store_true", help="do not ask")
+    bind.add_argument("--yes", action="store_true", help="do not ask; where there is a harmless answer, that is it")
     bind.set_defaults(run=run_bind)
 
 
@@ -152,6 +152,8 @@ def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
         body["name"] = arguments.name
     body |= {name: getattr(arguments, name) for name in ("include", "exclude") if getattr(arguments, name)}
     body |= {name: True for name in ("merge", "adopt") if getattr(arguments, name)}
+    if arguments.yes:
+        body["suggested"] = True
     for member, texts, choices in (
         ("keys", arguments.key, KEYS),
         ("references", arguments.reference, ()),
@@ -187,8 +189,10 @@ def _ask(questions: Sequence[Mapping[str, Any]], body: dict[str, Any], out: Outp
     for question in questions:
         answers = question.get("answers") or []
         about = f"{question['table']}: " if question["table"] else ""
+        suggestion = str(question.get("suggestion") or "")
         hint = f" [{'/'.join(answers)}]" if answers else ""
-        answer = out.ask_text(f"{about}{question['question']}{hint}")
+        hint += f" ({suggestion})" if suggestion else ""
+        answer = out.ask_text(f"{about}{question['question']}{hint}") or suggestion
         if not answer or (answers and answer not in answers):
             raise Misused("that is no answer", next_step="nothing was bound; start again")
         _put(body, question["option"], question["table"], answer)

@@ -50,7 +50,13 @@ def report_of(name: str, database: str, proposal: Proposal, counts: Counts, firs
         tables=[_table_report(table, proposal, counts) for table in proposal.tables],
         left_out=[LeftOut(table=table, reason=reason) for table, reason in sorted(proposal.left_out.items())],
         questions=[
-            TableQuestion(table=one.table, option=one.option, question=one.question, answers=list(one.answers))
+            TableQuestion(
+                table=one.table,
+                option=one.option,
+                question=one.question,
+                answers=list(one.answers),
+                suggestion=one.suggestion,
+            )
             for one in proposal.questions
         ],
     )

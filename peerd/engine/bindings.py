@@ -154,7 +154,10 @@ class Bindings:
         self._check_free(space, name, database)
         schema = await self._files.read_schema(database)
         known = await shared_plans.load(space, name)
-        proposal = self._propose(schema, name, shared_plans.taken_over(_choices(wish), known))
+        choices = shared_plans.taken_over(_choices(wish), known)
+        proposal = self._propose(schema, name, choices)
+        if wish.suggested:
+            proposal = self._propose(schema, name, proposal.suggested(choices))
         counts = await self._counts(space, database, proposal)
         first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
         report = report_of(name, str(database), proposal, counts, first)

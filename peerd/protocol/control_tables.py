@@ -19,6 +19,7 @@ class NewBinding(Request):
     match             table -> the columns by which rows of a table with the class `content` are the same
     references        "TABLE.COLUMN" -> the table whose keys that column holds
     triggers          table -> whether the application's own triggers run when peerd writes
+    suggested         answer what is open as suggested, where one of the answers does no harm
     merge             both sides have data: rows and records of the same key become one
     adopt             both sides have data: a backup of the file is made, and its rows give way
     dry_run           only report
@@ -32,6 +33,7 @@ class NewBinding(Request):
     match: dict[str, list[str]] = {}
     references: dict[str, str] = {}
     triggers: dict[str, Literal["run", "skip"]] = {}
+    suggested: bool = False
     merge: bool = False
     adopt: bool = False
     dry_run: bool = False
@@ -60,13 +62,14 @@ class LeftOut(Struct, kw_only=True):
 
 class TableQuestion(Struct, kw_only=True):
     """What the schema does not tell. `option` is the member of the request (of `peerctl tables bind`, the option) that
-    answers it, `answers` are what it may be, if that is a short list.
+    answers it, `answers` are what it may be, if that is a short list, `suggestion` the one that does no harm.
     """
 
     table: str
     option: str
     question: str
     answers: list[str] = []
+    suggestion: str = ""
 
 
 class BindingReport(Struct, kw_only=True):

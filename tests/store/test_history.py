@@ -103,7 +103,7 @@ async def test_damage_in_what_is_remembered_is_named(copy: Copy, table: str) -> 
     await copy.write([put("todo", "a", n=1)])
     await copy.write([delete("todo", "a")])
     with sqlite3.connect(copy.path) as connection:
-        connection.execute(f"UPDATE {table} SET {'body' if table == 'history' else 'fields'} = x'c1'")
+        connection.execute(f"UPDATE {table} SET {'body' if table == 'history' else 'fields'} = x'c1'")  # noqa: S608 - names of ours
     connection.close()
     with pytest.raises(StoreDamaged, match="the history" if table == "history" else "the image"):
         await (past if table == "history" else image)(copy, "todo", "a")
