@@ -69,6 +69,7 @@ def test_a_database_is_bound_with_everything_that_was_said(daemon: Any, peerctl:
     asked, bound = daemon.bodies("POST")
     assert asked == {**bound, "dry_run": True}
     assert bound == {
+        "suggested": True,
         "database": str(file),
         "name": "todo",
         "include": ["tasks", "tags"],

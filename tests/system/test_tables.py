@@ -86,6 +86,7 @@ def bind(device: Device, app: App, *more: str) -> dict[str, Any]:
         "notes=surrogate", "--key", "tags=natural", "--yes", *more,
     )  # fmt: skip
     assert report["bound"]
+    device.wait(partial(is_in_step, device), "its first harvest is done")
     return report
 
 

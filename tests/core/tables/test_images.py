@@ -8,6 +8,7 @@ from peerd.core.clocks import Dot
 from peerd.core.entry import Change, Kind
 from peerd.core.reading import DEFAULT_RULES, Rules
 from peerd.core.record import Lone, Record, Stamp, apply_change
+from peerd.core.record_form import encode_lone
 from peerd.core.tables.changes import RowImage
 from peerd.core.tables.images import image_of
 from peerd.core.values import pack
@@ -36,7 +37,7 @@ def test_the_rules_of_the_collection_decide_what_is_shown() -> None:
 
 def test_a_record_of_one_put_is_not_taken_apart() -> None:
     """Nearly every record of a bulk."""
-    record = Record.put(Lone(ONE, Stamp(10, 2), {"a": Raw(pack(1))}))
+    record = Record.put(Lone(ONE, Stamp(10, 2), encode_lone({"a": Raw(pack(1))})))
     assert image_of("notes", "one", record, DEFAULT_RULES).rank == (10, ONE.origin, 7)
 
 
