@@ -165,12 +165,15 @@ class Harvesting:
         else:
             complete = not captured.is_dirty()
         if captured.plan.number in self._flagged:
+            dirty = set(found)
             for row in captured.flagged(APPROVED, max(1, self._rows_left - len(found))):
                 key = row.key if row.known is None or row.known.key is not None else ("", row.known.record)
                 found.setdefault(key, row)
             if found:
                 for row in captured.flagged(UNCAPTURED | STALE, _TOLD_ROWS):
                     found.setdefault(row.key, row)
+            if not complete:
+                touch += self._to_audit(captured, [row for row in found.values() if row.key not in dirty])
         self._take(found.values())
         work = Work(captured, found, complete=complete)
         work.note.touch += map(pack_key, touch)
@@ -199,6 +202,12 @@ class Harvesting:
         found.update((row.key, row) for row in missing[:most])
         return [row.key for row in missing[most:]]
 
+    def _to_audit(self, captured: Captured, rows: Iterable[Found]) -> list[Row]:
+        """Keys of rows that are taken out of their turn. They are marked anew, since they may have been the last that
+        were dirty, and the harvest that takes the last one is the one that counts.
+        """
+        return [row.key for row in rows if row.marks] if captured.table.may_vanish_silently else []
+
     # ---- children of rows that mean another record now
 
     def _links(self, work: Work) -> Iterator[tuple[str, set[int]]]:
@@ -220,6 +229,8 @@ class Harvesting:
             if known is None and may_add and self._rows_left > 0 and self._bytes_left > 0:
                 self._take([row])
                 known = work.found[row.key] = row
+                if not work.complete:
+                    work.note.touch += map(pack_key, self._to_audit(work.captured, [row]))
                 if row.marks:
                     work.note.marks.append((pack_key(row.key), row.marks))
             if known is not None:

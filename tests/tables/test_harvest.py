@@ -291,6 +291,16 @@ def test_rows_that_vanished_silently_are_found_beyond_the_limit(make: Make) -> N
     bound.check()
 
 
+def test_rows_that_vanished_silently_are_found_when_the_last_dirty_row_came_out_of_turn(make: Make) -> None:
+    """Its id was needed by an earlier row, so it is taken beside another one."""
+    sql = "CREATE TABLE t(id INTEGER PRIMARY KEY, x UNIQUE ON CONFLICT REPLACE, q INT REFERENCES t(id))"
+    bound = Bound(make(sql, "INSERT INTO t VALUES(2, 1, 2)"), surrogate(0, "t", q="t"), limits=HarvestLimits(rows=1))
+    bound.drain()
+    bound.connection.execute("INSERT INTO t VALUES(4, 4, 1), (5, 1, NULL), (1, 3, 4)")
+    assert sorted(kinds(bound.drain())) == ["delete", "put", "put", "put"]
+    bound.check()
+
+
 def test_a_harvest_takes_parents_first_and_no_more_than_its_limit(make: Make) -> None:
     limits = HarvestLimits(rows=3)
     bound = Bound(make(NOTE, PART), surrogate(0, "note"), surrogate(1, "part", note="note"), limits=limits)
