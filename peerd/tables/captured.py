@@ -66,10 +66,18 @@ class Found(Struct):
 
 
 class Captured:
-    """`numbers` are those by which base hashes name its columns."""
+    """`numbers` are those by which base hashes name its columns. `is_audited`: its rows are to be counted."""
 
-    def __init__(self, connection: apsw.Connection, plan: TablePlan, table: Table, numbers: Mapping[str, int]) -> None:
-        self.plan, self.table, self.numbers = plan, table, numbers
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        plan: TablePlan,
+        table: Table,
+        numbers: Mapping[str, int],
+        *,
+        is_audited: bool,
+    ) -> None:
+        self.plan, self.table, self.numbers, self.is_audited = plan, table, numbers, is_audited
         self.stored = tuple(column.name for column in table.stored)
         self.places = {name: place for place, name in enumerate(self.stored)}
         self._connection = connection

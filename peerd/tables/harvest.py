@@ -14,16 +14,17 @@ from contextlib import contextmanager
 import apsw
 import msgspec
 
+from peerd.core.tables.cells import Cell
 from peerd.core.tables.changes import Harvest
 from peerd.core.tables.plans import BindingPlan
-from peerd.core.tables.shape import Schema
+from peerd.core.tables.shape import Schema, Table
 from peerd.tables import shadow
 from peerd.tables.captured import APPROVED, STALE, UNCAPTURED, Captured, Found
 from peerd.tables.edits import Defaults, Edits
 from peerd.tables.exact import Row
 from peerd.tables.identify import Identities, Work
 from peerd.tables.install import immediate
-from peerd.tables.notes import Note, TableNote, encode_note, pack_key
+from peerd.tables.notes import Note, TableNote, encode_note, pack_key, unpack_key
 from peerd.tables.shadow import HELD
 
 HARVEST_ROWS = 10_000
@@ -90,11 +91,23 @@ def is_due(connection: apsw.Connection) -> bool:
 def captured_tables(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> dict[str, Captured]:
     """The bound tables that are there, parents first."""
     numbers = shadow.column_numbers(connection)
+    tables = {one.table: (one, schema.tables[one.table]) for one in plan.tables if one.table in schema.tables}
     return {
-        one.table: Captured(connection, one, schema.tables[one.table], numbers.get(one.table, {}))
-        for one in plan.tables
-        if one.table in schema.tables
+        name: Captured(connection, one, table, numbers.get(name, {}), is_audited=may_lose_rows(schema, table))
+        for name, (one, table) in tables.items()
     }
+
+
+def may_lose_rows(schema: Schema, table: Table) -> bool:
+    """Can a row go without any mark? Where REPLACE can hit another key; and where it hits the own one, but the new row
+    is gone in the same statement: UPDATE OR REPLACE moves a row onto the one that it refers to, and is taken along by
+    ON DELETE CASCADE, or by a trigger.
+    """
+    actions = {
+        action for one in schema.tables.values() for link in one.references if link.parent == table.name
+        for action in link.actions
+    }  # fmt: skip
+    return table.may_vanish_silently or bool(table.triggers) or bool(actions - {"NO ACTION", "RESTRICT"})
 
 
 @contextmanager
@@ -160,7 +173,7 @@ class Harvesting:
         if self._rows_left > 0 and self._bytes_left > 0:
             rows, complete = captured.dirty(self._rows_left, self._bytes_left)
             found = {row.key: row for row in rows}
-            if found and complete and captured.table.may_vanish_silently:
+            if found and complete and captured.is_audited:
                 touch = self._audit(captured, found)
         else:
             complete = not captured.is_dirty()
@@ -206,7 +219,7 @@ class Harvesting:
         """Keys of rows that are taken out of their turn. They are marked anew, since they may have been the last that
         were dirty, and the harvest that takes the last one is the one that counts.
         """
-        return [row.key for row in rows if row.marks] if captured.table.may_vanish_silently else []
+        return [row.key for row in rows if row.marks] if captured.is_audited else []
 
     # ---- children of rows that mean another record now
 
@@ -252,6 +265,14 @@ class Harvesting:
                     if integers := work.rekeyed | arrived:
                         self._force(child, column, integers, may_add=False)
 
+    def _follow_foreseen(self, table: str, integers: list[Cell]) -> None:
+        """Rows that were given another record before their turn: what refers to them is harvested again."""
+        for child in self._works:
+            for column, parent in child.plan.references.items():
+                if parent == table:
+                    moved = [value for value in integers if isinstance(value, int)]
+                    child.note.follow.append((column, child.captured.numbers[column], moved))
+
     # ---- the brake
 
     def _brake(self, work: Work) -> None:
@@ -279,6 +300,8 @@ class Harvesting:
             note = notes.setdefault(table, TableNote(foreseen.number))
             note.detached += foreseen.detached
             note.written += foreseen.written
+            if foreseen.detached:
+                self._follow_foreseen(table, [unpack_key(row.key)[0] for row in foreseen.written])
         dangling = [work.plan.number for work, table in zip(self._works, self._edits, strict=True) if table.is_dangling]
         more = any(not work.complete or work.note.follow or work.note.touch for work in self._works)
         return Harvest(

@@ -291,6 +291,27 @@ def test_rows_that_vanished_silently_are_found_beyond_the_limit(make: Make) -> N
     bound.check()
 
 
+def test_a_row_that_another_one_replaced_and_took_along_is_deleted(make: Make) -> None:
+    """The row that is moved onto its own parent goes with it, so that no row and no mark is left there."""
+    sql = "CREATE TABLE t(id INTEGER PRIMARY KEY, q INT REFERENCES t(id) ON DELETE CASCADE)"
+    bound = Bound(make("PRAGMA foreign_keys = 1", sql, "INSERT INTO t VALUES(2, 2), (5, 2)"), surrogate(0, "t", q="t"))
+    bound.drain()
+    bound.connection.execute("UPDATE OR REPLACE t SET id = 2 WHERE id = 5")
+    assert bound.connection.execute("SELECT * FROM t").fetchall() == []
+    assert kinds(bound.drain()) == ["delete"] * 2
+    bound.check()
+
+
+def test_children_follow_a_parent_whose_new_id_was_needed_early(make: Make) -> None:
+    sql = "CREATE TABLE t(id INTEGER PRIMARY KEY, q INT REFERENCES t(id))"
+    bound = Bound(make(sql, "INSERT INTO t VALUES(4, NULL), (5, 4)"), surrogate(0, "t", q="t"))
+    bound.drain()
+    bound.limits = HarvestLimits(rows=1)
+    bound.connection.execute("INSERT INTO t VALUES(2, 4); DELETE FROM t WHERE id = 4; INSERT INTO t VALUES(4, NULL)")
+    bound.drain()
+    bound.check()
+
+
 def test_rows_that_vanished_silently_are_found_when_the_last_dirty_row_came_out_of_turn(make: Make) -> None:
     """Its id was needed by an earlier row, so it is taken beside another one."""
     sql = "CREATE TABLE t(id INTEGER PRIMARY KEY, x UNIQUE ON CONFLICT REPLACE, q INT REFERENCES t(id))"
