@@ -1,7 +1,7 @@
 # The commands of this tree. `make setup` makes .venv; everything else sets itself up the same way.
 #
 #   make test                 all checks: format, lint, types, import floors, tests
-#   make demo                 three daemons on this machine: found, paired, cut, healed
+#   make demo                 three daemons on this machine: found, paired, tables bound, cut, healed
 #   make run                  one daemon in the foreground with the default configuration
 #   make bench                the speed table, beside the floor measured in the same run
 #   make simulate RUNS=2000   more random histories than `make test` plays
@@ -55,7 +55,7 @@ needs:
 	[ "$$(id -u)" = 0 ] || echo "not root: tests in network namespaces and under systemd are skipped and say so."
 
 demo: setup
-	@$(BIN)/python tests/demo.py
+	@$(BIN)/python -m tests.demo
 
 run: setup
 	@$(BIN)/python -m peerd

@@ -281,9 +281,10 @@ def test_the_page_of_dependencies_names_each_one() -> None:
 
 def demo_lines() -> list[re.Pattern[str]]:
     """What `say` prints in the demo, with anything where it puts a value."""
-    tree = ast.parse((ROOT / "tests" / "demo.py").read_text(encoding="utf-8"))
     found = []
-    for node in ast.walk(tree):
+    modules = (ROOT / "tests" / "demo").glob("*.py")
+    nodes = (node for module in modules for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.append(re.compile(re.escape(node.value)))
         elif isinstance(node, ast.JoinedStr):
