@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import apsw
+from msgspec.structs import replace
 
 from peerd.core.clocks import Dot
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, TableCount
@@ -27,6 +28,8 @@ from peerd.tables.worker import Worker
 log = get(__name__)
 
 T = TypeVar("T")
+
+SHORT_ROWS = 1_000
 
 
 class BoundFile:
@@ -114,6 +117,7 @@ class _Opened:
         self.identity = Identity(path)
         self._device = device
         self._limits = HarvestLimits(max_deletes=brake.max_deletes, max_share=brake.max_share)
+        self._short = replace(self._limits, rows=SHORT_ROWS)
         self.connection: apsw.Connection = connect(path)
         try:
             with translated(path):
@@ -142,7 +146,9 @@ class _Opened:
             if compare.is_due(self.connection):
                 self._renew()
             try:
-                return harvest(self.connection, self.schema, self.plan, self._device, self._limits)
+                # Without a WAL, whoever writes waits until we have read.
+                limits = self._limits if self.schema.journal_mode == "wal" else self._short
+                return harvest(self.connection, self.schema, self.plan, self._device, limits)
             except SchemaMoved:
                 continue
 

@@ -36,9 +36,8 @@ def restore(connection: apsw.Connection, plan: BindingPlan, table: str) -> list[
             if not found:
                 continue
             names += [(one.collection, str(record)) for (record,) in found]
-            # A record whose integer another row took meanwhile has no place here any more; it gets a new one.
-            connection.execute(f"DELETE FROM {name} WHERE f & {HELD} AND k0 IS NULL")
-            connection.execute(f"UPDATE {name} SET f = f & ~{HELD | DROPPED} WHERE f & {HELD}")
+            # They have no row, and a harvest that comes first must not take that for another delete.
+            connection.execute(f"DELETE FROM {name} WHERE f & {HELD}")
             shadow.set_applied(connection, _UNKNOWN)
             shadow.count_up(connection)
     return names

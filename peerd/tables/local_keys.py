@@ -95,15 +95,17 @@ class LocalKeys:
             raise Unplaceable("not-null", f"The record lacks a part of the key of {table.name}.")
         return key
 
-    def _reference(self, link: Link, packed: bytes) -> int | float | bytes | None:
+    def _reference(self, link: Link, packed: bytes) -> int | float | str | bytes | None:
         value = _decode(packed)
         if isinstance(value, str):
             integer = self._integer_of(Ref(link.parent, value))
             if integer is None:
                 raise Unplaceable("parent", missing_parent(link))
             return integer
-        if isinstance(value, dict) and value.get("device") == self._device and isinstance(value.get("integer"), int):
-            return int(value["integer"])
+        if isinstance(value, dict) and value.get("device") == self._device:
+            dangling = value.get("integer")  # or text, where an application keeps such in a column of integers
+            if isinstance(dangling, int | str) and not isinstance(dangling, bool):
+                return dangling
         if value is None or isinstance(value, float | bytes):
             return value
         raise Unplaceable(

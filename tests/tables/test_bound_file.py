@@ -135,10 +135,29 @@ async def test_many_deletes_are_held_and_then_undone(file: BoundFile, path: Path
     names = await file.restore("tasks")
     assert names == [(TASKS, f"{number}") for number in range(1, 6)]
     assert await file.applied() != applied, "a crash now ends in a full projection"
+    assert await file.harvest() is None, "rows that are not back yet are not deleted again"
     await file.project(images, applied)
     assert len(do(path, "SELECT * FROM tasks")) == 8
     assert await file.harvest() is None
     assert await file.held() == {}
+
+
+@pytest.mark.parametrize(("mode", "most"), [("wal", 1_200), ("delete", 1_000)])
+async def test_without_a_wal_little_is_read_at_a_time(path: Path, mode: str, most: int) -> None:
+    """Whoever writes would have to wait until all is read."""
+    do(path, f"PRAGMA journal_mode = {mode}")
+    await Files("DEVICE").bind(path, BINDING, PLAN, empty=False)
+    file = await BoundFile.open(path, BINDING, PLAN, Brake(3, 20), "DEVICE")
+    do(
+        path,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200) "
+        "INSERT INTO tasks SELECT 't' || i, NULL FROM n",
+    )
+    harvest = await file.harvest()
+    assert harvest is not None
+    assert len(harvest.edits) == most
+    assert harvest.more == (most < 1_200)
+    await file.close()
 
 
 async def test_a_file_of_another_binding_is_not_taken_for_ours(file: BoundFile, path: Path) -> None:

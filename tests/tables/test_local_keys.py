@@ -104,7 +104,7 @@ def test_autoincrement_never_goes_back(tmp_path: Path) -> None:
     assert file.row("SELECT seq FROM sqlite_sequence") == (51,)
 
 
-def dangling(device: str, number: int) -> RowImage:
+def dangling(device: str, number: int | str) -> RowImage:
     fields = {"id": pack_cell(1), "loose": pack({"device": device, "integer": number})}
     return RowImage("line", "l", fields, rank=(1, b"", 1))
 
@@ -116,6 +116,11 @@ def test_a_reference_to_nothing_is_shown_by_its_author_alone(app: BoundFile) -> 
     assert app.rows("SELECT loose FROM line") == [(5,)]
     app.show(note("found", 5), line("l", 1, "found"))
     assert app.rows("SELECT note, loose FROM line") == [(5, 5)]
+
+
+def test_text_where_an_integer_is_meant_dangles_as_text(app: BoundFile) -> None:
+    app.show(dangling("us", "none"))
+    assert app.rows("SELECT loose FROM line") == [("none",)]
 
 
 def test_a_bare_integer_means_nothing_here(app: BoundFile) -> None:
