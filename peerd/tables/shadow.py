@@ -10,6 +10,8 @@ They are plain tables, so that any SQLite that can write the application's table
 
 from __future__ import annotations
 
+import secrets
+
 import apsw
 import msgspec
 
@@ -23,6 +25,7 @@ META = f"{PREFIX}meta"
 PARKED = f"{PREFIX}p"
 CREATE_META = f"CREATE TABLE {META}(k TEXT PRIMARY KEY, v)"
 CREATE_PARKED = f"CREATE TABLE {PARKED}(c TEXT, r TEXT, code TEXT, reason TEXT, b BLOB, PRIMARY KEY(c, r))"
+_STEP_BITS = 32  # 64 bits are enough for four thousand million transactions
 HELD = 1  # a flag of a shadow row: its delete waits for a person
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -75,15 +78,27 @@ def bind_id(connection: apsw.Connection) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
+def carried(connection: apsw.Connection) -> bytes | None:
+    """As `bind_id`, of any file."""
+    try:
+        return bind_id(connection)
+    except apsw.SQLError:
+        return None  # it has no such table
+
+
 def counter(connection: apsw.Connection) -> int:
-    """How many transactions of ours the file has seen."""
+    """Grows with every transaction of ours that the file sees."""
     found = get_meta(connection, "counter")
     return found if isinstance(found, int) else 0
 
 
 def count_up(connection: apsw.Connection) -> int:
-    """Count this transaction. Returns the new counter."""
-    new = counter(connection) + 1
+    """Count this transaction. Returns the new counter.
+
+    The step is drawn: a file that went back in time does not come to the same counters again, or it would take an old
+    note for its own.
+    """
+    new = counter(connection) + 1 + secrets.randbits(_STEP_BITS)
     set_meta(connection, "counter", new)
     return new
 

@@ -97,7 +97,7 @@ def test_the_position_and_the_counter_are_kept_with_the_rows(notes: BoundFile) -
     counter = shadow.counter(notes.connection)
     notes.show(note("a", 1, "one"))
     assert shadow.applied(notes.connection) == Applied(b"c" * 16, 1)
-    assert shadow.counter(notes.connection) == counter + 1
+    assert shadow.counter(notes.connection) > counter
 
 
 def test_nothing_is_written_while_the_application_has_something_to_be_harvested(notes: BoundFile) -> None:
