@@ -1,0 +1,23 @@
+"""Random histories of files on several devices, in the short form; `python -m tests.tables.two_copies` has the long
+one.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tables import two_copies
+
+HISTORIES, PARTS = 60, 6
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_files_show_the_same_whatever_happened_to_them(part: int) -> None:
+    size = HISTORIES // PARTS
+    assert list(two_copies.failures(range(part * size, (part + 1) * size))) == []
+
+
+def test_the_histories_are_hard_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They show it where a file does not know its own changes from those of the space."""
+    monkeypatch.setattr("peerd.tables.settle._Settling._marks", lambda *_: None)
+    assert next(two_copies.failures(range(5)), None)
