@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from peerd.core.tables.plans import TablePlan
@@ -23,6 +23,10 @@ from peerd.protocol.control_tables import (
 
 PARKED_SHOWN = 100
 NOT_CAPTURED_SHOWN = 100
+MISSING_STEP = (
+    "If the application is older here, update it. If it has them no more, unbind the file and bind it again; its other "
+    "tables go on meanwhile."
+)
 
 
 class Counts(NamedTuple):
@@ -89,6 +93,8 @@ async def view_of(runner: BindingRunner) -> BindingView:
             await _add_numbers(runner, view, tables)
         except StoreError as problem:
             view.reason, view.next_step = str(problem), problem.next_step
+        if runner.missing and not view.reason:
+            view.reason, view.next_step = missing_words(runner.missing), MISSING_STEP
     else:
         view.reason, view.next_step = str(runner.trouble), runner.trouble.next_step
     held = any(table.held for table in tables.values())
@@ -98,6 +104,11 @@ async def view_of(runner: BindingRunner) -> BindingView:
         LeftOut(table=table, reason=f"row {key}: {why}") for table, key, why in runner.not_captured[:NOT_CAPTURED_SHOWN]
     ]
     return view
+
+
+def missing_words(tables: Sequence[str]) -> str:
+    """A sentence about tables that the application dropped, or renamed."""
+    return f"not in the file any more: {', '.join(tables)}; their records are kept in the space"
 
 
 async def _add_numbers(runner: BindingRunner, view: BindingView, tables: Mapping[str, BoundTable]) -> None:

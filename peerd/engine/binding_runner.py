@@ -45,6 +45,7 @@ class BindingRunner:
         self.trouble: StoreError | None = None
         self.not_captured: Sequence[tuple[str, str, str]] = ()
         self.held_now: Mapping[str, int] = {}
+        self.missing: Sequence[str] = []  # tables that the application dropped
         self.settled = asyncio.Event()
         self._space = space
         self._files = files
@@ -195,10 +196,20 @@ class BindingRunner:
         more = True
         while more:
             harvest = await file.harvest()
+            await self._look_at_tables(file)
             if harvest is None:
                 return
             await self._take(file, harvest)
             more = harvest.more
+
+    async def _look_at_tables(self, file: TableFile) -> None:
+        """A harvest has read the schema again if it moved. What it does to an empty table is no change of a row."""
+        missing = await file.missing()
+        if missing != self.missing:
+            self.missing = missing
+            self.held_now = await file.held()
+        if await file.applied() == _UNFINISHED:  # a new column: the space may have cells for it
+            self._schedule.space_moved(self._times.monotonic_s())
 
     async def _take(self, file: TableFile, harvest: Harvest) -> None:
         """Commit, then settle."""

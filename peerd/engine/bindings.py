@@ -22,7 +22,15 @@ from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.core.tables.shape import Schema
 from peerd.engine import shared_plans
-from peerd.engine.binding_reports import Counts, first_step, held_view, report_of, view_of
+from peerd.engine.binding_reports import (
+    MISSING_STEP,
+    Counts,
+    first_step,
+    held_view,
+    missing_words,
+    report_of,
+    view_of,
+)
 from peerd.engine.binding_runner import BindingRunner
 from peerd.engine.ports import TableFiles, Times
 from peerd.engine.space import Space
@@ -152,6 +160,7 @@ class Bindings:
         name = wish.name or binding_name(Path(wish.database).name)
         database = Path(wish.database)
         self._check_free(space, name, database)
+        await self._check_no_copy(database)
         schema = await self._files.read_schema(database)
         known = await shared_plans.load(space, name)
         choices = shared_plans.taken_over(_choices(wish), known)
@@ -190,6 +199,19 @@ class Bindings:
                     raise _exists(f"{database} is bound already, as {taken.name}")
         if name in self._runners.get(space.id, {}):
             raise _exists(f"there is a binding {name} already")
+
+    async def _check_no_copy(self, database: Path) -> None:
+        """Rows that the application numbers itself would be in the space twice."""
+        carried = await self._files.carried(database)
+        for runners in self._runners.values():
+            for runner in runners.values():
+                if runner.binding.id == carried:
+                    raise UserError(
+                        f"{database} is a copy of {runner.binding.database}, which is bound as {runner.binding.name}",
+                        code="file-bound",
+                        status=409,
+                        next_step="If it is to take its place, unbind that one first.",
+                    )
 
     async def _counts(self, space: Space, database: Path, proposal: Proposal) -> Counts:
         tables = [table.table for table in proposal.tables]
@@ -261,6 +283,9 @@ class Bindings:
         for name, runner in sorted(self._of(space).items()):
             if runner.trouble is not None:
                 return f"tables {name}: {runner.trouble}", runner.trouble.next_step
+        for name, runner in sorted(self._of(space).items()):
+            if runner.missing:
+                return f"tables {name}: {missing_words(runner.missing)}", MISSING_STEP
         for name, runner in sorted(self._of(space).items()):
             if rows := sum(runner.held_now.values()):
                 step = f"peerctl tables held {space.name} {name}, then --approve or --restore"

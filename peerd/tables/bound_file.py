@@ -88,6 +88,9 @@ class BoundFile:
     async def counts(self) -> Mapping[str, TableCount]:
         return await self._run(lambda opened: standing.counts(opened.connection, opened.schema, opened.plan))
 
+    async def missing(self) -> Sequence[str]:
+        return await self._run(lambda opened: standing.missing(opened.schema, opened.plan))
+
     async def keys(self, collection: str) -> Sequence[str]:
         return await self._run(lambda opened: standing.keys(opened.connection, opened.plan, collection))
 
@@ -128,18 +131,12 @@ class _Opened:
             raise
 
     def _check_binding(self, binding: bytes) -> None:
-        if self._found() != binding:
+        if shadow.carried(self.connection) != binding:
             raise TableTrouble(
                 f"{self.path} is not the file that was bound: it carries no mark of this binding",
                 code="file-unknown",
                 next_step="Unbind it and bind it again; you are asked what becomes of its rows.",
             )
-
-    def _found(self) -> bytes | None:
-        try:
-            return shadow.bind_id(self.connection)
-        except apsw.SQLError:
-            return None  # it has no such table
 
     def harvest(self) -> Harvest | None:
         while True:

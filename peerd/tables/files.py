@@ -12,7 +12,7 @@ from peerd.core.tables.changes import Brake
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.errors import TableTrouble
-from peerd.tables import install
+from peerd.tables import install, shadow
 from peerd.tables.bound_file import BoundFile
 from peerd.tables.opening import connect, translated
 from peerd.tables.reading import read_schema
@@ -39,6 +39,9 @@ class Files:
 
     async def back_up(self, database: Path, target: Path) -> None:
         await _once(database, lambda connection: _back_up(connection, target))
+
+    async def carried(self, database: Path) -> bytes | None:
+        return await _once(database, shadow.carried)
 
     async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
         def work(connection: apsw.Connection) -> None:

@@ -33,6 +33,7 @@ class FakeDatabase:
         self.parked: dict[Name, Parked] = {}
         self.blocked: set[str] = set()  # keys that cannot be shown
         self.held: dict[str, int] = {}
+        self.missing: list[str] = []
         self.trouble: Exception | None = None
         self.trouble_at = ""  # at this call alone
         self.at_once = 1000
@@ -151,6 +152,9 @@ class FakeFile:
         self.database.held.pop(table)
         return [name for name in self.database.shown if name not in self.database.rows]
 
+    async def missing(self) -> Sequence[str]:
+        return self.database.missing
+
     async def counts(self) -> Mapping[str, TableCount]:
         self._meet("counts")
         return {"tasks": TableCount(rows=len(self.database.rows), parked=len(self.database.parked))}
@@ -205,6 +209,9 @@ class FakeFiles:
 
     async def back_up(self, database: Path, target: Path) -> None:
         self.backups.append((database, target))
+
+    async def carried(self, database: Path) -> bytes | None:
+        return self.databases[database].binding if database in self.databases else None
 
     async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
         del plan

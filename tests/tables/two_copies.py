@@ -198,7 +198,7 @@ class Copy:
         """Do all that there is to do, or crash."""
         if self.runner is None:
             (stored,) = await self.device.space.store.bindings()
-            self.runner = BindingRunner(self.device.space, stored, self._files, self.device.clock)  # type: ignore[arg-type]
+            self.runner = BindingRunner(self.device.space, stored, self._files, self.device.clock)  # type: ignore[arg-type]  # it is never started
             works = [self.runner._catch_up]
         else:
             works = self._chance.choice(([self.runner._harvest], [self.runner._harvest, self.runner._project]))

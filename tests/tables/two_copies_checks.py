@@ -107,7 +107,7 @@ class _Comparable(Record):
         super().__init__()
         self.births, self.fields, self.stamps = record.births, record.fields, record.stamps
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equal ones may change
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and (self.births, self.fields) == (other.births, other.fields)
