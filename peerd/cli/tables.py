@@ -287,20 +287,23 @@ def run_held(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     where = path("spaces", arguments.space, "bindings", arguments.name, "held")
     action = "approve" if arguments.approve is not None else "restore" if arguments.restore is not None else ""
     table = arguments.table or arguments.approve or arguments.restore
-    if action:
+    held = _of_table(client.call("GET", where).body, table)
+    is_answered = bool(action and held)
+    if is_answered:
         body = {"action": action} | ({"table": table} if table else {})
-        held = client.call("POST", where, body=body).body
-    else:
-        held = client.call("GET", where).body
-    shown = [one for one in held["held"] if not table or one["table"] == table]
+        held = _of_table(client.call("POST", where, body=body).body, table)
     if out.as_json:
-        out.document({"held": shown})
+        out.document({"held": held})
         return exits.OK
-    out.table(("TABLE", "DELETED ROWS"), [[one["table"], one["rows"]] for one in shown])
-    if action:
+    out.table(("TABLE", "DELETED ROWS"), [[one["table"], one["rows"]] for one in held])
+    if is_answered:
         out.talk("approved: the rows are deleted on all devices" if action == "approve" else "restored")
-    elif shown:
+    elif held:
         out.talk(f"peerctl tables held {arguments.space} {arguments.name} --approve, or --restore")
     else:
-        out.talk("no deletes are held")
+        out.talk(f"no deletes of {table} are held" if table else "no deletes are held")
     return exits.OK
+
+
+def _of_table(answer: Mapping[str, Any], table: str | None) -> list[dict[str, Any]]:
+    return [one for one in answer["held"] if not table or one["table"] == table]

@@ -225,3 +225,12 @@ def test_held_deletes_are_shown_approved_and_restored(daemon: Any, peerctl: Any)
     assert daemon.bodies("POST") == [{"action": "approve", "table": "tasks"}, {"action": "restore"}]
     daemon.on("GET", f"{WHERE}/todo/held", {"held": []})
     assert peerctl("tables", "held", "home", "todo").err == "no deletes are held\n"
+
+
+def test_nothing_is_called_approved_where_nothing_was_held(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", f"{WHERE}/todo/held", {"held": [{"table": "tasks", "rows": 150}]})
+    got = peerctl("tables", "held", "home", "todo", "--restore", "tsaks")
+    assert (got.code, got.out, got.err) == (0, "", "no deletes of tsaks are held\n")
+    daemon.on("GET", f"{WHERE}/todo/held", {"held": []})
+    assert peerctl("tables", "held", "home", "todo", "--approve").err == "no deletes are held\n"
+    assert daemon.bodies("POST") == []
