@@ -232,8 +232,20 @@ def _show(report: Mapping[str, Any], out: Output) -> None:
     for question in report.get("questions", ()):
         out.talk(f"open: {question['table']}: {question['question']}", "yellow")
     out.talk(_FIRST.get(report["first"], report["first"]))
+    if report["first"] in {"undecided", "merge"}:
+        _warn_of_doubles(report["tables"], out)
     if report.get("backup"):
         out.talk(f"the file as it was: {report['backup']}")
+
+
+def _warn_of_doubles(tables: Sequence[Mapping[str, Any]], out: Output) -> None:
+    """Rows of `surrogate` tables meet nothing: who merges two copies of the same data has all of it twice."""
+    for table in tables:
+        if table["key"] == "surrogate" and table.get("rows") and table.get("records"):
+            rows, records = counted(table["rows"], "row"), counted(table["records"], "record")
+            out.talk(
+                f"{table['table']}: --merge adds its {rows} to the {records}; what is in both is there twice", "yellow"
+            )
 
 
 # --- the rest -------------------------------------------------------------------------------------------

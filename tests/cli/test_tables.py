@@ -117,6 +117,20 @@ def test_on_a_terminal_what_is_open_is_asked(daemon: Any, on_terminal: Any) -> N
     assert daemon.bodies("POST")[-1] == {"database": "/todo.db", "keys": {"tags": "surrogate"}, "merge": True}
 
 
+@pytest.mark.parametrize("first", ["undecided", "merge"])
+def test_a_merge_of_rows_that_meet_nothing_is_warned_of(daemon: Any, peerctl: Any, first: str) -> None:
+    notes = {**TASKS, "table": "notes", "key": "surrogate", "rows": 3, "records": 2}
+    fresh = {**notes, "table": "fresh", "records": 0}
+    met = {**TASKS, "records": 3}
+    report = {**REPORT, "first": first, "tables": [notes, fresh, met]}
+    daemon.on("POST", WHERE, report)
+    warning = "--merge adds its 3 rows to the 2 records; what is in both is there twice"
+    said = peerctl("tables", "bind", "home", "/todo.db", "--dry-run").err.splitlines()
+    assert [line for line in said if "--merge adds" in line] == [f"notes: {warning}"]
+    daemon.on("POST", WHERE, {**report, "first": "adopt"})
+    assert "--merge adds" not in peerctl("tables", "bind", "home", "/todo.db", "--adopt", "--dry-run").err
+
+
 def test_columns_are_asked_as_a_list(daemon: Any, on_terminal: Any) -> None:
     daemon.on_call("POST", WHERE, answers(MATCH))
     assert on_terminal("tables", "bind", "home", "/todo.db", typed="name, list\ny\n").code == 0
