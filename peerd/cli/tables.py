@@ -25,7 +25,7 @@ _FIRST: Final = {
     "harvest": "the rows of the file become records",
     "project": "the records of the space become rows",
     "merge": "rows and records of the same key become one; where both differ, that is a conflict",
-    "adopt": "the file is copied beside the state directory, and its rows give way to the records",
+    "adopt": "the file is copied to `backups` in the state directory, and its rows give way to the records",
     "nothing": "neither the file nor the space has data yet",
     "undecided": "both the file and the space have data: --merge or --adopt",
 }
@@ -127,6 +127,7 @@ def run_bind(arguments: argparse.Namespace, client: Client, out: Output) -> int:
             if not out.ask(f"Bind {counted(len(report['tables']), 'table')} to {arguments.space}?"):
                 out.talk("nothing bound")
                 return exits.FAILED
+            return _done(patient.call("POST", where, body=body).body, out, is_known=True)
         return _done(patient.call("POST", where, body=body).body, out)
 
 
@@ -134,11 +135,15 @@ def _may_ask(arguments: argparse.Namespace) -> bool:
     return not (arguments.yes or arguments.dry_run or arguments.json) and sys.stdin.isatty()
 
 
-def _done(report: Mapping[str, Any], out: Output) -> int:
+def _done(report: Mapping[str, Any], out: Output, *, is_known: bool = False) -> int:
+    """Say what came of it. `is_known`: who looks on has just seen the tables."""
     if out.as_json:
         out.document(report)
         return exits.OK
-    _show(report, out)
+    if not is_known:
+        _show(report, out)
+    elif report.get("backup"):
+        out.talk(f"the file as it was: {report['backup']}")
     if report["bound"]:
         out.talk(f"bound as {report['name']}; `peerctl tables list` shows how it stands")
     else:

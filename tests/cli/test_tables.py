@@ -113,7 +113,11 @@ def test_on_a_terminal_what_is_open_is_asked(daemon: Any, on_terminal: Any) -> N
     text = plain(got.out)
     assert "tags: Which rows are the same? [surrogate/content]" in text
     assert "[merge/adopt]" in text
-    assert "Bind 1 table to home? [y/N]" in text
+    before, asked, after = text.partition("Bind 1 table to home? [y/N]")
+    assert asked
+    assert "its integers are this device's own" in before
+    assert "its integers are this device's own" not in after  # it was on the screen a moment ago
+    assert "bound as todo" in after
     assert daemon.bodies("POST")[-1] == {"database": "/todo.db", "keys": {"tags": "surrogate"}, "merge": True}
 
 
