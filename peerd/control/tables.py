@@ -29,7 +29,7 @@ _PATH_CHARS: Final = 4_096
 async def bind(service: Service, request: Request) -> Answer:
     wish = decode_as(request.body, NewBinding, 3)
     if wish.name is not None:
-        names.check_space_name(wish.name)
+        names.check_binding_name(wish.name)
     if not wish.database.startswith("/") or "\0" in wish.database or len(wish.database) > _PATH_CHARS:
         raise refusal("bad-value", "`database` is no absolute path", "Send the full path of the file.")
     if wish.merge and wish.adopt:

@@ -31,6 +31,7 @@ _SPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _PLAIN_COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _NO_SPACE_CHARACTER: Final = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _SPACE_CHARS: Final = 64
+_NOT_PLAIN: Final = "is not 1 to 64 letters, digits, '.', '_' and '-' with a letter or digit first"
 _HIDDEN: Final = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f"  # Cc
     "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069"  # Bidi_Control
@@ -49,9 +50,19 @@ def check_space_name(name: str) -> None:
         raise _bad(
             "space",
             name,
-            "is not 1 to 64 letters, digits, '.', '_' and '-' with a letter or digit first",
+            _NOT_PLAIN,
             "Choose a plain name, such as home.",
         )
+
+
+def check_binding_name(name: str) -> None:
+    """Refuse a name that no binding may have; it is made like that of a space.
+
+    Raises:
+        UserError: `bad-name`, saying what is wrong with it.
+    """
+    if _SPACE.fullmatch(name) is None:
+        raise _bad("binding", name, _NOT_PLAIN, "Choose a plain name, such as todo.")
 
 
 @lru_cache(maxsize=1024)  # few names, checked for every record

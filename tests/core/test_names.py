@@ -12,6 +12,7 @@ from peerd.core.limits import FIELD_NAME_BYTES, KEY_BYTES
 from peerd.core.names import (
     COLLECTION_NAME_BYTES,
     binding_name,
+    check_binding_name,
     check_collection_name,
     check_field_name,
     check_key,
@@ -149,3 +150,8 @@ def test_a_receiver_accepts_letters_it_does_not_know() -> None:
 def test_a_binding_is_called_after_its_file(file_name: str, name: str) -> None:
     assert binding_name(file_name) == name
     check_space_name(name)
+
+
+def test_a_refused_name_of_a_binding_is_not_called_that_of_a_space() -> None:
+    check_binding_name("todo-2.db")
+    assert str(refusal(check_binding_name, "bad name")).startswith("the binding 'bad name' is not 1 to 64 letters")
