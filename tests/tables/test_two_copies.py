@@ -18,6 +18,6 @@ def test_files_show_the_same_whatever_happened_to_them(part: int) -> None:
 
 
 def test_the_histories_are_hard_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They show it where a file does not know its own changes from those of the space."""
-    monkeypatch.setattr("peerd.tables.settle._Settling._marks", lambda *_: None)
-    assert next(two_copies.failures(range(5)), None)
+    """They show it where nobody counts the rows that a REPLACE takes away silently."""
+    monkeypatch.setattr("peerd.tables.harvest.Harvesting._audit", lambda *_: [])
+    assert next(two_copies.failures(range(HISTORIES)), None)
