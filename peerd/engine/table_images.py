@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from peerd.core import entry
 from peerd.core.batch import Name
+from peerd.core.reading import SETTINGS
 from peerd.core.tables.changes import RowImage
 from peerd.core.tables.images import image_of
 from peerd.engine.ports import Transaction
@@ -37,7 +38,8 @@ class TableImages:
 
     async def changed_after(self, position: int) -> Changed | None:
         """The next runs after `position`, as many as change about a thousand records, and at least one if there is
-        any; the position is the same if there is none. None: the log no longer has what follows `position`.
+        any; the position is the same if there is none. None: all records have to be read, as the log no longer has
+        what follows `position`, or what follows changes the settings by which our collections are shown.
         """
         last = self.last_position
         if position > last:
@@ -48,12 +50,10 @@ class TableImages:
             return None
         names: dict[Name, None] = {}
         for row in rows:
-            found = [
-                change.record
-                for data in row.run.entries
-                for change in entry.decode(data).changes
-                if change.collection in self._collections
-            ]
+            changed = [change.record for data in row.run.entries for change in entry.decode(data).changes]
+            if any(collection == SETTINGS and key in self._collections for collection, key in changed):
+                return None
+            found = [name for name in changed if name[0] in self._collections]
             if names and len(names) + len(found) > ROWS_AT_ONCE:
                 break
             names.update(dict.fromkeys(found))

@@ -13,6 +13,7 @@ from peerd.core.tables.changes import Applied
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.engine.binding_runner import BindingRunner
 from peerd.errors import TableTrouble
+from peerd.protocol.control_messages import CollectionChange, PolicyName
 from tests.engine.conftest import PATIENCE_S, Device, RunningHands, Until
 from tests.engine.fake_files import PLAN, FakeDatabase, FakeFiles
 
@@ -119,6 +120,26 @@ async def test_a_row_edited_while_another_edit_waits_to_be_shown_is_a_conflict(b
     view = await bound.device.records.read(TASKS, "a")
     assert view.conflicts == ["title"]
     assert bound.file.plain == {"a": view.value}
+
+
+async def test_the_file_follows_the_settings_of_a_collection(bound: Bound) -> None:
+    """A policy changes what a record shows, and the record itself does not change."""
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    await bound.begin()
+    await bound.at_rest()
+
+    def type_meanwhile() -> None:
+        bound.file.before_project = lambda: None
+        bound.file.put("a", title="Oat milk")
+
+    bound.file.before_project = type_meanwhile
+    await bound.device.patch("a", TASKS, set={"title": "Soy milk"})
+    await bound.at_rest()
+    settings: tuple[tuple[PolicyName, str], ...] = (("min", "Oat milk"), ("max", "Soy milk"))
+    for policy, title in settings:
+        await bound.device.records.set_collection(TASKS, CollectionChange(fields={"title": policy}))
+        await bound.at_rest()
+        assert bound.file.plain == {"a": {"title": title}}
 
 
 async def test_a_row_edited_while_its_delete_waits_to_be_shown_comes_back(bound: Bound) -> None:
