@@ -28,8 +28,9 @@ class Intent(NamedTuple):
     """One wanted change. Values are packed. `seen`: the dots in the caller's token; `must_match`: fail unless the
     record's dots are exactly these; `must_be_absent` and `must_be_visible`: fail otherwise; `may_be_absent`: deleting
     what is not there is no failure; `revives`: a patch of what was deleted meanwhile is an edit that had not seen the
-    delete; `unless_same`: a field that shows the value already is not written, though it was not seen; `literal`: say
-    exactly this, whatever stands there (a resolution).
+    delete; `unless_same`: a field that shows the value already is not written, though it was not seen; `together`:
+    groups of fields of which all that are named are written if one is; `literal`: say exactly this, whatever stands
+    there (a resolution).
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Intent(NamedTuple):
     may_be_absent: bool = False
     revives: bool = False
     unless_same: bool = False
+    together: tuple[frozenset[str], ...] = ()
     literal: bool = False
 
 
@@ -171,6 +173,9 @@ def _difference(
         settles = intent.kind == Kind.PATCH and len(known) > 1
         if base is None or settles or not same(base, value):
             set_[name] = value
+    for group in intent.together:
+        if not group.isdisjoint(set_):
+            set_ |= {name: value for name, value in intent.set.items() if name in group}
     gone = intent.drop if intent.kind == Kind.PATCH else [name for name in record.fields if name not in intent.set]
     drop = [name for name in gone if any(dot in seen for dot in record.fields.get(name, ()))]
     return set_, drop

@@ -74,6 +74,7 @@ class Edits:
         ]
         self._defaults = {column.name: defaults.hash_of(column) for column in columns}
         self._tied = tied(work.table)
+        self._groups = tuple(sorted(set(self._tied.values()), key=sorted))
 
     def make(self) -> None:
         """Go through all that was found."""
@@ -147,7 +148,8 @@ class Edits:
             self._work.trouble(found, f"the change is larger than {ROW_BYTES >> 20} MiB")
             base, flags = known.base, STALE
         elif fields:
-            self.edits.append(RowEdit("patch", self._collection, outcome.record, fields, seen))
+            together = self._groups if len(fields) > 1 else ()
+            self.edits.append(RowEdit("patch", self._collection, outcome.record, fields, seen, together))
             writes = tuple(sorted(self._numbers[name] for name in fields))
         rank = known.rank if isinstance(known.rank, bytes) else None
         written = Shadowed(outcome.record, pack_key(found.key), base, known.seen, rank, flags, writes)

@@ -237,3 +237,13 @@ def test_a_row_that_says_what_the_record_says_is_no_news() -> None:
     assert set_of(change) == {"b": "y"}
     assert change.keep == (BORN,)
     assert planned(record, intent._replace(set=packed(a=1, b="x"))) is None
+
+
+def test_fields_that_belong_together_are_all_written_if_one_is() -> None:
+    """Of two edits that each kept a rule one is shown whole, and not a mixture that breaks it."""
+    record = record_of((BORN, Kind.PUT, {"lo": 1, "hi": 9, "x": 0}))
+    both = (frozenset({"lo", "hi"}),)
+    change = planned(record, Intent(Kind.PATCH, *NAME, packed(lo=8, hi=9, x=0), together=both))
+    assert set_of(change) == {"lo": 8, "hi": 9}
+    assert planned(record, Intent(Kind.PATCH, *NAME, packed(lo=1, hi=9), together=both)) is None
+    assert set_of(planned(record, Intent(Kind.PATCH, *NAME, packed(lo=1, x=1), together=both))) == {"x": 1}

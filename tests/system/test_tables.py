@@ -202,6 +202,28 @@ def test_an_edit_wins_against_a_delete_that_had_not_seen_it(house: House, apps: 
     until(house, lambda: one.notes == two.notes == {("kept", None, 2.0, None)}, "it is back on both")
 
 
+def test_edits_that_a_check_ties_do_not_mix(house: House, apps: list[App]) -> None:
+    """Each is allowed by itself; one of them is shown whole, and the other is listed."""
+    kitchen, study = house.devices
+    one, two = apps
+    for app in apps:
+        app.do("CREATE TABLE spans (code TEXT NOT NULL PRIMARY KEY, lo INT, hi INT, CHECK (lo <= hi))")
+    one.do("INSERT INTO spans VALUES ('a', 1, 9)")
+    bind(kitchen, one)
+    bind(study, two)
+    until(house, lambda: two.ask("SELECT * FROM spans") == [("a", 1, 9)], "the row is there")
+    in_step(house)
+    study.call("POST", "pause")
+    one.do("UPDATE spans SET lo = 8")
+    two.do("UPDATE spans SET hi = 2")
+    study.call("POST", "resume")
+    until(house, lambda: len(kitchen.conflicts(SPACE)) == 2, "both columns are in conflict")
+    in_step(house)
+    (row,) = one.ask("SELECT lo, hi FROM spans")
+    assert two.ask("SELECT lo, hi FROM spans") == [row]
+    assert row in {(8, 9), (1, 2)}
+
+
 def test_a_killed_daemon_makes_no_row_twice_and_loses_none(house: House, apps: list[App]) -> None:
     """The application goes on writing while its daemon dies in the middle, again and again."""
     kitchen, study = house.devices

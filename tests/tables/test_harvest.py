@@ -134,6 +134,7 @@ def test_columns_that_one_check_names_are_written_together(make: Make) -> None:
     bound.connection.execute("UPDATE span SET a = 0")
     (edit,) = bound.step()
     assert values(edit) == {"a": 0, "b": 2, "c": 3}
+    assert edit.together == (frozenset("abc"),)
     bound.connection.execute("UPDATE span SET d = 0")
     (edit,) = bound.step()
     assert values(edit) == {"d": 0}
@@ -461,7 +462,7 @@ def test_what_is_read_is_one_state_and_durable_before_it_is_handed_out(make: Mak
     found = bound.harvest(at)
     assert found is not None
     assert len(found.edits) == 1
-    assert counters[2] == counters[1] + 1
+    assert counters[2] > counters[1]
     bound.settle(found)
     assert kinds(bound.step()) == ["put"]
     bound.check()

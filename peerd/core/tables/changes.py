@@ -16,13 +16,16 @@ Rank = tuple[int, bytes, int]  # (t_ms, origin, seq) of the smallest birth dot: 
 
 
 class RowEdit(Struct, frozen=True):
-    """What an application did to one row. `seen` are the dots of what the file showed of it."""
+    """What an application did to one row. `seen` are the dots of what the file showed of it. `together` are groups of
+    columns that a CHECK ties: they are written by one author, whether each of them changed or not.
+    """
 
     kind: Literal["put", "patch", "delete"]
     collection: str
     key: str
     set: dict[str, bytes] = {}
     seen: frozenset[Dot] = frozenset()
+    together: tuple[frozenset[str], ...] = ()
 
 
 class Harvest(Struct, frozen=True):

@@ -37,4 +37,5 @@ def _intent(edit: RowEdit, *, merging: bool) -> Intent:
         may_be_absent=True,
         revives=True,
         unless_same=merging,
+        together=edit.together,
     )

@@ -37,3 +37,8 @@ def test_two_rows_that_swap_their_names_delete_nothing() -> None:
 def test_merging_compares_with_what_is_there() -> None:
     (put,) = intents_of([RowEdit("put", "notes", "one", {"a": pack(1)})], merging=True)
     assert put.unless_same
+
+
+def test_what_a_check_ties_stays_together() -> None:
+    (patch,) = intents_of([RowEdit("patch", "notes", "one", {"a": pack(1)}, SEEN, (frozenset("ab"),))])
+    assert patch.together == (frozenset("ab"),)
