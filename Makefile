@@ -6,16 +6,18 @@
 #   make bench                the speed table, beside the floor measured in the same run
 #   make simulate RUNS=2000   more random histories than `make test` plays
 #   make fuzz RUNS=100000     more hostile input than `make test` sends
+#   make recipes              real programs on two machines: installs them in $(RECIPES) and runs tests/recipes
 #   make generated            write again what is made from declarations
 
 PYTHON ?= python3
 RUNS ?= 2000
 VENV := .venv
 BIN := $(VENV)/bin
+RECIPES ?= .recipes
 STAMP := $(VENV)/.made-from-pyproject
 
 .DEFAULT_GOAL := test
-.PHONY: setup test demo run bench simulate fuzz generated needs clean
+.PHONY: setup test demo run bench simulate fuzz recipes generated needs clean
 
 setup: $(STAMP)
 
@@ -72,10 +74,20 @@ fuzz: setup
 	PEERD_RUNS=$(RUNS) PEERD_SEED=$$seed $(BIN)/python -m pytest -k "fuzz or hostile" --hypothesis-seed=$$seed && \
 	$(BIN)/python -m tests.hostile --frames $(RUNS) --seed $$seed
 
+# Each program in an environment of its own, at the versions the pages were written with. newsboat comes from the system.
+recipes: setup
+	@for program in buku==5.1 beets==2.14.1 django==5.2.19; do \
+	    folder="$(RECIPES)/$${program%%=*}"; \
+	    test -x "$$folder/bin/python" || $(PYTHON) -m venv "$$folder" || exit 1; \
+	    "$$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$$program" || exit 1; \
+	done
+	@command -v newsboat >/dev/null || echo "not installed: newsboat. Its tests are skipped and say so."
+	@PEERD_RECIPES="$$(realpath $(RECIPES))" $(BIN)/python -m pytest tests/recipes
+
 generated: setup
 	@$(BIN)/python -m peerd.config.render .
 	@$(BIN)/python -m peerd.cli.reference docs
 	@described=$$($(BIN)/python -m peerd.control.openapi) && printf '%s\n' "$$described" > peerd/control/openapi.json
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(RECIPES) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

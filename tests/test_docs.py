@@ -27,7 +27,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "peerd" / "README.md",
     ROOT / "peerd" / "protocol" / "PROTOCOL.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 HAND_WRITTEN = [page for page in PAGES if page.name not in {"commands.md", "errors.md"}]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
