@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.recipes.pairs import Place, Two, debian_program
 
 FILE = "cache.db"
+TRIES = 20
 ITEM = (
     "<item><title>{0}</title><guid>{0}</guid><link>http://127.0.0.1/{0}</link><description>of {0}</description>"
     "<pubDate>Sat, 07 Sep 2024 10:00:00 GMT</pubDate></item>"
@@ -23,8 +26,35 @@ OPTIONS = (
 POLICY = ("--field-policy", "unread=min", "--field-policy", "deleted=max")
 
 
+class Locked(Exception):
+    """Somebody else is writing."""
+
+
 def newsboat(place: Place, *arguments: str) -> str:
-    return place.run(debian_program("newsboat"), "-u", "urls", "-c", FILE, "-C", "/dev/null", *arguments)
+    """Started again where its file is locked: it waits for no lock, and the daemon may be writing just then."""
+    command: tuple[str | Path, ...] = (
+        debian_program("newsboat"),
+        "-u",
+        "urls",
+        "-c",
+        FILE,
+        "-C",
+        "/dev/null",
+        *arguments,
+    )
+    for _ in range(TRIES):
+        with contextlib.suppress(Locked):
+            return run(place, *command)
+    return run(place, *command)
+
+
+def run(place: Place, *command: str | Path) -> str:
+    try:
+        return place.run(*command)
+    except AssertionError as failed:
+        if "database is locked" in str(failed):
+            raise Locked from failed
+        raise
 
 
 def publish(machines: Two, *names: str) -> None:
