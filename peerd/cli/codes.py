@@ -166,7 +166,8 @@ _OF_TABLES: Final = {
     "file-read-only": "The application's file, or its folder, cannot be written. Check its mode and the file system.",
     "file-replaced": "Another file stands where the bound one was, perhaps from a backup. Unbind and bind again to say "
     "what becomes of its rows.",
-    "file-unknown": "The file carries no binding, or one that is not ours. Unbind and bind again.",
+    "file-unknown": "The file carries no binding, or one that is not ours: unbind and bind again. Or it was bound by a "
+    "newer peerd: update this one.",
     "table-failed": "The application's file could not be read or written. It is tried again; the log has the details.",
     "tables-refused": "The database, or the tables that were asked for, cannot be bound; the message says why.",
     "tables-undecided": "The schema leaves something open that peerd does not guess: `peerctl tables bind --dry-run` "

@@ -28,7 +28,8 @@ class Intent(NamedTuple):
     """One wanted change. Values are packed. `seen`: the dots in the caller's token; `must_match`: fail unless the
     record's dots are exactly these; `must_be_absent` and `must_be_visible`: fail otherwise; `may_be_absent`: deleting
     what is not there is no failure; `revives`: a patch of what was deleted meanwhile is an edit that had not seen the
-    delete; `unless_same`: a field that shows the value already is not written, though it was not seen; `together`:
+    delete; `unless_same`: a field that shows the value already is not written, though it was not seen;
+    `even_if_same`: a field is written though it is what the caller had seen; `together`:
     groups of fields of which all that are named are written if one is; `literal`: say exactly this, whatever stands
     there (a resolution).
     """
@@ -45,6 +46,7 @@ class Intent(NamedTuple):
     may_be_absent: bool = False
     revives: bool = False
     unless_same: bool = False
+    even_if_same: bool = False
     together: tuple[frozenset[str], ...] = ()
     literal: bool = False
 
@@ -171,7 +173,7 @@ def _difference(
         if not known and siblings and intent.unless_same:
             base = siblings[chosen(record, siblings, rules.policy_of(name))]
         settles = intent.kind == Kind.PATCH and len(known) > 1
-        if base is None or settles or not same(base, value):
+        if base is None or settles or intent.even_if_same or not same(base, value):
             set_[name] = value
     for group in intent.together:
         if not group.isdisjoint(set_):

@@ -195,7 +195,7 @@ class BindingRunner:
         file = await self._opened()
         more = True
         while more:
-            harvest = await file.harvest()
+            harvest = await file.harvest(self._times.wall_ms())
             await self._look_at_tables(file)
             if harvest is None:
                 return
@@ -258,7 +258,7 @@ class BindingRunner:
             parked = [(one.collection, one.key) for one in await file.parked()]
             wanted = list(await self._images.images(names) if images is None else images)
             wanted += await self._images.images([name for name in parked if name not in set(names)])
-            if not (await file.project(wanted, applied)).dirty:
+            if not (await file.project(wanted, applied, self._times.wall_ms())).dirty:
                 return
             await self._harvest()
             images = None  # the harvest may have changed them

@@ -166,10 +166,10 @@ class SpaceStore(Protocol):
 
 class TableFile(Protocol):
     """An application's database with the tables of one binding. Whatever writes is durable when it returns, and whole
-    whenever its caller is cancelled. Everything raises TableTrouble or DiskFull.
+    whenever its caller is cancelled. Everything raises TableTrouble or DiskFull. `now_ms` is the wall clock.
     """
 
-    async def harvest(self) -> Harvest | None:
+    async def harvest(self, now_ms: int) -> Harvest | None:
         """What the application did since the last harvest was settled; None: nothing."""
         ...
 
@@ -177,7 +177,7 @@ class TableFile(Protocol):
         """The transaction of a harvest is durable in the space. Again, it does nothing."""
         ...
 
-    async def project(self, images: Sequence[RowImage], applied: Applied) -> Projection: ...
+    async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection: ...
     async def applied(self) -> Applied | None: ...
     async def parked(self) -> Sequence[Parked]: ...
     async def held(self) -> Mapping[str, int]:

@@ -61,14 +61,14 @@ class BoundFile:
 
         return await self._worker.run(guarded)
 
-    async def harvest(self) -> Harvest | None:
-        return await self._run(lambda opened: opened.harvest())
+    async def harvest(self, now_ms: int) -> Harvest | None:
+        return await self._run(lambda opened: opened.harvest(now_ms))
 
     async def settle(self, note: bytes, dot: Dot | None) -> None:
         await self._run(lambda opened: settle(opened.connection, opened.schema, opened.plan, note, dot))
 
-    async def project(self, images: Sequence[RowImage], applied: Applied) -> Projection:
-        return await self._run(lambda opened: opened.project(images, applied))
+    async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
+        return await self._run(lambda opened: opened.project(images, applied, now_ms))
 
     async def applied(self) -> Applied | None:
         return await self._run(lambda opened: shadow.applied(opened.connection))
@@ -125,6 +125,7 @@ class _Opened:
         try:
             with translated(path):
                 self._check_binding(binding)
+                self._check_format()
                 self.schema: Schema = read_schema(self.connection)
         except BaseException:
             self.connection.close()
@@ -138,14 +139,26 @@ class _Opened:
                 next_step="Unbind it and bind it again; you are asked what becomes of its rows.",
             )
 
-    def harvest(self) -> Harvest | None:
+    def _check_format(self) -> None:
+        found = shadow.format_of(self.connection)
+        if found > shadow.FORMAT:
+            raise TableTrouble(
+                f"{self.path} was bound by a newer version of peerd",
+                code="file-unknown",
+                next_step="Update peerd on this machine.",
+            )
+        if found < shadow.FORMAT:
+            with immediate(self.connection):
+                shadow.upgrade(self.connection)
+
+    def harvest(self, now_ms: int) -> Harvest | None:
         while True:
             if compare.is_due(self.connection):
                 self._renew()
             try:
                 # Without a WAL, whoever writes waits until we have read.
                 limits = self._limits if self.schema.journal_mode == "wal" else self._short
-                return harvest(self.connection, self.schema, self.plan, self._device, limits)
+                return harvest(self.connection, self.schema, self.plan, self._device, limits, now_ms=now_ms)
             except SchemaMoved:
                 continue
 
@@ -160,7 +173,8 @@ class _Opened:
                 shadow.set_applied(self.connection, Applied(b"", 0))
         log.info("schema read again", path=str(self.path), count=len(renewal.appeared))
 
-    def project(self, images: Sequence[RowImage], applied: Applied) -> Projection:
+    def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
         if compare.is_due(self.connection):
             return Projection(dirty=True)  # a harvest looks at the schema first
-        return project(self.connection, self.schema, self.plan, images, applied, device=self._device)
+        plan, device = self.plan, self._device
+        return project(self.connection, self.schema, plan, images, applied, device=device, now_ms=now_ms)

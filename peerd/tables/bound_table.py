@@ -39,7 +39,9 @@ class UndoneByTrigger(Exception):
 
 
 class ShadowRow(Struct):
-    """What the file has of a record. `base`: packed hashes of the cells as they were read back."""
+    """What the file has of a record. `base`: packed hashes of the cells as they were read back. `earlier`: packed
+    versions that projections replaced.
+    """
 
     record: str
     key: Row
@@ -47,6 +49,7 @@ class ShadowRow(Struct):
     dots: bytes
     rank: bytes
     flags: int = 0
+    earlier: bytes = b""
 
     @property
     def held(self) -> bool:
@@ -84,7 +87,7 @@ class BoundTable:
         self._match = " AND ".join(f"{name} = ?" for name in self._key_columns)
         self._places = [f"k{place}" for place in range(len(table.key))]
         self._match_places = " AND ".join(f"{place} = ?" for place in self._places)
-        self._shadow_columns = ["r", *self._places, "h", "d", "b", "f"]
+        self._shadow_columns = ["r", *self._places, "h", "d", "b", "f", "e"]
         marks = ", ".join("?" * len(self._shadow_columns))
         self._write_shadow = f"INSERT INTO {self.shadow}({', '.join(self._shadow_columns)}) VALUES({marks})"
         self._inserts: dict[tuple[str, ...], str] = {}
@@ -217,8 +220,9 @@ class BoundTable:
         found = exact.rows(self._connection, self._shadow_columns, f"FROM {self.shadow} WHERE {match}", values)
         if not found:
             return None
-        record, *key, base, dots, rank, flags = found[0]
-        return ShadowRow(str(record), tuple(key), _bytes(base), _bytes(dots), _bytes(rank), _int(flags))
+        record, *key, base, dots, rank, flags, earlier = found[0]
+        packed = _bytes(base), _bytes(dots), _bytes(rank)
+        return ShadowRow(str(record), tuple(key), *packed, _int(flags), _bytes(earlier))
 
     def add_shadow(self, row: ShadowRow) -> None:
         """Keep what the file has of a record, of which it had nothing.
@@ -226,13 +230,13 @@ class BoundTable:
         Raises:
             apsw.ConstraintError: another record has its key.
         """
-        values = (row.record, *row.key, row.base, row.dots, row.rank, row.flags)
+        values = (row.record, *row.key, row.base, row.dots, row.rank, row.flags, row.earlier or None)
         exact.run(self._connection, self._write_shadow, values)
 
     def set_shadow(self, row: ShadowRow) -> None:
         """Keep what the file has of a record now, at the key where it was."""
-        sql = f"UPDATE {self.shadow} SET h = ?, d = ?, b = ? WHERE r = ?"
-        self._connection.execute(sql, (row.base, row.dots, row.rank, row.record))
+        sql = f"UPDATE {self.shadow} SET h = ?, d = ?, b = ?, e = ? WHERE r = ?"
+        self._connection.execute(sql, (row.base, row.dots, row.rank, row.earlier or None, row.record))
 
     def drop_shadow(self, record: str) -> None:
         """The file has nothing of a record."""

@@ -41,6 +41,7 @@ class Known(Struct):
     seen: bytes
     rank: Cell
     flags: int
+    earlier: bytes  # versions that projections replaced, packed
 
     @property
     def has_row(self) -> bool:
@@ -89,7 +90,7 @@ class Captured:
         self._of_dirty = [f"d.k{place}" for place in width]
         self._of_shadow = [f"s.k{place}" for place in width]
         self._of_row = [f"t.{name}" for name in names]
-        self._shown = ["s.r", *self._of_shadow, "s.h", "s.d", "s.b", "s.f"]
+        self._shown = ["s.r", *self._of_shadow, "s.h", "s.d", "s.b", "s.f", "s.e"]
         self._cells = [f"{self._of_row[0]} IS NOT NULL", *(f"t.{quoted(name)}" for name in self.stored)]
         self._shadow_at_mark = _all(f"s.k{place} = d.k{place}" for place in width)
         self._row_at_mark = _all(self._same(place, f"d.k{place}") for place in width)
@@ -237,7 +238,7 @@ class Captured:
 
     def _found(self, row: Row) -> Found:
         width = self._width
-        first = 2 * width + 6
+        first = 2 * width + 7
         marks = row[width]
         cells = row[first + 1 :] if row[first] else None
         return Found(
@@ -252,7 +253,7 @@ class Captured:
         return None if row[0] is None else self._known_of(row)
 
     def _known_of(self, row: Row) -> Known:
-        record, *key, base, seen, rank, flags = row
+        record, *key, base, seen, rank, flags, earlier = row
         return Known(
             str(record),
             None if key[0] is None else tuple(key),
@@ -260,6 +261,7 @@ class Captured:
             seen if isinstance(seen, bytes) else b"",
             rank,
             _integer(flags),
+            earlier if isinstance(earlier, bytes) else b"",
         )
 
     def _key_values(self, key: Row) -> Row:

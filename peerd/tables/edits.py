@@ -11,13 +11,15 @@ from collections.abc import Mapping
 
 import apsw
 import msgspec
+from msgspec.structs import replace
 
 from peerd.core.clocks import Dot
 from peerd.core.limits import ENTRY_BYTES, FIELD_NAME_BYTES
 from peerd.core.tables.cells import Cell, cell_hash, pack_cell, packed_hash
 from peerd.core.tables.changes import RowEdit
+from peerd.core.tables.earlier import Version, unpack_versions, version_behind
 from peerd.core.tables.shape import Column, Table
-from peerd.tables.captured import STALE, UNCAPTURED, Known
+from peerd.tables.captured import STALE, UNCAPTURED, Found, Known
 from peerd.tables.identify import Identities, Outcome, Work
 from peerd.tables.notes import Shadowed, pack_key, seen_dots
 from peerd.tables.triggers import quoted
@@ -59,11 +61,11 @@ class Defaults:
 class Edits:
     """The edits of one table."""
 
-    def __init__(self, work: Work, identities: Identities, defaults: Defaults, device: str) -> None:
+    def __init__(self, work: Work, identities: Identities, defaults: Defaults, device: str, now_ms: int) -> None:
         self.edits: list[RowEdit] = []
         self.some_left = False  # of a row; it keeps its marks
         self.is_dangling = False
-        self._work, self._identities, self._device = work, identities, device
+        self._work, self._identities, self._device, self._now_ms = work, identities, device, now_ms
         self._collection, self._numbers = work.plan.collection, work.captured.numbers
         columns = work.table.stored
         self._mapped = frozenset(work.table.key) if work.plan.maps_integers else frozenset[str]()
@@ -121,6 +123,9 @@ class Edits:
                 changed.add(name)
             elif old is None and now[number] != self._defaults[name]:
                 fresh.add(name)
+        behind = self._version_behind(known, now, forced)
+        if behind is not None:
+            known = replace(known, seen=behind.seen)
         names, seen = self._with_tied(changed or fresh), seen_dots(known.seen)
         if not changed and names == fresh:
             seen = _NOTHING
@@ -128,15 +133,21 @@ class Edits:
             self._keep_marks(outcome)
             for name in fresh - names:
                 del now[self._numbers[name]]
-        self._write_patch(outcome, known, now, names, seen)
+        edit = RowEdit("patch", self._collection, outcome.record, {}, seen, self._groups, outdated=behind is not None)
+        self._write_patch(outcome.found, known, now, names, edit)
+
+    def _version_behind(self, known: Known, now: Mapping[int, bytes], forced: frozenset[str]) -> Version | None:
+        """The version that the application had read before it wrote, if it was not the last one."""
+        if not known.earlier:
+            return None
+        written = {n: now[n] for _, name, n, _ in self._sent if name not in self._mapped and name not in forced}
+        return version_behind(unpack_versions(known.earlier), known.hashes, written, self._now_ms)
 
     def _with_tied(self, names: set[str]) -> set[str]:
         return names.union(*(self._tied.get(name, frozenset()) for name in names))
 
-    def _write_patch(
-        self, outcome: Outcome, known: Known, now: dict[int, bytes], names: set[str], seen: frozenset[Dot]
-    ) -> None:
-        found, writes = outcome.found, None
+    def _write_patch(self, found: Found, known: Known, now: dict[int, bytes], names: set[str], edit: RowEdit) -> None:
+        writes, earlier = None, known.earlier
         fields = {
             name: pack_cell(cell) if parent is None else self._referring(parent, cell)
             for place, name, _, parent in self._sent
@@ -148,11 +159,11 @@ class Edits:
             self._work.trouble(found, f"the change is larger than {ROW_BYTES >> 20} MiB")
             base, flags = known.base, STALE
         elif fields:
-            together = self._groups if len(fields) > 1 else ()
-            self.edits.append(RowEdit("patch", self._collection, outcome.record, fields, seen, together))
-            writes = tuple(sorted(self._numbers[name] for name in fields))
+            together = edit.together if len(fields) > 1 else ()
+            self.edits.append(replace(edit, set=fields, together=together))
+            writes, earlier = tuple(sorted(self._numbers[name] for name in fields)), b""
         rank = known.rank if isinstance(known.rank, bytes) else None
-        written = Shadowed(outcome.record, pack_key(found.key), base, known.seen, rank, flags, writes)
+        written = Shadowed(edit.key, pack_key(found.key), base, known.seen, rank, flags, writes, earlier)
         self._work.note.written.append(written)
 
     def _keep_marks(self, outcome: Outcome) -> None:

@@ -58,10 +58,12 @@ def harvest(
     device: str,
     limits: HarvestLimits,
     *,
+    now_ms: int,
     draw: Callable[[int], bytes] = os.urandom,
     at: Callable[[str], None] = nothing,
 ) -> Harvest | None:
-    """What is dirty, or None if nothing is. `device` is the text of our id. Its note is to be given to `settle`.
+    """What is dirty, or None if nothing is. `device` is the text of our id, `now_ms` the wall clock.
+    Its note is to be given to `settle`.
 
     Raises:
         SchemaMoved: nothing was read.
@@ -70,7 +72,7 @@ def harvest(
     with reading(connection):
         if is_due(connection):
             raise SchemaMoved
-        running = Harvesting(connection, captured_tables(connection, schema, plan), device, limits, draw)
+        running = Harvesting(connection, captured_tables(connection, schema, plan), device, limits, draw, now_ms)
         if not running.is_needed():
             return None
         at("reading")
@@ -135,8 +137,9 @@ class Harvesting:
         device: str,
         limits: HarvestLimits,
         draw: Callable[[int], bytes],
+        now_ms: int,
     ) -> None:
-        self._captured, self._device, self._limits = captured, device, limits
+        self._captured, self._device, self._limits, self._now_ms = captured, device, limits, now_ms
         self._identities = Identities(captured, device, draw)
         self._flagged = numbers_in(connection, "flagged")
         self._dangling = numbers_in(connection, "dangling")
@@ -163,7 +166,7 @@ class Harvesting:
             self._brake(work)
             self._follow(work)
         for work in self._works:
-            edits = Edits(work, self._identities, self._defaults, self._device)
+            edits = Edits(work, self._identities, self._defaults, self._device, self._now_ms)
             edits.make()
             self._edits.append(edits)
 

@@ -23,6 +23,7 @@ _decode_seen = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
 class Shadowed(Struct, array_like=True, frozen=True):
     """A shadow row to write; its key is packed. `seen` are the dots that its record showed before this harvest.
     `writes`: what of the record the harvest wrote: None nothing, () all of it, else the numbers of these columns.
+    `earlier`: the versions that are remembered of it.
     """
 
     record: str
@@ -32,6 +33,7 @@ class Shadowed(Struct, array_like=True, frozen=True):
     rank: bytes | None
     flags: int
     writes: tuple[int, ...] | None = None
+    earlier: bytes = b""
 
 
 class TableNote(Struct, array_like=True):

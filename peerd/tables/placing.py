@@ -14,6 +14,7 @@ from msgspec import msgpack
 
 from peerd.core.tables.cells import cell_hash
 from peerd.core.tables.changes import RowImage
+from peerd.core.tables.earlier import Version, pack_versions, unpack_versions, with_version
 from peerd.tables.bound_table import BoundTable, Cells, ShadowRow, UndoneByTrigger
 from peerd.tables.collisions import Collisions, extended_code, is_collision, refusal
 from peerd.tables.exact import Row
@@ -29,9 +30,15 @@ class Placing:
     """`refused` are records that the application's triggers refuse in a way that ends transactions, and their words."""
 
     def __init__(
-        self, connection: apsw.Connection, progress: Progress, keys: LocalKeys, refused: dict[Ref, str]
+        self,
+        connection: apsw.Connection,
+        progress: Progress,
+        keys: LocalKeys,
+        refused: dict[Ref, str],
+        now_ms: int,
     ) -> None:
         self._connection, self._progress, self._keys, self._refused = connection, progress, keys, refused
+        self._now_ms = now_ms
         self._collisions = Collisions(connection)
         self._inner: frozenset[Link] = frozenset()
         self._swept = 0
@@ -217,6 +224,8 @@ class Placing:
         image, old = candidate.image, candidate.shadow
         base = table.base_of(cells, old.hashes if old else {}, written)
         row = ShadowRow(ref.record, table.key_in(cells, key), base, pack_dots(image), _encode(image.rank))
+        if candidate.was is not None and candidate.was.key == row.key:
+            row.earlier = earlier_after(candidate.was, row, self._now_ms)
         if old is not None and old.key == row.key:
             table.set_shadow(row)
         else:
@@ -272,3 +281,12 @@ class Placing:
 def pack_dots(image: RowImage) -> bytes:
     """The dots of an image, in one order, so that equal ones are equal bytes."""
     return _encode(sorted(image.dots))
+
+
+def earlier_after(was: ShadowRow, now: ShadowRow, now_ms: int) -> bytes:
+    """The versions of a row that a projection changed, packed: an application may have read it just before."""
+    cells = now.hashes
+    before = {number: cell for number, cell in was.hashes.items() if number in cells and cells[number] != cell}
+    if not before:
+        return was.earlier
+    return pack_versions(with_version(unpack_versions(was.earlier), Version(now_ms, was.dots, before)))

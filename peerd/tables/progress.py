@@ -38,13 +38,16 @@ class Verdict(NamedTuple):
 
 
 class Candidate(Struct):
-    """A record whose row may change. `old`: its row, once that has been taken out of another one's way."""
+    """A record whose row may change. `old`: its row, once that has been taken out of another one's way. `was`: what the
+    file had of it at first.
+    """
 
     image: RowImage
     fields: dict[str, bytes]
     shadow: ShadowRow | None
     integer: int | None = None
     old: Cells | None = None
+    was: ShadowRow | None = None
 
 
 class Remembered(NamedTuple):

@@ -36,6 +36,7 @@ def project(
     applied: Applied,
     *,
     device: str,
+    now_ms: int,
     at: Callable[[str], None] = _pass_by,
 ) -> Projection:
     """Bring the file to what `images` show, of whole transactions up to `applied`.
@@ -43,7 +44,7 @@ def project(
     `images` hold every record that changed, and every record that is parked in this file, whether it changed or not:
     whatever can be placed now is placed. In a row of projections those that did not change may be left to the last one:
     what is placed then is the same. Images of tables that are not here are left out. `device` is the text of our
-    id. `at` is called with the name of each point at which a test may want to fail.
+    id, `now_ms` the wall clock. `at` is called with the name of each point at which a test may want to fail.
 
     Raises:
         apsw.Error: nothing was written.
@@ -54,7 +55,7 @@ def project(
     connection.execute("PRAGMA foreign_keys = OFF")
     try:
         while True:
-            attempt = _Attempt(connection, schema, plan, device, refused, silent)
+            attempt = _Attempt(connection, schema, plan, device, refused, silent, now_ms)
             try:
                 return attempt.run(images, applied, at)
             except UndoneByTrigger as undone:
@@ -77,9 +78,10 @@ class _Attempt:
         device: str,
         refused: dict[Ref, str],
         silent: set[str],
+        now_ms: int,
     ) -> None:
         self._connection, self._schema, self._plan = connection, schema, plan
-        self._device, self._refused, self._silent = device, refused, silent
+        self._device, self._refused, self._silent, self._now_ms = device, refused, silent, now_ms
 
     def run(self, images: Sequence[RowImage], applied: Applied, at: Callable[[str], None]) -> Projection:
         connection = self._connection
@@ -122,7 +124,8 @@ class _Attempt:
         progress = Progress(self._connection, tables, Links(self._schema, self._plan))
         gone = _gather(progress, images)
         at("removed")
-        placing = Placing(self._connection, progress, LocalKeys(progress, self._device), self._refused)
+        keys = LocalKeys(progress, self._device)
+        placing = Placing(self._connection, progress, keys, self._refused, self._now_ms)
         try:
             for group in progress.links.groups:
                 placing.place(group & tables.keys())
@@ -150,7 +153,7 @@ def _gather(progress: Progress, images: Sequence[RowImage]) -> set[Ref]:
         if shadow_row is not None and shadow_row.held:
             continue
         if image.fields is not None:
-            progress.candidates[ref] = Candidate(image, image.fields, shadow_row)
+            progress.candidates[ref] = Candidate(image, image.fields, shadow_row, was=shadow_row)
             progress.pending.add(ref)
             continue
         gone.add(ref)

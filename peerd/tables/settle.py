@@ -98,8 +98,8 @@ class _Settling:
         self._connection.executemany(
             f"UPDATE {self._shadow} SET f = f | ? WHERE r = ?", [(flags, record) for record, flags in note.flags]
         )
-        columns = ", ".join(["r", *self._places, "h", "d", "b", "f"])
-        questions = ", ".join("?" * (len(self._places) + 5))
+        columns = ", ".join(["r", *self._places, "h", "d", "b", "f", "e"])
+        questions = ", ".join("?" * (len(self._places) + 6))
         rows = (_shadow_row(row, dot) for row in note.written)
         self._many(f"INSERT INTO {self._shadow}({columns}) VALUES({questions})", rows)
         for key in note.touch:
@@ -151,4 +151,4 @@ class _Settling:
 
 def _shadow_row(row: Shadowed, dot: Dot | None) -> Row:
     seen: Cell = seen_after(row.seen, dot, row.writes) if dot is not None else row.seen
-    return (row.record, *unpack_key(row.key), row.base, seen, row.rank, row.flags)
+    return (row.record, *unpack_key(row.key), row.base, seen, row.rank, row.flags, row.earlier or None)

@@ -2,7 +2,7 @@
 few values about the binding itself.
 
     _peerd_meta     bind, format, counter, applied, plan, columns
-    _peerd_s{n}     the shadow: record key, local key, base hashes, dots, rank, flags
+    _peerd_s{n}     the shadow: record key, local key, base hashes, dots, rank, flags, earlier versions
     _peerd_p        records that the file cannot show at the moment
 
 They are plain tables, so that any SQLite that can write the application's tables can keep the file consistent.
@@ -20,11 +20,12 @@ from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema, Table
 from peerd.tables.triggers import PREFIX, key_places
 
-FORMAT = 1
+FORMAT = 2  # 1 had no earlier versions
 META = f"{PREFIX}meta"
 PARKED = f"{PREFIX}p"
 CREATE_META = f"CREATE TABLE {META}(k TEXT PRIMARY KEY, v)"
 CREATE_PARKED = f"CREATE TABLE {PARKED}(c TEXT, r TEXT, code TEXT, reason TEXT, b BLOB, PRIMARY KEY(c, r))"
+_EARLIER = "e BLOB"  # the end of a shadow's columns, where ALTER TABLE puts it
 _STEP_BITS = 32  # 64 bits are enough for four thousand million transactions
 HELD = 1  # a flag of a shadow row: its delete waits for a person
 
@@ -53,9 +54,23 @@ def create_shadow(number: int, table: Table) -> dict[str, str]:
     places, name = key_places(table), shadow_table(number)
     return {
         name: f"CREATE TABLE {name}(r TEXT NOT NULL PRIMARY KEY, {places}, h BLOB, d BLOB, b BLOB, "
-        f"f INTEGER NOT NULL DEFAULT 0)",
+        f"f INTEGER NOT NULL DEFAULT 0, {_EARLIER})",
         shadow_index(number): f"CREATE UNIQUE INDEX {shadow_index(number)} ON {name}({places})",
     }
+
+
+def upgrade(connection: apsw.Connection) -> None:
+    """Bring what an earlier version of peerd left in the file to `FORMAT`, in the transaction of the caller."""
+    ours = f"type = 'table' AND name GLOB '{PREFIX}s[0-9]*'"
+    for (name,) in connection.execute(f"SELECT name FROM sqlite_schema WHERE {ours}").fetchall():
+        connection.execute(f"ALTER TABLE main.{name} ADD COLUMN {_EARLIER}")
+    set_meta(connection, "format", FORMAT)
+
+
+def format_of(connection: apsw.Connection) -> int:
+    """The form of what is ours in the file."""
+    found = get_meta(connection, "format")
+    return found if isinstance(found, int) else 1
 
 
 # ---- the values about the binding; each function belongs into the transaction of its caller

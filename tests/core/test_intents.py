@@ -82,6 +82,13 @@ def test_a_stale_put_writes_nothing_where_its_caller_changed_nothing() -> None:
     assert planned(record, Intent(Kind.PUT, *NAME, packed(a=1), seen=frozenset({BORN})), past) is None
 
 
+def test_what_is_written_even_if_same_stands_beside_what_came_since() -> None:
+    record = record_of((BORN, Kind.PUT, {}), (Dot(THEM, 1), Kind.PATCH, {"a": 2}))
+    past = {"a": {BORN: pack(1)}}
+    intent = Intent(Kind.PATCH, *NAME, packed(a=1), seen=frozenset({BORN}), even_if_same=True)
+    assert planned(record, intent, past) == Change(Kind.PATCH, *NAME, {"a": Raw(pack(1))}, keep=(Dot(THEM, 1),))
+
+
 def test_a_stale_put_is_compared_with_the_last_value_its_caller_had_seen() -> None:
     """Older values of a field may lie under dots that the token names for the sake of other fields."""
     second = Dot(US, 2)

@@ -79,7 +79,7 @@ class FakeFile:
         if here.trouble is not None and here.trouble_at in {"", call}:
             raise here.trouble
 
-    async def harvest(self) -> Harvest | None:
+    async def harvest(self, now_ms: int) -> Harvest | None:  # noqa: ARG002 - it thinks of no earlier versions
         self._meet("harvest")
         here = self.database
         dirty = here.dirty
@@ -114,7 +114,7 @@ class FakeFile:
             dots = here.shown[name][1] if name in here.shown else frozenset()
             here.shown[name] = row, dots | ({dot} if dot else set())
 
-    async def project(self, images: Sequence[RowImage], applied: Applied) -> Projection:
+    async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:  # noqa: ARG002 - as above
         self._meet("project")
         here = self.database
         here.before_project()

@@ -20,6 +20,7 @@ from peerd.tables.project import project
 from peerd.tables.reading import read_schema
 
 ORIGIN = b"o" * 16
+NOW_MS = 1_750_000_000_000
 
 
 def table(number: int, name: str, key_class: str = "surrogate", **settings: Any) -> TablePlan:
@@ -45,6 +46,7 @@ class BoundFile:
     plan: BindingPlan
     device: str = "us"
     position: int = 0
+    now_ms: int = NOW_MS
     images: dict[tuple[str, str], RowImage] = field(default_factory=dict)  # the newest of each record
 
     def __post_init__(self) -> None:
@@ -66,8 +68,9 @@ class BoundFile:
         self.position += 1
         applied = Applied(b"c" * 16, self.position)
         done = project(
-            self.connection, self.schema, self.plan, list(given.values()), applied, device=self.device, **more
-        )
+            self.connection, self.schema, self.plan, list(given.values()), applied, device=self.device,
+            now_ms=self.now_ms, **more
+        )  # fmt: skip
         if check:
             assert not done.dirty
             self.check()

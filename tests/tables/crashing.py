@@ -15,7 +15,7 @@ import msgspec
 from peerd.core.clocks import Dot
 from peerd.tables.harvest import harvest
 from peerd.tables.settle import settle
-from tests.tables.harvests import DEVICE, ORIGIN, Bound, Names, apply, natural, surrogate
+from tests.tables.harvests import DEVICE, NOW_MS, ORIGIN, Bound, Names, apply, natural, surrogate
 
 TABLES = (surrogate(0, "note"), surrogate(1, "part", note="note"), natural(2, "setting", "k"))
 SCHEMA = """
@@ -72,7 +72,7 @@ def turn(connection: apsw.Connection, space_path: Path, point: str = "") -> bool
     space = Space.load(space_path)
     if space.note is not None:
         settle(connection, bound.schema, bound.plan, space.note, Dot(ORIGIN, space.seq), at=at)
-    found = harvest(connection, bound.schema, bound.plan, DEVICE, bound.limits, at=at)
+    found = harvest(connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS, at=at)
     if found is None:
         return False
     names = space.names

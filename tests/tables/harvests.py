@@ -22,6 +22,7 @@ from peerd.tables.triggers import quoted
 
 DEVICE = "this-device"
 ORIGIN = b"o" * 16
+NOW_MS = 1_750_000_000_000
 Names = dict[tuple[str, str], dict[str, bytes]]
 
 
@@ -71,10 +72,10 @@ class Bound:
 
     def harvest(self, at: Callable[[str], None] = nothing) -> Harvest | None:
         try:
-            return harvest(self.connection, self.schema, self.plan, DEVICE, self.limits, at=at)
+            return harvest(self.connection, self.schema, self.plan, DEVICE, self.limits, now_ms=NOW_MS, at=at)
         except SchemaMoved:
             self.renew()
-            return harvest(self.connection, self.schema, self.plan, DEVICE, self.limits, at=at)
+            return harvest(self.connection, self.schema, self.plan, DEVICE, self.limits, now_ms=NOW_MS, at=at)
 
     def settle(self, found: Harvest, at: Callable[[str], None] = nothing) -> None:
         dot = None

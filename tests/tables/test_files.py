@@ -15,6 +15,7 @@ from peerd.tables.files import Files
 
 PLAN = BindingPlan("todo", (TablePlan(1, "tasks", "todo.tasks", KeyClass.NATURAL, ("id",)),))
 BINDING = b"b" * 16
+NOW_MS = 1_750_000_000_000
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_binding_marks_every_row_and_unbinding_leaves_no_trace(files: File
     await files.bind(path, BINDING, PLAN, empty=False)
     await files.bind(path, BINDING, PLAN, empty=False)  # what an earlier attempt left is no obstacle
     file = await files.open(path, BINDING, PLAN, Brake())
-    harvest = await file.harvest()
+    harvest = await file.harvest(NOW_MS)
     assert harvest is not None
     assert {edit.key for edit in harvest.edits} == {"a", "b"}
     await file.close()
@@ -82,7 +83,7 @@ async def test_binding_can_take_the_rows_out(files: Files, path: Path) -> None:
     await files.bind(path, BINDING, PLAN, empty=True)
     assert ask(path, "SELECT count(*) FROM tasks") == [(0,)]
     file = await files.open(path, BINDING, PLAN, Brake())
-    assert await file.harvest() is None
+    assert await file.harvest(NOW_MS) is None
     assert await file.applied() is None
-    assert (await file.project([], Applied(b"c" * 16, 1))).dirty is False
+    assert (await file.project([], Applied(b"c" * 16, 1), NOW_MS)).dirty is False
     await file.close()

@@ -16,7 +16,7 @@ from peerd.tables import edits, shadow
 from peerd.tables.captured import APPROVED, UNCAPTURED
 from peerd.tables.harvest import HarvestLimits, SchemaMoved, harvest
 from peerd.tables.shadow import HELD
-from tests.tables.harvests import DEVICE, ORIGIN, Bound, content, natural, surrogate
+from tests.tables.harvests import DEVICE, NOW_MS, ORIGIN, Bound, content, natural, surrogate
 
 Make = Callable[..., apsw.Connection]
 NOTE = "CREATE TABLE note(id INTEGER PRIMARY KEY, title TEXT, n INT)"
@@ -444,7 +444,7 @@ def test_a_schema_that_moved_is_not_harvested(make: Make) -> None:
     bound = Bound(make(NOTE), surrogate(0, "note"))
     bound.connection.execute("INSERT INTO note VALUES(1, 'a', 1); ALTER TABLE note ADD COLUMN more")
     with pytest.raises(SchemaMoved):
-        harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits)
+        harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS)
 
 
 def test_what_is_read_is_one_state_and_durable_before_it_is_handed_out(make: Make) -> None:

@@ -10,7 +10,7 @@ import pytest
 from peerd.core.tables.changes import Applied, RowImage
 from peerd.core.tables.plans import BindingPlan
 from peerd.tables.project import project
-from tests.support.table_space import BoundFile, Oracle, image, table
+from tests.support.table_space import NOW_MS, BoundFile, Oracle, image, table
 
 CROWD = (
     """CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT COLLATE NOCASE UNIQUE, mail TEXT, city TEXT,
@@ -105,7 +105,7 @@ def test_parked_records_may_be_left_to_the_last_of_many_projections(tmp_path: Pa
         images = {(one.collection, one.key): one for one in (random_image(chance, step, ranks) for _ in range(3))}
         file.images |= images
         applied = Applied(b"c" * 16, step)
-        project(file.connection, file.schema, file.plan, list(images.values()), applied, device="us")
+        project(file.connection, file.schema, file.plan, list(images.values()), applied, device="us", now_ms=NOW_MS)
         file.check()
         if step % 8 == 7:
             file.show()

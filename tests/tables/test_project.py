@@ -18,7 +18,7 @@ from peerd.core.tables.plans import BindingPlan
 from peerd.tables import exact, shadow
 from peerd.tables.project import project
 from peerd.tables.reading import read_schema
-from tests.support.table_space import BoundFile, image, table
+from tests.support.table_space import NOW_MS, BoundFile, image, table
 
 NOTES = ("CREATE TABLE note(id INTEGER PRIMARY KEY, title TEXT UNIQUE, body TEXT)",)
 NOTES_PLAN = BindingPlan("app", (table(0, "note"),))
@@ -55,8 +55,8 @@ def test_a_row_is_written_and_its_shadow_says_what_was_read_back(notes: BoundFil
     new = note("a", 7, "one", born=5, dots=2)
     assert notes.show(new).written == 1
     assert notes.rows("SELECT * FROM note") == [(7, "one", "text")]
-    ((record, key, base, dots, rank, flags),) = notes.rows("SELECT * FROM _peerd_s0")
-    assert (record, key, flags) == ("a", 7, 0)
+    ((record, key, base, dots, rank, flags, earlier),) = notes.rows("SELECT * FROM _peerd_s0")
+    assert (record, key, flags, earlier) == ("a", 7, 0, None)
     numbers = shadow.column_numbers(notes.connection)["note"]
     assert msgpack.decode(base, type=dict[int, bytes]) == {
         numbers["id"]: cell_hash(7),
@@ -81,7 +81,7 @@ def test_what_equals_its_base_is_not_written(notes: BoundFile) -> None:
     assert notes.connection.total_changes() - before == 2  # how far it shows the log, and the count
     applied = Applied(b"c" * 16, notes.position)
     before, counter = notes.connection.total_changes(), shadow.counter(notes.connection)
-    project(notes.connection, notes.schema, notes.plan, [note("n1", 1, "title 1")], applied, device="us")
+    project(notes.connection, notes.schema, notes.plan, [note("n1", 1, "title 1")], applied, device="us", now_ms=NOW_MS)
     assert notes.connection.total_changes() == before
     assert shadow.counter(notes.connection) == counter
 
@@ -145,7 +145,13 @@ def test_columns_and_tables_that_are_not_here_are_left_to_the_space(notes: Bound
     assert notes.rows("SELECT * FROM note") == [(1, "one", None)]
     plan = BindingPlan("app", (*NOTES_PLAN.tables, table(1, "missing", references={"up": "note"})))
     done = project(
-        notes.connection, notes.schema, plan, [image("missing", "m", {"up": "a"})], Applied(b"c", 9), device="us"
+        notes.connection,
+        notes.schema,
+        plan,
+        [image("missing", "m", {"up": "a"})],
+        Applied(b"c", 9),
+        device="us",
+        now_ms=NOW_MS,
     )
     assert done.parked == ()
 
@@ -638,6 +644,7 @@ def crash(path: str, point: str) -> None:
         images,
         Applied(b"c" * 16, 7),
         device="us",
+        now_ms=NOW_MS,
         at=lambda name: os._exit(9) if name == point else None,
     )
 

@@ -71,8 +71,8 @@ class ShakyFile(BoundFile):
     maybe_crash: Callable[[str], None]
     show: Callable[[Sequence[RowImage]], Awaitable[None]]
 
-    async def harvest(self) -> Harvest | None:
-        found = await super().harvest()
+    async def harvest(self, now_ms: int) -> Harvest | None:
+        found = await super().harvest(now_ms)
         self.maybe_crash("harvested")
         return found
 
@@ -82,10 +82,10 @@ class ShakyFile(BoundFile):
         await super().settle(note, dot)
         self.maybe_crash("settled")
 
-    async def project(self, images: Sequence[RowImage], applied: Applied) -> Projection:
+    async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
         self.meanwhile()
         await self.show(images)
-        done = await super().project(images, applied)
+        done = await super().project(images, applied, now_ms)
         self.maybe_crash("projected")
         return done
 

@@ -17,7 +17,8 @@ Rank = tuple[int, bytes, int]  # (t_ms, origin, seq) of the smallest birth dot: 
 
 class RowEdit(Struct, frozen=True):
     """What an application did to one row. `seen` are the dots of what the file showed of it. `together` are groups of
-    columns that a CHECK ties: they are written by one author, whether each of them changed or not.
+    columns that a CHECK ties: they are written by one author, whether each of them changed or not. `outdated`: the
+    application wrote the row as it was at `seen`, and the file showed more; what it wrote stands beside that.
     """
 
     kind: Literal["put", "patch", "delete"]
@@ -26,6 +27,7 @@ class RowEdit(Struct, frozen=True):
     set: dict[str, bytes] = {}
     seen: frozenset[Dot] = frozenset()
     together: tuple[frozenset[str], ...] = ()
+    outdated: bool = False
 
 
 class Harvest(Struct, frozen=True):

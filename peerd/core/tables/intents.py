@@ -37,5 +37,6 @@ def _intent(edit: RowEdit, *, merging: bool) -> Intent:
         may_be_absent=True,
         revives=True,
         unless_same=merging,
+        even_if_same=edit.outdated,
         together=edit.together,
     )

@@ -42,3 +42,8 @@ def test_merging_compares_with_what_is_there() -> None:
 def test_what_a_check_ties_stays_together() -> None:
     (patch,) = intents_of([RowEdit("patch", "notes", "one", {"a": pack(1)}, SEEN, (frozenset("ab"),))])
     assert patch.together == (frozenset("ab"),)
+
+
+def test_what_an_outdated_row_says_is_said_even_if_nothing_had_been_edited() -> None:
+    (patch,) = intents_of([RowEdit("patch", "notes", "one", {"a": pack(1)}, SEEN, outdated=True)])
+    assert patch.even_if_same
