@@ -10,11 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 import apsw
 from msgspec import Struct, msgpack
 
-from peerd.core.tables.cells import Cell, cell_hash
+from peerd.core.limits import FIELD_NAME_BYTES
+from peerd.core.tables.cells import Cell, cell_hash, pack_cell
 from peerd.core.tables.changes import Rank
 from peerd.core.tables.plans import TablePlan
 from peerd.core.tables.shape import Table
 from peerd.tables import exact
+from peerd.tables.defaults import packed_default
 from peerd.tables.exact import Row
 from peerd.tables.shadow import HELD, shadow_table
 from peerd.tables.triggers import dirty_table, quoted
@@ -25,6 +27,7 @@ _encode = msgpack.Encoder().encode
 _decode_base = msgpack.Decoder(dict[int, bytes]).decode
 _decode_rank = msgpack.Decoder(Rank).decode
 _APPROVED, _UNCAPTURED, _STALE = 2, 4, 16  # flags that a harvest sets
+_NULL = pack_cell(None)
 _TRIGGERS = apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER
 
 
@@ -76,6 +79,11 @@ class BoundTable:
     def __init__(self, connection: apsw.Connection, plan: TablePlan, table: Table, numbers: Mapping[str, int]) -> None:
         self.plan, self.table, self.name, self.key = plan, table, table.name, table.key
         self.stored = tuple(column.name for column in table.stored)
+        self._fillable = [
+            column
+            for column in table.stored
+            if column.name not in table.key and len(column.name.encode()) <= FIELD_NAME_BYTES
+        ]
         self.shadow = shadow_table(plan.number)
         self.sql_name = f"main.{quoted(table.name)}"
         self.keyed_by_rowid = table.keyed_by_rowid
@@ -182,6 +190,21 @@ class BoundTable:
 
     def _bound(self, sql: str, values: Row) -> None:
         exact.run(self._connection, sql, values)
+
+    # ---- columns that a record lacks
+
+    def completed(self, fields: dict[str, bytes]) -> dict[str, bytes]:
+        """The fields of a record with those that it lacks here: it shows their default, whether it has a row already
+        or not. What is not always the same stays what it is, and so do integers of other rows, which each file has
+        for itself, the key, and what is in no record since its name is too long.
+        """
+        lacking: dict[str, bytes] = {}
+        for column in self._fillable:
+            if column.name not in fields:
+                packed = packed_default(column)
+                if packed is not None and (packed == _NULL or column.name not in self.plan.references):
+                    lacking[column.name] = packed
+        return fields | lacking if lacking else fields
 
     # ---- integers
 

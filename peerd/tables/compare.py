@@ -22,7 +22,7 @@ from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.tables import exact, shadow
 from peerd.tables.captured import DROPPED, Captured, Found
-from peerd.tables.edits import Defaults
+from peerd.tables.defaults import default_hash
 from peerd.tables.exact import Row
 from peerd.tables.harvest import captured_tables, is_due, nothing, numbers_in, reading
 from peerd.tables.install import immediate, reinstall_in_transaction
@@ -98,11 +98,10 @@ def _hold_dropped(connection: apsw.Connection, captured: Captured) -> int:
 
 def _compare(connection: apsw.Connection, tables: Mapping[str, Captured]) -> None:
     """Mark what differs, a part at a time."""
-    defaults = Defaults()
     for captured in tables.values():
         with reading(connection):
             of_columns = {
-                captured.numbers[column.name]: defaults.hash_of(column)
+                captured.numbers[column.name]: default_hash(column)
                 for column in captured.table.stored
                 if column.name in captured.numbers
             }

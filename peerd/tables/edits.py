@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import apsw
 import msgspec
 from msgspec.structs import replace
 
@@ -18,11 +17,11 @@ from peerd.core.limits import ENTRY_BYTES, FIELD_NAME_BYTES
 from peerd.core.tables.cells import Cell, cell_hash, pack_cell, packed_hash
 from peerd.core.tables.changes import RowEdit
 from peerd.core.tables.earlier import Version, unpack_versions, version_behind
-from peerd.core.tables.shape import Column, Table
+from peerd.core.tables.shape import Table
 from peerd.tables.captured import STALE, UNCAPTURED, Found, Known
+from peerd.tables.defaults import default_hash
 from peerd.tables.identify import Identities, Outcome, Work
 from peerd.tables.notes import Shadowed, pack_key, seen_dots
-from peerd.tables.triggers import quoted
 
 ROW_BYTES = ENTRY_BYTES - (1 << 20)  # what the cells of one row may take in an entry
 
@@ -30,38 +29,10 @@ _NOTHING: frozenset[Dot] = frozenset()
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Defaults:
-    """What SQLite puts into a column that an INSERT does not name, or that ALTER TABLE adds to rows."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, str | None], bytes | None] = {}
-
-    def hash_of(self, column: Column) -> bytes | None:
-        """The hash of the cell; None if it is not always the same, or not known to this SQLite."""
-        name = column.declared, column.default
-        if name not in self._known:
-            self._known[name] = self._evaluated(column)
-        return self._known[name]
-
-    def _evaluated(self, column: Column) -> bytes | None:
-        if column.default is None:
-            return cell_hash(None)
-        memory = apsw.Connection(":memory:")
-        try:
-            memory.execute(f"CREATE TABLE t({quoted('c')} {column.declared} DEFAULT {column.default})")
-            memory.execute("INSERT INTO t DEFAULT VALUES")
-            (cell,) = next(iter(memory.execute("SELECT c FROM t")))
-            return cell_hash(cell)
-        except (apsw.Error, UnicodeDecodeError):
-            return None
-        finally:
-            memory.close()
-
-
 class Edits:
     """The edits of one table."""
 
-    def __init__(self, work: Work, identities: Identities, defaults: Defaults, device: str, now_ms: int) -> None:
+    def __init__(self, work: Work, identities: Identities, device: str, now_ms: int) -> None:
         self.edits: list[RowEdit] = []
         self.some_left = False  # of a row; it keeps its marks
         self.is_dangling = False
@@ -74,7 +45,7 @@ class Edits:
             for place, column in enumerate(columns)
             if column.name in self._numbers and len(column.name.encode()) <= FIELD_NAME_BYTES
         ]
-        self._defaults = {column.name: defaults.hash_of(column) for column in columns}
+        self._defaults = {column.name: default_hash(column) for column in columns}
         self._tied = tied(work.table)
         self._groups = tuple(sorted(set(self._tied.values()), key=sorted))
 

@@ -20,7 +20,7 @@ from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema, Table
 from peerd.tables import shadow
 from peerd.tables.captured import APPROVED, STALE, UNCAPTURED, Captured, Found
-from peerd.tables.edits import Defaults, Edits
+from peerd.tables.edits import Edits
 from peerd.tables.exact import Row
 from peerd.tables.identify import Identities, Work
 from peerd.tables.install import immediate
@@ -143,7 +143,6 @@ class Harvesting:
         self._identities = Identities(captured, device, draw)
         self._flagged = numbers_in(connection, "flagged")
         self._dangling = numbers_in(connection, "dangling")
-        self._defaults = Defaults()
         self._works: list[Work] = []
         self._rows_left, self._bytes_left = limits.rows, limits.size_bytes
         self._held: dict[str, int] = {}
@@ -166,7 +165,7 @@ class Harvesting:
             self._brake(work)
             self._follow(work)
         for work in self._works:
-            edits = Edits(work, self._identities, self._defaults, self._device, self._now_ms)
+            edits = Edits(work, self._identities, self._device, self._now_ms)
             edits.make()
             self._edits.append(edits)
 

@@ -60,7 +60,7 @@ class LocalKeys:
                 taken.add(after)
 
     def cells(self, table: BoundTable, candidate: Candidate) -> Cells:
-        """The cells of a record as this file shows them; columns that the record lacks are left out.
+        """The cells of a record as this file shows them; columns that it has no field for are left out.
 
         Raises:
             Unplaceable: a parent is not here, or a value is none that SQLite has.
@@ -86,14 +86,13 @@ class LocalKeys:
         Raises:
             Unplaceable: it lacks a part of it.
         """
-        if candidate.shadow is not None:
-            return candidate.shadow.key
+        shadow = candidate.shadow
         if table.key_is_integer:
-            return (candidate.integer,)
+            return shadow.key if shadow is not None else (candidate.integer,)
         key = tuple(map(cells.get, table.key))
-        if None in key:
+        if None in key and not (shadow is not None and shadow.immovable):
             raise Unplaceable("not-null", f"The record lacks a part of the key of {table.name}.")
-        return key
+        return shadow.key if shadow is not None else key
 
     def _reference(self, link: Link, packed: bytes) -> int | float | str | bytes | None:
         value = _decode(packed)

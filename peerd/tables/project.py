@@ -153,7 +153,9 @@ def _gather(progress: Progress, images: Sequence[RowImage]) -> set[Ref]:
         if shadow_row is not None and shadow_row.held:
             continue
         if image.fields is not None:
-            progress.candidates[ref] = Candidate(image, image.fields, shadow_row, was=shadow_row)
+            holds_more = shadow_row is not None and shadow_row.immovable  # a row may hold what the space has not
+            fields = image.fields if holds_more else table.completed(image.fields)
+            progress.candidates[ref] = Candidate(image, fields, shadow_row, was=shadow_row)
             progress.pending.add(ref)
             continue
         gone.add(ref)

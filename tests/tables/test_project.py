@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -70,7 +71,7 @@ def test_a_row_is_written_and_its_shadow_says_what_was_read_back(notes: BoundFil
 def test_a_changed_record_changes_only_its_own_cells_and_a_deleted_one_goes(notes: BoundFile) -> None:
     notes.show(note("a", 1, "one"), note("b", 2, "two"))
     notes.show(image("note", "a", {"id": 1, "title": "uno"}, dots=2), gone("note", "b"), gone("note", "never"))
-    assert notes.rows("SELECT * FROM note") == [(1, "uno", "text")]
+    assert notes.rows("SELECT * FROM note") == [(1, "uno", None)]
     assert notes.rows("SELECT r FROM _peerd_s0") == [("a",)]
 
 
@@ -156,7 +157,7 @@ def test_columns_and_tables_that_are_not_here_are_left_to_the_space(notes: Bound
     assert done.parked == ()
 
 
-def test_a_column_that_the_record_lacks_takes_its_default_or_stays(tmp_path: Path) -> None:
+def test_a_column_that_the_record_lacks_shows_its_default(tmp_path: Path) -> None:
     file = BoundFile(
         tmp_path / "app.db",
         ("CREATE TABLE note(id INTEGER PRIMARY KEY, title TEXT UNIQUE, done INT NOT NULL DEFAULT 5)",),
@@ -166,7 +167,79 @@ def test_a_column_that_the_record_lacks_takes_its_default_or_stays(tmp_path: Pat
     assert file.rows("SELECT * FROM note") == [(1, "x", 5), (2, "y", 5)]
     file.show(image("note", "a", {"id": 1, "title": "x", "done": 7}, dots=2))
     file.show(image("note", "a", {"id": 1, "title": "y"}, dots=3), image("note", "b", {"id": 2, "title": "x"}, dots=3))
-    assert file.rows("SELECT * FROM note") == [(1, "y", 7), (2, "x", 5)]
+    assert file.rows("SELECT * FROM note") == [(1, "y", 5), (2, "x", 5)]
+
+
+def test_a_default_that_is_not_always_the_same_stays_what_it_is(tmp_path: Path) -> None:
+    """And so does one that names a row by an integer, which is another one in each file."""
+    file = BoundFile(
+        tmp_path / "app.db",
+        (
+            "CREATE TABLE folder(id INTEGER PRIMARY KEY)",
+            "CREATE TABLE note(id INTEGER PRIMARY KEY, title, drawn DEFAULT (random()), up INT DEFAULT 1, down INT)",
+        ),
+        BindingPlan("app", (table(1, "folder"), table(0, "note", references={"up": "folder", "down": "folder"}))),
+    )
+    file.show(*(image("folder", f"f{number}", {"id": number}) for number in (1, 2)))
+    file.show(image("note", "a", {"id": 1, "title": "x"}))
+    ((drawn,),) = file.rows("SELECT drawn FROM note")
+    file.show(image("note", "a", {"id": 1, "title": "y"}, dots=2))
+    assert file.rows("SELECT title, drawn, up, down FROM note") == [("y", drawn, 1, None)]
+    file.show(image("note", "a", {"id": 1, "up": "f2", "down": "f1"}, dots=3))
+    assert file.rows("SELECT title, drawn, up, down FROM note") == [(None, drawn, 2, 1)]
+    file.show(image("note", "a", {"id": 1}, dots=4))
+    assert file.rows("SELECT title, drawn, up, down FROM note") == [(None, drawn, 2, None)]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize(
+    ("columns", "key_class", "lacking"),
+    [
+        ("id INTEGER PRIMARY KEY, v, must NOT NULL", "surrogate", {"id": 1, "v": 1}),
+        ("id INTEGER PRIMARY KEY, v, must NOT NULL ON CONFLICT REPLACE", "surrogate", {"id": 1, "v": 1}),
+        ("must TEXT NOT NULL PRIMARY KEY, v", "natural", {"v": 1}),
+    ],
+)
+def test_a_record_that_lacks_what_a_row_must_have_is_parked(
+    tmp_path: Path, columns: str, key_class: str, lacking: dict[str, Any], *, is_there: bool
+) -> None:
+    """Whether there was a row for it or not, so that all files park the same."""
+    plan = BindingPlan("app", (table(0, "t", key_class),))
+    file = BoundFile(tmp_path / "app.db", (f"CREATE TABLE t({columns})",), plan)
+    if is_there:
+        file.show(image("t", "a", {**lacking, "must": "a"}))
+        assert file.rows("SELECT count(*) FROM t") == [(1,)]
+    file.show(image("t", "a", lacking, dots=2))
+    assert file.parked() == {("t", "a"): "not-null"}
+    assert file.rows("SELECT count(*) FROM t") == [(0,)]
+    file.show(image("t", "a", {**lacking, "must": "a"}, dots=3))
+    assert file.parked() == {}
+
+
+def test_a_record_that_loses_a_field_makes_room_for_others(notes: BoundFile) -> None:
+    """Whoever came later had been parked because of it."""
+    notes.show(note("old", 1, "x", born=1), note("young", 2, "x", born=2))
+    notes.show(image("note", "old", {"id": 1, "body": "b"}, born=1, dots=2))
+    assert notes.parked() == {}
+    assert notes.rows("SELECT title, body FROM note ORDER BY id") == [(None, "b"), ("x", "text")]
+
+
+def test_a_row_with_more_than_the_space_keeps_it(notes: BoundFile) -> None:
+    """What is too large for a record is in the file alone."""
+    notes.show(note("a", 1, "x"))
+    notes.connection.execute("UPDATE note SET body = 'large'; UPDATE _peerd_s0 SET f = 16; DELETE FROM _peerd_d0")
+    notes.show(image("note", "a", {"id": 1, "title": "y"}, dots=2))
+    assert notes.rows("SELECT title, body FROM note") == [("y", "large")]
+
+
+def test_a_column_whose_name_is_too_long_is_left_alone(tmp_path: Path) -> None:
+    """It is in no record."""
+    long = "c" * 256
+    file = BoundFile(tmp_path / "app.db", (f"CREATE TABLE note(id INTEGER PRIMARY KEY, title, {long})",), NOTES_PLAN)
+    file.show(image("note", "a", {"id": 1, "title": "x"}))
+    file.connection.execute(f"UPDATE note SET {long} = 'mine'; DELETE FROM _peerd_d0")
+    file.show(image("note", "a", {"id": 1, "title": "y"}, dots=2))
+    assert file.rows("SELECT * FROM note") == [(1, "y", "mine")]
 
 
 # ---- collisions

@@ -25,7 +25,7 @@ async def problems(copies: Sequence[Copy]) -> list[str]:
     """In sentences; none if all is well."""
     found = [f"{copy.device.name}: {one}" for copy in copies for one in _of_file(copy.connection, copy.app)]
     app = copies[0].app
-    shown = [_of_records(shown_by(copy.connection, app), await _all_records(copy)) for copy in copies]
+    shown = [shown_by(copy.connection, app) for copy in copies]
     parked = [_parked(copy.connection) for copy in copies]
     kept = [await _all_records(copy) for copy in copies]
     of_all: dict[str, list[dict[Any, Any]]] = {
@@ -39,16 +39,6 @@ async def problems(copies: Sequence[Copy]) -> list[str]:
                 found.append(f"{copy.device.name} {what} {_difference(mine, values[0])}")
     found += _against_the_space(shown[0], parked[0], kept[0])
     return found + _lost(copies, kept[0])
-
-
-def _of_records(shown: Shown, kept: dict[Name, Record]) -> Shown:
-    """Without the columns that a record lacks: they have their default where the row was inserted for it, and stay what
-    they were where there was one.
-    """
-    return {
-        name: {column: cell for column, cell in row.items() if name not in kept or column in kept[name].fields}
-        for name, row in shown.items()
-    }
 
 
 def _difference(mine: dict[Any, Any], first: dict[Any, Any]) -> str:
