@@ -269,7 +269,7 @@ class Captured:
         return tuple(cell for place, cell in enumerate(key) for _ in range(1 + self._folds(place)))
 
     def _one(self, sql: str, values: Row = ()) -> int:
-        (found,) = next(iter(self._connection.execute(*exact.bind(sql, values))))
+        (found,) = next(iter(self._connection.execute(*exact.bind(self._connection, sql, values))))
         return _integer(found)
 
 

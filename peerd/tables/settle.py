@@ -143,7 +143,7 @@ class _Settling:
 
     def _touch(self, key: Row) -> None:
         sql = f"SELECT EXISTS(SELECT 1 FROM {self._dirty} WHERE {self._match})"
-        bound, values = exact.bind(sql, key)
+        bound, values = exact.bind(self._connection, sql, key)
         if not next(iter(self._connection.execute(bound, values)))[0]:
             questions = ", ".join("?" * (len(key) + 1))
             exact.run(self._connection, f"INSERT INTO {self._dirty} VALUES({questions})", (*key, 1))
