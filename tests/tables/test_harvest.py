@@ -12,6 +12,7 @@ import pytest
 from peerd.core.clocks import Dot
 from peerd.core.tables.cells import BadText, Cell, pack_cell, unpack_cell
 from peerd.core.tables.changes import RowEdit
+from peerd.core.tables.plans import TablePlan
 from peerd.tables import edits, shadow
 from peerd.tables.captured import APPROVED, UNCAPTURED
 from peerd.tables.harvest import HarvestLimits, SchemaMoved, harvest
@@ -337,6 +338,40 @@ def test_a_harvest_takes_parents_first_and_no_more_than_its_limit(make: Make) ->
     assert found is not None
     assert (found.more, [edit.collection for edit in found.edits]) == (False, ["app.note", "app.part", "app.part"])
     bound.settle(found)
+    bound.check()
+
+
+CHUNKS = (
+    ("CREATE TABLE t(k TEXT NOT NULL PRIMARY KEY, v)", natural(0, "t", "k"), "UPDATE t SET k = k || '!'"),
+    ("CREATE TABLE t(k TEXT NOT NULL PRIMARY KEY, v)", natural(0, "t", "k"), "UPDATE t SET k = 'z' WHERE k = 'a'"),
+    ("CREATE TABLE t(k TEXT NOT NULL PRIMARY KEY, v)", natural(0, "t", "k"),
+     "UPDATE t SET k = 'z' WHERE k = 'a'; UPDATE t SET k = 'a' WHERE k = 'b'; UPDATE t SET k = 'b' WHERE k = 'z'"),
+    ("CREATE TABLE t(id INTEGER PRIMARY KEY, k, v)", surrogate(0, "t"), "UPDATE t SET id = id + 10"),
+    ("CREATE TABLE t(id INTEGER PRIMARY KEY, k, v)", surrogate(0, "t"),
+     "UPDATE t SET id = 9 WHERE id = 1; UPDATE t SET id = 1 WHERE id = 2; UPDATE t SET id = 2 WHERE id = 9"),
+    ("CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT NOT NULL, v)", content(0, "t", "k"),
+     "UPDATE t SET k = CASE k WHEN 'a' THEN 'b' WHEN 'b' THEN 'c' ELSE 'a' END"),
+    ("CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT NOT NULL, v)", content(0, "t", "k"),
+     "UPDATE t SET id = id + 10, k = CASE k WHEN 'a' THEN 'b' WHEN 'b' THEN 'a' ELSE k END"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize(("table", "plan", "change"), CHUNKS)
+def test_changes_of_keys_that_several_harvests_share_come_to_the_same(
+    make: Make, table: str, plan: TablePlan, change: str, limit: int
+) -> None:
+    """Between them each is a state of its own: whole records, and children that refer to what is there."""
+    child = "CREATE TABLE child(id INTEGER PRIMARY KEY, up)"
+    bound = Bound(make(table, child), plan, surrogate(1, "child", **({"up": "t"} if plan.maps_integers else {})))
+    bound.connection.execute("INSERT INTO t(k, v) VALUES('a', 1), ('b', 2), ('c', 3); INSERT INTO child VALUES(1, 1)")
+    bound.drain()
+    bound.limits = HarvestLimits(rows=limit, max_deletes=10_000)
+    bound.connection.execute(change)
+    while bound.step():
+        named = [values["k"] for (collection, _), values in bound.records.items() if collection == "app.t"]
+        assert len(named) == len(set(named)) or plan.key_class == "surrogate"
+    bound.drain()
     bound.check()
 
 
