@@ -17,7 +17,7 @@ from peerd.core.tables.shape import Table
 from peerd.tables import exact
 from peerd.tables.exact import Row
 from peerd.tables.shadow import HELD, shadow_table
-from peerd.tables.triggers import dirty_table, quoted
+from peerd.tables.triggers import GONE, dirty_table, quoted
 
 # Flags of a shadow row, beside HELD.
 APPROVED = 2  # its row is gone, and the next harvest says so whatever the brake thinks
@@ -233,6 +233,14 @@ class Captured:
             f"SELECT count(*) FROM {self._dirty} d JOIN {self._shadow} s ON {self._shadow_at_mark} "
             f"LEFT JOIN {self._table} t ON {self._row_at_mark} WHERE {self._of_row[0]} IS NULL AND s.f & {_NO_ROW} = 0"
         )
+
+    def has_lost_marks(self) -> bool:
+        """Is a key marked as written, and not as gone, where no row is?"""
+        sql = (
+            f"SELECT EXISTS(SELECT 1 FROM {self._dirty} d LEFT JOIN {self._table} t ON {self._row_at_mark} "
+            f"WHERE d.v < {GONE} AND {self._of_row[0]} IS NULL)"
+        )
+        return self._one(sql) == 1
 
     # ---- what was read
 

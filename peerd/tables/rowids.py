@@ -1,14 +1,16 @@
 """Rows whose only key is a hidden rowid: VACUUM and copies of tables give them other ones.
 
 A shadow follows its row to its new rowid: by what the row holds, which did not change. Among equal rows the order
-decides, which VACUUM keeps. What is left, on both sides, was written or removed by the application since: such a row
-is a new one unless its identity says which it is.
+decides, which VACUUM keeps. What is left, on both sides, was written or removed by the application since. As many on
+both sides between the same neighbours are the same ones, edited, if they still agree in half of what they hold. Any
+other row is a new one unless its identity says which it is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import cast
 
 import apsw
 
@@ -17,6 +19,7 @@ from peerd.tables.captured import Captured, Known
 from peerd.tables.shadow import shadow_table
 from peerd.tables.triggers import dirty_table
 
+_NULL = cell_hash(None)
 _NOWHERE = -(1 << 62)  # and below: keys of shadows whose row was not found
 
 _Print = tuple[bytes | None, ...]
@@ -30,30 +33,49 @@ def follow_rowids(connection: apsw.Connection, captured: Captured, columns: Coll
     numbers = [captured.numbers[name] for name in captured.stored if name in columns]
     places = [captured.places[name] for name in captured.stored if name in columns]
     rows: list[tuple[Cell, _Print]] = []
-    is_moved = False
+    is_moved = captured.has_lost_marks()
     for row in captured.all_rows():
         printed: _Print = tuple(cell_hash((row.cells or ())[place]) for place in places)
         rows.append((row.key[0], printed))
         is_moved |= not row.marks and (row.known is None or _printed(row.known, numbers) != printed)
     if not is_moved:
         return False
-    lost: dict[_Print, deque[Known]] = defaultdict(deque)
-    nowhere = 0
-    for known in captured.shadows():
-        if known.key is not None:
-            lost[_printed(known, numbers)].append(known)
     shadow = shadow_table(captured.plan.number)
+    known = [(one.record, _printed(one, numbers)) for one in captured.shadows() if one.key is not None]
+    found = _followed([printed for _, printed in known], [printed for _, printed in rows])
     connection.execute(f"DELETE FROM {dirty_table(captured.plan.number)}")
     connection.execute(f"UPDATE {shadow} SET k0 = NULL")
-    for rowid, printed in rows:
-        if lost[printed]:
-            values = rowid, lost[printed].popleft().record
-            connection.execute(f"UPDATE {shadow} SET k0 = ? WHERE r = ?", values)
-    for left in lost.values():
-        for known in left:
-            connection.execute(f"UPDATE {shadow} SET k0 = ? WHERE r = ?", (_NOWHERE - nowhere, known.record))
-            nowhere += 1
+    for place, (record, _) in enumerate(known):
+        rowid = rows[found[place]][0] if place in found else _NOWHERE - place
+        connection.execute(f"UPDATE {shadow} SET k0 = ? WHERE r = ?", (cast("int", rowid), record))
     return True
+
+
+def _followed(before: Sequence[_Print], after: Sequence[_Print]) -> dict[int, int]:
+    """Which of the rows `before` is which one `after`, by their places."""
+    found: dict[int, int] = {}
+    equal: dict[_Print, deque[int]] = defaultdict(deque)
+    for place, printed in enumerate(before):
+        equal[printed].append(place)
+    for place, printed in enumerate(after):
+        if equal[printed]:
+            found[equal[printed].popleft()] = place
+    taken = set(found.values())
+    last_before = last_after = -1
+    for here, there in [*sorted(found.items()), (len(before), len(after))]:
+        if there > last_after:
+            left = [place for place in range(last_before + 1, here) if place not in found]
+            new = [place for place in range(last_after + 1, there) if place not in taken]
+            if len(left) == len(new):
+                pairs = zip(left, new, strict=True)
+                found.update((old, now) for old, now in pairs if _is_alike(before[old], after[now]))
+            last_before, last_after = here, there
+    return found
+
+
+def _is_alike(before: _Print, after: _Print) -> bool:
+    agreeing = sum(one == other != _NULL for one, other in zip(before, after, strict=True))
+    return agreeing >= sum(one != other for one, other in zip(before, after, strict=True))
 
 
 def _printed(known: Known, numbers: Collection[int]) -> _Print:

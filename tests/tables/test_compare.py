@@ -214,6 +214,59 @@ def test_rows_written_just_before_a_vacuum_are_not_lost(make: Make) -> None:
     bound.check()
 
 
+EDITED = (
+    "UPDATE t SET v = 2 WHERE k = 'c'",
+    "UPDATE t SET v = 2 WHERE k = 'd'",
+    "UPDATE t SET v = 2 WHERE k IN ('b', 'c', 'd')",
+    "UPDATE t SET v = 2 WHERE k IN ('b', 'd'); INSERT INTO t VALUES('b', 2, 'x')",
+)
+
+
+@pytest.mark.parametrize("edited", EDITED)
+@pytest.mark.parametrize("order", ["{}; VACUUM", "VACUUM; {}"])
+def test_rows_edited_beside_a_vacuum_stay_their_records(make: Make, edited: str, order: str) -> None:
+    bound = Bound(make("CREATE TABLE t(k TEXT, v, w)"), surrogate(0, "t"))
+    bound.connection.execute("INSERT INTO t VALUES('a', 1, 0), ('b', 1, 0), ('c', 1, 0), ('d', 1, 0), ('e', 1, 0)")
+    bound.drain()
+    bound.connection.execute("DELETE FROM t WHERE k = 'a'")
+    bound.drain()
+    before = {key: fields["k"] for (_, key), fields in bound.records.items()}
+    bound.connection.execute(order.format(edited))
+    found = {edit.kind: edit for edit in bound.drain()}
+    assert found.keys() == {"patch"} | ({"put"} if "INSERT" in edited else set())
+    assert set(found["patch"].set) == {"v"}
+    after = {key: fields["k"] for (_, key), fields in bound.records.items() if key in before}
+    assert after.items() <= before.items()
+    bound.check()
+
+
+def test_no_row_is_taken_for_its_neighbour_if_all_were_written_before_a_vacuum(make: Make) -> None:
+    bound = Bound(make("CREATE TABLE t(k TEXT, v, w)"), surrogate(0, "t"))
+    bound.connection.execute("INSERT INTO t VALUES('a', 1, 0), ('b', 1, 0), ('c', 1, 0)")
+    bound.drain()
+    bound.connection.execute("DELETE FROM t WHERE k = 'a'; UPDATE t SET v = 2; VACUUM")
+    assert "patch" not in {edit.kind for edit in bound.drain()}
+    bound.check()
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        "DELETE FROM t WHERE k IN ('a', 'c'); INSERT INTO t VALUES('d', 2, NULL)",
+        "UPDATE t SET v = 2 WHERE k = 'b'; DELETE FROM t WHERE k = 'c'",  # which of the two it was is not told any more
+    ],
+)
+def test_a_row_that_may_be_another_one_is_new_after_a_vacuum(make: Make, edited: str) -> None:
+    bound = Bound(make("CREATE TABLE t(k TEXT, v, w)"), surrogate(0, "t"))
+    bound.connection.execute("INSERT INTO t VALUES('x', 1, NULL), ('a', 1, NULL), ('b', 1, NULL), ('c', 1, NULL)")
+    bound.drain()
+    bound.connection.execute("DELETE FROM t WHERE k = 'x'")
+    bound.drain()
+    bound.connection.execute(edited + "; VACUUM")
+    assert sorted(edit.kind for edit in bound.drain()) == ["delete", "delete", "put"]
+    bound.check()
+
+
 def test_vacuum_of_tables_with_keys_is_no_edit(make: Make) -> None:
     bound = bound_notes(make)
     bound.connection.execute("DELETE FROM note WHERE id = 1")
