@@ -1,8 +1,9 @@
 """When the schema moved: triggers again where they are missing, and a full comparison of rows with their shadows.
 
-A table that was rebuilt has lost its triggers, and VACUUM gives hidden rowids anew. So after any change of SQLite's
-schema_version the triggers are made whole in one BEGIN IMMEDIATE; from then on they see every write. Then all rows are
-compared with their bases in a read transaction, and those that differ are marked for the next harvest.
+A table that was rebuilt has lost its triggers, and may have another key; VACUUM gives hidden rowids anew. So after any
+change of SQLite's schema_version the triggers are made whole in one BEGIN IMMEDIATE; from then on they see every write.
+Then all rows are compared with their bases in a read transaction, and those that differ are marked for the next
+harvest.
 
 A missing table or column is a difference between schemas and deletes nothing. A table that lost its triggers and has
 no rows was dropped and made again: what it showed is held, as if the brake had held it. If rows come back at their
@@ -27,7 +28,7 @@ from peerd.tables.exact import Row
 from peerd.tables.harvest import captured_tables, is_due, nothing, numbers_in, reading
 from peerd.tables.install import immediate, reinstall_in_transaction
 from peerd.tables.reading import read_schema
-from peerd.tables.rowids import follow_rowids
+from peerd.tables.rowids import follow_rows
 from peerd.tables.shadow import HELD, shadow_table
 from peerd.tables.triggers import create_triggers, dirty_table
 
@@ -58,15 +59,20 @@ def renew(connection: apsw.Connection, plan: BindingPlan, *, at: Callable[[str],
     """
     with immediate(connection):
         schema = read_schema(connection)
-        before = shadow.column_numbers(connection)
+        before, keys = shadow.column_numbers(connection), shadow.keys(connection)
         gone = reinstall_in_transaction(connection, schema, plan)
         numbers = shadow.column_numbers(connection)
         tables = captured_tables(connection, schema, plan)
         rebuilt = [one for one in tables.values() if gone & create_triggers(one.plan.number, one.table).keys()]
         held = {one.table.name: count for one in rebuilt if (count := _hold_dropped(connection, one))}
         for one in tables.values():
-            if one.table.keyed_by_rowid:
-                follow_rowids(connection, one, before.get(one.table.name, {}).keys() & numbers[one.table.name].keys())
+            name = one.table.name
+            if (
+                one.table.keyed_by_rowid
+                or shadow_table(one.plan.number) in gone
+                or keys.get(name, one.table.key) != one.table.key
+            ):
+                follow_rows(connection, one, before.get(name, {}).keys() & numbers[name].keys())
         shadow.set_meta(connection, "comparing", 1)
         shadow.set_meta(connection, "schema", int(connection.pragma("schema_version")))
     at("reinstalled")
@@ -117,10 +123,11 @@ def _differs(captured: Captured, row: Found, defaults: Mapping[int, bytes | None
     if known is None or not known.has_row or known.flags:
         return True
     base = known.hashes
+    mapped = captured.table.key if captured.plan.maps_integers else ()
     for name, cell in zip(captured.stored, row.cells or (), strict=True):
         number = captured.numbers.get(name)
-        if number is not None and cell_hash(cell) != base.get(number, defaults[number]):
-            return not (captured.plan.maps_integers and name in captured.table.key)
+        if number is not None and name not in mapped and cell_hash(cell) != base.get(number, defaults[number]):
+            return True
     return False
 
 

@@ -13,7 +13,7 @@ import apsw
 
 from peerd.core.tables.changes import Applied
 from peerd.core.tables.plans import BindingPlan
-from peerd.core.tables.shape import Schema
+from peerd.core.tables.shape import Schema, Table
 from peerd.errors import TableTrouble
 from peerd.tables import shadow, triggers
 from peerd.tables.triggers import quoted
@@ -92,6 +92,9 @@ def reinstall(connection: apsw.Connection, schema: Schema, plan: BindingPlan) ->
 def reinstall_in_transaction(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> frozenset[str]:
     """`reinstall` as a part of the caller's transaction."""
     wanted, gone, ours = _wanted(schema, plan), missing(connection, schema, plan), _ours(connection)
+    outlived = [one.number for one in plan.tables if shadow.shadow_table(one.number) in gone & ours.keys()]
+    for number in outlived:
+        shadow.keep_rows(connection, number)
     for kind in ("trigger", "index", "table"):
         for name in sorted(gone):
             if ours.get(name, ("", ""))[0] == kind:
@@ -100,9 +103,16 @@ def reinstall_in_transaction(connection: apsw.Connection, schema: Schema, plan: 
     for name, sql in wanted.items():
         if name not in present:
             connection.execute(sql)
+    for number in outlived:
+        shadow.take_kept_rows(connection, number, _table_of(schema, plan, number))
     shadow.set_plan(connection, plan)
     shadow.number_columns(connection, schema, plan)
+    shadow.set_keys(connection, schema, plan)
     return gone
+
+
+def _table_of(schema: Schema, plan: BindingPlan, number: int) -> Table:
+    return next(schema.tables[one.table] for one in plan.tables if one.number == number)
 
 
 def _remove(connection: apsw.Connection) -> None:

@@ -1,6 +1,7 @@
-"""Rows whose only key is a hidden rowid: VACUUM and copies of tables give them other ones.
+"""Rows that have other keys than before: VACUUM and copies of tables give other ones to rows whose only key is a hidden
+rowid, and a table that was rebuilt may have another key at all.
 
-A shadow follows its row to its new rowid: by what the row holds, which did not change. Among equal rows the order
+A shadow follows its row to its new key: by what the row holds, which did not change. Among equal rows the order
 decides, which VACUUM keeps. What is left, on both sides, was written or removed by the application since. As many on
 both sides between the same neighbours are the same ones, edited, if they still agree in half of what they hold. Any
 other row is a new one unless its identity says which it is.
@@ -10,44 +11,46 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
-from typing import cast
 
 import apsw
 
-from peerd.core.tables.cells import Cell, cell_hash
+from peerd.core.tables.cells import cell_hash
+from peerd.tables import exact
 from peerd.tables.captured import Captured, Known
-from peerd.tables.shadow import shadow_table
+from peerd.tables.exact import Row
+from peerd.tables.shadow import NOWHERE, shadow_table
 from peerd.tables.triggers import dirty_table
 
 _NULL = cell_hash(None)
-_NOWHERE = -(1 << 62)  # and below: keys of shadows whose row was not found
 
 _Print = tuple[bytes | None, ...]
 
 
-def follow_rowids(connection: apsw.Connection, captured: Captured, columns: Collection[str]) -> bool:
-    """Give shadow rows the rowids that their rows have now, in the transaction of the caller. `columns` are those that
-    the file had when it was last looked at. Returns whether rowids had changed; then the table has no marks, and is to
+def follow_rows(connection: apsw.Connection, captured: Captured, columns: Collection[str]) -> bool:
+    """Give shadow rows the keys that their rows have now, in the transaction of the caller. `columns` are those that
+    the file had when it was last looked at. Returns whether keys had changed; then the table has no marks, and is to
     be compared.
     """
-    numbers = [captured.numbers[name] for name in captured.stored if name in columns]
-    places = [captured.places[name] for name in captured.stored if name in columns]
-    rows: list[tuple[Cell, _Print]] = []
+    mapped = captured.table.key if captured.plan.maps_integers else ()
+    names = [name for name in captured.stored if name in columns and name not in mapped]
+    numbers, places = [captured.numbers[name] for name in names], [captured.places[name] for name in names]
+    rows: list[tuple[Row, _Print]] = []
     is_moved = captured.has_lost_marks()
     for row in captured.all_rows():
         printed: _Print = tuple(cell_hash((row.cells or ())[place]) for place in places)
-        rows.append((row.key[0], printed))
+        rows.append((row.key, printed))
         is_moved |= not row.marks and (row.known is None or _printed(row.known, numbers) != printed)
     if not is_moved:
         return False
-    shadow = shadow_table(captured.plan.number)
     known = [(one.record, _printed(one, numbers)) for one in captured.shadows() if one.key is not None]
     found = _followed([printed for _, printed in known], [printed for _, printed in rows])
+    shadow, width = shadow_table(captured.plan.number), range(len(captured.table.key))
     connection.execute(f"DELETE FROM {dirty_table(captured.plan.number)}")
-    connection.execute(f"UPDATE {shadow} SET k0 = NULL")
+    connection.execute(f"UPDATE {shadow} SET {', '.join(f'k{place} = NULL' for place in width)}")
+    sql = f"UPDATE {shadow} SET {', '.join(f'k{place} = ?' for place in width)} WHERE r = ?"
     for place, (record, _) in enumerate(known):
-        rowid = rows[found[place]][0] if place in found else _NOWHERE - place
-        connection.execute(f"UPDATE {shadow} SET k0 = ? WHERE r = ?", (cast("int", rowid), record))
+        nowhere = (NOWHERE + place, *(0 for _ in width[1:]))
+        exact.run(connection, sql, (*(rows[found[place]][0] if place in found else nowhere), record))
     return True
 
 

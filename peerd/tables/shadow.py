@@ -1,7 +1,7 @@
 """What peerd keeps in an application's file beside the marks: the shadow of each bound table, parked records, and a
 few values about the binding itself.
 
-    _peerd_meta     bind, format, counter, applied, plan, columns
+    _peerd_meta     bind, format, counter, applied, plan, columns, keys
     _peerd_s{n}     the shadow: record key, local key, base hashes, dots, rank, flags, earlier versions
     _peerd_p        records that the file cannot show at the moment
 
@@ -25,7 +25,9 @@ META = f"{PREFIX}meta"
 PARKED = f"{PREFIX}p"
 CREATE_META = f"CREATE TABLE {META}(k TEXT PRIMARY KEY, v)"
 CREATE_PARKED = f"CREATE TABLE {PARKED}(c TEXT, r TEXT, code TEXT, reason TEXT, b BLOB, PRIMARY KEY(c, r))"
+_KEPT = f"{PREFIX}kept"
 _EARLIER = "e BLOB"  # the end of a shadow's columns, where ALTER TABLE puts it
+NOWHERE = -(1 << 62)  # and above: keys of shadows whose row was not found
 _STEP_BITS = 32  # 64 bits are enough for four thousand million transactions
 HELD = 1  # a flag of a shadow row: its delete waits for a person
 
@@ -71,6 +73,25 @@ def format_of(connection: apsw.Connection) -> int:
     """The form of what is ours in the file."""
     found = get_meta(connection, "format")
     return found if isinstance(found, int) else 1
+
+
+# ---- shadows whose tables have another key now
+
+
+def keep_rows(connection: apsw.Connection, number: int) -> None:
+    """Lay the rows of a shadow aside, in the transaction of the caller, which drops it and makes it anew."""
+    connection.execute(f"CREATE TABLE {_KEPT}{number} AS SELECT * FROM {shadow_table(number)} ORDER BY k0")
+
+
+def take_kept_rows(connection: apsw.Connection, number: int, table: Table) -> None:
+    """Put them back in their order, at keys that no row has: whoever looks at the rows says where they are."""
+    places = key_places(table)
+    nowhere = ", ".join([f"{NOWHERE} + rowid", *("0" for _ in table.key[1:])])
+    connection.execute(
+        f"INSERT INTO {shadow_table(number)}(r, {places}, h, d, b, f, e) "
+        f"SELECT r, {nowhere}, h, d, b, f, e FROM {_KEPT}{number}"
+    )
+    connection.execute(f"DROP TABLE {_KEPT}{number}")
 
 
 # ---- the values about the binding; each function belongs into the transaction of its caller
@@ -163,6 +184,18 @@ def number_columns(connection: apsw.Connection, schema: Schema, new: BindingPlan
             numbers[one.table] = _renumbered(numbers.get(one.table, Numbers()), table)
     set_meta(connection, "columns", _encode(numbers))
     return {table: one.columns for table, one in numbers.items()}
+
+
+def keys(connection: apsw.Connection) -> dict[str, tuple[str, ...]]:
+    """The columns by which rows were found when the schema was looked at last, by table."""
+    found = get_meta(connection, "keys")
+    return msgspec.msgpack.decode(found, type=dict[str, tuple[str, ...]]) if isinstance(found, bytes) else {}
+
+
+def set_keys(connection: apsw.Connection, schema: Schema, new: BindingPlan) -> None:
+    """Keep them. Those of tables that are gone stay what they were."""
+    now = {one.table: schema.tables[one.table].key for one in new.tables if one.table in schema.tables}
+    set_meta(connection, "keys", _encode(keys(connection) | now))
 
 
 def _numbers(connection: apsw.Connection) -> dict[str, Numbers]:

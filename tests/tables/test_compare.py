@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import apsw
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from peerd.tables import compare, shadow
+from peerd.tables.harvest import HarvestLimits
 from peerd.tables.shadow import HELD
 from tests.tables.harvests import Bound, content, natural, surrogate
 
@@ -274,6 +276,66 @@ def test_vacuum_of_tables_with_keys_is_no_edit(make: Make) -> None:
     bound.connection.execute("VACUUM")
     assert bound.drain() == []
     bound.check()
+
+
+# ---- other keys
+
+REKEYED = (
+    ("k TEXT NOT NULL, n NOT NULL, v, PRIMARY KEY(k)", "k TEXT NOT NULL, n NOT NULL, v, PRIMARY KEY(k, n)"),
+    ("k TEXT NOT NULL, n NOT NULL, v, PRIMARY KEY(k, n)", "k TEXT NOT NULL, n NOT NULL, v, PRIMARY KEY(k)"),
+    ("k TEXT NOT NULL, n NOT NULL, v, PRIMARY KEY(k, n)", "k TEXT NOT NULL, n NOT NULL, v, PRIMARY KEY(n, k)"),
+    ("k TEXT NOT NULL, n NOT NULL, v, PRIMARY KEY(k, n)", "k TEXT NOT NULL, n, v"),
+    ("k TEXT NOT NULL, n, v", "k TEXT NOT NULL PRIMARY KEY, n, v"),
+)
+EDITS: tuple[tuple[str, dict[str, int]], ...] = (
+    ("", {}),
+    ("UPDATE t SET v = 2 WHERE k = 'c'", {"patch": 1}),
+    ("UPDATE t SET v = 2 WHERE k = 'c'; DELETE FROM t WHERE k = 'b'", {"patch": 1, "delete": 1}),
+    ("UPDATE t SET v = k", {"patch": 4}),
+    ("UPDATE t SET v = k; DELETE FROM t WHERE k = 'd'; INSERT INTO t VALUES('e', 5, 5)",
+     {"patch": 3, "delete": 1, "put": 1}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [1, 10_000])
+@pytest.mark.parametrize(("edited", "kinds"), EDITS)
+@pytest.mark.parametrize(("old", "new"), REKEYED)
+def test_rows_stay_their_records_when_a_table_gets_another_key(
+    make: Make, old: str, new: str, edited: str, kinds: dict[str, int], limit: int
+) -> None:
+    """By what makes their identity, as it was bound."""
+    bound = Bound(make(f"CREATE TABLE t({old})"), natural(0, "t", "k"), limits=HarvestLimits(rows=limit))
+    bound.connection.execute("INSERT INTO t VALUES('a', 1, 1), ('b', 2, 1), ('c', 3, 1), ('d', 4, 1)")
+    bound.drain()
+    bound.connection.execute(f"CREATE TABLE new({new}); INSERT INTO new SELECT * FROM t ORDER BY n DESC")
+    bound.connection.execute("DROP TABLE t; ALTER TABLE new RENAME TO t; " + edited)
+    assert Counter(edit.kind for edit in bound.drain()) == kinds
+    bound.check()
+    assert bound.connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE '%kept%'").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "values"),
+    [
+        ("k TEXT, v", "id INTEGER PRIMARY KEY, k TEXT, v", "NULL, k, v"),
+        ("id INTEGER PRIMARY KEY, k TEXT, v", "k TEXT, v, number INTEGER PRIMARY KEY", "k, v, NULL"),
+        ("id INTEGER PRIMARY KEY, k TEXT, v", "k TEXT, v", "k, v"),
+    ],
+)
+def test_rows_that_were_numbered_anew_stay_their_records(make: Make, old: str, new: str, values: str) -> None:
+    bound = Bound(make(f"CREATE TABLE t({old})"), surrogate(0, "t"))
+    bound.connection.execute("INSERT INTO t(k, v) VALUES('a', 1), ('b', 1), ('c', 1), ('d', 1)")
+    bound.drain()
+    bound.connection.execute("DELETE FROM t WHERE k = 'a'")
+    bound.drain()
+    names = {key: fields["k"] for (_, key), fields in bound.records.items()}
+    bound.connection.execute(f"CREATE TABLE new({new}); INSERT INTO new SELECT {values} FROM t")
+    bound.connection.execute("DROP TABLE t; ALTER TABLE new RENAME TO t; UPDATE t SET v = 2 WHERE k = 'c'")
+    (edit,) = bound.drain()
+    assert (names[edit.key], edit.set) == (msgspec.msgpack.encode("c"), {"v": msgspec.msgpack.encode(2)})
+    bound.connection.execute("UPDATE t SET v = 3 WHERE k = 'd'")
+    (edit,) = bound.drain()
+    assert names[edit.key] == msgspec.msgpack.encode("d")
 
 
 # ---- a crash
