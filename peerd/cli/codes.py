@@ -172,6 +172,8 @@ _OF_TABLES: Final = {
     "tables-refused": "The database, or the tables that were asked for, cannot be bound; the message says why.",
     "tables-undecided": "The schema leaves something open that peerd does not guess: `peerctl tables bind --dry-run` "
     "shows what, and which option answers it.",
+    "tables-unknown": "An option of `peerctl tables bind`, or a setting in the configuration, names a table or column "
+    "that the database does not have. Nothing was bound; the message names all of them and what was perhaps meant.",
 }
 
 # What happens between devices: reasons in `status` and in the log.

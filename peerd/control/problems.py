@@ -76,6 +76,7 @@ CODES: Final[dict[str, Code]] = {
     "both-have-data": Code(409, "The file and the space both have data"),
     "tables-undecided": Code(409, "The schema leaves something open that a person has to decide"),
     "tables-refused": Code(409, "This database cannot be bound"),
+    "tables-unknown": Code(409, "The database has no table or column of that name"),
     "needs-newer-peerd": Code(409, "The space needs a newer peerd"),
     "too-many-connections": Code(503, "Too many connections"),
     "too-busy": Code(503, "Too much is being written at this moment"),

@@ -205,7 +205,7 @@ class Service(Protocol):
         the records meet after that.
 
         `tables-undecided` (409) with the report if the schema leaves something open, `both-have-data` (409),
-        `tables-refused` (409), `binding-exists` (409); TableTrouble.
+        `tables-refused` (409), `tables-unknown` (409), `binding-exists` (409); TableTrouble.
         """
         ...
 

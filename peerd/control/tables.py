@@ -77,7 +77,8 @@ ROUTES: Final = (
         body=NewBinding,
         answer=BindingReport,
         refusals=(
-            "bad-value", "binding-exists", "tables-undecided", "tables-refused", "both-have-data", *_OF_THE_FILE,
+            "bad-value", "binding-exists", "tables-undecided", "tables-refused", "tables-unknown", "both-have-data",
+            *_OF_THE_FILE,
         ),
     ),
     Route(

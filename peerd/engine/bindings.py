@@ -32,6 +32,7 @@ from peerd.engine.binding_reports import (
     view_of,
 )
 from peerd.engine.binding_runner import BindingRunner
+from peerd.engine.binding_wishes import check_decided, check_names, choices_of, exists
 from peerd.engine.ports import TableFiles, Times
 from peerd.engine.space import Space
 from peerd.errors import PeerdError, StoreError, TableTrouble, UserError
@@ -130,7 +131,7 @@ class Bindings:
     async def _declared(self, space: Space, name: str, wish: NewBinding, brake: Brake) -> None:
         runner = self._runners.get(space.id, {}).get(name)
         if runner is None:
-            await self.bind(space, wish, brake)
+            await self.bind(space, wish, brake, declared=True)
             return
         if Path(runner.binding.database) != Path(wish.database):
             raise UserError(
@@ -151,19 +152,22 @@ class Bindings:
 
     # ---- bind
 
-    async def bind(self, space: Space, wish: NewBinding, brake: Brake | None = None) -> BindingReport:
-        """See `peerd.control.service.Service.bind`."""
+    async def bind(
+        self, space: Space, wish: NewBinding, brake: Brake | None = None, *, declared: bool = False
+    ) -> BindingReport:
+        """See `peerd.control.service.Service.bind`. `declared`: the configuration wants it."""
         async with self._turn:
-            return await self._bind(space, wish, brake or self._brake_of(space, wish))
+            return await self._bind(space, wish, brake or self._brake_of(space, wish), declared=declared)
 
-    async def _bind(self, space: Space, wish: NewBinding, brake: Brake) -> BindingReport:
+    async def _bind(self, space: Space, wish: NewBinding, brake: Brake, *, declared: bool) -> BindingReport:
         name = wish.name or binding_name(Path(wish.database).name)
         database = Path(wish.database)
         self._check_free(space, name, database)
         await self._check_no_copy(database)
         schema = await self._files.read_schema(database)
         known = await shared_plans.load(space, name)
-        choices = shared_plans.taken_over(_choices(wish), known)
+        check_names(schema, choices_of(wish), database, declared=declared)
+        choices = shared_plans.taken_over(choices_of(wish), known)
         proposal = self._propose(schema, name, choices)
         if wish.suggested:
             proposal = self._propose(schema, name, proposal.suggested(choices))
@@ -172,7 +176,7 @@ class Bindings:
         report = report_of(name, str(database), proposal, counts, first)
         if wish.dry_run:
             return report
-        _check_decided(report, database)
+        check_decided(report, database)
         if wish.adopt and first == "adopt":
             report.backup = str(await self._back_up(name, database))
         plan = BindingPlan(name, proposal.tables)
@@ -196,9 +200,9 @@ class Bindings:
             for runner in runners.values():
                 taken = runner.binding
                 if Path(taken.database).resolve() == database.resolve():
-                    raise _exists(f"{database} is bound already, as {taken.name}")
+                    raise exists(f"{database} is bound already, as {taken.name}")
         if name in self._runners.get(space.id, {}):
-            raise _exists(f"there is a binding {name} already")
+            raise exists(f"there is a binding {name} already")
 
     async def _check_no_copy(self, database: Path) -> None:
         """Rows that the application numbers itself would be in the space twice."""
@@ -291,40 +295,3 @@ class Bindings:
                 step = f"peerctl tables held {space.name} {name}, then --approve or --restore"
                 return f"tables {name}: {rows} deleted rows are held, because they are so many", step
         return None
-
-
-def _choices(wish: NewBinding) -> Choices:
-    match = {table: tuple(columns) for table, columns in wish.match.items()}
-    return Choices(tuple(wish.include), tuple(wish.exclude), wish.keys, match, wish.references, wish.triggers)
-
-
-def _check_decided(report: BindingReport, database: Path) -> None:
-    if report.questions:
-        open_ones = "; ".join(f"{one.table}: {one.question}" for one in report.questions)
-        raise UserError(
-            f"the schema leaves something open: {open_ones}",
-            code="tables-undecided",
-            status=409,
-            next_step="Answer with the options of `peerctl tables bind`, or run it on a terminal.",
-            report=report,
-        )
-    if not report.tables:
-        reasons = "; ".join(f"{one.table}: {one.reason}" for one in report.left_out)
-        raise UserError(
-            f"no table of {database} can be bound{': ' + reasons if reasons else ''}",
-            code="tables-refused",
-            status=409,
-            report=report,
-        )
-    if report.first == "undecided":
-        raise UserError(
-            "both the file and the space have data",
-            code="both-have-data",
-            status=409,
-            next_step="--merge brings them together; --adopt lets the file's rows give way, after a backup.",
-            report=report,
-        )
-
-
-def _exists(sentence: str) -> UserError:
-    return UserError(sentence, code="binding-exists", status=409, next_step="`peerctl tables list` shows it.")

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
 from peerd.core.stored import StoredBinding
 from peerd.core.tables.changes import Brake
 from peerd.core.tables.shape import Column, Schema, Table
+from peerd.core.values import pack
 from peerd.engine.binding_runner import BindingRunner
 from peerd.errors import StoreDamaged, TableTrouble, UserError
 from peerd.protocol.control_tables import BindingReport, HeldAnswer, NewBinding
@@ -298,3 +301,37 @@ async def test_bindings_that_cannot_be_read_are_said_to_be_so(
     await until(lambda: desk.bindings.trouble_of(desk.space))
     space = await desk.statuses.space(desk.space)
     assert (space.state, space.next_step) == ("degraded", "Restore it.")
+
+
+async def test_a_name_that_the_file_lacks_is_refused_and_nothing_changes(desk: Device) -> None:
+    file_of(desk).put("a", title="Milk")
+    for dry_run in (False, True):
+        with pytest.raises(UserError) as refused:
+            await bind(desk, exclude=["taks"], references={"tasks.list": "lists"}, dry_run=dry_run)
+        assert (refused.value.code, refused.value.status) == ("tables-unknown", 409)
+        assert "--exclude taks: there is no table taks; perhaps tasks; --reference tasks.list" in str(refused.value)
+    assert file_of(desk).binding is None
+    assert await desk.space.store.bindings() == []
+
+
+async def test_a_wrong_name_in_the_configuration_is_in_the_status(desk: Device, until: Until) -> None:
+    file_of(desk)
+    wish = NewBinding(database=PATH, name="todo", exclude=["taks"])
+    desk.bindings.declared = lambda _: [(wish, Brake())]
+    desk.bindings.settings_changed([desk.space])
+    await until(lambda: desk.bindings.trouble_of(desk.space))
+    space = await desk.statuses.space(desk.space)
+    assert "exclude taks: there is no table taks; perhaps tasks" in space.reason
+    assert "[[spaces.NAME.tables]]" in space.next_step
+    assert file_of(desk).binding is None
+
+
+async def test_what_another_device_named_may_be_lacking_here(two: tuple[Device, Device]) -> None:
+    desk, laptop = two
+    file_of(desk)
+    await bind(desk)
+    lists = {"key": pack("surrogate"), "identity": pack([]), "references": pack({})}
+    await desk.space.commits.write([Intent(Kind.PUT, "_tables", "todo.lists", lists)])
+    await desk.tell(laptop)
+    file_of(laptop)
+    assert (await bind(laptop)).bound

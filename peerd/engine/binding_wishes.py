@@ -1,0 +1,78 @@
+"""What a person, or the configuration, wants of a binding, and why it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peerd.core.tables.proposals import Choices
+from peerd.core.tables.shape import Schema
+from peerd.core.tables.wrong_names import wrong_names
+from peerd.errors import UserError
+from peerd.protocol.control_tables import BindingReport, NewBinding
+
+
+def choices_of(wish: NewBinding) -> Choices:
+    match = {table: tuple(columns) for table, columns in wish.match.items()}
+    return Choices(tuple(wish.include), tuple(wish.exclude), wish.keys, match, wish.references, wish.triggers)
+
+
+def check_names(schema: Schema, choices: Choices, database: Path, *, declared: bool) -> None:
+    """All names that the database lacks, at once. `declared`: they stand in the configuration.
+
+    Raises:
+        UserError: tables-unknown.
+    """
+    wrong = wrong_names(schema, choices)
+    if wrong:
+        told = "; ".join(one.told(declared=declared) for one in wrong)
+        where = f"[[spaces.NAME.tables]] of {database}" if declared else "the options of `peerctl tables bind`"
+        raise UserError(
+            f"{database} does not have what was named: {told}",
+            code="tables-unknown",
+            status=409,
+            next_step=f"Nothing was changed. Correct {where}; `sqlite3 FILE .schema` shows all names.",
+        )
+
+
+def check_decided(report: BindingReport, database: Path) -> None:
+    """Raises UserError: tables-undecided, tables-refused, both-have-data."""
+    if report.questions:
+        open_ones = "; ".join(f"{one.table}: {one.question}" for one in report.questions)
+        raise UserError(
+            f"the schema leaves something open: {open_ones}",
+            code="tables-undecided",
+            status=409,
+            next_step=f"Answer with {answers_of(report)}; or run `peerctl tables bind` on a terminal, where it asks.",
+            report=report,
+        )
+    if not report.tables:
+        reasons = "; ".join(f"{one.table}: {one.reason}" for one in report.left_out)
+        raise UserError(
+            f"no table of {database} can be bound{': ' + reasons if reasons else ''}",
+            code="tables-refused",
+            status=409,
+            report=report,
+        )
+    if report.first == "undecided":
+        raise UserError(
+            "both the file and the space have data",
+            code="both-have-data",
+            status=409,
+            next_step="--merge brings them together; --adopt lets the file's rows give way, after a backup.",
+            report=report,
+        )
+
+
+def answers_of(report: BindingReport) -> str:
+    """The options that answer what is open, as a person would type them."""
+    options = {"keys": "--key", "match": "--match", "triggers": "--triggers"}
+    typed = []
+    for one in report.questions:
+        option = options.get(one.option, f"--{one.option}")
+        answers = [answer.replace(", ", ",") for answer in one.answers] or ["COLUMN,..."]
+        typed.append(f"{option} {one.table}={' or '.join(answers)}")
+    return "; ".join(typed)
+
+
+def exists(sentence: str) -> UserError:
+    return UserError(sentence, code="binding-exists", status=409, next_step="`peerctl tables list` shows it.")
