@@ -67,7 +67,8 @@ def _add_bind(family: Commands) -> None:
         "bind",
         "bind the tables of a database to a space",
         "First it says what it would do. What the schema does not tell is asked on a terminal; elsewhere the options "
-        "have to say it.",
+        "have to say it. Of a file that is bound already it takes in what the application has added since; what is "
+        "bound stays as it is.",
     )
     bind.add_argument("space", metavar="SPACE")
     bind.add_argument("database", metavar="DATABASE", help="the application's SQLite file")
@@ -122,9 +123,9 @@ def run_bind(arguments: argparse.Namespace, client: Client, out: Output) -> int:
             report = patient.call("POST", where, body={**body, "dry_run": True}).body
         if arguments.dry_run:
             return _done(report, out)
-        if not _open(report) and _may_ask(arguments):
+        if not _open(report) and _may_ask(arguments) and not _is_nothing_new(report):
             _show(report, out)
-            if not out.ask(f"Bind {counted(len(report['tables']), 'table')} to {arguments.space}?"):
+            if not out.ask(f"Bind {_what(report)} to {arguments.space}?"):
                 out.talk("nothing bound")
                 return exits.FAILED
             return _done(patient.call("POST", where, body=body).body, out, is_known=True)
@@ -133,6 +134,18 @@ def run_bind(arguments: argparse.Namespace, client: Client, out: Output) -> int:
 
 def _may_ask(arguments: argparse.Namespace) -> bool:
     return not (arguments.yes or arguments.dry_run or arguments.json) and sys.stdin.isatty()
+
+
+def _is_nothing_new(report: Mapping[str, Any]) -> bool:
+    """Is the file bound, with all that can be?"""
+    return bool(report.get("kept")) and not report["tables"] and not report.get("changes")
+
+
+def _what(report: Mapping[str, Any]) -> str:
+    if not report.get("kept"):
+        return counted(len(report["tables"]), "table")
+    parts = [counted(len(report["tables"]), "more table")] if report["tables"] else []
+    return " and ".join([*parts, *([counted(len(report["changes"]), "change")] if report.get("changes") else [])])
 
 
 def _done(report: Mapping[str, Any], out: Output, *, is_known: bool = False) -> int:
@@ -144,7 +157,9 @@ def _done(report: Mapping[str, Any], out: Output, *, is_known: bool = False) -> 
         _show(report, out)
     elif report.get("backup"):
         out.talk(f"the file as it was: {report['backup']}")
-    if report["bound"]:
+    if _is_nothing_new(report):
+        out.talk(f"nothing new: {report['name']} stays as it is")
+    elif report["bound"]:
         out.talk(f"bound as {report['name']}; `peerctl tables list` shows how it stands")
     else:
         out.talk("nothing bound yet")
@@ -236,7 +251,12 @@ def _show(report: Mapping[str, Any], out: Output) -> None:
         out.talk(f"not bound: {left['table']}: {left['reason']}", "yellow")
     for question in report.get("questions", ()):
         out.talk(f"open: {question['table']}: {question['question']}", "yellow")
-    out.talk(_FIRST.get(report["first"], report["first"]))
+    for change in report.get("changes", ()):
+        out.talk(f"changes: {change}", "yellow")
+    if report.get("kept"):
+        out.talk(f"bound already, and stays as it is: {', '.join(report['kept'])}")
+    if report["tables"] or not report.get("kept"):
+        out.talk(_FIRST.get(report["first"], report["first"]))
     if report["first"] in {"undecided", "merge"}:
         _warn_of_doubles(report["tables"], out)
     if report.get("backup"):

@@ -191,7 +191,8 @@ class Log(msgspec.Struct, frozen=True):
 
 class TableSettings(msgspec.Struct, frozen=True):
     """A database of an application whose tables belong to the space: what `peerctl tables bind` does, written down. It
-    is bound at the start or at a reload if it is not yet. Taking it out of the file does not unbind it.
+    is bound at the start or at a reload if it is not yet. Without `include`, tables that the application adds later are
+    bound as soon as they are there, if their schema leaves nothing open. Taking it out of the file does not unbind it.
     """
 
     database: Annotated[

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from peerd.core.tables.plans import TablePlan
+from peerd.core.tables.extending import Extension, News, of_new_tables, reference_words
+from peerd.core.tables.plans import BindingPlan, TablePlan
 from peerd.core.tables.proposals import Proposal
 from peerd.engine.binding_runner import BindingRunner
 from peerd.errors import StoreError
@@ -64,6 +66,39 @@ def report_of(name: str, database: str, proposal: Proposal, counts: Counts, firs
             for one in proposal.questions
         ],
     )
+
+
+def report_of_more(
+    plan: BindingPlan, database: str, proposal: Proposal, extension: Extension, counts: Counts, first: str
+) -> BindingReport:
+    """What a bind of a file that is bound would do."""
+    report = report_of(plan.name, database, of_new_tables(proposal, extension.new), counts, first)
+    bound = {one.table for one in plan.tables}
+    report.left_out = [one for one in report.left_out if one.table not in bound]
+    report.kept = [one.table for one in plan.tables]
+    report.changes = [f"{words} from now on" for words in reference_words(extension.references)]
+    report.changes += [
+        f"{column} stays a plain value: the rows are told apart by it. Unbind and bind again to translate it"
+        for column in extension.fixed
+    ]
+    return report
+
+
+def news_words(found: News) -> str:
+    """A sentence about what the application has added."""
+    parts = []
+    if found.tables:
+        parts.append(f"not bound yet: {', '.join(found.tables)}")
+    if found.references:
+        parts.append(f"not translated yet: {', '.join(found.references)}")
+    return "; ".join(parts)
+
+
+def news_step(space: str, runner: BindingRunner) -> str:
+    """How they are taken in, or left out for good."""
+    command = f"peerctl tables bind {space} {shlex.quote(runner.binding.database)}"
+    leave = f", or --exclude {shlex.quote(runner.news.tables[0])} to leave it out" if runner.news.tables else ""
+    return f"`{command}` takes them in{leave}"
 
 
 def _table_report(table: TablePlan, proposal: Proposal, counts: Counts) -> TableReport:

@@ -20,9 +20,13 @@ from msgspec.structs import replace
 from peerd.core.batch import Name
 from peerd.core.stored import Note, StoredBinding
 from peerd.core.tables.changes import Applied, Harvest, Parked, RowImage, TableCount
+from peerd.core.tables.extending import News, news
 from peerd.core.tables.intents import intents_of
+from peerd.core.tables.proposals import Choices
 from peerd.core.tables.schedule import Schedule, Step
 from peerd.core.tables.settings import BindingSettings, decode_settings, encode_settings
+from peerd.core.tables.shape import Schema
+from peerd.engine import shared_plans
 from peerd.engine.commits import Commit
 from peerd.engine.ports import FileWatch, TableFile, TableFiles, Times
 from peerd.engine.space import Space
@@ -46,6 +50,8 @@ class BindingRunner:
         self.not_captured: Sequence[tuple[str, str, str]] = ()
         self.held_now: Mapping[str, int] = {}
         self.missing: Sequence[str] = []  # tables that the application dropped
+        self.news = News()  # what the application has added, and is not bound
+        self.on_news: Callable[[], None] = lambda: None
         self.settled = asyncio.Event()
         self._space = space
         self._files = files
@@ -53,6 +59,7 @@ class BindingRunner:
         self._images = TableImages(space, [table.collection for table in binding.plan.tables])
         self._schedule = Schedule()
         self._file: TableFile | None = None
+        self._schema: Schema | None = None  # as it was looked at
         self._watch: FileWatch | None = None
         self._behind: Applied | None = None  # the position in the file, as long as
         self._ahead: Applied | None = None  # it shows everything up to here without being told
@@ -204,12 +211,22 @@ class BindingRunner:
 
     async def _look_at_tables(self, file: TableFile) -> None:
         """A harvest has read the schema again if it moved. What it does to an empty table is no change of a row."""
-        missing = await file.missing()
-        if missing != self.missing:
-            self.missing = missing
+        schema = await file.schema()
+        if schema is not self._schema:
+            self._schema = schema
+            self.missing = [one.table for one in self.binding.plan.tables if one.table not in schema.tables]
             self.held_now = await file.held()
+            await self._look_for_news(schema)
         if await file.applied() == _UNFINISHED:  # a new column: the space may have cells for it
             self._schedule.space_moved(self._times.monotonic_s())
+
+    async def _look_for_news(self, schema: Schema) -> None:
+        plan = self.binding.plan
+        known = shared_plans.taken_over(Choices(), await shared_plans.load(self._space, plan.name))
+        found = news(plan, schema, self.settings, known)
+        if found != self.news:
+            self.news = found
+            self.on_news()
 
     async def _take(self, file: TableFile, harvest: Harvest) -> None:
         """Commit, then settle."""

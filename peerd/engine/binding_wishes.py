@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from peerd.core.tables.extending import against_what_is_bound
+from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.proposals import Choices
 from peerd.core.tables.shape import Schema
 from peerd.core.tables.wrong_names import wrong_names
@@ -34,6 +36,18 @@ def check_names(schema: Schema, choices: Choices, database: Path, *, declared: b
         )
 
 
+def check_against(plan: BindingPlan, choices: Choices, space: str, *, declared: bool) -> None:
+    """What is bound stays as it is. Raises UserError: tables-refused."""
+    wrong = against_what_is_bound(plan, choices)
+    if wrong:
+        raise UserError(
+            "what is bound stays as it is: " + "; ".join(one.told(declared=declared) for one in wrong),
+            code="tables-refused",
+            status=409,
+            next_step=f"Leave that out; or `peerctl tables unbind {space} {plan.name}` and bind again, on all devices.",
+        )
+
+
 def check_decided(report: BindingReport, database: Path) -> None:
     """Raises UserError: tables-undecided, tables-refused, both-have-data."""
     if report.questions:
@@ -45,7 +59,7 @@ def check_decided(report: BindingReport, database: Path) -> None:
             next_step=f"Answer with {answers_of(report)}; or run `peerctl tables bind` on a terminal, where it asks.",
             report=report,
         )
-    if not report.tables:
+    if not report.tables and not report.changes:
         reasons = "; ".join(f"{one.table}: {one.reason}" for one in report.left_out)
         raise UserError(
             f"no table of {database} can be bound{': ' + reasons if reasons else ''}",

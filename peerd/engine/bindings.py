@@ -17,7 +17,8 @@ import msgspec
 from peerd.core.names import binding_name
 from peerd.core.stored import StoredBinding
 from peerd.core.tables.changes import Brake
-from peerd.core.tables.plans import BindingPlan
+from peerd.core.tables.extending import choices_for, extended, scope
+from peerd.core.tables.plans import BindingPlan, TablePlan
 from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.core.tables.shape import Schema
@@ -28,13 +29,17 @@ from peerd.engine.binding_reports import (
     first_step,
     held_view,
     missing_words,
+    news_step,
+    news_words,
     report_of,
+    report_of_more,
     view_of,
 )
 from peerd.engine.binding_runner import BindingRunner
-from peerd.engine.binding_wishes import check_decided, check_names, choices_of, exists
+from peerd.engine.binding_wishes import check_against, check_decided, check_names, choices_of, exists
 from peerd.engine.ports import TableFiles, Times
 from peerd.engine.space import Space
+from peerd.engine.table_images import said_here
 from peerd.errors import PeerdError, StoreError, TableTrouble, UserError
 from peerd.logs import get
 from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
@@ -103,6 +108,7 @@ class Bindings:
 
     def _start(self, space: Space, stored: StoredBinding) -> None:
         runner = BindingRunner(space, stored, self._files, self._times)
+        runner.on_news = lambda: self.settings_changed([space])
         self._runners[space.id][stored.name] = runner
         runner.start()
 
@@ -140,15 +146,29 @@ class Bindings:
                 status=409,
                 next_step=f"If the file was moved: peerctl tables unbind {space.name} {name}, then reload.",
             )
-        if runner.settings.brake != brake:
-            await self._change(space, runner, msgspec.structs.replace(runner.settings, brake=brake))
+        exclude = tuple(dict.fromkeys((*runner.settings.exclude, *wish.exclude)))
+        settings = msgspec.structs.replace(runner.settings, brake=brake, exclude=exclude)
+        if runner.settings != settings:
+            await self._change(space, runner, settings)
+        await self._declared_more(space, runner, wish, brake)
+
+    async def _declared_more(self, space: Space, runner: BindingRunner, wish: NewBinding, brake: Brake) -> None:
+        """The configuration means all tables if it names none. What leaves something open a person has to take in."""
+        found = runner.news
+        undoubted = [table for table in found.tables if table not in {*found.doubtful, *wish.exclude}]
+        if undoubted and not wish.include:
+            more = msgspec.structs.replace(wish, include=undoubted, suggested=False)
+            await self.bind(space, more, brake, declared=True)
 
     async def _change(self, space: Space, runner: BindingRunner, settings: BindingSettings) -> None:
         async with self._turn:
-            await runner.stop()
-            stored = msgspec.structs.replace(runner.binding, settings=encode_settings(settings))
-            await space.store.save_binding(stored)
-            self._start(space, stored)
+            await self._change_in_turn(space, runner, settings)
+
+    async def _change_in_turn(self, space: Space, runner: BindingRunner, settings: BindingSettings) -> None:
+        await runner.stop()
+        stored = msgspec.structs.replace(runner.binding, settings=encode_settings(settings))
+        await space.store.save_binding(stored)
+        self._start(space, stored)
 
     # ---- bind
 
@@ -162,6 +182,9 @@ class Bindings:
     async def _bind(self, space: Space, wish: NewBinding, brake: Brake, *, declared: bool) -> BindingReport:
         name = wish.name or binding_name(Path(wish.database).name)
         database = Path(wish.database)
+        bound = self._bound_here(space, wish.name, database)
+        if bound is not None:
+            return await self._extend(space, bound, wish, declared=declared)
         self._check_free(space, name, database)
         await self._check_no_copy(database)
         schema = await self._files.read_schema(database)
@@ -171,7 +194,7 @@ class Bindings:
         proposal = self._propose(schema, name, choices)
         if wish.suggested:
             proposal = self._propose(schema, name, proposal.suggested(choices))
-        counts = await self._counts(space, database, proposal)
+        counts = await self._counts(space, database, proposal.tables)
         first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
         report = report_of(name, str(database), proposal, counts, first)
         if wish.dry_run:
@@ -217,17 +240,69 @@ class Bindings:
                         next_step="If it is to take its place, unbind that one first.",
                     )
 
-    async def _counts(self, space: Space, database: Path, proposal: Proposal) -> Counts:
-        tables = [table.table for table in proposal.tables]
-        rows = await self._files.count_rows(database, tables)
+    async def _counts(self, space: Space, database: Path, tables: Sequence[TablePlan]) -> Counts:
+        rows = await self._files.count_rows(database, [table.table for table in tables])
         records = {count.name: count.records for count in await space.store.collections()}
-        return Counts(rows, {table.table: records.get(table.collection, 0) for table in proposal.tables})
+        return Counts(rows, {table.table: records.get(table.collection, 0) for table in tables})
 
     async def _back_up(self, name: str, database: Path) -> Path:
         target = self._backups / f"{name}-{self._times.wall_ms()}.db"
         await self._files.back_up(database, target)
         log.info("file backed up", path=str(target))
         return target
+
+    # ---- more of a file that is bound
+
+    def _bound_here(self, space: Space, name: str | None, database: Path) -> BindingRunner | None:
+        for runner in self._of(space).values():
+            if name in {None, runner.binding.name} and Path(runner.binding.database).resolve() == database.resolve():
+                return runner
+        return None
+
+    async def _extend(self, space: Space, runner: BindingRunner, wish: NewBinding, *, declared: bool) -> BindingReport:
+        """Bind the tables that it did not have yet; those that are bound stay as they are."""
+        plan, database, choices = runner.binding.plan, Path(runner.binding.database), choices_of(wish)
+        schema = await self._files.read_schema(database)
+        check_names(schema, choices, database, declared=declared)
+        check_against(plan, choices, space.name, declared=declared)
+        known = await shared_plans.load(space, plan.name)
+        all_choices = choices_for(plan, schema, runner.settings, shared_plans.taken_over(choices, known))
+        proposal = self._propose(schema, plan.name, all_choices)
+        if wish.suggested:
+            proposal = self._propose(schema, plan.name, proposal.suggested(all_choices))
+        extension = extended(plan, proposal)
+        counts = await self._counts(space, database, extension.new)
+        first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
+        report = report_of_more(plan, str(database), proposal, extension, counts, first)
+        settings = scope(runner.settings, choices)
+        if wish.dry_run:
+            return report
+        if extension.is_empty:
+            if settings != runner.settings:
+                await self._change_in_turn(space, runner, settings)
+            report.bound = True
+            return report
+        check_decided(report, database)
+        if first == "adopt":
+            report.backup = str(await self._back_up(plan.name, database))
+        await runner.take_the_last()
+        await runner.stop()
+        merging = first == "merge" or runner.settings.merging
+        settings = msgspec.structs.replace(scope(runner.settings, choices), merging=merging)
+        stored = msgspec.structs.replace(runner.binding, plan=extension.plan, settings=encode_settings(settings))
+        try:
+            again = await said_here(space, extension)
+            new = [one.number for one in extension.new]
+            await self._files.extend(database, stored.id, stored.plan, new, again, empty=first == "adopt")
+            await shared_plans.share(space, stored.plan, known)
+            await space.store.save_binding(stored)
+        except PeerdError:
+            runner.start()
+            raise
+        self._start(space, stored)
+        log.info("more tables bound", space=space.name, path=str(database), count=len(extension.new))
+        report.bound = True
+        return report
 
     # ---- unbind
 
@@ -290,6 +365,9 @@ class Bindings:
         for name, runner in sorted(self._of(space).items()):
             if runner.missing:
                 return f"tables {name}: {missing_words(runner.missing)}", MISSING_STEP
+        for name, runner in sorted(self._of(space).items()):
+            if runner.news:
+                return f"tables {name}: {news_words(runner.news)}", news_step(space.name, runner)
         for name, runner in sorted(self._of(space).items()):
             if rows := sum(runner.held_now.values()):
                 step = f"peerctl tables held {space.name} {name}, then --approve or --restore"

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from peerd.core.stored import (
     StoredBinding,
     StoredPeer,
 )
-from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, TableCount
+from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, SaidAgain, TableCount
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.core.writes import Writes
@@ -192,8 +192,8 @@ class TableFile(Protocol):
         """Undo the deletes that are held. Gives the names of the records to project again."""
         ...
 
-    async def missing(self) -> Sequence[str]:
-        """Bound tables that are not in the file any more."""
+    async def schema(self) -> Schema:
+        """As the last harvest read it; the same object until it changes."""
         ...
 
     async def counts(self) -> Mapping[str, TableCount]: ...
@@ -233,6 +233,15 @@ class TableFiles(Protocol):
     async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
         """Install what the binding needs in the file, instead of what an earlier one left. Every row counts as new
         then; or, with `empty`, the rows of the bound tables are taken out.
+        """
+        ...
+
+    async def extend(
+        self, database: Path, binding: bytes, plan: BindingPlan, new: Collection[int], again: SaidAgain, *, empty: bool
+    ) -> None:
+        """`plan` takes the place of the binding's plan; `new` are the numbers of tables that it did not have. Their
+        rows count as new, or, with `empty`, are taken out. The next harvest says the cells in `again` anew. Everything
+        is projected again.
         """
         ...
 

@@ -44,21 +44,21 @@ async def load(space: Space, binding: str) -> dict[str, SharedPlan]:
 
 
 async def share(space: Space, plan: BindingPlan, known: Mapping[str, SharedPlan]) -> None:
-    """State what is not known yet."""
+    """State what is not known yet, of tables and of their references."""
     intents = [
-        Intent(Kind.PUT, TABLES, f"{plan.name}.{table.table}", _fields(table))
+        Intent(Kind.PUT, TABLES, f"{plan.name}.{table.table}", _fields(table, known.get(table.table)))
         for table in plan.tables
-        if table.table not in known
+        if table.table not in known or table.references.keys() - known[table.table].references.keys()
     ]
     if intents:
         await space.commits.write(intents)
 
 
-def _fields(table: TablePlan) -> dict[str, bytes]:
+def _fields(table: TablePlan, known: SharedPlan | None) -> dict[str, bytes]:
     return {
         "key": pack(str(table.key_class)),
         "identity": pack(list(table.identity)),
-        "references": pack(dict(table.references)),
+        "references": pack({**table.references, **(known.references if known else {})}),
     }
 
 

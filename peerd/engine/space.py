@@ -92,6 +92,11 @@ class Space:
         for listener in self.on_commit:
             listener(commit)
 
+    @property
+    def device(self) -> bytes:
+        """This one."""
+        return self._keys.device
+
     def name_of(self, device: bytes) -> str:
         """What people call a device, as far as anybody said: "" if nobody did."""
         member = self.roster.members.get(device)

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from peerd.core import entry
 from peerd.core.batch import Name
-from peerd.core.reading import SETTINGS
-from peerd.core.tables.changes import RowImage
+from peerd.core.reading import SETTINGS, shown, shown_dot
+from peerd.core.tables.changes import RowImage, SaidAgain
+from peerd.core.tables.extending import Extension
 from peerd.core.tables.images import image_of
+from peerd.core.values import unpack
 from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
 
@@ -91,3 +93,38 @@ class TableImages:
             names = [(collection, key) for key in keys[first : first + ROWS_AT_ONCE]]
             if gone := [image for image in await self.images(names) if image.fields is None]:
                 yield gone
+
+
+async def said_here(space: Space, extension: Extension) -> SaidAgain:
+    """The records that show an integer of this device in a column that means rows of another table from now on. Only
+    the device that wrote it can say which row it meant.
+    """
+    return {
+        one.table: await _own_integers(space, one.collection, extension.references[one.table])
+        for one in extension.plan.tables
+        if one.table in extension.references
+    }
+
+
+async def _own_integers(space: Space, collection: str, fields: Collection[str]) -> dict[str, list[str]]:
+    """For each field the keys of the records that show an integer there which this device wrote."""
+    rules = space.commits.rules.of(collection)
+    found: dict[str, list[str]] = {field: [] for field in fields}
+    after: str | None = None
+    while True:
+        page = await space.store.page(collection, "", after, ROWS_AT_ONCE)
+        for key, record in page.records:
+            after = key
+            values = shown(record, rules)
+            for field in fields:
+                if field in record.fields and _is_integer(values.get(field)):
+                    author = space.copy.device_of(shown_dot(record, field, rules).origin)
+                    if author == space.device:
+                        found[field].append(key)
+        if not page.more:
+            return found
+
+
+def _is_integer(packed: bytes | None) -> bool:
+    value = unpack(packed) if packed is not None else None
+    return isinstance(value, int) and not isinstance(value, bool)

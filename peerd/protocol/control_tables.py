@@ -75,6 +75,9 @@ class TableQuestion(Struct, kw_only=True):
 class BindingReport(Struct, kw_only=True):
     """What binding does, or would do. `first` is what happens with the data that is there: `harvest` (the file has
     some), `project` (the space has), `merge`, `adopt`, `nothing`, or `undecided`. `backup` is where the file's copy is.
+
+    Of a file that is bound already, `tables` and `first` are about tables that are new; `kept` are those that were
+    bound and stay as they are, `changes` what becomes of them all the same.
     """
 
     name: str
@@ -85,6 +88,8 @@ class BindingReport(Struct, kw_only=True):
     left_out: list[LeftOut] = []
     questions: list[TableQuestion] = []
     backup: str | None = None
+    kept: list[str] = []
+    changes: list[str] = []
 
 
 class ParkedRow(Struct, kw_only=True):

@@ -88,8 +88,8 @@ class BoundFile:
     async def counts(self) -> Mapping[str, TableCount]:
         return await self._run(lambda opened: standing.counts(opened.connection, opened.schema, opened.plan))
 
-    async def missing(self) -> Sequence[str]:
-        return await self._run(lambda opened: standing.missing(opened.schema, opened.plan))
+    async def schema(self) -> Schema:
+        return await self._run(lambda opened: opened.schema)
 
     async def keys(self, collection: str) -> Sequence[str]:
         return await self._run(lambda opened: standing.keys(opened.connection, opened.plan, collection))

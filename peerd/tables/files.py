@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import apsw
 
-from peerd.core.tables.changes import Brake
+from peerd.core.tables.changes import Brake, SaidAgain
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.errors import TableTrouble
 from peerd.tables import install, shadow
 from peerd.tables.bound_file import BoundFile
+from peerd.tables.extend import extend
 from peerd.tables.opening import connect, translated
 from peerd.tables.reading import read_schema
 from peerd.tables.triggers import quoted
@@ -49,6 +50,11 @@ class Files:
             install.install(connection, _schema(connection), plan, binding, rows=rows, instead=True)
 
         await _once(database, work)
+
+    async def extend(
+        self, database: Path, binding: bytes, plan: BindingPlan, new: Collection[int], again: SaidAgain, *, empty: bool
+    ) -> None:
+        await _once(database, lambda connection: extend(connection, plan, binding, new, again, empty=empty))
 
     async def unbind(self, database: Path) -> None:
         await _once(database, install.uninstall)

@@ -5,7 +5,7 @@ What is ours in a file is what begins with `_peerd_`: uninstalling takes all of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -47,7 +47,7 @@ def install(
                 next_step="Unbind it first; `peerctl tables list` shows where it belongs.",
             )
         if rows == "empty":
-            _empty(connection, plan)
+            empty(connection, plan)
         connection.execute(shadow.CREATE_META)
         shadow.set_meta(connection, "format", shadow.FORMAT)
         shadow.set_meta(connection, "bind", bind_id)
@@ -115,16 +115,24 @@ def _table_of(schema: Schema, plan: BindingPlan, number: int) -> Table:
     return next(schema.tables[one.table] for one in plan.tables if one.number == number)
 
 
-def _remove(connection: apsw.Connection) -> None:
-    ours = _ours(connection)
+def remove_tables(connection: apsw.Connection, numbers: Collection[int]) -> None:
+    """Take away what stands under these numbers, whoever left it there."""
+    names = {f"{triggers.PREFIX}{letter}{number}" for number in numbers for letter in "iuxds"}
+    _remove(connection, names)
+
+
+def _remove(connection: apsw.Connection, names: Collection[str] | None = None) -> None:
+    ours = {name: of for name, of in _ours(connection).items() if names is None or name in names}
     for wanted in ("trigger", "table"):  # an index goes with its table
         for name, (kind, _) in ours.items():
             if kind == wanted:
                 connection.execute(f"DROP {kind} main.{quoted(name)}")
 
 
-def _empty(connection: apsw.Connection, plan: BindingPlan) -> None:
-    """Children first, and without what the application would do about each row, unless it keeps an index."""
+def empty(connection: apsw.Connection, plan: BindingPlan) -> None:
+    """Take all rows out of the tables of a plan: children first, and without what the application would do about each
+    row, unless it keeps an index. It is a part of the caller's transaction.
+    """
     setting = apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER
     before = connection.config(setting, -1)
     try:

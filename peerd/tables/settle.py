@@ -23,7 +23,7 @@ from peerd.tables.notes import Shadowed, TableNote, decode_note, seen_after, unp
 from peerd.tables.shadow import shadow_table
 from peerd.tables.triggers import dirty_table, quoted
 
-_CHANGED = b"\0"  # the hash of no cell
+CHANGED = b"\0"  # the hash of no cell
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_base = msgspec.msgpack.Decoder(dict[int, bytes]).decode
@@ -138,7 +138,7 @@ class _Settling:
             *key, record, base = row
             self._touch(tuple(key))
             if isinstance(base, bytes) and base:
-                changed = _encode({**_decode_base(base), number: _CHANGED})
+                changed = _encode({**_decode_base(base), number: CHANGED})
                 self._connection.execute(f"UPDATE {self._shadow} SET h = ? WHERE r = ?", (changed, str(record)))
 
     def _touch(self, key: Row) -> None:

@@ -35,11 +35,6 @@ def held(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> Mapp
     return {table: rows for table, rows in found.items() if rows}
 
 
-def missing(schema: Schema, plan: BindingPlan) -> list[str]:
-    """Bound tables that are not in the file any more."""
-    return [one.table for one in plan.tables if one.table not in schema.tables]
-
-
 def keys(connection: apsw.Connection, plan: BindingPlan, collection: str) -> list[str]:
     """The records that the file shows of a collection. What is held stays as it is, and rows that are in no space have
     no record.

@@ -135,6 +135,30 @@ def test_a_merge_of_rows_that_meet_nothing_is_warned_of(daemon: Any, peerctl: An
     assert "--merge adds" not in peerctl("tables", "bind", "home", "/todo.db", "--adopt", "--dry-run").err
 
 
+def test_of_a_file_that_is_bound_only_what_is_new_is_shown(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    more = {**REPORT, "left_out": [], "kept": ["lists"], "changes": ["lists.a means rows of tasks from now on"]}
+    daemon.on_call("POST", WHERE, lambda asked: {**more, "bound": not asked.body.get("dry_run")})
+    said = peerctl("tables", "bind", "home", "/todo.db", "--yes").err.splitlines()
+    assert "changes: lists.a means rows of tasks from now on" in said
+    assert "bound already, and stays as it is: lists" in said
+    assert "Bind 1 more table and 1 change to home? [y/N]" in plain(
+        on_terminal("tables", "bind", "home", "/todo.db", typed="n\n").out
+    )
+
+
+def test_nothing_new_is_said_plainly(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    same = {**REPORT, "tables": [], "left_out": [], "first": "nothing", "kept": ["tasks"], "changes": []}
+    daemon.on_call("POST", WHERE, lambda asked: {**same, "bound": not asked.body.get("dry_run")})
+    for options in ((), ("--dry-run",)):
+        got = peerctl("tables", "bind", "home", "/todo.db", *options)
+        assert (got.code, got.out) == (0, "")
+        assert got.err.splitlines() == [
+            "bound already, and stays as it is: tasks",
+            "nothing new: todo stays as it is",
+        ]
+    assert "[y/N]" not in on_terminal("tables", "bind", "home", "/todo.db").out
+
+
 def test_columns_are_asked_as_a_list(daemon: Any, on_terminal: Any) -> None:
     daemon.on_call("POST", WHERE, answers(MATCH))
     assert on_terminal("tables", "bind", "home", "/todo.db", typed="name, list\ny\n").code == 0

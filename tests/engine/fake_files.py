@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from peerd.core.clocks import Dot
-from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowEdit, RowImage, TableCount
+from peerd.core.tables.changes import (
+    Applied,
+    Brake,
+    Harvest,
+    Parked,
+    Projection,
+    RowEdit,
+    RowImage,
+    SaidAgain,
+    TableCount,
+)
 from peerd.core.tables.classify import Question
 from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
 from peerd.core.tables.proposals import Choices, Proposal
@@ -33,7 +43,6 @@ class FakeDatabase:
         self.parked: dict[Name, Parked] = {}
         self.blocked: set[str] = set()  # keys that cannot be shown
         self.held: dict[str, int] = {}
-        self.missing: list[str] = []
         self.trouble: Exception | None = None
         self.trouble_at = ""  # at this call alone
         self.at_once = 1000
@@ -71,8 +80,9 @@ class FakeDatabase:
 
 
 class FakeFile:
-    def __init__(self, database: FakeDatabase) -> None:
+    def __init__(self, database: FakeDatabase, files: FakeFiles) -> None:
         self.database = database
+        self.files = files
 
     def _meet(self, call: str) -> None:
         here = self.database
@@ -152,8 +162,8 @@ class FakeFile:
         self.database.held.pop(table)
         return [name for name in self.database.shown if name not in self.database.rows]
 
-    async def missing(self) -> Sequence[str]:
-        return self.database.missing
+    async def schema(self) -> Schema:
+        return self.files.schema
 
     async def counts(self) -> Mapping[str, TableCount]:
         self._meet("counts")
@@ -192,6 +202,7 @@ class FakeFiles:
     def __init__(self) -> None:
         self.databases: dict[Path, FakeDatabase] = {}
         self.backups: list[tuple[Path, Path]] = []
+        self.extended: list[tuple[BindingPlan, set[int], SaidAgain, bool]] = []
         columns = (Column("id", "TEXT", not_null=True, key_place=1), Column("title", "TEXT"))
         tasks = Table("tasks", "CREATE TABLE tasks (id TEXT PRIMARY KEY NOT NULL, title TEXT)", columns, ("id",))
         self.schema = Schema({"tasks": tasks}, frozenset(), frozenset(), "wal", 1)
@@ -205,7 +216,8 @@ class FakeFiles:
         return self.schema
 
     async def count_rows(self, database: Path, tables: Sequence[str]) -> Mapping[str, int]:
-        return dict.fromkeys(tables, len(self.at(database).rows))
+        found = [collection.rpartition(".")[2] for collection, _ in self.at(database).rows]
+        return {table: found.count(table) for table in tables}
 
     async def back_up(self, database: Path, target: Path) -> None:
         self.backups.append((database, target))
@@ -221,6 +233,14 @@ class FakeFiles:
         if empty:
             here.rows.clear()
 
+    async def extend(
+        self, database: Path, binding: bytes, plan: BindingPlan, new: Collection[int], again: SaidAgain, *, empty: bool
+    ) -> None:
+        here = self.at(database)
+        assert here.binding == binding
+        self.extended.append((plan, set(new), again, empty))
+        here.applied = Applied(b"", 0)
+
     async def unbind(self, database: Path) -> None:
         here = self.at(database)
         here.binding = here.applied = None
@@ -232,7 +252,7 @@ class FakeFiles:
         if here.trouble is not None and here.trouble_at in {"", "open"}:
             raise here.trouble
         assert here.binding == binding
-        return FakeFile(here)
+        return FakeFile(here, self)
 
     async def watch(self, database: Path, changed: Callable[[], None]) -> FakeWatch:
         return FakeWatch(self.at(database), changed)
@@ -245,11 +265,18 @@ def propose(schema: Schema, name: str, choices: Choices) -> Proposal:
         if table.name in choices.exclude:
             left_out[table.name] = "it is excluded"
             continue
+        if choices.include and table.name not in choices.include:
+            left_out[table.name] = "it was left out by choice"
+            continue
         given = choices.keys.get(table.name)
         if table.key == ("rowid",) and given is None:
             questions.append(Question(table.name, "keys", "which rows are the same?", ("surrogate", "content")))
         identity = choices.match.get(table.name, table.key)
+        named = [(place.partition("."), parent) for place, parent in choices.references.items()]
+        references = {column: parent for (owner, _, column), parent in named if owner == table.name}
         tables.append(
-            TablePlan(number, table.name, f"{name}.{table.name}", KeyClass(given or "natural"), tuple(identity))
+            TablePlan(
+                number, table.name, f"{name}.{table.name}", KeyClass(given or "natural"), tuple(identity), references
+            )
         )
     return Proposal(tuple(tables), left_out=left_out, questions=tuple(questions))

@@ -56,3 +56,12 @@ def test_a_choice_against_it_is_refused(choices: Choices) -> None:
     with pytest.raises(UserError) as refused:
         shared_plans.taken_over(choices, KNOWN)
     assert refused.value.code == "tables-refused"
+
+
+async def test_a_reference_that_came_later_is_stated_and_none_is_forgotten(desk: Device) -> None:
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), {})
+    known = await shared_plans.load(desk.space, "todo")
+    more = TablePlan(2, "tasks", "todo.tasks", KeyClass.SURROGATE, references={"list": "lists"})
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, more)), known)
+    found = await shared_plans.load(desk.space, "todo")
+    assert found["tasks"].references == {"tag": "tags", "list": "lists"}

@@ -6,6 +6,7 @@ their origin had, in the key's own field.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from msgspec import Struct
 from peerd.core.clocks import Dot
 
 Rank = tuple[int, bytes, int]  # (t_ms, origin, seq) of the smallest birth dot: oldest first
+SaidAgain = Mapping[str, Mapping[str, Sequence[str]]]  # table -> column -> keys of records
 
 
 class RowEdit(Struct, frozen=True):
