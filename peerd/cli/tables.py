@@ -13,13 +13,14 @@ from peerd.control.client import Client, path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from peerd.cli.arguments import Commands
     from peerd.cli.output import Output
 
 KEYS: Final = ("natural", "surrogate", "content")
 TRIGGERS: Final = ("run", "skip")
+_NAMED: Final = 4  # of tables that have something in common
 STYLES: Final = {"trouble": "red", "in step": "green", "catching up": "yellow", "held": "yellow"}
 _FIRST: Final = {
     "harvest": "the rows of the file become records",
@@ -231,46 +232,84 @@ def _put(body: dict[str, Any], option: str, name: str, answer: str) -> None:
 
 
 def _show(report: Mapping[str, Any], out: Output) -> None:
-    rows = [
-        [
-            table["table"],
-            table["key"] + (f" ({', '.join(table['identity'])})" if table.get("identity") else ""),
-            ", ".join(f"{column} -> {parent}" for column, parent in table.get("references", {}).items()),
-            table.get("triggers", ""),
-            table.get("rows", 0),
-            table.get("records", 0),
-            table["collection"],
-        ]
-        for table in report["tables"]
-    ]
-    out.table(("TABLE", "KEY", "REFERENCES", "TRIGGERS", "ROWS", "RECORDS", "COLLECTION"), rows)
-    for table in report["tables"]:
-        for note in table.get("notes", ()):
-            out.talk(f"{table['table']}: {note}")
-    for left in report.get("left_out", ()):
-        out.talk(f"not bound: {left['table']}: {left['reason']}", "yellow")
+    tables = report["tables"]
+    if out.on_terminal:
+        _show_briefly(tables, out)
+    else:
+        out.table((), [_cells(table) for table in tables])
+    for note in _notes(tables):
+        out.talk(note)
+    for reason, names in _grouped((left["reason"], left["table"]) for left in report.get("left_out", ())):
+        out.talk(f"not bound: {_some(names)}: {reason}", "yellow")
     for question in report.get("questions", ()):
         out.talk(f"open: {question['table']}: {question['question']}", "yellow")
     for change in report.get("changes", ()):
         out.talk(f"changes: {change}", "yellow")
     if report.get("kept"):
         out.talk(f"bound already, and stays as it is: {', '.join(report['kept'])}")
-    if report["tables"] or not report.get("kept"):
+    if tables or not report.get("kept"):
         out.talk(_FIRST.get(report["first"], report["first"]))
     if report["first"] in {"undecided", "merge"}:
-        _warn_of_doubles(report["tables"], out)
+        _warn_of_doubles(tables, out)
     if report.get("backup"):
         out.talk(f"the file as it was: {report['backup']}")
 
 
+def _cells(table: Mapping[str, Any]) -> list[object]:
+    return [
+        table["table"],
+        table["key"] + (f" ({', '.join(table['identity'])})" if table.get("identity") else ""),
+        ", ".join(f"{column} -> {parent}" for column, parent in table.get("references", {}).items()),
+        table.get("triggers", ""),
+        table.get("rows", 0),
+        table.get("records", 0),
+        table["collection"],
+    ]
+
+
+def _show_briefly(tables: Sequence[Mapping[str, Any]], out: Output) -> None:
+    """For eyes: references are told in the notes, and collections are named after the tables."""
+    has_triggers = any(table.get("triggers") for table in tables)
+    rows = []
+    for table in tables:
+        name, key, _, triggers, count, records, _ = _cells(table)
+        rows.append([name, key, *([triggers] if has_triggers else []), count, records])
+    out.table(("TABLE", "KEY", *(("TRIGGERS",) if has_triggers else ()), "ROWS", "RECORDS"), rows)
+
+
+def _notes(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is true of several tables is said once, before what is true of one."""
+    found = _grouped((note, table["table"]) for table in tables for note in table.get("notes", ()))
+    shared = [f"{_some(names)}: {note}" for note, names in found if len(names) > 1]
+    of_one = {note for note, names in found if len(names) == 1}
+    return shared + [
+        f"{table['table']}: {note}" for table in tables for note in table.get("notes", ()) if note in of_one
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    first = ", ".join(names[:_NAMED])
+    return f"{first} and {len(names) - _NAMED} more" if len(names) > _NAMED else first
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for text, name in pairs:
+        found.setdefault(text, []).append(name)
+    return list(found.items())
+
+
 def _warn_of_doubles(tables: Sequence[Mapping[str, Any]], out: Output) -> None:
     """Rows of `surrogate` tables meet nothing: who merges two copies of the same data has all of it twice."""
-    for table in tables:
-        if table["key"] == "surrogate" and table.get("rows") and table.get("records"):
-            rows, records = counted(table["rows"], "row"), counted(table["records"], "record")
-            out.talk(
-                f"{table['table']}: --merge adds its {rows} to the {records}; what is in both is there twice", "yellow"
-            )
+    doubled = [
+        f"{table['table']} ({counted(table['rows'], 'row')}, {counted(table['records'], 'record')})"
+        for table in tables
+        if table["key"] == "surrogate" and table.get("rows") and table.get("records")
+    ]
+    if doubled:
+        out.talk(
+            f"--merge makes new records of all rows of {', '.join(doubled)}; what is in both is there twice", "yellow"
+        )
 
 
 # --- the rest -------------------------------------------------------------------------------------------

@@ -89,6 +89,22 @@ def test_a_database_is_bound_with_everything_that_was_said(daemon: Any, peerctl:
     ]
 
 
+def test_what_is_true_of_several_tables_is_said_once(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    tags = {**TASKS, "table": "tags", "triggers": "", "notes": ["its integers are this device's own", "only of tags"]}
+    left = [{"table": name, "reason": "it is a view"} for name in ("a", "b")]
+    daemon.on("POST", WHERE, {**REPORT, "tables": [{**TASKS, "triggers": ""}, tags], "left_out": left})
+    said = peerctl("tables", "bind", "home", "/todo.db", "--dry-run")
+    assert said.out.count("list_id -> lists") == 2
+    assert said.err.splitlines()[:3] == [
+        "tasks, tags: its integers are this device's own",
+        "tags: only of tags",
+        "not bound: a, b: it is a view",
+    ]
+    lines = plain(on_terminal("tables", "bind", "home", "/todo.db", "--dry-run").out).splitlines()
+    assert lines[0].split() == ["TABLE", "KEY", "ROWS", "RECORDS"]
+    assert lines[1].split() == ["tasks", "content", "(name)", "3", "0"]
+
+
 def test_a_dry_run_binds_nothing(daemon: Any, peerctl: Any) -> None:
     daemon.on_call("POST", WHERE, answers(QUESTION))
     got = peerctl("tables", "bind", "home", "/todo.db", "--dry-run", "--json")
@@ -128,11 +144,11 @@ def test_a_merge_of_rows_that_meet_nothing_is_warned_of(daemon: Any, peerctl: An
     met = {**TASKS, "records": 3}
     report = {**REPORT, "first": first, "tables": [notes, fresh, met]}
     daemon.on("POST", WHERE, report)
-    warning = "--merge adds its 3 rows to the 2 records; what is in both is there twice"
+    warning = "--merge makes new records of all rows of notes (3 rows, 2 records); what is in both is there twice"
     said = peerctl("tables", "bind", "home", "/todo.db", "--dry-run").err.splitlines()
-    assert [line for line in said if "--merge adds" in line] == [f"notes: {warning}"]
+    assert [line for line in said if "--merge makes" in line] == [warning]
     daemon.on("POST", WHERE, {**report, "first": "adopt"})
-    assert "--merge adds" not in peerctl("tables", "bind", "home", "/todo.db", "--adopt", "--dry-run").err
+    assert "--merge makes" not in peerctl("tables", "bind", "home", "/todo.db", "--adopt", "--dry-run").err
 
 
 def test_of_a_file_that_is_bound_only_what_is_new_is_shown(daemon: Any, peerctl: Any, on_terminal: Any) -> None:

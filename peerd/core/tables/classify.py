@@ -93,7 +93,8 @@ def decide(
         if given == "content" and match in {(), table.key}:
             return _fit(table, Decided(KeyClass.NATURAL, table.key, (_same(table.key),)))
         return Decided(
-            KeyClass.NATURAL, refusal=f"its key is no row number, so it cannot be {given}: bind it as natural"
+            KeyClass.NATURAL,
+            refusal=f"its key is no row number, so it cannot be {given}: {_typed(table, 'natural')}",
         )
     if given == "surrogate":
         return _fit(table, Decided(KeyClass.SURROGATE, notes=(_NUMBERED,)))
@@ -105,7 +106,8 @@ _NUMBERED = "each row is itself, whatever it holds; its number may be another on
 
 def _by_schema(table: Table, *, is_referenced: bool, extends: str | None) -> Decided:
     if not table.declared_key:
-        why = "it has no key: name columns that tell its rows apart (match), or keys = surrogate"
+        why = f"it has no key: name the columns that tell its rows apart (--match {table.name}=COLUMN,...), or "
+        why += f"{_typed(table, 'surrogate')}"
         return Decided(KeyClass.SURROGATE, refusal=why)
     if not table.is_rowid_alias:
         return Decided(KeyClass.NATURAL, table.declared_key, (_same(table.declared_key),))
@@ -156,7 +158,9 @@ def _fit(table: Table, decided: Decided) -> Decided:
     elif missing := [column for column in decided.identity if column not in stored]:
         why = f"it has no column {missing[0]} that is stored"
     elif decided.key_class is not KeyClass.NATURAL and _checks_key(table):
-        why = f"a CHECK names {table.key[0]}, which differs between devices: bind it as natural, or leave it out"
+        why = (
+            f"a CHECK names {table.key[0]}, which differs between devices: {_typed(table, 'natural')}, or leave it out"
+        )
     elif decided.identity and not KNOWN_COLLATIONS.issuperset(identity_collations(table, decided.identity)):
         why = "its key is compared by a collation that only the application has"
     if why:
@@ -173,7 +177,12 @@ def _checks_key(table: Table) -> bool:
 
 def _alternatives(table: Table) -> Iterator[str]:
     for columns in full_uniques(table):
-        yield f"if rows with an equal {', '.join(columns)} should be one row: keys = content"
+        yield f"if rows with an equal {', '.join(columns)} should be one row: --match {table.name}={','.join(columns)}"
+
+
+def _typed(table: Table, key: str) -> str:
+    """The option, as a person types it; the configuration has the same words."""
+    return f"--key {table.name}={key}"
 
 
 def full_uniques(table: Table, *, nullable: bool = False) -> list[tuple[str, ...]]:

@@ -81,7 +81,7 @@ def propose(schema: Schema, binding: str, choices: Choices) -> Proposal:
         for name in unable:
             left_out[name] = (
                 f"its triggers need what only the application has ({chosen[name].trigger_obstacle}); "
-                "they can be left alone: triggers = skip"
+                f"they can be left alone: --triggers {name}=skip"
             )
             del chosen[name]
     plans = {
@@ -194,17 +194,17 @@ def _triggers(chosen: Mapping[str, Table], schema: Schema, choices: Choices) -> 
 
 
 def _remarks(table: Table, references: Mapping[str, str], plans: Mapping[str, TablePlan]) -> Iterator[str]:
-    for column, parent in references.items():
-        yield f"{column} means rows of {parent}, by whatever number they have on each device"
+    if references:
+        meant = ", ".join(f"{column} a row of {parent}" for column, parent in references.items())
+        yield f"{meant.replace(' a row', ' means a row', 1)}, by whatever number it has on each device"
     for reference in table.references:
         if reference.parent not in plans:
             yield f"{', '.join(reference.columns)} refers to {reference.parent}, which is not bound"
     parking = [*_uniques(table), *(f"CHECK({_short(text)})" for text in table.checks)]
-    parking += [
-        f"the parents in {parent}" for parent in sorted({one.parent for one in table.references} & plans.keys())
-    ]
+    if parents := sorted({one.parent for one in table.references} & plans.keys()):
+        parking.append(f"their rows in {', '.join(parents)}")
     if parking:
-        yield f"rows may have to wait elsewhere for {', '.join(parking)}"
+        yield f"rows may have to wait on other devices for {', '.join(parking)}"
 
 
 def _uniques(table: Table) -> Iterator[str]:

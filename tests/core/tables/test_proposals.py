@@ -87,10 +87,10 @@ def test_remarks_name_what_rows_may_wait_for() -> None:
     text = "; ".join(notes)
     for part in (
         "same row",
-        "n means rows of notes",
+        "n means a row of notes",
         "UNIQUE(n)",
         "CHECK(n > 0)",
-        "parents in notes",
+        "their rows in notes",
         "nowhere, which is not",
     ):
         assert part in text
