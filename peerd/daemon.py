@@ -145,7 +145,7 @@ class Daemon:
         self._service.reload_settings = self.reload
         self._statuses.problems = self._problems
         self._statuses.machine = self._machine
-        self._statuses.tables = self._bindings.trouble_of
+        self._statuses.tables = self._bindings.notices_of
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
         self._housekeeping.set_agreed = self._clock.set_agreed
 

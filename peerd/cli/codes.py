@@ -168,6 +168,19 @@ _OF_TABLES: Final = {
     "what becomes of its rows.",
     "file-unknown": "The file carries no binding, or one that is not ours: unbind and bind again. Or it was bound by a "
     "newer peerd: update this one.",
+    "held": "An application deleted many rows of a table at once. The deletes are held until a person has looked: "
+    "`peerctl tables held` approves them, or brings the rows back.",
+    "parked-check": "A rule of the table forbids a row, perhaps because the application is older here than elsewhere: "
+    "update it, or change the record.",
+    "parked-dangling": "A row refers to a row that only the device of its author had. Set the reference anew there.",
+    "parked-datatype": "A column here cannot hold what the record has. Update the application, or change the record.",
+    "parked-not-null": "A column that must have a value has none in the record, perhaps because the application is "
+    "older here than elsewhere: update it, or change the record.",
+    "parked-parent": "A row refers to a row that is not there. Bring that one back, or delete this one.",
+    "parked-unique": "An older row has the same value in a column that is unique. Change or delete one of the two.",
+    "table-missing": "The application has dropped or renamed a table that is bound. Its records are kept in the space.",
+    "table-new": "The application has added a table, or a column that refers to one, and it is not bound yet: "
+    "`peerctl tables bind` of the same file takes it in, --exclude leaves it out.",
     "table-failed": "The application's file could not be read or written. It is tried again; the log has the details.",
     "tables-refused": "The database, or the tables that were asked for, cannot be bound; the message says why.",
     "tables-undecided": "The schema leaves something open that peerd does not guess: `peerctl tables bind --dry-run` "

@@ -30,8 +30,8 @@ def add(commands: Commands) -> None:
         "status",
         "show for every space and peer whether it is in sync, and if not, why",
         "SINCE is how long the peer has been in sync, or has not been; without a session, when its link came or went. "
-        "Exit code 4 if the daemon says why this device or a space is not well, else 5 if conflicts are open. "
-        "A peer that is offline or catching up is neither.",
+        "Exit code 4 if the daemon says why this device or a space is not well, else 5 if conflicts are open or rows "
+        "of tables are parked. A peer that is offline or catching up is neither.",
     )
     status.set_defaults(run=run_status)
     peers = commands.add("peers", "list the other devices, how they are reached, and why not")
@@ -60,7 +60,12 @@ def _verdict(found: Mapping[str, Any]) -> int:
     # Whether a peer's trouble is one of the space's is the daemon's to say: a peer always has a reason to be offline.
     if any(place.get("reason") for place in (found["device"], *found["spaces"])):
         return exits.DEGRADED
-    return exits.CONFLICTS if any(space["conflicts"] for space in found["spaces"]) else exits.OK
+    return exits.CONFLICTS if any(_waits(space) for space in found["spaces"]) else exits.OK
+
+
+def _waits(space: Mapping[str, Any]) -> bool:
+    """Is there something that a person should settle, though all is well?"""
+    return bool(space["conflicts"]) or any(one["code"].startswith("parked-") for one in space.get("tables", ()))
 
 
 def _list_status(found: Mapping[str, Any], out: Output) -> None:
@@ -71,6 +76,10 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
         name = space["name"]
         counts = [space["records"], space["conflicts"], space.get("parked", 0)]
         rows.append(["space", name, space["id"], space["state"], *counts, space["digest"], *_why(space)])
+        rows += [
+            ["tables", name, one["binding"], one["table"], one["code"], one["rows"], *_why(one)]
+            for one in space.get("tables", ())
+        ]
         for peer in space["peers"]:
             lag = [peer.get("behind"), peer.get("ahead"), moment(peer.get("since_ms"))]
             rows.append(["peer", name, peer["name"], peer["device"], peer["state"], *lag, *_why(peer)])
@@ -109,6 +118,10 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
         parts.append(out.styled(f"digest {space['digest'][:16]}", "dim"))
     out.raw("  ".join(parts))
     _explain(space, out, indent="  ")
+    for notice in space.get("tables", ()):
+        words = f"tables {notice['binding']}: {notice['reason']}" if notice["binding"] else notice["reason"]
+        if words != space.get("reason"):
+            _explain({**notice, "reason": words}, out, indent="  ")
     rows = [
         [
             peer["name"],

@@ -351,8 +351,13 @@ def _list(bindings: Sequence[tuple[str, Mapping[str, Any]]], out: Output) -> Non
             out.talk(f"{binding['name']} ({binding['database']}): {binding['reason']}", "yellow")
             if binding["next_step"]:
                 out.talk(f"  next: {binding['next_step']}")
+        told = set()
         for row in binding["parked"]:
             out.talk(f"parked: {row['table']} {row['key']}: {row['reason']}")
+            kind = row["table"], row["code"]
+            if row.get("next_step") and kind not in told:  # of each kind once: what is to do is alike
+                out.talk(f"  next: {row['next_step']}")
+                told.add(kind)
         for row in binding["not_captured"]:
             out.talk(f"not captured: {row['table']}: {row['reason']}", "yellow")
     if not bindings:

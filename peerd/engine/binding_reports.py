@@ -10,6 +10,8 @@ from peerd.core.tables.extending import Extension, News, of_new_tables, referenc
 from peerd.core.tables.plans import BindingPlan, TablePlan
 from peerd.core.tables.proposals import Proposal
 from peerd.engine.binding_runner import BindingRunner
+from peerd.engine.parked_advice import parked_rows
+from peerd.engine.space import Space
 from peerd.errors import StoreError
 from peerd.protocol.control_tables import (
     BindingReport,
@@ -18,7 +20,6 @@ from peerd.protocol.control_tables import (
     HeldList,
     HeldTable,
     LeftOut,
-    ParkedRow,
     TableQuestion,
     TableReport,
 )
@@ -115,7 +116,7 @@ def _table_report(table: TablePlan, proposal: Proposal, counts: Counts) -> Table
     )
 
 
-async def view_of(runner: BindingRunner) -> BindingView:
+async def view_of(space: Space, runner: BindingRunner) -> BindingView:
     """How a binding stands. A file that cannot be asked at the moment is shown without numbers."""
     binding = runner.binding
     tables = {
@@ -125,11 +126,13 @@ async def view_of(runner: BindingRunner) -> BindingView:
     view = BindingView(name=binding.name, database=binding.database, state="", tables=list(tables.values()))
     if runner.trouble is None:
         try:
-            await _add_numbers(runner, view, tables)
+            await _add_numbers(space, runner, view, tables)
         except StoreError as problem:
             view.reason, view.next_step = str(problem), problem.next_step
         if runner.missing and not view.reason:
             view.reason, view.next_step = missing_words(runner.missing), MISSING_STEP
+        if runner.news and not view.reason:
+            view.reason, view.next_step = news_words(runner.news), news_step(space.name, runner)
     else:
         view.reason, view.next_step = str(runner.trouble), runner.trouble.next_step
     held = any(table.held for table in tables.values())
@@ -146,15 +149,14 @@ def missing_words(tables: Sequence[str]) -> str:
     return f"not in the file any more: {', '.join(tables)}; their records are kept in the space"
 
 
-async def _add_numbers(runner: BindingRunner, view: BindingView, tables: Mapping[str, BoundTable]) -> None:
+async def _add_numbers(
+    space: Space, runner: BindingRunner, view: BindingView, tables: Mapping[str, BoundTable]
+) -> None:
     for name, count in (await runner.counts()).items():
         if (table := tables.get(name)) is not None:
             table.rows, table.waiting, table.parked, table.held = count.rows, count.dirty, count.parked, count.held
-    table_of = {one.collection: one.table for one in runner.binding.plan.tables}
-    view.parked = [
-        ParkedRow(table=table_of.get(row.collection, ""), key=row.key, code=row.code, reason=row.reason)
-        for row in (await runner.parked())[:PARKED_SHOWN]
-    ]
+    parked = await runner.parked()
+    view.parked = await parked_rows(space, runner.binding.plan, runner.schema, parked[:PARKED_SHOWN], parked)
 
 
 async def held_view(runner: BindingRunner) -> HeldList:

@@ -49,6 +49,7 @@ class BindingRunner:
         self.trouble: StoreError | None = None
         self.not_captured: Sequence[tuple[str, str, str]] = ()
         self.held_now: Mapping[str, int] = {}
+        self.parked_now: Sequence[Parked] = ()
         self.missing: Sequence[str] = []  # tables that the application dropped
         self.news = News()  # what the application has added, and is not bound
         self.on_news: Callable[[], None] = lambda: None
@@ -59,7 +60,7 @@ class BindingRunner:
         self._images = TableImages(space, [table.collection for table in binding.plan.tables])
         self._schedule = Schedule()
         self._file: TableFile | None = None
-        self._schema: Schema | None = None  # as it was looked at
+        self.schema: Schema | None = None  # as it was looked at
         self._watch: FileWatch | None = None
         self._behind: Applied | None = None  # the position in the file, as long as
         self._ahead: Applied | None = None  # it shows everything up to here without being told
@@ -188,6 +189,7 @@ class BindingRunner:
         await self._harvest()
         await self._project()
         self.held_now = await file.held()
+        self.parked_now = await file.parked()
         if self.settings.merging:
             await self._have_met()
 
@@ -212,8 +214,8 @@ class BindingRunner:
     async def _look_at_tables(self, file: TableFile) -> None:
         """A harvest has read the schema again if it moved. What it does to an empty table is no change of a row."""
         schema = await file.schema()
-        if schema is not self._schema:
-            self._schema = schema
+        if schema is not self.schema:
+            self.schema = schema
             self.missing = [one.table for one in self.binding.plan.tables if one.table not in schema.tables]
             self.held_now = await file.held()
             await self._look_for_news(schema)
@@ -275,7 +277,10 @@ class BindingRunner:
             parked = [(one.collection, one.key) for one in await file.parked()]
             wanted = list(await self._images.images(names) if images is None else images)
             wanted += await self._images.images([name for name in parked if name not in set(names)])
-            if not (await file.project(wanted, applied, self._times.wall_ms())).dirty:
+            projection = await file.project(wanted, applied, self._times.wall_ms())
+            if not projection.dirty:
+                if parked or projection.parked:
+                    self.parked_now = await file.parked()
                 return
             await self._harvest()
             images = None  # the harvest may have changed them
@@ -310,7 +315,8 @@ class BindingRunner:
 
     async def parked(self) -> Sequence[Parked]:
         async with self._turn:
-            return await (await self._opened()).parked()
+            self.parked_now = await (await self._opened()).parked()
+            return self.parked_now
 
     async def held(self) -> dict[str, int]:
         async with self._turn:

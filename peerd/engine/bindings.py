@@ -22,15 +22,11 @@ from peerd.core.tables.plans import BindingPlan, TablePlan
 from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.core.tables.shape import Schema
-from peerd.engine import shared_plans
+from peerd.engine import binding_notices, shared_plans
 from peerd.engine.binding_reports import (
-    MISSING_STEP,
     Counts,
     first_step,
     held_view,
-    missing_words,
-    news_step,
-    news_words,
     report_of,
     report_of_more,
     view_of,
@@ -42,6 +38,7 @@ from peerd.engine.space import Space
 from peerd.engine.table_images import said_here
 from peerd.errors import PeerdError, StoreError, TableTrouble, UserError
 from peerd.logs import get
+from peerd.protocol.control_reports import TableNotice
 from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
 
 log = get(__name__)
@@ -336,7 +333,7 @@ class Bindings:
         return runner
 
     async def list(self, space: Space) -> BindingList:
-        return BindingList(bindings=[await view_of(runner) for _, runner in sorted(self._of(space).items())])
+        return BindingList(bindings=[await view_of(space, runner) for _, runner in sorted(self._of(space).items())])
 
     def _of(self, space: Space) -> Mapping[str, BindingRunner]:
         return self._runners.get(space.id, {})
@@ -353,23 +350,11 @@ class Bindings:
                 await (runner.approve(table) if answer.action == "approve" else runner.restore(table))
         return await held_view(runner)
 
-    def trouble_of(self, space: Space) -> tuple[str, str] | None:
-        """What keeps tables of this space from being in step: a sentence and a next step."""
-        if (unread := self._unread.get(space.id)) is not None:
-            return f"its bindings cannot be read: {unread}", unread.next_step
-        for name, problem in self._undone.get(space.id, {}).items():
-            return f"tables {name} are not bound: {problem}", problem.next_step
-        for name, runner in sorted(self._of(space).items()):
-            if runner.trouble is not None:
-                return f"tables {name}: {runner.trouble}", runner.trouble.next_step
-        for name, runner in sorted(self._of(space).items()):
-            if runner.missing:
-                return f"tables {name}: {missing_words(runner.missing)}", MISSING_STEP
-        for name, runner in sorted(self._of(space).items()):
-            if runner.news:
-                return f"tables {name}: {news_words(runner.news)}", news_step(space.name, runner)
-        for name, runner in sorted(self._of(space).items()):
-            if rows := sum(runner.held_now.values()):
-                step = f"peerctl tables held {space.name} {name}, then --approve or --restore"
-                return f"tables {name}: {rows} deleted rows are held, because they are so many", step
-        return None
+    def troubles_of(self, space: Space) -> Sequence[TableNotice]:
+        """What keeps tables of this space from being in step, the worst first."""
+        undone = self._undone.get(space.id, {})
+        return [*binding_notices.troubles(space, self._of(space), undone, self._unread.get(space.id))]
+
+    async def notices_of(self, space: Space) -> Sequence[TableNotice]:
+        """All that there is to say of the tables of this space; what keeps none from being in step comes last."""
+        return [*self.troubles_of(space), *await binding_notices.parked(space, self._of(space))]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from peerd.core import digest
 from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.names import RESERVED_PREFIX
 from peerd.core.stored import Address, StoredPeer
+from peerd.engine.binding_notices import PARKED, in_words
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
 from peerd.engine.ports import Keys, Times
@@ -28,6 +29,7 @@ from peerd.protocol.control_reports import (
     PeerView,
     SpaceView,
     Status,
+    TableNotice,
 )
 from peerd.protocol.session import Phase
 
@@ -63,9 +65,13 @@ def _removed_step(space: Space) -> str:
     return _STEPS["removed"].replace("NAME", space.name)
 
 
+async def _no_tables(_: Space) -> Sequence[TableNotice]:
+    return []
+
+
 class Statuses:
     """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step); `tables(space)`
-    the same of what is bound to a space, or None; `machine()` what it has of its machine.
+    what there is to say of what is bound to a space, the worst first; `machine()` what it has of its machine.
     """
 
     def __init__(
@@ -82,7 +88,7 @@ class Statuses:
         self.problems: Callable[[], list[tuple[str, str]]] = list
         self.machine: Callable[[], MachineStatus | None] = lambda: None
         self.restart_needed: list[str] = []
-        self.tables: Callable[[Space], tuple[str, str] | None] = lambda _: None
+        self.tables: Callable[[Space], Awaitable[Sequence[TableNotice]]] = _no_tables
         self._spaces = spaces
         self._switchboard = switchboard
         self._book = book
@@ -149,7 +155,8 @@ class Statuses:
     async def space(self, space: Space) -> SpaceView:
         counts, parked = await Conflicts(space).counts()
         peers = self.peers_of(space)
-        state, reason, step = self._space_state(space, peers)
+        notices = await self.tables(space)
+        state, reason, step = self._space_state(space, peers, notices)
         return SpaceView(
             name=space.name,
             id=space.id.hex(),
@@ -164,9 +171,12 @@ class Statuses:
             peers=peers,
             reason=reason,
             next_step=step,
+            tables=list(notices),
         )
 
-    def _space_state(self, space: Space, peers: list[PeerStatus]) -> tuple[str, str, str]:
+    def _space_state(
+        self, space: Space, peers: list[PeerStatus], notices: Sequence[TableNotice]
+    ) -> tuple[str, str, str]:
         if space.trouble is not None:
             code, text = space.trouble
             return "stopped", text, _STEPS.get(code, "")
@@ -178,8 +188,9 @@ class Statuses:
                 "its copy can be read but not written"
             )
             return "removed", text, _removed_step(space)
-        if (trouble := self.tables(space)) is not None:
-            return "degraded", *trouble
+        worst = next((one for one in notices if not one.code.startswith(PARKED)), None)
+        if worst is not None:
+            return "degraded", in_words(worst), worst.next_step
         if not peers:
             return "alone", "", "Invite another device with `peerctl invite`."
         troubled = [peer for peer in peers if peer.state in TROUBLED]
@@ -362,7 +373,7 @@ class Statuses:
             return f"{name}: {failure}"
         for space in self._sorted():
             peers = self.peers_of(space)
-            state, reason, _ = self._space_state(space, peers)
+            state, reason, _ = self._space_state(space, peers, ())
             if state in {"stopped", "removed"}:
                 return f"{space.name}: {reason}"
             for peer in peers:

@@ -32,7 +32,25 @@ class PeerStatus(Struct, kw_only=True):
     since_ms: int | None = None
 
 
+class TableNotice(Struct, kw_only=True):
+    """What a person should know of tables that are bound to a space. `code`: one of the errors about files,
+    `table-missing`, `table-new`, `held`, or `parked-` and why (`parked-unique`, `parked-parent`, ...). `rows` is how
+    many rows it is about, 0 if it is not about rows.
+    """
+
+    binding: str
+    code: str
+    reason: str
+    next_step: str
+    table: str = ""
+    rows: int = 0
+
+
 class SpaceView(Struct, kw_only=True):
+    """`reason` is the worst of what is wrong with it, also with its tables; `tables` is all that there is to say of
+    them.
+    """
+
     name: str
     id: str
     state: str
@@ -44,6 +62,7 @@ class SpaceView(Struct, kw_only=True):
     peers: list[PeerStatus]
     reason: str = ""
     next_step: str = ""
+    tables: list[TableNotice] = []
 
 
 class SpaceList(Struct, kw_only=True):

@@ -96,9 +96,11 @@ class ParkedRow(Struct, kw_only=True):
     """A record that its table cannot show at the moment."""
 
     table: str
+    collection: str = ""
     key: str
     code: str
     reason: str
+    next_step: str = ""
 
 
 class BoundTable(Struct, kw_only=True):

@@ -185,3 +185,35 @@ def test_device_prints_the_id_alone(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", "/v1/status", WELL)
     assert peerctl("device") == (0, OWN + "\n", "")
     assert json.loads(peerctl("device", "--json").out)["id"] == OWN
+
+
+PARKED = {
+    "binding": "todo", "table": "tasks", "code": "parked-unique", "rows": 2,
+    "reason": "2 rows of tasks are parked", "next_step": "rename one",
+}  # fmt: skip
+HELD = {
+    "binding": "todo", "table": "tasks", "code": "held", "rows": 9, "reason": "9 rows are held", "next_step": "decide",
+}  # fmt: skip
+
+
+def test_what_there_is_to_say_of_tables_is_said_once(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    found = changed(state="degraded", reason="tables todo: 9 rows are held", next_step="decide", tables=[HELD, PARKED])
+    daemon.on("GET", "/v1/status", found)
+    lines = plain(on_terminal("status").out).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("home"))
+    assert lines[start + 1 : start + 5] == [
+        "  tables todo: 9 rows are held",
+        "  next: decide",
+        "  tables todo: 2 rows of tasks are parked",
+        "  next: rename one",
+    ]
+    got = peerctl("status")
+    assert got.code == 4
+    assert "tables\thome\ttodo\ttasks\theld\t9\t9 rows are held\tdecide" in got.out.splitlines()
+    assert "tables\thome\ttodo\ttasks\tparked-unique\t2\t2 rows of tasks are parked\trename one" in got.out.splitlines()
+
+
+def test_parked_rows_wait_for_a_person_as_conflicts_do(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", "/v1/status", changed(tables=[PARKED]))
+    assert peerctl("status").code == 5
+    assert json.loads(peerctl("status", "--json").out)["spaces"][0]["tables"] == [PARKED]

@@ -258,6 +258,19 @@ def test_bindings_are_listed_with_what_does_not_show(daemon: Any, peerctl: Any) 
     assert json.loads(peerctl("tables", "list", "--json").out) == {"bindings": [{"space": "home", **BINDING}]}
 
 
+def test_what_to_do_about_parked_rows_is_said_once_for_each_cause(daemon: Any, peerctl: Any) -> None:
+    row = {"table": "tasks", "key": "7", "code": "unique", "reason": "why", "next_step": "rename one"}
+    rows = [row, {**row, "key": "8"}, {**row, "key": "9", "code": "parent", "next_step": "bring it back"}]
+    spaces(daemon, {**BINDING, "parked": rows, "not_captured": []})
+    assert peerctl("tables", "list").err.splitlines() == [
+        "parked: tasks 7: why",
+        "  next: rename one",
+        "parked: tasks 8: why",
+        "parked: tasks 9: why",
+        "  next: bring it back",
+    ]
+
+
 def test_trouble_is_exit_4_with_the_next_step(daemon: Any, peerctl: Any) -> None:
     spaces(daemon, {**BINDING, "state": "trouble", "reason": "it is locked", "next_step": "Wait.", "parked": []})
     got = peerctl("tables", "list", "--space", "home")

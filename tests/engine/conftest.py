@@ -238,7 +238,7 @@ class Device:
         self.housekeeping = Housekeeping(self.spaces, self.switchboard, clock)
         self.files = FakeFiles()
         self.bindings = Bindings(self.files, RunningHands(), propose, folder / "backups")
-        self.statuses.tables = self.bindings.trouble_of
+        self.statuses.tables = self.bindings.notices_of
         self.service = Service(
             self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining, self.bindings
         )

@@ -130,6 +130,7 @@ class FakeFile:
         here.before_project()
         if here.dirty:
             return Projection(dirty=True)
+        new = []
         here.projected.append((tuple((image.collection, image.key) for image in images), applied))
         for image in images:
             name = image.collection, image.key
@@ -138,11 +139,12 @@ class FakeFile:
             here.parked.pop(name, None)
             if image.fields is not None and image.key in here.blocked:
                 here.parked[name] = Parked(*name, "unique", "another row has its value")
+                new.append(here.parked[name])
             elif image.fields is not None:
                 here.rows[name] = image.fields
                 here.shown[name] = image.fields, image.dots
         here.applied = applied
-        return Projection()
+        return Projection(parked=tuple(new))
 
     async def applied(self) -> Applied | None:
         self._meet("applied")

@@ -12,6 +12,7 @@ from peerd.core.tables.changes import Applied, Brake
 from peerd.core.tables.shape import Column, Reference, Schema, Table
 from peerd.core.values import pack
 from peerd.engine import shared_plans
+from peerd.engine.binding_notices import in_words
 from peerd.errors import TableTrouble, UserError
 from peerd.protocol.control_tables import NewBinding
 from tests.engine.conftest import Device, Until
@@ -37,8 +38,8 @@ def add(device: Device, *tables: Table) -> None:
 
 
 def reason_of(device: Device) -> str:
-    found = device.bindings.trouble_of(device.space)
-    return found[0] if found else ""
+    found = device.bindings.troubles_of(device.space)
+    return in_words(found[0]) if found else ""
 
 
 @pytest.fixture

@@ -340,3 +340,15 @@ async def test_stopping_ends_what_listens(bound: Bound) -> None:
     assert not bound.file.changed
     assert not bound.device.space.on_commit or bound.runner._on_commit not in bound.device.space.on_commit
     assert Path(PATH) in bound.files.databases
+
+
+async def test_what_is_parked_is_known_after_a_start(bound: Bound) -> None:
+    bound.file.blocked.add("a")
+    await bound.device.put("a", {"title": "Milk"}, TASKS)
+    await bound.begin()
+    await bound.at_rest()
+    shown = len(bound.file.projected)
+    await bound.again()
+    await bound.at_rest()
+    assert [one.key for one in bound.runner.parked_now] == ["a"]
+    assert len(bound.file.projected) == shown, "nothing was written to learn it"

@@ -259,7 +259,7 @@ async def test_held_deletes_ask_for_a_person(desk: Device) -> None:
     space = await desk.statuses.space(desk.space)
     assert (space.state, space.reason) == (
         "degraded",
-        "tables todo: 150 deleted rows are held, because they are so many",
+        "tables todo: 150 deleted rows of tasks are held, because they are so many",
     )
     assert [(one.table, one.rows) for one in (await desk.service.held("home", "todo")).held] == [("tasks", 150)]
     assert (await desk.service.answer_held("home", "todo", HeldAnswer(action="approve"))).held == []
@@ -273,12 +273,12 @@ async def test_what_the_configuration_names_is_bound_and_its_brake_follows(desk:
     wish = NewBinding(database=PATH, name="todo")
     desk.bindings.declared = lambda _: [(wish, Brake(5, 50))]
     desk.bindings.settings_changed([desk.space])
-    await until(lambda: desk.bindings.trouble_of(desk.space))
+    await until(lambda: desk.bindings.troubles_of(desk.space))
     space = await desk.statuses.space(desk.space)
-    assert space.reason.startswith("tables todo are not bound: there is no file")
+    assert space.reason.startswith("tables todo: not bound as the configuration wants it: there is no file")
     file_of(desk)
     desk.bindings.settings_changed([desk.space])
-    await until(lambda: not desk.bindings.trouble_of(desk.space))
+    await until(lambda: not desk.bindings.troubles_of(desk.space))
     assert runner_of(desk).settings.brake == Brake(5, 50)
     desk.bindings.declared = lambda _: [(wish, Brake(6, 60))]
     desk.bindings.settings_changed([desk.space])
@@ -286,7 +286,7 @@ async def test_what_the_configuration_names_is_bound_and_its_brake_follows(desk:
     await at_rest(desk)
     desk.bindings.declared = lambda _: [(NewBinding(database="/elsewhere.db", name="todo"), Brake())]
     desk.bindings.settings_changed([desk.space])
-    await until(lambda: desk.bindings.trouble_of(desk.space))
+    await until(lambda: desk.bindings.troubles_of(desk.space))
     assert "the configuration names /elsewhere.db" in (await desk.statuses.space(desk.space)).reason
 
 
@@ -298,7 +298,7 @@ async def test_bindings_that_cannot_be_read_are_said_to_be_so(
 
     monkeypatch.setattr(desk.space.store, "bindings", damaged)
     desk.bindings.add_space(desk.space)
-    await until(lambda: desk.bindings.trouble_of(desk.space))
+    await until(lambda: desk.bindings.troubles_of(desk.space))
     space = await desk.statuses.space(desk.space)
     assert (space.state, space.next_step) == ("degraded", "Restore it.")
 
@@ -319,7 +319,7 @@ async def test_a_wrong_name_in_the_configuration_is_in_the_status(desk: Device, 
     wish = NewBinding(database=PATH, name="todo", exclude=["taks"])
     desk.bindings.declared = lambda _: [(wish, Brake())]
     desk.bindings.settings_changed([desk.space])
-    await until(lambda: desk.bindings.trouble_of(desk.space))
+    await until(lambda: desk.bindings.troubles_of(desk.space))
     space = await desk.statuses.space(desk.space)
     assert "exclude taks: there is no table taks; perhaps tasks" in space.reason
     assert "[[spaces.NAME.tables]]" in space.next_step

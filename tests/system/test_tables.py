@@ -303,7 +303,7 @@ def test_many_deletes_at_once_wait_for_a_person(house: House, apps: list[App]) -
     one.do("UPDATE tags SET colour = 'blue' WHERE name = 'tag 250'")
     until(house, lambda: ("tag 250", "blue") in two.ask("SELECT * FROM tags"), "other edits go on")
     kitchen.wait(lambda: kitchen.space(SPACE)["state"] == "degraded", "it says so")
-    assert "200 deleted rows are held" in kitchen.space(SPACE)["reason"]
+    assert "200 deleted rows of tags are held" in kitchen.space(SPACE)["reason"]
     assert kitchen.run("status").returncode == 4
     assert kitchen.ctl("tables", "held", SPACE, "app") == {"held": [{"table": "tags", "rows": 200}]}
     assert len(two.ask("SELECT * FROM tags")) == 300
