@@ -30,6 +30,7 @@ LONGEST_FUNCTION_LINES = 60
 ELSEWHERE: dict[str, str] = {
     "__main__.py": "tests/test_main.py",
     "cli/exits.py": "nothing but constants",
+    "cli/table_reports.py": "what `tables bind` prints: tests/cli/test_tables.py",
     "core/limits.py": "nothing but constants",
     "core/tables/changes.py": "nothing but the shapes of values",
     "core/tables/plans.py": "nothing but the shapes of values",

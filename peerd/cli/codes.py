@@ -157,8 +157,8 @@ _OF_TABLES: Final = {
     "Restore it from a backup, or bind a new file: the space has the data.",
     "file-locked": "The application holds a lock on its file and does not let go. It is tried again; if it stays so, "
     "look for a transaction that the application leaves open.",
-    "file-missing": "The application's file is not where it was. If it was moved, unbind it and bind it again where "
-    "it is now; with --adopt it shows what the space has, and is not doubled.",
+    "file-missing": "The application's file is not where it was. If it was moved, unbind it with --force and bind it "
+    "again where it is now; with --adopt it shows what the space has, and is not doubled.",
     "file-network": "The application's file lies on a network file system, where SQLite's locks do not hold. Keep it "
     "on a disk of this machine, and let peerd carry its rows to the others.",
     "file-not-owned": "The file or its folder belongs to another user. What peerd would make beside it, the "

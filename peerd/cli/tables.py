@@ -8,28 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
-from peerd.cli.text import counted
+from peerd.cli.table_reports import is_nothing_new, say_done, show, what_is_bound
 from peerd.control.client import Client, path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from peerd.cli.arguments import Commands
     from peerd.cli.output import Output
 
 KEYS: Final = ("natural", "surrogate", "content")
 TRIGGERS: Final = ("run", "skip")
-_NAMED: Final = 4  # of tables that have something in common
 STYLES: Final = {"trouble": "red", "in step": "green", "catching up": "yellow", "held": "yellow"}
-_FIRST: Final = {
-    "harvest": "the rows of the file become records",
-    "project": "the records of the space become rows",
-    "merge": "rows and records of the same key become one; where both differ, that is a conflict",
-    "adopt": "the file is copied to `backups` in the state directory, and its rows give way to the records",
-    "nothing": "neither the file nor the space has data yet",
-    "undecided": "both the file and the space have data: --merge or --adopt",
-}
 
 
 def add(commands: Commands) -> None:
@@ -38,10 +29,15 @@ def add(commands: Commands) -> None:
     unbind = family.add(
         "unbind",
         "unbind a database",
-        "Every trace of peerd in the file is removed. The rows stay, and so do the records of the space.",
+        "Every trace of peerd in the file is removed. The rows stay, and so do the records of the space. If the file "
+        "is not there, or cannot be written, it stays bound; --force forgets it all the same, and says what is left.",
     )
-    unbind.add_argument("space", metavar="SPACE")
-    unbind.add_argument("name", metavar="NAME")
+    unbind.add_argument("space", metavar="SPACE", nargs="?")
+    unbind.add_argument("name", metavar="NAME", nargs="?")
+    unbind.add_argument("--force", action="store_true", help="forget the binding even if the file cannot be cleaned")
+    unbind.add_argument(
+        "--file", metavar="PATH", help="instead of SPACE NAME: clean a file that no binding knows any more"
+    )
     unbind.set_defaults(run=run_unbind)
     listing = family.add("list", "list the bound tables of this device", "Exit code 4 if one of them has trouble.")
     listing.add_argument("--space", help="only of this one")
@@ -119,52 +115,22 @@ def run_bind(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     with Client(client.socket_path, timeout_s=None) as patient:
         report = patient.call("POST", where, body={**body, "dry_run": True}).body
         while (open_ones := _open(report)) and _may_ask(arguments):
-            _show(report, out)
+            show(report, out)
             _ask(open_ones, body, out)
             report = patient.call("POST", where, body={**body, "dry_run": True}).body
         if arguments.dry_run:
-            return _done(report, out)
-        if not _open(report) and _may_ask(arguments) and not _is_nothing_new(report):
-            _show(report, out)
-            if not out.ask(f"Bind {_what(report)} to {arguments.space}?"):
+            return say_done(report, out)
+        if not _open(report) and _may_ask(arguments) and not is_nothing_new(report):
+            show(report, out)
+            if not out.ask(f"Bind {what_is_bound(report)} to {arguments.space}?"):
                 out.talk("nothing bound")
                 return exits.FAILED
-            return _done(patient.call("POST", where, body=body).body, out, is_known=True)
-        return _done(patient.call("POST", where, body=body).body, out)
+            return say_done(patient.call("POST", where, body=body).body, out, is_known=True)
+        return say_done(patient.call("POST", where, body=body).body, out)
 
 
 def _may_ask(arguments: argparse.Namespace) -> bool:
     return not (arguments.yes or arguments.dry_run or arguments.json) and sys.stdin.isatty()
-
-
-def _is_nothing_new(report: Mapping[str, Any]) -> bool:
-    """Is the file bound, with all that can be?"""
-    return bool(report.get("kept")) and not report["tables"] and not report.get("changes")
-
-
-def _what(report: Mapping[str, Any]) -> str:
-    if not report.get("kept"):
-        return counted(len(report["tables"]), "table")
-    parts = [counted(len(report["tables"]), "more table")] if report["tables"] else []
-    return " and ".join([*parts, *([counted(len(report["changes"]), "change")] if report.get("changes") else [])])
-
-
-def _done(report: Mapping[str, Any], out: Output, *, is_known: bool = False) -> int:
-    """Say what came of it. `is_known`: who looks on has just seen the tables."""
-    if out.as_json:
-        out.document(report)
-        return exits.OK
-    if not is_known:
-        _show(report, out)
-    elif report.get("backup"):
-        out.talk(f"the file as it was: {report['backup']}")
-    if _is_nothing_new(report):
-        out.talk(f"nothing new: {report['name']} stays as it is")
-    elif report["bound"]:
-        out.talk(f"bound as {report['name']}; `peerctl tables list` shows how it stands")
-    else:
-        out.talk("nothing bound yet")
-    return exits.OK
 
 
 def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -231,96 +197,35 @@ def _put(body: dict[str, Any], option: str, name: str, answer: str) -> None:
         body.setdefault(option, {})[name] = answer
 
 
-def _show(report: Mapping[str, Any], out: Output) -> None:
-    tables = report["tables"]
-    if out.on_terminal:
-        _show_briefly(tables, out)
-    else:
-        out.table((), [_cells(table) for table in tables])
-    for note in _notes(tables):
-        out.talk(note)
-    for reason, names in _grouped((left["reason"], left["table"]) for left in report.get("left_out", ())):
-        out.talk(f"not bound: {_some(names)}: {reason}", "yellow")
-    for question in report.get("questions", ()):
-        out.talk(f"open: {question['table']}: {question['question']}", "yellow")
-    for change in report.get("changes", ()):
-        out.talk(f"changes: {change}", "yellow")
-    if report.get("kept"):
-        out.talk(f"bound already, and stays as it is: {', '.join(report['kept'])}")
-    if tables or not report.get("kept"):
-        out.talk(_FIRST.get(report["first"], report["first"]))
-    if report["first"] in {"undecided", "merge"}:
-        _warn_of_doubles(tables, out)
-    if report.get("backup"):
-        out.talk(f"the file as it was: {report['backup']}")
-
-
-def _cells(table: Mapping[str, Any]) -> list[object]:
-    return [
-        table["table"],
-        table["key"] + (f" ({', '.join(table['identity'])})" if table.get("identity") else ""),
-        ", ".join(f"{column} -> {parent}" for column, parent in table.get("references", {}).items()),
-        table.get("triggers", ""),
-        table.get("rows", 0),
-        table.get("records", 0),
-        table["collection"],
-    ]
-
-
-def _show_briefly(tables: Sequence[Mapping[str, Any]], out: Output) -> None:
-    """For eyes: references are told in the notes, and collections are named after the tables."""
-    has_triggers = any(table.get("triggers") for table in tables)
-    rows = []
-    for table in tables:
-        name, key, _, triggers, count, records, _ = _cells(table)
-        rows.append([name, key, *([triggers] if has_triggers else []), count, records])
-    out.table(("TABLE", "KEY", *(("TRIGGERS",) if has_triggers else ()), "ROWS", "RECORDS"), rows)
-
-
-def _notes(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is true of several tables is said once, before what is true of one."""
-    found = _grouped((note, table["table"]) for table in tables for note in table.get("notes", ()))
-    shared = [f"{_some(names)}: {note}" for note, names in found if len(names) > 1]
-    of_one = {note for note, names in found if len(names) == 1}
-    return shared + [
-        f"{table['table']}: {note}" for table in tables for note in table.get("notes", ()) if note in of_one
-    ]
-
-
-def _some(names: Sequence[str]) -> str:
-    first = ", ".join(names[:_NAMED])
-    return f"{first} and {len(names) - _NAMED} more" if len(names) > _NAMED else first
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
-    found: dict[str, list[str]] = {}
-    for text, name in pairs:
-        found.setdefault(text, []).append(name)
-    return list(found.items())
-
-
-def _warn_of_doubles(tables: Sequence[Mapping[str, Any]], out: Output) -> None:
-    """Rows of `surrogate` tables meet nothing: who merges two copies of the same data has all of it twice."""
-    doubled = [
-        f"{table['table']} ({counted(table['rows'], 'row')}, {counted(table['records'], 'record')})"
-        for table in tables
-        if table["key"] == "surrogate" and table.get("rows") and table.get("records")
-    ]
-    if doubled:
-        out.talk(
-            f"--merge makes new records of all rows of {', '.join(doubled)}; what is in both is there twice", "yellow"
-        )
-
-
 # --- the rest -------------------------------------------------------------------------------------------
 
 
 def run_unbind(arguments: argparse.Namespace, client: Client, out: Output) -> int:
-    client.call("DELETE", path("spaces", arguments.space, "bindings", arguments.name))
+    if arguments.file is not None:
+        return _clean(arguments, client, out)
+    if not arguments.space or not arguments.name:
+        raise Misused("name the space and the binding, or give --file PATH")
+    where = path("spaces", arguments.space, "bindings", arguments.name)
+    answer = client.call("DELETE", where, query={"force": "yes"} if arguments.force else None).body
     if out.as_json:
-        out.document({"unbound": arguments.name})
+        out.document(answer)
+        return exits.OK
+    out.talk(f"unbound {arguments.name}; rows and records stay")
+    if not answer["cleaned"]:
+        out.talk(answer["left"], "yellow")
+        out.talk(f"  next: {answer['next_step']}")
+    return exits.OK
+
+
+def _clean(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    if arguments.space or arguments.force:
+        raise Misused("--file stands alone")
+    file = str(Path(arguments.file).expanduser().absolute())
+    answer = client.call("POST", path("tables", "clean"), body={"database": file}).body
+    if out.as_json:
+        out.document(answer)
     else:
-        out.talk(f"unbound {arguments.name}; rows and records stay")
+        out.talk(f"cleaned {file}; its rows stay" if answer["cleaned"] else f"nothing of peerd was in {file}")
     return exits.OK
 
 

@@ -45,7 +45,15 @@ if TYPE_CHECKING:
         SpaceView,
         Status,
     )
-    from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
+    from peerd.protocol.control_tables import (
+        BindingList,
+        BindingReport,
+        CleanedFile,
+        HeldAnswer,
+        HeldList,
+        NewBinding,
+        Unbound,
+    )
 
 
 class Service(Protocol):
@@ -211,8 +219,14 @@ class Service(Protocol):
 
     async def bindings(self, space: str) -> BindingList: ...
 
-    async def unbind(self, space: str, binding: str) -> None:
-        """Remove every trace of peerd from the file. `binding-not-found` (404); TableTrouble."""
+    async def unbind(self, space: str, binding: str, *, force: bool) -> Unbound:
+        """Remove every trace of peerd from the file. With `force` the binding is forgotten also where the file cannot
+        be cleaned. `binding-not-found` (404); TableTrouble.
+        """
+        ...
+
+    async def clean_file(self, database: str) -> CleanedFile:
+        """Remove every trace of peerd from a file that no binding knows. `file-bound` (409); TableTrouble."""
         ...
 
     async def held(self, space: str, binding: str) -> HeldList: ...

@@ -9,14 +9,17 @@ import msgspec
 from peerd.control.bodies import decode_as
 from peerd.control.messages import Answer, Request
 from peerd.control.problems import refusal
-from peerd.control.router import Route
+from peerd.control.router import Parameter, Route
 from peerd.core import names
 from peerd.protocol.control_tables import (
     BindingList,
     BindingReport,
+    CleanedFile,
     HeldAnswer,
     HeldList,
     NewBinding,
+    Unbound,
+    UnboundFile,
 )
 
 if TYPE_CHECKING:
@@ -30,11 +33,15 @@ async def bind(service: Service, request: Request) -> Answer:
     wish = decode_as(request.body, NewBinding, 3)
     if wish.name is not None:
         names.check_binding_name(wish.name)
-    if not wish.database.startswith("/") or "\0" in wish.database or len(wish.database) > _PATH_CHARS:
-        raise refusal("bad-value", "`database` is no absolute path", "Send the full path of the file.")
+    _check_path(wish.database)
     if wish.merge and wish.adopt:
         raise refusal("bad-body", "`merge` and `adopt` exclude each other", "Send one of them.")
     return Answer(_encode(await service.bind(request.names["space"], wish)))
+
+
+def _check_path(database: str) -> None:
+    if not database.startswith("/") or "\0" in database or len(database) > _PATH_CHARS:
+        raise refusal("bad-value", "`database` is no absolute path", "Send the full path of the file.")
 
 
 async def list_bindings(service: Service, request: Request) -> Answer:
@@ -42,8 +49,16 @@ async def list_bindings(service: Service, request: Request) -> Answer:
 
 
 async def unbind(service: Service, request: Request) -> Answer:
-    await service.unbind(request.names["space"], request.names["binding"])
-    return Answer(status=204)
+    force = request.query.get("force", "no")
+    if force not in {"yes", "no"}:
+        raise refusal("bad-query", "force is neither yes nor no", "Give force=yes to forget the binding in any case.")
+    return Answer(_encode(await service.unbind(request.names["space"], request.names["binding"], force=force == "yes")))
+
+
+async def clean_file(service: Service, request: Request) -> Answer:
+    body = decode_as(request.body, UnboundFile, 1)
+    _check_path(body.database)
+    return Answer(_encode(await service.clean_file(body.database)))
 
 
 async def list_held(service: Service, request: Request) -> Answer:
@@ -86,8 +101,20 @@ ROUTES: Final = (
         pattern=_BASE + "/{binding}",
         handler=unbind,
         about="Unbind a database: every trace of peerd in it is removed, rows and records stay.",
-        status=204,
-        refusals=("binding-not-found", *_OF_THE_FILE),
+        query=(
+            Parameter(name="force", about="yes: forget the binding also if the file cannot be cleaned. Default: no."),
+        ),
+        answer=Unbound,
+        refusals=("bad-query", "binding-not-found", *_OF_THE_FILE),
+    ),
+    Route(
+        method="POST",
+        pattern="/v1/tables/clean",
+        handler=clean_file,
+        about="Remove what peerd kept in a file that no binding knows any more.",
+        body=UnboundFile,
+        answer=CleanedFile,
+        refusals=("bad-value", "file-bound", *_OF_THE_FILE),
     ),
     Route(
         method="GET",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from peerd.core.tables.extending import Extension, News, of_new_tables, reference_words
@@ -11,6 +12,7 @@ from peerd.core.tables.plans import BindingPlan, TablePlan
 from peerd.core.tables.proposals import Proposal
 from peerd.engine.binding_runner import BindingRunner
 from peerd.engine.parked_advice import parked_rows
+from peerd.engine.ports import TableFiles
 from peerd.engine.space import Space
 from peerd.errors import StoreError
 from peerd.protocol.control_tables import (
@@ -37,6 +39,13 @@ class Counts(NamedTuple):
 
     rows: Mapping[str, int]
     records: Mapping[str, int]
+
+
+async def count(space: Space, files: TableFiles, database: Path, tables: Sequence[TablePlan]) -> Counts:
+    """What there is on both sides. Raises StoreError."""
+    rows = await files.count_rows(database, [table.table for table in tables])
+    records = {count.name: count.records for count in await space.store.collections()}
+    return Counts(rows, {table.table: records.get(table.collection, 0) for table in tables})
 
 
 def first_step(counts: Counts, *, merge: bool, adopt: bool) -> str:

@@ -9,8 +9,8 @@ from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.proposals import Choices
 from peerd.core.tables.shape import Schema
 from peerd.core.tables.wrong_names import wrong_names
-from peerd.errors import UserError
-from peerd.protocol.control_tables import BindingReport, NewBinding
+from peerd.errors import StoreError, TableTrouble, UserError
+from peerd.protocol.control_tables import BindingReport, NewBinding, Unbound
 
 
 def choices_of(wish: NewBinding) -> Choices:
@@ -90,3 +90,34 @@ def answers_of(report: BindingReport) -> str:
 
 def exists(sentence: str) -> UserError:
     return UserError(sentence, code="binding-exists", status=409, next_step="`peerctl tables list` shows it.")
+
+
+# ---- the end of a binding
+
+_CLEAN = "`peerctl tables unbind --file PATH` takes out what peerd kept in it, wherever it is"
+
+
+def unbound(name: str, database: Path, *, cleaned: bool, why: str = "") -> Unbound:
+    """What is left of a binding. `why` the file could not be looked at; without it, another file stands there."""
+    answer = Unbound(binding=name, database=str(database), cleaned=cleaned)
+    if not cleaned:
+        cause = why or f"{database} does not carry this binding, so it is not the file that was bound, or was clean"
+        answer.left = f"{cause}; tables and triggers of peerd may be left in the file that was bound"
+        answer.next_step = f"{_CLEAN}."
+    return answer
+
+
+def still_bound(space: str, name: str, problem: StoreError) -> StoreError:
+    """The trouble that keeps a file bound, with the ways out."""
+    force = f"`peerctl tables unbind {space} {name} --force` forgets the binding and leaves the file as it is"
+    step = f"Put that right and unbind again; or {force}. Then {_CLEAN}."
+    return TableTrouble(f"{name} stays bound: {problem}", code=problem.code or "table-failed", next_step=step)
+
+
+def known_file(database: Path, name: str, space: str) -> UserError:
+    return UserError(
+        f"{database} is bound, as {name}, or was moved from where that one stood",
+        code="file-bound",
+        status=409,
+        next_step=f"`peerctl tables unbind {space} {name}` first, with --force if the file was moved.",
+    )

@@ -17,29 +17,44 @@ import msgspec
 from peerd.core.names import binding_name
 from peerd.core.stored import StoredBinding
 from peerd.core.tables.changes import Brake
-from peerd.core.tables.extending import choices_for, extended, scope
-from peerd.core.tables.plans import BindingPlan, TablePlan
+from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.core.tables.shape import Schema
 from peerd.engine import binding_notices, shared_plans
+from peerd.engine.binding_growth import growth_of
 from peerd.engine.binding_reports import (
-    Counts,
+    count,
     first_step,
     held_view,
     report_of,
-    report_of_more,
     view_of,
 )
 from peerd.engine.binding_runner import BindingRunner
-from peerd.engine.binding_wishes import check_against, check_decided, check_names, choices_of, exists
+from peerd.engine.binding_wishes import (
+    check_decided,
+    check_names,
+    choices_of,
+    exists,
+    known_file,
+    still_bound,
+    unbound,
+)
 from peerd.engine.ports import TableFiles, Times
 from peerd.engine.space import Space
 from peerd.engine.table_images import said_here
-from peerd.errors import PeerdError, StoreError, TableTrouble, UserError
+from peerd.errors import PeerdError, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.control_reports import TableNotice
-from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
+from peerd.protocol.control_tables import (
+    BindingList,
+    BindingReport,
+    CleanedFile,
+    HeldAnswer,
+    HeldList,
+    NewBinding,
+    Unbound,
+)
 
 log = get(__name__)
 
@@ -59,6 +74,7 @@ class Bindings:
         self._propose = propose
         self._backups = backups
         self._runners: dict[bytes, dict[str, BindingRunner]] = {}
+        self._names: dict[bytes, str] = {}  # of the spaces
         self._undone: dict[bytes, dict[str, PeerdError]] = {}  # declared, and why not bound yet
         self._unread: dict[bytes, StoreError] = {}  # spaces whose bindings cannot be read
         self._turn = asyncio.Lock()  # one binding begins or ends at a time
@@ -69,6 +85,7 @@ class Bindings:
     def add_space(self, space: Space) -> None:
         """Begin with the bindings of a space that has become live."""
         self._runners[space.id] = {}
+        self._names[space.id] = space.name
         self._spawn(self._open(space), f"bindings of {space.name}")
 
     def remove_space(self, space: Space) -> None:
@@ -141,7 +158,7 @@ class Bindings:
                 f"{name} is bound to {runner.binding.database}, and the configuration names {wish.database}",
                 code="binding-exists",
                 status=409,
-                next_step=f"If the file was moved: peerctl tables unbind {space.name} {name}, then reload.",
+                next_step=f"If the file was moved: peerctl tables unbind {space.name} {name} --force, then reload.",
             )
         exclude = tuple(dict.fromkeys((*runner.settings.exclude, *wish.exclude)))
         settings = msgspec.structs.replace(runner.settings, brake=brake, exclude=exclude)
@@ -191,7 +208,7 @@ class Bindings:
         proposal = self._propose(schema, name, choices)
         if wish.suggested:
             proposal = self._propose(schema, name, proposal.suggested(choices))
-        counts = await self._counts(space, database, proposal.tables)
+        counts = await count(space, self._files, database, proposal.tables)
         first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
         report = report_of(name, str(database), proposal, counts, first)
         if wish.dry_run:
@@ -218,9 +235,8 @@ class Bindings:
     def _check_free(self, space: Space, name: str, database: Path) -> None:
         for runners in self._runners.values():
             for runner in runners.values():
-                taken = runner.binding
-                if Path(taken.database).resolve() == database.resolve():
-                    raise exists(f"{database} is bound already, as {taken.name}")
+                if _is_at(runner, database):
+                    raise exists(f"{database} is bound already, as {runner.binding.name}")
         if name in self._runners.get(space.id, {}):
             raise exists(f"there is a binding {name} already")
 
@@ -237,11 +253,6 @@ class Bindings:
                         next_step="If it is to take its place, unbind that one first.",
                     )
 
-    async def _counts(self, space: Space, database: Path, tables: Sequence[TablePlan]) -> Counts:
-        rows = await self._files.count_rows(database, [table.table for table in tables])
-        records = {count.name: count.records for count in await space.store.collections()}
-        return Counts(rows, {table.table: records.get(table.collection, 0) for table in tables})
-
     async def _back_up(self, name: str, database: Path) -> Path:
         target = self._backups / f"{name}-{self._times.wall_ms()}.db"
         await self._files.back_up(database, target)
@@ -252,46 +263,34 @@ class Bindings:
 
     def _bound_here(self, space: Space, name: str | None, database: Path) -> BindingRunner | None:
         for runner in self._of(space).values():
-            if name in {None, runner.binding.name} and Path(runner.binding.database).resolve() == database.resolve():
+            if name in {None, runner.binding.name} and _is_at(runner, database):
                 return runner
         return None
 
     async def _extend(self, space: Space, runner: BindingRunner, wish: NewBinding, *, declared: bool) -> BindingReport:
         """Bind the tables that it did not have yet; those that are bound stay as they are."""
-        plan, database, choices = runner.binding.plan, Path(runner.binding.database), choices_of(wish)
-        schema = await self._files.read_schema(database)
-        check_names(schema, choices, database, declared=declared)
-        check_against(plan, choices, space.name, declared=declared)
-        known = await shared_plans.load(space, plan.name)
-        all_choices = choices_for(plan, schema, runner.settings, shared_plans.taken_over(choices, known))
-        proposal = self._propose(schema, plan.name, all_choices)
-        if wish.suggested:
-            proposal = self._propose(schema, plan.name, proposal.suggested(all_choices))
-        extension = extended(plan, proposal)
-        counts = await self._counts(space, database, extension.new)
-        first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
-        report = report_of_more(plan, str(database), proposal, extension, counts, first)
-        settings = scope(runner.settings, choices)
+        growth = await growth_of(space, runner, wish, self._files, self._propose, declared=declared)
+        extension, report, database = growth.extension, growth.report, Path(runner.binding.database)
         if wish.dry_run:
             return report
         if extension.is_empty:
-            if settings != runner.settings:
-                await self._change_in_turn(space, runner, settings)
+            if growth.settings != runner.settings:
+                await self._change_in_turn(space, runner, growth.settings)
             report.bound = True
             return report
         check_decided(report, database)
-        if first == "adopt":
-            report.backup = str(await self._back_up(plan.name, database))
+        if report.first == "adopt":
+            report.backup = str(await self._back_up(report.name, database))
         await runner.take_the_last()
         await runner.stop()
-        merging = first == "merge" or runner.settings.merging
-        settings = msgspec.structs.replace(scope(runner.settings, choices), merging=merging)
+        merging = report.first == "merge" or runner.settings.merging
+        settings = msgspec.structs.replace(growth.settings, merging=merging)
         stored = msgspec.structs.replace(runner.binding, plan=extension.plan, settings=encode_settings(settings))
         try:
             again = await said_here(space, extension)
             new = [one.number for one in extension.new]
-            await self._files.extend(database, stored.id, stored.plan, new, again, empty=first == "adopt")
-            await shared_plans.share(space, stored.plan, known)
+            await self._files.extend(database, stored.id, stored.plan, new, again, empty=report.first == "adopt")
+            await shared_plans.share(space, stored.plan, growth.known)
             await space.store.save_binding(stored)
         except PeerdError:
             runner.start()
@@ -303,21 +302,47 @@ class Bindings:
 
     # ---- unbind
 
-    async def unbind(self, space: Space, name: str) -> None:
-        """Take over what the application did last, then remove every trace."""
+    async def unbind(self, space: Space, name: str, *, force: bool = False) -> Unbound:
+        """Take over what the application did last, then remove every trace. With `force` the binding is forgotten also
+        if the file cannot be cleaned; the answer says so.
+
+        Raises:
+            UserError: binding-not-found.
+            StoreError: the file cannot be cleaned, and stays bound.
+        """
         async with self._turn:
             runner = self._runner(space, name)
+            database = Path(runner.binding.database)
             await runner.take_the_last()
             await runner.stop()
             try:
-                await self._files.unbind(Path(runner.binding.database))
-            except TableTrouble as problem:
-                if problem.code != "file-missing":
+                cleaned = await self._files.unbind(database, runner.binding.id)
+                answer = unbound(name, database, cleaned=cleaned)
+            except StoreError as problem:
+                if not force:
                     runner.start()
-                    raise
+                    raise still_bound(space.name, name, problem) from problem
+                answer = unbound(name, database, cleaned=False, why=str(problem))
             await space.store.forget_binding(runner.binding.id)
             del self._runners[space.id][name]
             log.info("tables unbound", space=space.name, path=runner.binding.database)
+            return answer
+
+    async def clean(self, database: Path) -> CleanedFile:
+        """Remove every trace from a file that no binding here knows any more.
+
+        Raises:
+            UserError: file-bound, one knows it.
+            StoreError: it cannot be written.
+        """
+        async with self._turn:
+            carried = await self._files.carried(database)
+            for space, runners in self._runners.items():
+                for name, runner in runners.items():
+                    has_moved = runner.binding.id == carried and runner.trouble is not None
+                    if has_moved or _is_at(runner, database):
+                        raise known_file(database, name, self._names.get(space, "SPACE"))
+            return CleanedFile(database=str(database), cleaned=await self._files.unbind(database, None))
 
     # ---- how they stand
 
@@ -358,3 +383,7 @@ class Bindings:
     async def notices_of(self, space: Space) -> Sequence[TableNotice]:
         """All that there is to say of the tables of this space; what keeps none from being in step comes last."""
         return [*self.troubles_of(space), *await binding_notices.parked(space, self._of(space))]
+
+
+def _is_at(runner: BindingRunner, database: Path) -> bool:
+    return Path(runner.binding.database).resolve() == database.resolve()

@@ -245,8 +245,8 @@ class TableFiles(Protocol):
         """
         ...
 
-    async def unbind(self, database: Path) -> None:
-        """Remove every trace."""
+    async def unbind(self, database: Path, binding: bytes | None) -> bool:
+        """Remove every trace of this binding, or, with None, of whichever it carries. False if there was none."""
         ...
 
     async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> TableFile: ...

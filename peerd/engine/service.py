@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from pathlib import Path
 
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import Address
@@ -49,7 +50,15 @@ from peerd.protocol.control_reports import (
     SpaceView,
     Status,
 )
-from peerd.protocol.control_tables import BindingList, BindingReport, HeldAnswer, HeldList, NewBinding
+from peerd.protocol.control_tables import (
+    BindingList,
+    BindingReport,
+    CleanedFile,
+    HeldAnswer,
+    HeldList,
+    NewBinding,
+    Unbound,
+)
 
 
 class Service:
@@ -202,8 +211,11 @@ class Service:
     async def bindings(self, space: str) -> BindingList:
         return await self._bindings.list(self._spaces.named(space))
 
-    async def unbind(self, space: str, binding: str) -> None:
-        await self._bindings.unbind(self._spaces.named(space), binding)
+    async def unbind(self, space: str, binding: str, *, force: bool) -> Unbound:
+        return await self._bindings.unbind(self._spaces.named(space), binding, force=force)
+
+    async def clean_file(self, database: str) -> CleanedFile:
+        return await self._bindings.clean(Path(database))
 
     async def held(self, space: str, binding: str) -> HeldList:
         return await self._bindings.held(self._spaces.named(space), binding)

@@ -132,6 +132,31 @@ class BindingList(Struct, kw_only=True):
     bindings: list[BindingView]
 
 
+class Unbound(Struct, kw_only=True):
+    """A binding that is no more. `cleaned`: what peerd kept in the file is gone from it. Else `left` says why it may
+    still be in there, and `next_step` how it is taken out.
+    """
+
+    binding: str
+    database: str
+    cleaned: bool
+    left: str = ""
+    next_step: str = ""
+
+
+class UnboundFile(Request):
+    """A file that no binding knows any more, and that may hold what peerd kept in it."""
+
+    database: str
+
+
+class CleanedFile(Struct, kw_only=True):
+    """`cleaned`: there was something, and it is gone."""
+
+    database: str
+    cleaned: bool
+
+
 class HeldTable(Struct, kw_only=True):
     table: str
     rows: int

@@ -56,8 +56,8 @@ class Files:
     ) -> None:
         await _once(database, lambda connection: extend(connection, plan, binding, new, again, empty=empty))
 
-    async def unbind(self, database: Path) -> None:
-        await _once(database, install.uninstall)
+    async def unbind(self, database: Path, binding: bytes | None) -> bool:
+        return await _once(database, lambda connection: install.uninstall(connection, binding))
 
     async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> BoundFile:
         return await BoundFile.open(database, binding, plan, brake, self._device)

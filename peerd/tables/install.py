@@ -60,14 +60,19 @@ def install(
                 connection.execute(triggers.mark_all(one.number, schema.tables[one.table]))
 
 
-def uninstall(connection: apsw.Connection) -> None:
-    """Take away all that is ours: the schema is as it was, no other row is touched. Nothing to do is no error.
+def uninstall(connection: apsw.Connection, bind_id: bytes | None = None) -> bool:
+    """Take away all that is ours: the schema is as it was, no other row is touched. False if there was nothing, or if
+    the file carries another binding than `bind_id`: it is left alone then. With None, whatever it carries goes.
 
     Raises:
         apsw.Error: nothing was written.
     """
     with immediate(connection):
+        if bind_id is not None and shadow.carried(connection) not in {None, bind_id}:
+            return False
+        is_ours = bool(_ours(connection))
         _remove(connection)
+        return is_ours
 
 
 def missing(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> frozenset[str]:

@@ -79,7 +79,8 @@ ANSWERS: dict[str, Any] = {
             )
         ]
     ),
-    "unbind": None,
+    "unbind": bound.Unbound(binding="todo", database="/todo.db", cleaned=True),
+    "clean_file": bound.CleanedFile(database="/todo.db", cleaned=True),
     "held": bound.HeldList(held=[bound.HeldTable(table="tasks", rows=150)]),
     "answer_held": bound.HeldList(held=[]),
     "pause": None,
@@ -180,6 +181,7 @@ COMMANDS: list[tuple[tuple[str, ...], int, str]] = [
     (("resolve", "home", "c1", "--choose", "1"), 0, "resolve"),
     (("tables", "bind", "home", "/todo.db", "--yes", "--key", "tasks=content", "--match", "tasks=a,b"), 0, "bind"),
     (("tables", "unbind", "home", "todo"), 0, "unbind"),
+    (("tables", "unbind", "--file", "/todo.db"), 0, "clean_file"),
     (("tables", "list"), 0, "bindings"),
     (("tables", "held", "home", "todo"), 0, "held"),
     (("tables", "held", "home", "todo", "--approve", "tasks"), 0, "answer_held"),

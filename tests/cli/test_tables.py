@@ -214,10 +214,35 @@ def test_a_relative_path_is_that_of_the_caller(
 
 
 def test_unbinding(daemon: Any, peerctl: Any) -> None:
-    daemon.on("DELETE", f"{WHERE}/todo", None, status=204)
+    answer = {"binding": "todo", "database": "/todo.db", "cleaned": True, "left": "", "next_step": ""}
+    daemon.on("DELETE", f"{WHERE}/todo", answer)
     got = peerctl("tables", "unbind", "home", "todo")
     assert (got.code, got.out, got.err) == (0, "", "unbound todo; rows and records stay\n")
-    assert json.loads(peerctl("tables", "unbind", "home", "todo", "--json").out) == {"unbound": "todo"}
+    assert json.loads(peerctl("tables", "unbind", "home", "todo", "--json").out) == answer
+
+
+def test_what_unbinding_leaves_in_a_file_is_said(daemon: Any, peerctl: Any) -> None:
+    answer = {
+        "binding": "todo",
+        "database": "/todo.db",
+        "cleaned": False,
+        "left": "it is away",
+        "next_step": "clean it",
+    }
+    daemon.on("DELETE", f"{WHERE}/todo", answer)
+    said = peerctl("tables", "unbind", "home", "todo", "--force").err.splitlines()
+    assert daemon.asked[-1].query == {"force": "yes"}
+    assert said == ["unbound todo; rows and records stay", "it is away", "  next: clean it"]
+
+
+def test_a_file_that_no_binding_knows_is_cleaned(daemon: Any, peerctl: Any) -> None:
+    daemon.on("POST", "/v1/tables/clean", {"database": "/todo.db", "cleaned": True})
+    assert peerctl("tables", "unbind", "--file", "/todo.db").err == "cleaned /todo.db; its rows stay\n"
+    daemon.on("POST", "/v1/tables/clean", {"database": "/todo.db", "cleaned": False})
+    assert peerctl("tables", "unbind", "--file", "/todo.db").err == "nothing of peerd was in /todo.db\n"
+    assert daemon.bodies("POST") == [{"database": "/todo.db"}] * 2
+    assert peerctl("tables", "unbind", "home", "todo", "--file", "/todo.db").code == 2
+    assert peerctl("tables", "unbind", "home").code == 2
 
 
 BINDING = {

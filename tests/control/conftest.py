@@ -57,11 +57,13 @@ from peerd.protocol.control_tables import (
     BindingReport,
     BindingView,
     BoundTable,
+    CleanedFile,
     HeldAnswer,
     HeldList,
     HeldTable,
     NewBinding,
     TableReport,
+    Unbound,
 )
 
 T = TypeVar("T")
@@ -277,8 +279,13 @@ class FakeService:
         self._called("bindings", space)
         return BindingList(bindings=[BINDING])
 
-    async def unbind(self, space: str, binding: str) -> None:
-        self._called("unbind", space, binding)
+    async def unbind(self, space: str, binding: str, *, force: bool) -> Unbound:
+        self._called("unbind", space, binding, force)
+        return Unbound(binding=binding, database="/todo.db", cleaned=not force)
+
+    async def clean_file(self, database: str) -> CleanedFile:
+        self._called("clean_file", database)
+        return CleanedFile(database=database, cleaned=True)
 
     async def held(self, space: str, binding: str) -> HeldList:
         self._called("held", space, binding)

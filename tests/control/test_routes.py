@@ -44,6 +44,7 @@ def test_every_documented_address_is_there() -> None:
         "DELETE /v1/spaces/{space}/bindings/{binding}",
         "GET /v1/spaces/{space}/bindings/{binding}/held",
         "POST /v1/spaces/{space}/bindings/{binding}/held",
+        "POST /v1/tables/clean",
         "POST /v1/invitations",
         "POST /v1/invitations/{invitation}",
         "DELETE /v1/invitations/{invitation}",

@@ -15,6 +15,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/spaces"): {"name": "home"},
     ("POST", "/v1/spaces/{space}/bindings"): {"database": "/home/ann/todo.db"},
     ("POST", "/v1/spaces/{space}/bindings/{binding}/held"): {"action": "approve"},
+    ("POST", "/v1/tables/clean"): {"database": "/home/ann/todo.db"},
     ("POST", "/v1/invitations"): {"space": "home"},
     ("POST", "/v1/invitations/{invitation}"): {"admit": True},
     ("POST", "/v1/joins"): {"code": "1"},

@@ -66,8 +66,20 @@ async def test_trouble_with_the_file_is_no_fault_of_the_daemon(talk: Any, servic
 
 async def test_bindings_are_listed_and_ended(talk: Any, service: Any) -> None:
     assert (await talk.ask("GET", WHERE)).json["bindings"][0]["tables"][0]["rows"] == 3
-    assert (await talk.ask("DELETE", f"{WHERE}/todo")).status == 204
-    assert service.calls == [("bindings", "home"), ("unbind", "home", "todo")]
+    assert (await talk.ask("DELETE", f"{WHERE}/todo")).json["cleaned"]
+    assert not (await talk.ask("DELETE", f"{WHERE}/todo?force=yes")).json["cleaned"]
+    (await talk.ask("DELETE", f"{WHERE}/todo?force=1")).problem(400, "bad-query")
+    assert service.calls == [
+        ("bindings", "home"),
+        ("unbind", "home", "todo", False),
+        ("unbind", "home", "todo", True),
+    ]
+
+
+async def test_a_file_that_no_binding_knows_is_cleaned(talk: Any, service: Any) -> None:
+    assert (await talk.ask("POST", "/v1/tables/clean", {"database": FILE})).json == {"database": FILE, "cleaned": True}
+    (await talk.ask("POST", "/v1/tables/clean", {"database": "todo.db"})).problem(400, "bad-value")
+    assert service.calls == [("clean_file", FILE)]
 
 
 async def test_held_deletes_are_shown_and_answered(talk: Any, service: Any) -> None:

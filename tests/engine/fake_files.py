@@ -243,10 +243,13 @@ class FakeFiles:
         self.extended.append((plan, set(new), again, empty))
         here.applied = Applied(b"", 0)
 
-    async def unbind(self, database: Path) -> None:
+    async def unbind(self, database: Path, binding: bytes | None) -> bool:
         here = self.at(database)
+        if here.binding is None or binding not in {None, here.binding}:
+            return False
         here.binding = here.applied = None
         here.shown.clear()
+        return True
 
     async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> FakeFile:
         del plan, brake

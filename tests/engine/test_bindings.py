@@ -197,17 +197,54 @@ async def test_unbinding_takes_the_last_changes_and_leaves_rows_and_records(desk
     assert refused.value.code == "binding-not-found"
 
 
-async def test_a_file_that_is_gone_can_be_unbound(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_is_gone_stays_bound_unless_a_person_insists(
+    desk: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file_of(desk)
     await bind(desk)
     await at_rest(desk)
 
-    async def gone(_: Path) -> None:
+    async def gone(_: Path, __: bytes | None) -> bool:
         raise TableTrouble("there is no file", code="file-missing")
 
     monkeypatch.setattr(desk.files, "unbind", gone)
-    await desk.bindings.unbind(desk.space, "todo")
+    with pytest.raises(TableTrouble, match="todo stays bound: there is no file") as refused:
+        await desk.bindings.unbind(desk.space, "todo")
+    assert refused.value.code == "file-missing"
+    assert "peerctl tables unbind home todo --force" in refused.value.next_step
+    assert len(await desk.space.store.bindings()) == 1
+    answer = await desk.bindings.unbind(desk.space, "todo", force=True)
+    assert not answer.cleaned
+    assert answer.left.startswith("there is no file; tables and triggers of peerd may be left")
+    assert "--file PATH" in answer.next_step
     assert await desk.space.store.bindings() == []
+
+
+async def test_another_file_in_its_place_is_left_alone_and_said_to_be_another(desk: Device) -> None:
+    file_of(desk)
+    await bind(desk)
+    await at_rest(desk)
+    file_of(desk).binding = b"of another daemon"
+    answer = await desk.bindings.unbind(desk.space, "todo")
+    assert (answer.cleaned, file_of(desk).binding) == (False, b"of another daemon")
+    assert "does not carry this binding" in answer.left
+
+
+async def test_only_a_file_that_no_binding_knows_is_cleaned(desk: Device) -> None:
+    file_of(desk)
+    await bind(desk)
+    await at_rest(desk)
+    elsewhere = file_of(desk, "/elsewhere.db")
+    elsewhere.binding = runner_of(desk).binding.id  # a copy
+    with pytest.raises(UserError, match="is bound, as todo") as refused:
+        await desk.bindings.clean(Path(PATH))
+    assert (refused.value.code, "unbind home todo" in refused.value.next_step) == ("file-bound", True)
+    assert (await desk.bindings.clean(Path("/elsewhere.db"))).cleaned
+    assert not (await desk.bindings.clean(Path("/elsewhere.db"))).cleaned
+    elsewhere.binding = runner_of(desk).binding.id
+    runner_of(desk).trouble = TableTrouble("there is no file", code="file-missing")  # it was moved
+    with pytest.raises(UserError, match="or was moved from where that one stood"):
+        await desk.bindings.clean(Path("/elsewhere.db"))
 
 
 async def test_a_file_that_cannot_be_unbound_stays_bound(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +252,7 @@ async def test_a_file_that_cannot_be_unbound_stays_bound(desk: Device, monkeypat
     await bind(desk)
     await at_rest(desk)
 
-    async def locked(_: Path) -> None:
+    async def locked(_: Path, __: bytes | None) -> bool:
         raise TableTrouble("it is locked", code="file-locked")
 
     monkeypatch.setattr(desk.files, "unbind", locked)

@@ -195,8 +195,26 @@ def test_a_deleted_file_can_be_unbound_and_its_records_stay(app: App, bystander:
     for path in app.folder.iterdir():
         path.unlink()
     named(app, "there is no file", bystander)
-    app.device.ctl("tables", "unbind", SPACE, app.name)
+    refused = app.device.run("tables", "unbind", SPACE, app.name)
+    assert (refused.returncode, "[file-missing]" in refused.stderr, "--force" in refused.stderr) == (6, True, True)
+    answer = app.device.ctl("tables", "unbind", SPACE, app.name, "--force")
+    assert (answer["cleaned"], "there is no file" in answer["left"]) == (False, True)
     assert app.records == ["first"]
+
+
+def test_a_file_that_was_away_when_it_was_unbound_can_be_cleaned(app: App, bystander: App) -> None:
+    app.close()
+    for path in list(app.folder.iterdir()):
+        path.rename(app.folder.parent / f"moved-{path.name}")
+    moved = app.folder.parent / f"moved-{app.path.name}"
+    named(app, "there is no file", bystander)
+    refused = app.device.run("tables", "unbind", "--file", str(moved))
+    assert (refused.returncode, "[file-bound]" in refused.stderr) == (6, True), refused.stderr
+    app.device.ctl("tables", "unbind", SPACE, app.name, "--force")
+    assert app.device.ctl("tables", "unbind", "--file", str(moved))["cleaned"]
+    with contextlib.closing(sqlite3.connect(moved)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%peerd%'").fetchall() == [(0,)]
+        assert connection.execute("SELECT title FROM notes").fetchall() == [("first",)]
 
 
 def test_a_locked_file_goes_on_when_it_is_let_go(house: House, tmp_path: Path, bystander: App) -> None:

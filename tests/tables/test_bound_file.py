@@ -168,7 +168,7 @@ async def test_a_file_of_another_binding_is_not_taken_for_ours(file: BoundFile, 
     await file.check()
     for binding in (b"x" * 16, BINDING):
         if binding == BINDING:
-            await Files("DEVICE").unbind(path)
+            await Files("DEVICE").unbind(path, BINDING)
         with pytest.raises(TableTrouble) as refused:
             await BoundFile.open(path, binding, PLAN, Brake(), "DEVICE")
         assert refused.value.code == "file-unknown"

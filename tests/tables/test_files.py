@@ -74,7 +74,7 @@ async def test_binding_marks_every_row_and_unbinding_leaves_no_trace(files: File
     assert harvest is not None
     assert {edit.key for edit in harvest.edits} == {"a", "b"}
     await file.close()
-    await files.unbind(path)
+    await files.unbind(path, BINDING)
     assert ask(path, "SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2") == before
     assert ask(path, "SELECT count(*) FROM tasks") == [(2,)]
 

@@ -59,7 +59,17 @@ def test_unbinding_leaves_no_trace(make: Make) -> None:
         assert {row[0] for row in connection.execute(f"SELECT tbl FROM {statistics}")} <= {"notes", "tags"}
         connection.execute(f"DROP TABLE {statistics}")
     assert everything(connection) == before
-    install.uninstall(connection)  # nothing to do
+    assert not install.uninstall(connection), "there is nothing to do"
+
+
+def test_a_file_of_another_binding_is_left_alone(make: Make) -> None:
+    connection = make(*NOTES)
+    bind(connection)
+    bound = everything(connection)
+    assert not install.uninstall(connection, b"another binding!")
+    assert everything(connection) == bound
+    assert install.uninstall(connection, b"b" * 16)
+    assert everything(connection) != bound
 
 
 def test_pragmas_of_the_application_stay_as_they_are(make: Make) -> None:
