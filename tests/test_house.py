@@ -58,6 +58,7 @@ ELSEWHERE: dict[str, str] = {
     "store/transaction.py": "what is read and written in one go: tests/store/test_space.py",
     "tables/bound_table.py": "statements: tests/tables/test_project.py",
     "tables/captured.py": "statements: tests/tables/test_harvest.py, tests/tables/test_fuzz.py",
+    "tables/edits.py": "what becomes of each row: tests/tables/test_harvest.py, tests/tables/test_fuzz.py",
     "tables/identify.py": "which record a row is: tests/tables/test_harvest.py",
     "tables/links.py": "tests/tables/test_placing.py, tests/tables/test_project.py",
     "tables/notes.py": "from a harvest to its settling: tests/tables/test_settle.py",

@@ -170,6 +170,10 @@ _OF_TABLES: Final = {
     "newer peerd: update this one.",
     "held": "An application deleted many rows of a table at once. The deletes are held until a person has looked: "
     "`peerctl tables held` approves them, or brings the rows back.",
+    "key-mismatch": "The collection is a table whose rows are known by some of their columns, and the record's values "
+    "make another key than the one it was given. Use the key that the message names.",
+    "tied-conflict": "A CHECK of a table names several columns, and more than one of them is in conflict. Settled one "
+    "by one they could make a row that the table forbids: choose one device for all, or write all of them at once.",
     "parked-check": "A rule of the table forbids a row, perhaps because the application is older here than elsewhere: "
     "update it, or change the record.",
     "parked-dangling": "A row refers to a row that only the device of its author had. Set the reference anew there.",

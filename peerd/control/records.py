@@ -192,6 +192,7 @@ _WRITES: Final = (
     "precondition-failed",
     "removed",
     "bad-header",
+    "key-mismatch",
     "too-deep",
     "disk-full",
     "store-busy",

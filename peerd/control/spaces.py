@@ -230,7 +230,15 @@ ROUTES: Final = (
         body=Resolution,
         answer=WriteResult,
         limit_bytes=RECORD_BODY_BYTES,
-        refusals=("conflict-not-found", "precondition-failed", "bad-choice", "bad-value", "disk-full"),
+        refusals=(
+            "conflict-not-found",
+            "precondition-failed",
+            "bad-choice",
+            "bad-value",
+            "tied-conflict",
+            "key-mismatch",
+            "disk-full",
+        ),
     ),
     Route(
         method="GET",

@@ -10,12 +10,12 @@ from peerd.core.tables.extending import Extension, choices_for, extended, scope
 from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.settings import BindingSettings
 from peerd.core.tables.shape import Schema
+from peerd.core.tables.shared import SharedPlan
 from peerd.engine import shared_plans
 from peerd.engine.binding_reports import count, first_step, report_of_more
 from peerd.engine.binding_runner import BindingRunner
 from peerd.engine.binding_wishes import check_against, check_names, choices_of
 from peerd.engine.ports import TableFiles
-from peerd.engine.shared_plans import SharedPlan
 from peerd.engine.space import Space
 from peerd.protocol.control_tables import BindingReport, NewBinding
 
@@ -27,6 +27,7 @@ class Growth(NamedTuple):
     report: BindingReport
     settings: BindingSettings
     known: Mapping[str, SharedPlan]
+    schema: Schema
 
 
 async def growth_of(
@@ -57,4 +58,4 @@ async def growth_of(
     counts = await count(space, files, database, extension.new)
     first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
     report = report_of_more(plan, str(database), proposal, extension, counts, first)
-    return Growth(extension, report, scope(runner.settings, choices), known)
+    return Growth(extension, report, scope(runner.settings, choices), known, schema)

@@ -220,7 +220,7 @@ class Bindings:
         settings = BindingSettings(tuple(wish.include), tuple(wish.exclude), brake, merging=first == "merge")
         stored = StoredBinding(self._times.random_bytes(16), name, str(database), plan, encode_settings(settings))
         await self._files.bind(database, stored.id, plan, empty=first == "adopt")
-        await shared_plans.share(space, plan, known)
+        await shared_plans.share(space, plan, schema, known)
         await space.store.save_binding(stored)
         self._start(space, stored)
         log.info("tables bound", space=space.name, path=str(database), count=len(plan.tables))
@@ -290,7 +290,7 @@ class Bindings:
             again = await said_here(space, extension)
             new = [one.number for one in extension.new]
             await self._files.extend(database, stored.id, stored.plan, new, again, empty=report.first == "adopt")
-            await shared_plans.share(space, stored.plan, growth.known)
+            await shared_plans.share(space, stored.plan, growth.schema, growth.known)
             await space.store.save_binding(stored)
         except PeerdError:
             runner.start()

@@ -27,6 +27,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Note, Opened
 from peerd.core.writes import Writes, finish
 from peerd.engine.authorship import Authorship
+from peerd.engine.bound_collections import BoundCollections
 from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
@@ -80,6 +81,7 @@ class Commits:
         self.refused = 0  # runs that a removal kept out
         self.tail = Tail()
         self.rules = CollectionRules()
+        self.bound = BoundCollections()
         self.staging = Staging(opened.staged)
         self.restores = Restores(keys.device, self.rules)
         self.ring: Callable[[Commit], None] = lambda _: None
@@ -96,10 +98,11 @@ class Commits:
         self._authorship = Authorship(opened.own_origin, keys, times)
 
     async def open(self) -> None:
-        """Read what is kept in memory: the settings of collections and the end of the log."""
+        """Read what is kept in memory: the settings of collections, what is said of tables, the end of the log."""
         self.last_position = await self._store.last_position()
         self.tail = Tail(self.last_position)
         await self.rules.load(self._store)
+        await self.bound.load(self._store)
 
     async def close(self) -> None:
         """Let the commits in progress finish; what has not begun is refused. Idempotent."""
@@ -352,6 +355,7 @@ class Commits:
         self.tail.committed(writes, self._times.wall_ms())
         self.staging.forget(used_up)
         self.rules.learn(writes)
+        self.bound.learn(writes)
         own = any(applied.run.origin == self.own_origin for applied in writes.runs)
         foreign = any(applied.run.origin != self.own_origin for applied in writes.runs)
         self.ring(Commit(own, foreign, list(lacking)))

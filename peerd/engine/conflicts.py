@@ -4,7 +4,8 @@ one. A resolution is an ordinary change, so it travels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -173,20 +174,34 @@ class Conflicts:
         )
 
     def _settle_field(self, name: Name, record: Record, field: str, resolution: Resolution) -> Intent:
-        """A patch that has seen exactly the values in conflict."""
-        siblings = record.fields[field]
+        """A patch that has seen exactly the values in conflict. What a CHECK ties to the field is settled with it."""
+        contested = self._contested_with(name, record, field)
+        if contested and resolution.choose is None:
+            raise _tied(self._space.name, name, field, contested)
         if resolution.drop:
             return Intent(Kind.PATCH, *name, {}, (field,), seen=record.dots(), literal=True)
         if resolution.choose is not None:
-            (conflict,) = [
-                one for one in conflicts(record, self._space.commits.rules.of(name[0])) if one.field == field
-            ]
-            value = siblings[_choice(conflict.dots, resolution.choose)]
-        elif resolution.value is not UNSET:
+            found = conflicts(record, self._space.commits.rules.of(name[0]))
+            (conflict,) = [one for one in found if one.field == field]
+            dot = _choice(conflict.dots, resolution.choose)
+            if lacking := [one for one in contested if dot not in record.fields[one]]:
+                raise _tied(self._space.name, name, field, lacking)
+            chosen = {one: record.fields[one][dot] for one in (field, *contested)}
+            return Intent(Kind.PATCH, *name, chosen, seen=record.dots(), literal=True)
+        if resolution.value is not UNSET:
             value = pack_whole(_fields(resolution.value)) if field == WHOLE else pack(resolution.value)
         else:
             raise _nothing_said()
-        return Intent(Kind.PATCH, *name, {field: value}, seen=record.dots(), literal=True)
+        intent = Intent(Kind.PATCH, *name, {field: value}, seen=record.dots(), literal=True)
+        if field != WHOLE:
+            self._space.commits.bound.check(intent)
+        return intent
+
+    def _contested_with(self, name: Name, record: Record, field: str) -> Sequence[str]:
+        """The fields that are tied to this one and in conflict, too."""
+        tied = self._space.commits.bound.tied(name[0], field)
+        rules = self._space.commits.rules.of(name[0])
+        return [one.field for one in conflicts(record, rules) if one.field in tied]
 
     def _settle_delete(self, name: Name, record: Record, resolution: Resolution) -> Intent:
         """Keep the record, change it, or let the delete stand."""
@@ -231,6 +246,19 @@ def _choice(choices: tuple[Any, ...], number: int) -> Any:
             f"the conflict has no value {number}", code="bad-choice", next_step=f"Choose 0 to {len(choices) - 1}."
         )
     return choices[number]
+
+
+def _tied(space: str, name: Name, field: str, others: Sequence[str]) -> UserError:
+    """One by one they would make a row that the table forbids, though nobody wrote it."""
+    columns = ", ".join(others)
+    fields = ", ".join(f'"{one}": VALUE' for one in (field, *others))
+    command = f"peerctl patch {space} {shlex.quote(name[0])} {shlex.quote(name[1])} '{{{fields}}}'"
+    return UserError(
+        f"a CHECK of the table ties {field} to {columns}, which stands in conflict, too",
+        code="tied-conflict",
+        status=409,
+        next_step=f"Choose one of the devices, which settles them together; or write all of them: {command}",
+    )
 
 
 def _nothing_said() -> UserError:

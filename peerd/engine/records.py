@@ -170,6 +170,7 @@ class Records:
 
     def _intent(self, change: ChangeRequest) -> Intent:
         intent = _intent(change)
+        self._space.commits.bound.check(intent)
         if self._space.commits.rules.of(intent.collection).merge == "record":
             pack_whole(intent.set)
         return intent

@@ -1,7 +1,7 @@
 """What all devices must agree on about a bound table: a record of the space, written by whoever binds it first.
 
-`_tables/BINDING.TABLE` has the fields `key`, `identity` and `references`. A device that binds later takes them over, so
-that the same row gets the same record key everywhere.
+A device that binds later takes over what `core.tables.shared` describes, so that the same row gets the same record key
+everywhere.
 """
 
 from __future__ import annotations
@@ -9,25 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import Struct
 
 from peerd.core.entry import Kind
 from peerd.core.intents import Intent
-from peerd.core.reading import DEFAULT_RULES, as_object, shown
-from peerd.core.tables.plans import BindingPlan, TablePlan
+from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.proposals import Choices
-from peerd.core.values import pack
+from peerd.core.tables.shape import Schema
+from peerd.core.tables.shared import TABLES, SharedPlan, fields_of, plan_in, stated
 from peerd.engine.space import Space
 from peerd.errors import UserError
 
-TABLES = "_tables"
 TABLES_AT_MOST = 10_000
-
-
-class SharedPlan(Struct, frozen=True):
-    key: str
-    identity: tuple[str, ...] = ()
-    references: dict[str, str] = {}
 
 
 async def load(space: Space, binding: str) -> dict[str, SharedPlan]:
@@ -35,31 +27,22 @@ async def load(space: Space, binding: str) -> dict[str, SharedPlan]:
     page = await space.store.page(TABLES, f"{binding}.", None, TABLES_AT_MOST)
     found: dict[str, SharedPlan] = {}
     for key, record in page.records:
-        try:
-            plan = msgspec.convert(as_object(shown(record, DEFAULT_RULES)), SharedPlan)
-        except msgspec.ValidationError:
-            continue
-        found[key.removeprefix(f"{binding}.")] = plan
+        plan = plan_in(record)
+        if plan is not None:
+            found[key.removeprefix(f"{binding}.")] = plan
     return found
 
 
-async def share(space: Space, plan: BindingPlan, known: Mapping[str, SharedPlan]) -> None:
-    """State what is not known yet, of tables and of their references."""
+async def share(space: Space, plan: BindingPlan, schema: Schema, known: Mapping[str, SharedPlan]) -> None:
+    """State what is not known yet, of tables, their references and what ties their columns."""
+    wanted = {one.table: stated(one, schema, known.get(one.table)) for one in plan.tables}
     intents = [
-        Intent(Kind.PUT, TABLES, f"{plan.name}.{table.table}", _fields(table, known.get(table.table)))
-        for table in plan.tables
-        if table.table not in known or table.references.keys() - known[table.table].references.keys()
+        Intent(Kind.PUT, TABLES, f"{plan.name}.{table}", fields_of(one))
+        for table, one in wanted.items()
+        if one != known.get(table)
     ]
     if intents:
         await space.commits.write(intents)
-
-
-def _fields(table: TablePlan, known: SharedPlan | None) -> dict[str, bytes]:
-    return {
-        "key": pack(str(table.key_class)),
-        "identity": pack(list(table.identity)),
-        "references": pack({**table.references, **(known.references if known else {})}),
-    }
 
 
 def taken_over(choices: Choices, known: Mapping[str, SharedPlan]) -> Choices:

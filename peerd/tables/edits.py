@@ -17,7 +17,7 @@ from peerd.core.limits import ENTRY_BYTES, FIELD_NAME_BYTES
 from peerd.core.tables.cells import Cell, cell_hash, pack_cell, packed_hash
 from peerd.core.tables.changes import RowEdit
 from peerd.core.tables.earlier import Version, unpack_versions, version_behind
-from peerd.core.tables.shape import Table
+from peerd.core.tables.ties import groups
 from peerd.tables.captured import STALE, UNCAPTURED, Found, Known
 from peerd.tables.defaults import default_hash
 from peerd.tables.identify import Identities, Outcome, Work
@@ -46,7 +46,7 @@ class Edits:
             if column.name in self._numbers and len(column.name.encode()) <= FIELD_NAME_BYTES
         ]
         self._defaults = {column.name: default_hash(column) for column in columns}
-        self._tied = tied(work.table)
+        self._tied = groups(work.table.tied)
         self._groups = tuple(sorted(set(self._tied.values()), key=sorted))
 
     def make(self) -> None:
@@ -162,17 +162,3 @@ class Edits:
 
     def _is_too_large(self, fields: Mapping[str, bytes]) -> bool:
         return sum(map(len, fields.values())) > ROW_BYTES
-
-
-def tied(table: Table) -> dict[str, frozenset[str]]:
-    """Columns that must be written together, by each of them: those that a CHECK names, and what other CHECKs tie to
-    these. A merge of edits that a CHECK allows one by one would otherwise be a row that it forbids.
-    """
-    groups: list[set[str]] = []
-    for names in table.tied:
-        group = set(names)
-        for other in [other for other in groups if other & group]:
-            groups.remove(other)
-            group |= other
-        groups.append(group)
-    return {name: frozenset(group) for group in groups if len(group) > 1 for name in group}

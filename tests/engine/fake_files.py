@@ -276,7 +276,7 @@ def propose(schema: Schema, name: str, choices: Choices) -> Proposal:
         given = choices.keys.get(table.name)
         if table.key == ("rowid",) and given is None:
             questions.append(Question(table.name, "keys", "which rows are the same?", ("surrogate", "content")))
-        identity = choices.match.get(table.name, table.key)
+        identity = choices.match.get(table.name, ())  # the rows of these files have no column for their key
         named = [(place.partition("."), parent) for place, parent in choices.references.items()]
         references = {column: parent for (owner, _, column), parent in named if owner == table.name}
         tables.append(

@@ -9,6 +9,9 @@ import msgspec
 import pytest
 
 from peerd.core.device_id import format_device_id
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
+from peerd.core.tables.shared import TABLES, SharedPlan, fields_of
 from peerd.engine import conflicts
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.cursors import to_word
@@ -474,3 +477,78 @@ async def test_conflicts_outlive_a_restart(parted: Two, make: MakeDevice) -> Non
     desk, _ = parted
     before = msgspec.structs.asdict(await only(desk))
     assert msgspec.structs.asdict(await only(await desk.reopen())) == before
+
+
+# --- tied by a CHECK ------------------------------------------------------------------------------------
+
+SPANS = SharedPlan("natural", ("k",), {}, "app.spans", (("hi", "lo"),))
+
+
+@pytest.fixture
+async def spans(two: Two) -> Two:
+    """`lo` and `hi` of `app.spans/a` were edited together on both sides; `note` is tied to nothing."""
+    desk, laptop = two
+    await desk.space.commits.write([Intent(Kind.PUT, TABLES, "app.spans", fields_of(SPANS))])
+    await desk.put("a", {"k": "a", "lo": 1, "hi": 9, "note": 0}, "app.spans")
+    await desk.tell(laptop)
+    await desk.patch("a", "app.spans", set={"lo": 8, "hi": 9.5, "note": 1})
+    desk.clock.pass_s(60)
+    await laptop.patch("a", "app.spans", set={"lo": 1.5, "hi": 2, "note": 2})
+    await meet(two)
+    return two
+
+
+async def test_columns_that_a_check_ties_are_settled_together(spans: Two) -> None:
+    desk, laptop = spans
+    lo = next(one for one in await listed(laptop) if one.field == "lo")
+    of_desk = next(value.n for value in lo.values if value.value == 8)
+    await resolve(laptop, lo, choose=of_desk)
+    assert [one.field for one in await listed(laptop)] == ["note"]
+    value = (await laptop.records.read("app.spans", "a")).value
+    assert (value["lo"], value["hi"]) == (8, 9.5)
+    await meet(spans)
+    assert [one.field for one in await listed(desk)] == ["note"]
+
+
+async def test_tied_columns_are_not_settled_by_a_value_for_one_of_them(spans: Two) -> None:
+    desk, _ = spans
+    hi = next(one for one in await listed(desk) if one.field == "hi")
+    for resolution in ({"value": 3}, {"drop": True}):
+        with pytest.raises(UserError, match="ties hi to lo") as refusal:
+            await resolve(desk, hi, **resolution)
+        assert (refusal.value.code, refusal.value.status) == ("tied-conflict", 409)
+        assert """peerctl patch home app.spans a '{"hi": VALUE, "lo": VALUE}'""" in refusal.value.next_step
+    await desk.patch("a", "app.spans", set={"lo": 3, "hi": 4})
+    assert [one.field for one in await listed(desk)] == ["note"]
+
+
+async def test_who_wrote_them_one_by_one_cannot_be_chosen(two: Two) -> None:
+    """No one of its writes says what the others were to be with it."""
+    desk, laptop = two
+    await desk.space.commits.write([Intent(Kind.PUT, TABLES, "app.spans", fields_of(SPANS))])
+    await desk.put("a", {"k": "a", "lo": 1, "hi": 9}, "app.spans")
+    await desk.tell(laptop)
+    await desk.patch("a", "app.spans", set={"lo": 8, "hi": 10})
+    await laptop.patch("a", "app.spans", set={"lo": 0})
+    await laptop.patch("a", "app.spans", set={"hi": 2})
+    await meet(two)
+    lo = next(one for one in await listed(desk) if one.field == "lo")
+    numbers = {value.value: value.n for value in lo.values}
+    assert await refused(resolve(desk, lo, choose=numbers[0])) == ("tied-conflict", 409)
+    await resolve(desk, lo, choose=numbers[8])
+    assert await listed(desk) == []
+
+
+async def test_a_value_that_makes_another_key_settles_nothing(two: Two) -> None:
+    desk, laptop = two
+    plan = SharedPlan("content", ("k",), {}, "app.tags", (), ("NOCASE",))
+    await desk.space.commits.write([Intent(Kind.PUT, TABLES, "app.tags", fields_of(plan))])
+    await desk.put("ab", {"k": "ab"}, "app.tags")
+    await desk.tell(laptop)
+    await desk.patch("ab", "app.tags", set={"k": "AB"})
+    await laptop.patch("ab", "app.tags", set={"k": "Ab"})
+    await meet(two)
+    conflict = await only(desk)
+    assert await refused(resolve(desk, conflict, value="b")) == ("key-mismatch", 422)
+    await resolve(desk, conflict, value="aB")
+    assert await listed(desk) == []

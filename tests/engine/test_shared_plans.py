@@ -8,28 +8,36 @@ from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
 from peerd.core.tables.proposals import Choices
+from peerd.core.tables.shared import TABLES, SharedPlan
 from peerd.core.values import pack
 from peerd.engine import shared_plans
-from peerd.engine.shared_plans import TABLES, SharedPlan
 from peerd.errors import UserError
 from tests.engine.conftest import Device
+from tests.support.proposed import schema_of
 
 TAGS = TablePlan(1, "tags", "todo.tags", KeyClass.CONTENT, ("name",))
 TASKS = TablePlan(2, "tasks", "todo.tasks", KeyClass.SURROGATE, references={"tag": "tags"})
-KNOWN = {"tags": SharedPlan("content", ("name",)), "tasks": SharedPlan("surrogate", (), {"tag": "tags"})}
+SCHEMA = schema_of(
+    "tags(id INTEGER PRIMARY KEY, name NOT NULL UNIQUE COLLATE NOCASE)",
+    "tasks(id INTEGER PRIMARY KEY, tag REFERENCES tags, lo, hi CHECK(hi > lo), CHECK(id > 0))",
+)
+KNOWN = {
+    "tags": SharedPlan("content", ("name",), {}, "todo.tags", (), ("NOCASE",)),
+    "tasks": SharedPlan("surrogate", (), {"tag": "tags"}, "todo.tasks", (("hi", "lo"),)),
+}
 
 
 async def test_what_the_first_device_states_the_others_read(desk: Device) -> None:
-    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), {})
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), SCHEMA, {})
     assert await shared_plans.load(desk.space, "todo") == KNOWN
     assert await shared_plans.load(desk.space, "tod") == {}
     clock = desk.clock_now()
-    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), KNOWN)
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), SCHEMA, KNOWN)
     assert desk.clock_now() == clock
 
 
 async def test_what_a_later_version_states_is_left_alone(desk: Device) -> None:
-    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS,)), {})
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS,)), SCHEMA, {})
     await desk.space.commits.write([Intent(Kind.PATCH, TABLES, "todo.tags", {"key": pack(7)})])
     assert await shared_plans.load(desk.space, "todo") == {}
 
@@ -59,9 +67,9 @@ def test_a_choice_against_it_is_refused(choices: Choices) -> None:
 
 
 async def test_a_reference_that_came_later_is_stated_and_none_is_forgotten(desk: Device) -> None:
-    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), {})
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, TASKS)), SCHEMA, {})
     known = await shared_plans.load(desk.space, "todo")
     more = TablePlan(2, "tasks", "todo.tasks", KeyClass.SURROGATE, references={"list": "lists"})
-    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, more)), known)
+    await shared_plans.share(desk.space, BindingPlan("todo", (TAGS, more)), SCHEMA, known)
     found = await shared_plans.load(desk.space, "todo")
     assert found["tasks"].references == {"tag": "tags", "list": "lists"}

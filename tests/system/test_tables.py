@@ -222,6 +222,12 @@ def test_edits_that_a_check_ties_do_not_mix(house: House, apps: list[App]) -> No
     (row,) = one.ask("SELECT lo, hi FROM spans")
     assert two.ask("SELECT lo, hi FROM spans") == [row]
     assert row in {(8, 9), (1, 2)}
+    conflict = next(one for one in study.conflicts(SPACE) if one["field"] == "lo")
+    number, value = next((one["n"], one["value"]) for one in conflict["values"] if one["value"] != row[0])
+    study.ctl("resolve", SPACE, conflict["id"], "--choose", str(number))
+    other = {8: (8, 9), 1: (1, 2)}[value]
+    until(house, lambda: one.ask("SELECT lo, hi FROM spans") == two.ask("SELECT lo, hi FROM spans") == [other], "both")
+    assert kitchen.conflicts(SPACE) == [], "what is tied was settled with it"
 
 
 def test_a_killed_daemon_makes_no_row_twice_and_loses_none(house: House, apps: list[App]) -> None:
