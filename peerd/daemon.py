@@ -147,6 +147,7 @@ class Daemon:
         self._statuses.machine = self._machine
         self._statuses.tables = self._bindings.notices_of
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
+        self._bindings.memory.history_days = self._housekeeping.history_days
         self._housekeeping.set_agreed = self._clock.set_agreed
 
     # ---- from start to end

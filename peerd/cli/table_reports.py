@@ -125,12 +125,15 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
 
 def _warn_of_doubles(tables: Sequence[Mapping[str, Any]], out: Output) -> None:
     """Rows of `surrogate` tables meet nothing: who merges two copies of the same data has all of it twice."""
-    doubled = [
-        f"{table['table']} ({counted(table['rows'], 'row')}, {counted(table['records'], 'record')})"
-        for table in tables
-        if table["key"] == "surrogate" and table.get("rows") and table.get("records")
-    ]
+    doubled = []
+    for table in tables:
+        unknown = table.get("rows", 0) - table.get("known", 0)
+        if table.get("known"):
+            words = counted(table["known"], "row was", "rows were")
+            out.talk(f"{table['table']}: {words} bound before, and will meet their records")
+        if table["key"] == "surrogate" and unknown and table.get("records"):
+            doubled.append(f"{table['table']} ({counted(unknown, 'row')}, {counted(table['records'], 'record')})")
     if doubled:
         out.talk(
-            f"--merge makes new records of all rows of {', '.join(doubled)}; what is in both is there twice", "yellow"
+            f"--merge makes new records of the rows of {', '.join(doubled)}; what is in both is there twice", "yellow"
         )

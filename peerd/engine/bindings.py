@@ -41,6 +41,7 @@ from peerd.engine.binding_wishes import (
     unbound,
 )
 from peerd.engine.ports import TableFiles, Times
+from peerd.engine.remembered import Memory
 from peerd.engine.space import Space
 from peerd.engine.table_images import said_here
 from peerd.errors import PeerdError, StoreError, UserError
@@ -65,7 +66,9 @@ Declared = tuple[NewBinding, Brake]
 
 
 class Bindings:
-    """`declared(space)` gives what the configuration names; `backups` is the folder for what `adopt` replaces."""
+    """`declared(space)` gives what the configuration names; `backups` is the folder for what `adopt` replaces; beside
+    it is one for what unbound files are known by.
+    """
 
     def __init__(self, files: TableFiles, times: Times, propose: Propose, backups: Path) -> None:
         self.declared: Callable[[str], Sequence[Declared]] = lambda _: ()
@@ -73,6 +76,7 @@ class Bindings:
         self._times = times
         self._propose = propose
         self._backups = backups
+        self.memory = Memory(backups.with_name("unbound"), files, times)
         self._runners: dict[bytes, dict[str, BindingRunner]] = {}
         self._names: dict[bytes, str] = {}  # of the spaces
         self._undone: dict[bytes, dict[str, PeerdError]] = {}  # declared, and why not bound yet
@@ -90,6 +94,7 @@ class Bindings:
 
     def remove_space(self, space: Space) -> None:
         """The space ends before the daemon does."""
+        self._spawn(self.memory.forget(space), f"what was bound to {space.name}")
         for runner in self._runners.pop(space.id, {}).values():
             self._spawn(runner.stop(), f"stop binding {runner.binding.name}")
 
@@ -211,17 +216,19 @@ class Bindings:
         counts = await count(space, self._files, database, proposal.tables)
         first = first_step(counts, merge=wish.merge, adopt=wish.adopt)
         report = report_of(name, str(database), proposal, counts, first)
+        plan = BindingPlan(name, proposal.tables)
+        remembered = await self.memory.recognise(space, plan, report) if first in {"undecided", "merge"} else None
         if wish.dry_run:
             return report
         check_decided(report, database)
         if wish.adopt and first == "adopt":
             report.backup = str(await self._back_up(name, database))
-        plan = BindingPlan(name, proposal.tables)
         settings = BindingSettings(tuple(wish.include), tuple(wish.exclude), brake, merging=first == "merge")
         stored = StoredBinding(self._times.random_bytes(16), name, str(database), plan, encode_settings(settings))
-        await self._files.bind(database, stored.id, plan, empty=first == "adopt")
+        await self._files.bind(database, stored.id, plan, empty=first == "adopt", remembered=remembered)
         await shared_plans.share(space, plan, schema, known)
         await space.store.save_binding(stored)
+        await self.memory.forget(space, name)
         self._start(space, stored)
         log.info("tables bound", space=space.name, path=str(database), count=len(plan.tables))
         report.bound = True
@@ -316,7 +323,7 @@ class Bindings:
             await runner.take_the_last()
             await runner.stop()
             try:
-                cleaned = await self._files.unbind(database, runner.binding.id)
+                cleaned = await self._files.unbind(database, runner.binding.id, self.memory.place(space, name))
                 answer = unbound(name, database, cleaned=cleaned)
             except StoreError as problem:
                 if not force:

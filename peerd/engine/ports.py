@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
@@ -220,6 +220,13 @@ class FileWatch(Protocol):
     async def close(self) -> None: ...
 
 
+class Remembered(NamedTuple):
+    """What an unbound file is known by: where that is kept, and the records that the space has, by table."""
+
+    place: Path
+    alive: Mapping[str, Collection[str]]
+
+
 class TableFiles(Protocol):
     """Applications' databases, before and after they are bound. Everything raises TableTrouble or DiskFull."""
 
@@ -230,10 +237,26 @@ class TableFiles(Protocol):
         """The binding whose marks the file carries, if any: it may be a copy of a bound one."""
         ...
 
-    async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
+    async def bind(
+        self,
+        database: Path,
+        binding: bytes,
+        plan: BindingPlan,
+        *,
+        empty: bool,
+        remembered: Remembered | None = None,
+    ) -> None:
         """Install what the binding needs in the file, instead of what an earlier one left. Every row counts as new
-        then; or, with `empty`, the rows of the bound tables are taken out.
+        then, but for those that are `remembered`; or, with `empty`, the rows of the bound tables are taken out.
         """
+        ...
+
+    async def recognised(self, database: Path, plan: BindingPlan, remembered: Remembered) -> Mapping[str, int]:
+        """How many rows of each table `bind` would recognise."""
+        ...
+
+    async def forget(self, folder: Path, begins: str, before_ms: int | None) -> None:
+        """Delete what was kept in `folder` under names that begin so, if it is older."""
         ...
 
     async def extend(
@@ -245,8 +268,10 @@ class TableFiles(Protocol):
         """
         ...
 
-    async def unbind(self, database: Path, binding: bytes | None) -> bool:
-        """Remove every trace of this binding, or, with None, of whichever it carries. False if there was none."""
+    async def unbind(self, database: Path, binding: bytes | None, keep: Path | None = None) -> bool:
+        """Remove every trace of this binding, or, with None, of whichever it carries. False if there was none. What
+        its rows are known by is kept at `keep`, if there is room.
+        """
         ...
 
     async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> TableFile: ...

@@ -40,7 +40,9 @@ class NewBinding(Request):
 
 
 class TableReport(Struct, kw_only=True):
-    """How a table is bound, or would be. `triggers` is empty if the application has none on it."""
+    """How a table is bound, or would be. `triggers` is empty if the application has none on it. `known` rows were bound
+    before, stand as they stood then, and meet their records.
+    """
 
     table: str
     collection: str
@@ -50,6 +52,7 @@ class TableReport(Struct, kw_only=True):
     triggers: str = ""
     rows: int = 0
     records: int = 0
+    known: int = 0
     notes: list[str] = []
 
 

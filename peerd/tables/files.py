@@ -12,14 +12,18 @@ from peerd.core.tables.changes import Brake, SaidAgain
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.errors import TableTrouble
+from peerd.logs import get
 from peerd.tables import install, shadow
 from peerd.tables.bound_file import BoundFile
 from peerd.tables.extend import extend
 from peerd.tables.opening import connect, translated
 from peerd.tables.reading import read_schema
+from peerd.tables.remembered import Alive, recognise, recognised, remember
 from peerd.tables.triggers import quoted
 from peerd.tables.watch import FileWatch
 from peerd.tables.worker import Worker
+
+log = get(__name__)
 
 T = TypeVar("T")
 
@@ -44,10 +48,21 @@ class Files:
     async def carried(self, database: Path) -> bytes | None:
         return await _once(database, shadow.carried)
 
-    async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
+    async def bind(
+        self,
+        database: Path,
+        binding: bytes,
+        plan: BindingPlan,
+        *,
+        empty: bool,
+        remembered: tuple[Path, Alive] | None = None,
+    ) -> None:
         def work(connection: apsw.Connection) -> None:
             rows: Literal["empty", "mark"] = "empty" if empty else "mark"
-            install.install(connection, _schema(connection), plan, binding, rows=rows, instead=True)
+            schema = _schema(connection)
+            install.install(connection, schema, plan, binding, rows=rows, instead=True)
+            if remembered is not None and not empty:
+                recognise(connection, schema, plan, *remembered)
 
         await _once(database, work)
 
@@ -56,8 +71,32 @@ class Files:
     ) -> None:
         await _once(database, lambda connection: extend(connection, plan, binding, new, again, empty=empty))
 
-    async def unbind(self, database: Path, binding: bytes | None) -> bool:
-        return await _once(database, lambda connection: install.uninstall(connection, binding))
+    async def recognised(self, database: Path, plan: BindingPlan, remembered: tuple[Path, Alive]) -> Mapping[str, int]:
+        return await _once(database, lambda connection: recognised(connection, _schema(connection), plan, *remembered))
+
+    async def unbind(self, database: Path, binding: bytes | None, keep: Path | None = None) -> bool:
+        def work(connection: apsw.Connection) -> bool:
+            if keep is not None and shadow.carried(connection) == binding:
+                try:
+                    remember(connection, keep)
+                except (apsw.Error, OSError) as problem:
+                    log.warning("rows not remembered", path=str(database), cause=str(problem))
+            return install.uninstall(connection, binding)
+
+        return await _once(database, work)
+
+    async def forget(self, folder: Path, begins: str, before_ms: int | None) -> None:
+        def work() -> None:
+            for path in folder.glob("*.db*"):
+                is_old = before_ms is None or path.stat().st_mtime * 1000 < before_ms
+                if path.name.startswith(begins) and is_old:
+                    path.unlink(missing_ok=True)
+
+        worker = Worker("forget")
+        try:
+            await worker.run(work)
+        finally:
+            worker.close()
 
     async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> BoundFile:
         return await BoundFile.open(database, binding, plan, brake, self._device)

@@ -142,11 +142,13 @@ def test_a_merge_of_rows_that_meet_nothing_is_warned_of(daemon: Any, peerctl: An
     notes = {**TASKS, "table": "notes", "key": "surrogate", "rows": 3, "records": 2}
     fresh = {**notes, "table": "fresh", "records": 0}
     met = {**TASKS, "records": 3}
-    report = {**REPORT, "first": first, "tables": [notes, fresh, met]}
+    again = {**notes, "table": "again", "known": 3}
+    report = {**REPORT, "first": first, "tables": [notes, fresh, met, again]}
     daemon.on("POST", WHERE, report)
-    warning = "--merge makes new records of all rows of notes (3 rows, 2 records); what is in both is there twice"
+    warning = "--merge makes new records of the rows of notes (3 rows, 2 records); what is in both is there twice"
     said = peerctl("tables", "bind", "home", "/todo.db", "--dry-run").err.splitlines()
     assert [line for line in said if "--merge makes" in line] == [warning]
+    assert "again: 3 rows were bound before, and will meet their records" in said
     daemon.on("POST", WHERE, {**report, "first": "adopt"})
     assert "--merge makes" not in peerctl("tables", "bind", "home", "/todo.db", "--adopt", "--dry-run").err
 

@@ -25,6 +25,7 @@ from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
 from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.shape import Column, Schema, Table
 from peerd.core.values import pack, unpack
+from peerd.engine.ports import Remembered
 from peerd.errors import StoreError
 
 Name = tuple[str, str]
@@ -204,6 +205,10 @@ class FakeFiles:
     def __init__(self) -> None:
         self.databases: dict[Path, FakeDatabase] = {}
         self.backups: list[tuple[Path, Path]] = []
+        self.kept: list[Path] = []
+        self.forgotten: list[tuple[str, str, int | None]] = []
+        self.alive: Mapping[str, Collection[str]] = {}
+        self.remembered: Remembered | None = None
         self.extended: list[tuple[BindingPlan, set[int], SaidAgain, bool]] = []
         columns = (Column("id", "TEXT", not_null=True, key_place=1), Column("title", "TEXT"))
         tasks = Table("tasks", "CREATE TABLE tasks (id TEXT PRIMARY KEY NOT NULL, title TEXT)", columns, ("id",))
@@ -227,8 +232,17 @@ class FakeFiles:
     async def carried(self, database: Path) -> bytes | None:
         return self.databases[database].binding if database in self.databases else None
 
-    async def bind(self, database: Path, binding: bytes, plan: BindingPlan, *, empty: bool) -> None:
+    async def bind(
+        self,
+        database: Path,
+        binding: bytes,
+        plan: BindingPlan,
+        *,
+        empty: bool,
+        remembered: Remembered | None = None,
+    ) -> None:
         del plan
+        self.remembered = remembered
         here = self.at(database)
         here.binding = binding
         here.shown.clear()
@@ -243,8 +257,18 @@ class FakeFiles:
         self.extended.append((plan, set(new), again, empty))
         here.applied = Applied(b"", 0)
 
-    async def unbind(self, database: Path, binding: bytes | None) -> bool:
+    async def recognised(self, database: Path, plan: BindingPlan, remembered: Remembered) -> Mapping[str, int]:
+        del plan
+        self.alive = remembered.alive
+        return {"tasks": 1} if remembered.place in self.kept and database in self.databases else {}
+
+    async def forget(self, folder: Path, begins: str, before_ms: int | None) -> None:
+        self.forgotten.append((folder.name, begins, before_ms))
+
+    async def unbind(self, database: Path, binding: bytes | None, keep: Path | None = None) -> bool:
         here = self.at(database)
+        if keep is not None:
+            self.kept.append(keep)
         if here.binding is None or binding not in {None, here.binding}:
             return False
         here.binding = here.applied = None

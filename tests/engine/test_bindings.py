@@ -204,7 +204,7 @@ async def test_a_file_that_is_gone_stays_bound_unless_a_person_insists(
     await bind(desk)
     await at_rest(desk)
 
-    async def gone(_: Path, __: bytes | None) -> bool:
+    async def gone(*_: object) -> bool:
         raise TableTrouble("there is no file", code="file-missing")
 
     monkeypatch.setattr(desk.files, "unbind", gone)
@@ -252,7 +252,7 @@ async def test_a_file_that_cannot_be_unbound_stays_bound(desk: Device, monkeypat
     await bind(desk)
     await at_rest(desk)
 
-    async def locked(_: Path, __: bytes | None) -> bool:
+    async def locked(*_: object) -> bool:
         raise TableTrouble("it is locked", code="file-locked")
 
     monkeypatch.setattr(desk.files, "unbind", locked)

@@ -79,5 +79,32 @@ def test_a_table_that_an_update_adds_is_taken_in_with_what_refers_to_it(house: H
     study.wait(partial(_is_well, study), "and nothing is left to say")
 
 
+def test_a_file_that_is_bound_again_meets_its_own_rows(house: House, apps: list[App]) -> None:
+    """Unbound for a while, with changes on both sides: nothing is there twice but what was changed here."""
+    kitchen, study = house.devices
+    one, two = apps
+    for number in range(1, 6):
+        one.do("INSERT INTO notes (title) VALUES (?)", f"note {number}")
+    bind(kitchen, one)
+    house.agree(SPACE)
+    bind(study, two)
+    until(house, lambda: len(two.titles) == 5, "the rows are there")
+    in_step(house)
+    kitchen.ctl("tables", "unbind", SPACE, "app")
+    one.do("INSERT INTO notes (title) VALUES ('made in the kitchen')")
+    two.do("UPDATE notes SET title = 'changed in the study' WHERE title = 'note 2'")
+    two.do("INSERT INTO notes (title) VALUES ('made in the study')")
+    until(house, lambda: "app.notes" in kitchen.export(SPACE) and len(kitchen.export(SPACE)["app.notes"]) == 6, "come")
+    house.agree(SPACE)
+    report = kitchen.ctl("tables", "bind", SPACE, str(one.path), "--name", "app", "--merge", "--yes")
+    assert {table["table"]: table["known"] for table in report["tables"]} == {"folders": 0, "notes": 5, "tags": 0}
+    everything = sorted(
+        ["note 1", "changed in the study", "note 3", "note 4", "note 5", "made in the kitchen", "made in the study"]
+    )
+    until(house, lambda: one.titles == two.titles == everything, "each is there once")
+    in_step(house)
+    assert not list(kitchen.state_dir.glob("unbound/*.db"))
+
+
 def _is_well(device: Device) -> bool:
     return not device.space(SPACE).get("reason")

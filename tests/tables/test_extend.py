@@ -20,6 +20,7 @@ from peerd.tables.extend import extend
 from peerd.tables.harvest import HarvestLimits, harvest
 from peerd.tables.reading import read_schema
 from peerd.tables.settle import settle
+from tests.tables.harvests import NOW_MS
 
 Make = Callable[..., apsw.Connection]
 BIND = b"b" * 16
@@ -46,7 +47,7 @@ def bound(make: Make) -> tuple[apsw.Connection, BindingPlan]:
 
 def taken(connection: apsw.Connection, plan: BindingPlan) -> Harvest:
     compare.renew(connection, plan)
-    found = harvest(connection, read_schema(connection), plan, "device", HarvestLimits())
+    found = harvest(connection, read_schema(connection), plan, "device", HarvestLimits(), now_ms=NOW_MS)
     assert found is not None
     settle(connection, read_schema(connection), plan, found.note, DOT)
     return found
