@@ -64,6 +64,7 @@ class BindingRunner:
         self._watch: FileWatch | None = None
         self._behind: Applied | None = None  # the position in the file, as long as
         self._ahead: Applied | None = None  # it shows everything up to here without being told
+        self._in_the_way_s = 0.0  # of what the file told of that
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  # of whoever uses the file for more than one question
         self._task: asyncio.Task[None] | None = None
@@ -116,12 +117,26 @@ class BindingRunner:
                 continue
             async with self._turn:
                 await self._try(work[step])
+                self._account()
 
     def _is_read(self) -> bool:
         return self._file is not None and self._file.is_read()
 
     def _is_written(self) -> bool:
         return self._file is not None and self._file.is_written()
+
+    def _account(self) -> float:
+        """Tell the schedule how long we were in the way of others since the last time; gives that."""
+        if self._file is None:
+            return 0.0
+        told_s, self._in_the_way_s = self._in_the_way_s, self._file.in_the_way_s()
+        held_s = self._in_the_way_s - told_s
+        self._schedule.was_in_the_way(self._times.monotonic_s(), held_s)
+        return held_s
+
+    async def _rest(self) -> None:
+        """Between parts of much work: let others use the file for as long as they could not."""
+        await asyncio.sleep(self._account())
 
     async def _sleep(self) -> None:
         wake_s = self._schedule.wake_s()
@@ -168,7 +183,8 @@ class BindingRunner:
         if self._file is None:
             binding = self.binding
             self._file = await self._files.open(Path(binding.database), binding.id, binding.plan, self.settings.brake)
-            self._ahead = None
+            self._ahead, self._in_the_way_s = None, 0.0
+            self._schedule.reading_disturbs = self._file.reading_disturbs()
         return self._file
 
     async def _close_file(self) -> None:
@@ -210,6 +226,8 @@ class BindingRunner:
                 return
             await self._take(file, harvest)
             more = harvest.more
+            if more:
+                await self._rest()
 
     async def _look_at_tables(self, file: TableFile) -> None:
         """A harvest has read the schema again if it moved. What it does to an empty table is no change of a row."""
@@ -264,6 +282,7 @@ class BindingRunner:
             applied = Applied(self._space.copy_id, changed.position)
             if changed.names:
                 await self._show(file, changed.names, applied)
+                await self._rest()
             else:
                 self._behind, self._ahead = stored, applied
 
@@ -293,9 +312,11 @@ class BindingRunner:
         for collection in reversed(collections):  # children first: what is gone makes room
             async for gone in self._images.gone(collection, await file.keys(collection)):
                 await self._show(file, _names(gone), _UNFINISHED, gone)
+                await self._rest()
         for collection in collections:
             async for page in self._images.pages(collection):
                 await self._show(file, _names(page), _UNFINISHED, page)
+                await self._rest()
         await self._show(file, [], applied)
 
     async def take_the_last(self) -> None:

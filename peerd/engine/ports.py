@@ -213,6 +213,14 @@ class TableFile(Protocol):
         """Is another process writing to it at this moment? What it wrote may be heard of, and not be seen yet."""
         ...
 
+    def reading_disturbs(self) -> bool:
+        """Is a harvest in the way of those who write, as it is without a WAL?"""
+        ...
+
+    def in_the_way_s(self) -> float:
+        """For how many seconds, in all since it was opened, others could not use it because of us."""
+        ...
+
     async def close(self) -> None: ...
 
 

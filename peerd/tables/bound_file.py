@@ -18,6 +18,7 @@ from peerd.logs import get
 from peerd.tables import compare, decisions, parking, shadow, standing
 from peerd.tables.harvest import HarvestLimits, SchemaMoved, harvest
 from peerd.tables.install import immediate
+from peerd.tables.manners import Manners
 from peerd.tables.opening import Identity, connect, translated
 from peerd.tables.project import project
 from peerd.tables.readers import Readers
@@ -38,7 +39,6 @@ class BoundFile:
     def __init__(self, opened: _Opened, worker: Worker) -> None:
         self._opened = opened
         self._worker = worker
-        self._readers = Readers(opened.path)
 
     @classmethod
     async def open(cls, database: Path, binding: bytes, plan: BindingPlan, brake: Brake, device: str) -> BoundFile:
@@ -65,7 +65,7 @@ class BoundFile:
         return await self._run(lambda opened: opened.harvest(now_ms))
 
     async def settle(self, note: bytes, dot: Dot | None) -> None:
-        await self._run(lambda opened: settle(opened.connection, opened.schema, opened.plan, note, dot))
+        await self._run(lambda opened: opened.settle(note, dot))
 
     async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
         return await self._run(lambda opened: opened.project(images, applied, now_ms))
@@ -80,10 +80,14 @@ class BoundFile:
         return await self._run(lambda opened: standing.held(opened.connection, opened.schema, opened.plan))
 
     async def approve(self, table: str) -> None:
-        await self._run(lambda opened: decisions.approve(opened.connection, opened.plan, table))
+        await self._run(
+            lambda opened: opened.manners.run(lambda: decisions.approve(opened.connection, opened.plan, table))
+        )
 
     async def restore(self, table: str) -> Sequence[tuple[str, str]]:
-        return await self._run(lambda opened: decisions.restore(opened.connection, opened.plan, table))
+        return await self._run(
+            lambda opened: opened.manners.run(lambda: decisions.restore(opened.connection, opened.plan, table))
+        )
 
     async def counts(self) -> Mapping[str, TableCount]:
         return await self._run(lambda opened: standing.counts(opened.connection, opened.schema, opened.plan))
@@ -98,10 +102,16 @@ class BoundFile:
         await self._run(lambda _: None)
 
     def is_read(self) -> bool:
-        return self._readers.any()
+        return self._opened.readers.any()
 
     def is_written(self) -> bool:
-        return self._readers.is_writer_among_them()
+        return self._opened.readers.is_writer_among_them()
+
+    def reading_disturbs(self) -> bool:
+        return not self._opened.is_wal
+
+    def in_the_way_s(self) -> float:
+        return self._opened.manners.held_s
 
     async def close(self) -> None:
         """What was called is done first. Idempotent."""
@@ -121,12 +131,15 @@ class _Opened:
         self._device = device
         self._limits = HarvestLimits(max_deletes=brake.max_deletes, max_share=brake.max_share)
         self._short = replace(self._limits, rows=SHORT_ROWS)
+        self.readers = Readers(path)
         self.connection: apsw.Connection = connect(path)
+        self.manners = Manners(self.connection, self.readers)
         try:
             with translated(path):
-                self._check_binding(binding)
-                self._check_format()
-                self.schema: Schema = read_schema(self.connection)
+                self.manners.run(lambda: self._check_binding(binding))
+                self.manners.run(self._check_format)
+                self.schema: Schema = self.manners.run(lambda: read_schema(self.connection))
+                self._follow_mode()
         except BaseException:
             self.connection.close()
             raise
@@ -151,23 +164,50 @@ class _Opened:
             with immediate(self.connection):
                 shadow.upgrade(self.connection)
 
+    @property
+    def is_wal(self) -> bool:
+        return self.schema.journal_mode == "wal"
+
+    def _follow_mode(self) -> None:
+        """In WAL mode a commit that a power cut takes back harms nothing: the file is healed from where it is then. So
+        nobody has to wait there while it is synced. Without a WAL the file itself would be at risk.
+        """
+        self.connection.execute(f"PRAGMA synchronous = {'NORMAL' if self.is_wal else 'FULL'}")
+
     def harvest(self, now_ms: int) -> Harvest | None:
+        # Without a WAL, whoever writes waits until we have read.
+        limits = self._limits if self.is_wal else self._short
         while True:
             if compare.is_due(self.connection):
                 self._renew()
             try:
-                # Without a WAL, whoever writes waits until we have read.
-                limits = self._limits if self.schema.journal_mode == "wal" else self._short
-                return harvest(self.connection, self.schema, self.plan, self._device, limits, now_ms=now_ms)
+                return self._harvest(limits, now_ms)
             except SchemaMoved:
                 continue
+
+    def _harvest(self, limits: HarvestLimits, now_ms: int) -> Harvest | None:
+        def read(point: str) -> None:
+            if point == "read":
+                self.manners.let_go()
+
+        def work() -> Harvest | None:
+            schema, plan, device = self.schema, self.plan, self._device
+            return harvest(self.connection, schema, plan, device, limits, now_ms=now_ms, at=read)
+
+        if self.is_wal:
+            return work()
+        return self.manners.run(work)
+
+    def settle(self, note: bytes, dot: Dot | None) -> bool:
+        return self.manners.run(lambda: settle(self.connection, self.schema, self.plan, note, dot))
 
     def _renew(self) -> None:
         """The application changed its schema. What the space has for a new column is to be shown before anybody writes
         to it: from an unknown position everything is projected.
         """
-        renewal = compare.renew(self.connection, self.plan)
+        renewal = self.manners.run(lambda: compare.renew(self.connection, self.plan))
         self.schema = renewal.schema
+        self._follow_mode()
         if renewal.appeared:
             with immediate(self.connection):
                 shadow.set_applied(self.connection, Applied(b"", 0))
@@ -177,4 +217,6 @@ class _Opened:
         if compare.is_due(self.connection):
             return Projection(dirty=True)  # a harvest looks at the schema first
         plan, device = self.plan, self._device
-        return project(self.connection, self.schema, plan, images, applied, device=device, now_ms=now_ms)
+        return self.manners.run(
+            lambda: project(self.connection, self.schema, plan, images, applied, device=device, now_ms=now_ms)
+        )

@@ -1,8 +1,9 @@
 """Harvest: what the application did to its rows, as edits that make one transaction of the space.
 
-All is read in one transaction, so it goes from one committed state of the application to another. Then an empty
-transaction of ours is committed with synchronous=FULL: that makes all that was read durable, so that nothing is
-published that a power cut takes back. Nothing else is written: the file is settled when the edits are durable.
+All is read in one transaction, so it goes from one committed state of the application to another. Then all that was
+read is made durable, so that nothing is published that a power cut takes back: by syncing the file without any lock, or
+where the system does not let that be done, by an empty transaction of ours that is committed with synchronous=FULL.
+Nothing else is written: the file is settled when the edits are durable.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import apsw
 import msgspec
@@ -20,6 +22,7 @@ from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema, Table
 from peerd.tables import shadow
 from peerd.tables.captured import APPROVED, STALE, UNCAPTURED, Captured, Found
+from peerd.tables.durable import sync
 from peerd.tables.edits import Edits
 from peerd.tables.exact import Row
 from peerd.tables.identify import Identities, Work
@@ -60,14 +63,16 @@ def harvest(
     *,
     now_ms: int,
     draw: Callable[[int], bytes] = os.urandom,
+    sync: Callable[[Path], bool] = sync,
     at: Callable[[str], None] = nothing,
 ) -> Harvest | None:
-    """What is dirty, or None if nothing is. `device` is the text of our id, `now_ms` the wall clock.
-    Its note is to be given to `settle`.
+    """What is dirty, or None if nothing is. `device` is the text of our id, `now_ms` the wall clock. Its note is to be
+    given to `settle`. `sync` makes what was committed durable, or says that it cannot.
 
     Raises:
         SchemaMoved: nothing was read.
         apsw.Error: nothing was written.
+        OSError: the disk does not take what was read.
     """
     with reading(connection):
         if is_due(connection):
@@ -77,10 +82,12 @@ def harvest(
             return None
         at("reading")
         running.read()
+        counter = shadow.counter(connection)
     at("read")
-    with immediate(connection):
-        counter = shadow.count_up(connection)
-    at("counted")
+    if not sync(Path(connection.filename)):
+        with immediate(connection):
+            counter = shadow.count_up(connection)
+    at("synced")
     return running.result(counter)
 
 

@@ -6,6 +6,7 @@ opened by SQLite alone, because closing any other descriptor of it in this proce
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -101,12 +102,14 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except apsw.Error as problem:
         raise trouble(path, problem) from problem
+    except OSError as problem:  # of what we do without SQLite
+        raise _trouble_of_disk(path, problem) from problem
 
 
 def trouble(path: Path, problem: apsw.Error) -> StoreError:
     """The same in our words."""
     if isinstance(problem, apsw.FullError):
-        return DiskFull(f"the disk of {path} is full", next_step="Make room; it is tried again.")
+        return _disk_full(path)
     if isinstance(problem, apsw.BusyError | apsw.LockedError):
         return TableTrouble(
             f"the application keeps {path} locked",
@@ -130,3 +133,17 @@ def trouble(path: Path, problem: apsw.Error) -> StoreError:
         code="table-failed",
         next_step="It is tried again; the log has more.",
     )
+
+
+def _trouble_of_disk(path: Path, problem: OSError) -> StoreError:
+    if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return _disk_full(path)
+    return TableTrouble(
+        f"the disk of {path} does not keep what is written to it ({problem.strerror})",
+        code="table-failed",
+        next_step="It is tried again; look at the disk, and at the system's log.",
+    )
+
+
+def _disk_full(path: Path) -> DiskFull:
+    return DiskFull(f"the disk of {path} is full", next_step="Make room; it is tried again.")

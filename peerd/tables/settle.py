@@ -1,7 +1,8 @@
 """Settle: the file learns that a harvest is durable in the space.
 
 Exactly the marks that were read are taken back: of a row that the application wrote again meanwhile, what came since
-stays. It is done once: a note whose counter is not the file's was settled, or belongs to a file that went back in time.
+stays. It is done once: a note whose counter is not the file's was settled, or belongs to a file that went back in time;
+and so does one that tells of marks which the file does not have.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import msgspec
 from peerd.core.clocks import Dot
 from peerd.core.tables.cells import BadText, Cell
 from peerd.core.tables.plans import BindingPlan
-from peerd.core.tables.shape import Schema
+from peerd.core.tables.shape import Schema, Table
 from peerd.tables import exact, shadow
 from peerd.tables.exact import Row
 from peerd.tables.harvest import nothing, numbers_in
 from peerd.tables.install import immediate
-from peerd.tables.notes import Shadowed, TableNote, decode_note, seen_after, unpack_key
+from peerd.tables.notes import Note, Shadowed, TableNote, decode_note, seen_after, unpack_key
 from peerd.tables.shadow import shadow_table
-from peerd.tables.triggers import dirty_table, quoted
+from peerd.tables.triggers import create_dirty, dirty_table, quoted
 
 CHANGED = b"\0"  # the hash of no cell
 
@@ -45,30 +46,40 @@ def settle(
         apsw.Error: nothing was written.
     """
     told = decode_note(note)
-    tables = {one.number: one.table for one in plan.tables if one.table in schema.tables}
-    with immediate(connection):
-        if shadow.counter(connection) != told.counter:
-            return False
-        at("settling")
-        flagged = numbers_in(connection, "flagged")
-        before = set(flagged)
-        for one in told.tables:
-            if one.number in tables:
-                key = schema.tables[tables[one.number]].key
-                _Settling(connection, tables[one.number], key, one).run(dot)
-                if _flags_in(one):
-                    flagged.add(one.number)
-                elif one.number in flagged and not _has_flags(connection, one.number):
-                    flagged.discard(one.number)
-        if flagged != before:
-            shadow.set_meta(connection, "flagged", _encode(sorted(flagged)))
-        if told.dangling:
-            dangling = numbers_in(connection, "dangling") | set(told.dangling)
-            shadow.set_meta(connection, "dangling", _encode(sorted(dangling)))
-        shadow.count_up(connection)
-        at("written")
+    try:
+        with immediate(connection):
+            if shadow.counter(connection) != told.counter:
+                return False
+            at("settling")
+            _settle(connection, schema, plan, told, dot)
+            shadow.count_up(connection)
+            at("written")
+    except _NotMarked:
+        return False
     at("settled")
     return True
+
+
+class _NotMarked(Exception):
+    """The file does not have a mark that was read: it is not the one that was harvested."""
+
+
+def _settle(connection: apsw.Connection, schema: Schema, plan: BindingPlan, told: Note, dot: Dot | None) -> None:
+    tables = {one.number: one.table for one in plan.tables if one.table in schema.tables}
+    flagged = numbers_in(connection, "flagged")
+    before = set(flagged)
+    for one in told.tables:
+        if one.number in tables:
+            _Settling(connection, schema.tables[tables[one.number]], one).run(dot)
+            if _flags_in(one):
+                flagged.add(one.number)
+            elif one.number in flagged and not _has_flags(connection, one.number):
+                flagged.discard(one.number)
+    if flagged != before:
+        shadow.set_meta(connection, "flagged", _encode(sorted(flagged)))
+    if told.dangling:
+        dangling = numbers_in(connection, "dangling") | set(told.dangling)
+        shadow.set_meta(connection, "dangling", _encode(sorted(dangling)))
 
 
 def _flags_in(note: TableNote) -> bool:
@@ -80,15 +91,18 @@ def _has_flags(connection: apsw.Connection, number: int) -> bool:
 
 
 class _Settling:
-    def __init__(self, connection: apsw.Connection, table: str, key: tuple[str, ...], note: TableNote) -> None:
-        self._connection, self._table, self._key, self._note = connection, table, key, note
+    def __init__(self, connection: apsw.Connection, table: Table, note: TableNote) -> None:
+        self._connection, self._table, self._key, self._note = connection, table, table.key, note
         self._dirty, self._shadow = dirty_table(note.number), shadow_table(note.number)
-        self._places = [f"k{place}" for place in range(len(key))]
+        self._places = [f"k{place}" for place in range(len(table.key))]
         self._match = " AND ".join(f"{place} = ?" for place in self._places)
 
     def run(self, dot: Dot | None) -> None:
         note = self._note
-        self._marks([(unpack_key(key), count) for key, count in note.marks])
+        if self._has_marks():
+            self._marks([(unpack_key(key), count) for key, count in note.marks])
+        else:  # somebody dropped them: all rows are compared before the next harvest
+            self._connection.execute(create_dirty(note.number, self._table))
         self._follow()
         records = [(record,) for record in note.removed] + [(row.record,) for row in note.written]
         self._connection.executemany(f"DELETE FROM {self._shadow} WHERE r = ?", records)
@@ -105,11 +119,18 @@ class _Settling:
         for key in note.touch:
             self._touch(unpack_key(key))
 
+    def _has_marks(self) -> bool:
+        sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+        return bool(self._connection.execute(sql, (self._dirty,)).fetchall())
+
     def _marks(self, marks: list[tuple[Row, int]]) -> None:
-        exact_marks = ((*key, count) for key, count in marks)
-        self._many(f"DELETE FROM {self._dirty} WHERE {self._match} AND v <= ?", exact_marks)
-        left = ((count, *key) for key, count in marks)
-        self._many(f"UPDATE {self._dirty} SET v = v - ? WHERE {self._match}", left)
+        before = self._connection.total_changes()
+        counted = [(*key, count) for key, count in marks]
+        self._many(f"DELETE FROM {self._dirty} WHERE {self._match} AND v = ?", counted)
+        left = [(count, *key, count) for key, count in marks]
+        self._many(f"UPDATE {self._dirty} SET v = v - ? WHERE {self._match} AND v > ?", left)
+        if self._connection.total_changes() - before != len(marks):
+            raise _NotMarked
 
     def _many(self, sql: str, rows: Iterable[Row]) -> None:
         """One statement for many rows; those with TEXT that is not UTF-8 by themselves."""
@@ -131,7 +152,7 @@ class _Settling:
         names = [f"t.{quoted(name)}" for name in self._key]
         match = " AND ".join(f"s.k{place} = +{name}" for place, name in enumerate(names))
         rest = (
-            f"FROM main.{quoted(self._table)} t LEFT JOIN {self._shadow} s ON {match} "
+            f"FROM main.{quoted(self._table.name)} t LEFT JOIN {self._shadow} s ON {match} "
             f"WHERE t.{quoted(column)} IN ({', '.join('?' * len(integers))})"
         )
         for row in exact.rows(self._connection, [*names, "s.r", "s.h"], rest, integers):

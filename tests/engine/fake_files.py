@@ -49,6 +49,8 @@ class FakeDatabase:
         self.at_once = 1000
         self.read = False
         self.asked_read = 0
+        self.reading_disturbs = False
+        self.in_the_way_s = 0.0
         self.changed: list[Callable[[], None]] = []
         self.projected: list[tuple[tuple[Name, ...], Applied]] = []
         self.before_project: Callable[[], None] = lambda: None
@@ -184,6 +186,12 @@ class FakeFile:
 
     def is_written(self) -> bool:
         return False
+
+    def reading_disturbs(self) -> bool:
+        return self.database.reading_disturbs
+
+    def in_the_way_s(self) -> float:
+        return self.database.in_the_way_s
 
     async def close(self) -> None:
         return

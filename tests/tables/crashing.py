@@ -23,7 +23,7 @@ SCHEMA = """
     CREATE TABLE part(id INTEGER PRIMARY KEY, note INT REFERENCES note(id), body);
     CREATE TABLE setting(k TEXT PRIMARY KEY NOT NULL, v);
 """
-POINTS = ("reading", "read", "counted", "committed", "settling", "written", "settled")
+POINTS = ("reading", "read", "synced", "committed", "settling", "written", "settled")
 CRASHED = 77
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import apsw
 import msgspec
@@ -483,22 +484,56 @@ def test_a_schema_that_moved_is_not_harvested(make: Make) -> None:
 
 
 def test_what_is_read_is_one_state_and_durable_before_it_is_handed_out(make: Make) -> None:
-    """A commit of ours follows the reading; what the application writes in between belongs to the next harvest."""
+    """It is synced after the reading; what the application writes in between belongs to the next harvest."""
     connection = make("PRAGMA journal_mode = wal", NOTE, "INSERT INTO note VALUES(1, 'a', 1)")
     bound = Bound(connection, surrogate(0, "note"))
     other = apsw.Connection(connection.filename)
-    counters: list[int] = []
+    happened: list[str] = []
 
     def at(point: str) -> None:
-        counters.append(shadow.counter(other))
+        happened.append(point)
         if point == "reading":
             other.execute("INSERT INTO note VALUES(2, 'b', 1)")
 
-    found = bound.harvest(at)
+    def sync(path: Path) -> bool:
+        assert str(path) == connection.filename
+        assert not connection.in_transaction
+        happened.append("sync")
+        return True
+
+    found = harvest(connection, bound.schema, bound.plan, DEVICE, bound.limits, sync=sync, at=at)
+    assert happened == ["reading", "read", "sync", "synced"]
     assert found is not None
     assert len(found.edits) == 1
-    assert counters[2] > counters[1]
     bound.settle(found)
     assert kinds(bound.step()) == ["put"]
     bound.check()
     other.close()
+
+
+def test_where_it_cannot_be_synced_a_commit_of_ours_follows_the_reading(make: Make) -> None:
+    bound = Bound(make(NOTE, "INSERT INTO note VALUES(1, 'a', 1)"), surrogate(0, "note"))
+    other = apsw.Connection(bound.connection.filename)
+    counters: dict[str, int] = {}
+
+    def at(point: str) -> None:
+        counters[point] = shadow.counter(other)
+
+    found = harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, sync=lambda _: False, at=at)
+    assert found is not None
+    assert counters["synced"] > counters["read"]
+    bound.settle(found)
+    bound.check()
+    other.close()
+
+
+def test_what_a_disk_does_not_keep_is_not_handed_out(make: Make) -> None:
+    bound = Bound(make(NOTE, "INSERT INTO note VALUES(1, 'a', 1)"), surrogate(0, "note"))
+
+    def sync(_: Path) -> bool:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, sync=sync)
+    assert kinds(bound.step()) == ["put"]
+    bound.check()

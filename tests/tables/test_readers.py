@@ -25,12 +25,21 @@ print("ready", flush=True)
 sys.stdin.readline()
 """
 
+ALONE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for sql in ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)"):
+    connection.execute(sql).fetchall()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Path]:
+
+@pytest.fixture(params=["wal", "delete"])
+def database(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     path = tmp_path / "todo.db"
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = wal")
+    connection.execute(f"PRAGMA journal_mode = {request.param}")
     connection.execute("CREATE TABLE t (a)")
     connection.execute("SELECT count(*) FROM t").fetchall()
     yield path
@@ -103,6 +112,21 @@ def test_a_system_that_does_not_tell_has_no_readers(database: Path, tmp_path: Pa
     assert not Readers(tmp_path / "no.db").any()
 
 
+def test_an_application_that_has_the_file_for_itself_alone_is_seen(tmp_path: Path) -> None:
+    """In WAL mode it makes no `-shm` then."""
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "todo.db")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    readers = Readers(tmp_path / "todo.db")
+    assert not (tmp_path / "todo.db-shm").exists()
+    assert readers.any()
+    assert readers.is_writer_among_them()
+    end(process)
+    assert not readers.any()
+
+
+@pytest.mark.parametrize("database", ["wal"], indirect=True)
 @pytest.mark.parametrize(
     ("line", "found"),
     [
@@ -121,3 +145,23 @@ def test_only_marks_of_others_on_this_file_count(database: Path, tmp_path: Path,
     locks = tmp_path / "locks"
     locks.write_text(line.format(pid=os.getppid(), inode=inode) + "\n")
     assert Readers(database, locks).any() is found
+
+
+@pytest.mark.parametrize("database", ["delete"], indirect=True)
+@pytest.mark.parametrize(
+    ("places", "any_", "writes"),
+    [
+        ("1073741826 1073742335", True, False),  # a reader
+        ("1073741825 1073741825", True, True),  # who will write
+        ("1073741824 1073742335", True, True),  # who writes
+        ("1073742336 1073742336", False, False),
+        ("124 124", False, False),
+    ],
+)
+def test_without_a_wal_the_locks_of_the_database_count(
+    database: Path, tmp_path: Path, places: str, *, any_: bool, writes: bool
+) -> None:
+    locks = tmp_path / "locks"
+    locks.write_text(f"1: POSIX  ADVISORY  READ {os.getppid()} 08:02:{database.stat().st_ino} {places}\n")
+    readers = Readers(database, locks)
+    assert (readers.any(), readers.is_writer_among_them()) == (any_, writes)

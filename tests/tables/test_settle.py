@@ -76,15 +76,52 @@ def test_settling_again_does_nothing(make: Make) -> None:
     assert connection.execute("SELECT * FROM _peerd_d0, _peerd_s0, _peerd_meta").fetchall() == before
 
 
-def test_a_note_is_void_after_another_harvest(make: Make) -> None:
-    """Its transaction was never committed, or its file went back in time."""
+def test_a_note_is_void_after_that_of_another_harvest(make: Make) -> None:
+    """Its transaction was never committed."""
     connection = make("CREATE TABLE note(id INTEGER PRIMARY KEY, a)", "INSERT INTO note VALUES(1, 1)")
     bound = Bound(connection, surrogate(0, "note"))
     first, second = bound.harvest(), bound.harvest()
     assert first is not None
     assert second is not None
-    assert not settle(connection, bound.schema, bound.plan, first.note, Dot(ORIGIN, 1))
     bound.settle(second)
+    assert not settle(connection, bound.schema, bound.plan, first.note, Dot(ORIGIN, 1))
+    bound.check()
+
+
+@pytest.mark.parametrize("write", ["INSERT INTO note VALUES(2, 2)", "UPDATE note SET a = 3", "DELETE FROM note"])
+def test_a_note_is_void_in_a_file_that_went_back_to_before_what_it_tells_of(make: Make, write: str) -> None:
+    """A copy of the file from between two writes was put back: nothing of ours was counted in between."""
+    connection = make("CREATE TABLE note(id INTEGER PRIMARY KEY, a)", "INSERT INTO note VALUES(1, 1)")
+    bound = Bound(connection, surrogate(0, "note"))
+    bound.drain()
+    connection.execute("UPDATE note SET a = 2")
+    before = apsw.Connection(":memory:")
+    with before.backup("main", connection, "main") as copying:
+        copying.step()
+    connection.execute(write)
+    found = bound.harvest()
+    assert found is not None
+    with connection.backup("main", before, "main") as copying:
+        copying.step()
+    content = connection.execute("SELECT * FROM _peerd_d0, _peerd_s0, _peerd_meta").fetchall()
+    assert not settle(connection, bound.schema, bound.plan, found.note, Dot(ORIGIN, 9))
+    assert connection.execute("SELECT * FROM _peerd_d0, _peerd_s0, _peerd_meta").fetchall() == content
+    (edit,) = bound.step()
+    assert list(edit.set) == ["a"]
+    bound.check()
+    before.close()
+
+
+def test_settling_goes_on_if_the_marks_were_dropped_meanwhile(make: Make) -> None:
+    """What was harvested is not harvested again, and what is written from then on is found."""
+    connection = make("CREATE TABLE note(id INTEGER PRIMARY KEY, a)", "INSERT INTO note VALUES(1, 1)")
+    bound = Bound(connection, surrogate(0, "note"))
+    found = bound.harvest()
+    assert found is not None
+    connection.execute("DROP TABLE _peerd_d0")
+    bound.settle(found)
+    connection.execute("INSERT INTO note VALUES(2, 2)")
+    assert [edit.kind for edit in bound.drain()] == ["put"]
     bound.check()
 
 

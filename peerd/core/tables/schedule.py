@@ -7,10 +7,15 @@ of quiet, and only so long:
     harvest   10 ms after the last event of the file, at most 100 ms after the first
     project   10 ms after the last commit of the space, and while nobody reads the file; at most 2 s after the first
 
+In a busy file, where our locks were in the way of others for more than their share of the time (`budget`), both wait
+until that is made up for, at most 2 s after the first event. Where our reading is in the way too, as it is without a
+WAL, a harvest also waits for those who read or write, as long as that.
+
     what is known                    then
     ------------------------------   ---------------------------------------------------------------
     trouble                          nothing before the retry, after a pause that doubles from 0.5 to 60 s
-    the file changed, quiet          harvest: always before a projection, which would find it dirty
+    the file changed, quiet          harvest: always before a projection, which would find it dirty; where our reading
+                                     disturbs and somebody is at the file, look again 10 ms later
     somebody is still writing        harvest again, after a pause that doubles from 10 ms to 1 s
     the file changed a second ago    harvest once more
     the space moved, quiet           project; while somebody reads, look again 10 ms later
@@ -29,9 +34,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from peerd.core.tables.budget import Budget
+
 QUIET_S = 0.010
 HARVEST_AT_MOST_S = 0.100
 PROJECT_AT_MOST_S = 2.0
+BUSY_AT_MOST_S = 2.0
 WRITING_AT_MOST_S = 1.0
 LATER_S = 1.0
 RETRY_FIRST_S = 0.5
@@ -52,8 +60,9 @@ class Step(Enum):
 class _Work:
     """Something that waits for quiet, but not for ever."""
 
-    def __init__(self, at_most_s: float) -> None:
+    def __init__(self, at_most_s: float, budget: Budget) -> None:
         self._at_most_s = at_most_s
+        self._budget = budget
         self._first_s: float | None = None
         self._last_s = 0.0
 
@@ -71,11 +80,13 @@ class _Work:
 
     @property
     def latest_s(self) -> float:
-        return (self._first_s or 0.0) + self._at_most_s
+        """However busy the file is."""
+        return (self._first_s or 0.0) + BUSY_AT_MOST_S
 
     @property
     def due_s(self) -> float:
-        return min(self._last_s + QUIET_S, self.latest_s)
+        quick_s = min(self._last_s + QUIET_S, (self._first_s or 0.0) + self._at_most_s)
+        return min(max(quick_s, self._budget.ready_s), self.latest_s)
 
 
 class Schedule:
@@ -83,11 +94,15 @@ class Schedule:
 
     def __init__(self) -> None:
         self.forced = 0  # projections that no longer waited for a reader
-        self._harvest = _Work(HARVEST_AT_MOST_S)
-        self._project = _Work(PROJECT_AT_MOST_S)
+        self.reading_disturbs = False  # others cannot write while we read
+        self._budget = Budget()
+        self._harvest = _Work(HARVEST_AT_MOST_S, self._budget)
+        self._project = _Work(PROJECT_AT_MOST_S, self._budget)
         self._retry_s: float | None = None
         self._failures = 0
         self._look_again_s = 0.0
+        self._harvest_again_s = 0.0
+        self._waited_since_s: float | None = None  # for others, with a look
         self._writing_s: float | None = None  # when to harvest again, because somebody was writing
         self._writing_pause_s = 0.0
         self._later_s: float | None = None
@@ -100,6 +115,10 @@ class Schedule:
 
     def space_moved(self, now_s: float) -> None:
         self._project.heard(now_s)
+
+    def was_in_the_way(self, now_s: float, seconds: float) -> None:
+        """For so long, others could not use the file because of us."""
+        self._budget.spend(now_s, seconds)
 
     def failed(self, now_s: float) -> None:
         """What was tried met trouble."""
@@ -135,6 +154,8 @@ class Schedule:
             self._expect_more(now_s, is_written)
             return Step.RETRY
         if now_s >= min(self._looks(), default=now_s + 1):
+            if self.reading_disturbs and self._lets_others(now_s, is_read):
+                return Step.SLEEP
             self._harvest.done()
             self._expect_more(now_s, is_written)
             return Step.HARVEST
@@ -145,7 +166,18 @@ class Schedule:
     def _looks(self) -> list[float]:
         """When to look for changes of the application."""
         due_s = self._harvest.due_s if self._harvest.waits else None
-        return [one for one in (due_s, self._writing_s, self._later_s) if one is not None]
+        return [max(one, self._harvest_again_s) for one in (due_s, self._writing_s, self._later_s) if one is not None]
+
+    def _lets_others(self, now_s: float, is_read: Callable[[], bool]) -> bool:
+        """Somebody is at the file, and there is time left to wait for them."""
+        if self._waited_since_s is None:
+            self._waited_since_s = now_s
+        latest_s = self._harvest.latest_s if self._harvest.waits else self._waited_since_s + BUSY_AT_MOST_S
+        if now_s < latest_s and is_read():
+            self._harvest_again_s = min(now_s + QUIET_S, latest_s)
+            return True
+        self._waited_since_s, self._harvest_again_s = None, 0.0
+        return False
 
     def _expect_more(self, now_s: float, is_written: Callable[[], bool]) -> None:
         if self._later_s is not None and now_s >= self._later_s:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from peerd.core.tables.budget import SHARE, STORE_S
 from peerd.core.tables.schedule import Schedule, Step
 
 
@@ -143,3 +144,69 @@ def test_a_look_as_a_precaution_keeps_nobody_busy() -> None:
     assert schedule.is_busy
     assert schedule.step(1.01) is Step.HARVEST
     assert not schedule.is_busy
+
+
+def locked(now_s: float, seconds: float) -> Schedule:
+    """A file in which we were in the way for so long."""
+    schedule = Schedule()
+    schedule.was_in_the_way(now_s, STORE_S + seconds)
+    return schedule
+
+
+def test_in_a_busy_file_a_harvest_waits_until_our_share_of_the_time_is_made_up_for() -> None:
+    schedule = locked(1.0, 0.5 * SHARE)
+    schedule.file_changed(1.0)
+    assert steps(schedule, 1.9, from_s=1.0) == [(1.5, Step.HARVEST)]
+
+
+def test_in_a_busy_file_that_is_never_quiet_too() -> None:
+    schedule = locked(1.0, 0.5 * SHARE)
+    harvested = []
+    for number in range(120):
+        now_s = 1.0 + number * 0.005
+        schedule.file_changed(now_s)
+        if schedule.step(now_s) is Step.HARVEST:
+            harvested.append(round(now_s, 3))
+    assert [round(one, 2) for one in harvested] == [1.5]
+
+
+def test_in_a_busy_file_nothing_is_later_than_two_seconds() -> None:
+    schedule = locked(1.0, 1.0)
+    schedule.space_moved(1.5)
+    harvested = []
+    for number in range(440):
+        now_s = 1.0 + number * 0.005
+        schedule.file_changed(now_s)
+        if (step := schedule.step(now_s)) is not Step.SLEEP:
+            harvested.append((round(now_s, 2), step))
+    assert harvested == [(3.0, Step.HARVEST)]
+    assert steps(schedule, 3.6, from_s=3.2) == [(3.5, Step.PROJECT)]
+
+
+def test_a_look_as_a_precaution_does_not_wait_for_our_share() -> None:
+    """It only reads, and finds what the last look could not see yet."""
+    schedule = locked(1.0, 1.0)
+    schedule.file_changed(1.0)
+    assert steps(schedule, 2.5, from_s=1.0) == [(2.0, Step.HARVEST)]
+
+
+def test_where_our_reading_disturbs_a_harvest_waits_for_others_but_not_for_ever() -> None:
+    schedule = Schedule()
+    schedule.file_changed(1.0)
+    assert steps(schedule, 1.5, from_s=1.0, is_read=True) == [(1.01, Step.HARVEST)]
+    schedule = Schedule()
+    schedule.reading_disturbs = True
+    schedule.file_changed(1.0)
+    assert steps(schedule, 1.5, from_s=1.0, is_read=True) == []
+    assert steps(schedule, 1.6, from_s=1.5) == [(1.5, Step.HARVEST)]
+    schedule.file_changed(5.0)
+    assert steps(schedule, 9.0, from_s=5.0, is_read=True) == [(7.0, Step.HARVEST)]
+
+
+def test_where_our_reading_disturbs_later_looks_wait_too() -> None:
+    schedule = Schedule()
+    schedule.reading_disturbs = True
+    schedule.file_changed(1.0)
+    assert schedule.step(1.01) is Step.HARVEST
+    assert steps(schedule, 9.0, from_s=1.01, is_read=True) == [(4.0, Step.HARVEST)]
+    assert schedule.wake_s() is None
