@@ -30,7 +30,7 @@ from peerd.engine import shared_plans
 from peerd.engine.commits import Commit
 from peerd.engine.ports import FileWatch, TableFile, TableFiles, Times
 from peerd.engine.space import Space
-from peerd.engine.table_images import TableImages
+from peerd.engine.table_images import ROWS_AT_ONCE, TableImages
 from peerd.errors import StoreError, TableTrouble, UserError
 from peerd.logs import get
 
@@ -64,6 +64,7 @@ class BindingRunner:
         self._watch: FileWatch | None = None
         self._behind: Applied | None = None  # the position in the file, as long as
         self._ahead: Applied | None = None  # it shows everything up to here without being told
+        self._unkept: dict[Name, None] = {}  # what it shows up to there, and has not been told of
         self._in_the_way_s = 0.0  # of what the file told of that
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  # of whoever uses the file for more than one question
@@ -108,6 +109,7 @@ class BindingRunner:
         work: dict[Step, Callable[[], Awaitable[None]]] = {
             Step.HARVEST: self._harvest,
             Step.PROJECT: self._project,
+            Step.KEEP: self._keep,
             Step.RETRY: self._catch_up,
         }
         while True:
@@ -184,6 +186,7 @@ class BindingRunner:
             binding = self.binding
             self._file = await self._files.open(Path(binding.database), binding.id, binding.plan, self.settings.brake)
             self._ahead, self._in_the_way_s = None, 0.0
+            self._unkept.clear()
             self._schedule.reading_disturbs = self._file.reading_disturbs()
         return self._file
 
@@ -280,11 +283,34 @@ class BindingRunner:
             if at is not None and changed.position == at.position:
                 return
             applied = Applied(self._space.copy_id, changed.position)
-            if changed.names:
-                await self._show(file, changed.names, applied)
-                await self._rest()
-            else:
+            if await self._is_shown(file, changed.names):
                 self._behind, self._ahead = stored, applied
+            else:
+                await self._show(file, [*self._unkept, *changed.names], applied)
+                self._are_kept()
+                await self._rest()
+
+    async def _is_shown(self, file: TableFile, names: Sequence[Name]) -> bool:
+        """Is there nothing to write that cannot wait?"""
+        if not names:
+            return True
+        if len(self._unkept) + len(names) > ROWS_AT_ONCE or not await file.shows(await self._images.images(names)):
+            return False
+        self._unkept.update(dict.fromkeys(names))
+        self._schedule.shown_already(self._times.monotonic_s())
+        return True
+
+    async def _keep(self) -> None:
+        """Tell the file what it shows."""
+        file = await self._opened()
+        await self._project()
+        if self._unkept and self._ahead is not None:
+            await self._show(file, list(self._unkept), self._ahead)
+        self._are_kept()
+
+    def _are_kept(self) -> None:
+        self._unkept.clear()
+        self._schedule.kept()
 
     async def _show(
         self, file: TableFile, names: Sequence[Name], applied: Applied, images: Sequence[RowImage] | None = None
@@ -306,6 +332,7 @@ class BindingRunner:
 
     async def _project_all(self, file: TableFile) -> None:
         """Everything: the file's position is unknown here, or the log no longer goes back so far."""
+        self._are_kept()
         log.info("projecting everything", space=self._space.name, path=self.binding.database)
         applied = Applied(self._space.copy_id, self._images.last_position)
         collections = [table.collection for table in self.binding.plan.tables]

@@ -24,6 +24,7 @@ from peerd.tables.project import project
 from peerd.tables.readers import Readers
 from peerd.tables.reading import read_schema
 from peerd.tables.settle import settle
+from peerd.tables.showing import shows
 from peerd.tables.worker import Worker
 
 log = get(__name__)
@@ -31,6 +32,7 @@ log = get(__name__)
 T = TypeVar("T")
 
 SHORT_ROWS = 1_000
+_LOCKED = frozenset({"settling", "begun"})  # points at which a lock was waited for
 
 
 class BoundFile:
@@ -69,6 +71,9 @@ class BoundFile:
 
     async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
         return await self._run(lambda opened: opened.project(images, applied, now_ms))
+
+    async def shows(self, images: Sequence[RowImage]) -> bool:
+        return await self._run(lambda opened: opened.shows(images))
 
     async def applied(self) -> Applied | None:
         return await self._run(lambda opened: shadow.applied(opened.connection))
@@ -186,20 +191,23 @@ class _Opened:
                 continue
 
     def _harvest(self, limits: HarvestLimits, now_ms: int) -> Harvest | None:
-        def read(point: str) -> None:
-            if point == "read":
-                self.manners.let_go()
-
         def work() -> Harvest | None:
             schema, plan, device = self.schema, self.plan, self._device
-            return harvest(self.connection, schema, plan, device, limits, now_ms=now_ms, at=read)
+            return harvest(self.connection, schema, plan, device, limits, now_ms=now_ms, at=self._at)
 
-        if self.is_wal:
-            return work()
-        return self.manners.run(work)
+        return self._read(work)
+
+    def _at(self, point: str) -> None:
+        if point in _LOCKED:
+            self.manners.take()
+        elif point == "read":
+            self.manners.let_go()
+
+    def _read(self, work: Callable[[], T]) -> T:
+        return work() if self.is_wal else self.manners.run(work)
 
     def settle(self, note: bytes, dot: Dot | None) -> bool:
-        return self.manners.run(lambda: settle(self.connection, self.schema, self.plan, note, dot))
+        return self.manners.run(lambda: settle(self.connection, self.schema, self.plan, note, dot, at=self._at))
 
     def _renew(self) -> None:
         """The application changed its schema. What the space has for a new column is to be shown before anybody writes
@@ -218,5 +226,12 @@ class _Opened:
             return Projection(dirty=True)  # a harvest looks at the schema first
         plan, device = self.plan, self._device
         return self.manners.run(
-            lambda: project(self.connection, self.schema, plan, images, applied, device=device, now_ms=now_ms)
+            lambda: project(
+                self.connection, self.schema, plan, images, applied, device=device, now_ms=now_ms, at=self._at
+            )
         )
+
+    def shows(self, images: Sequence[RowImage]) -> bool:
+        if compare.is_due(self.connection):
+            return False
+        return self._read(lambda: shows(self.connection, self.schema, self.plan, images, device=self._device))

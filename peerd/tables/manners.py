@@ -44,7 +44,7 @@ class Manners:
         while True:
             self._wait()
             self._connection.set_busy_timeout(HOLD_MS)
-            self._since_s = time.monotonic()
+            self.take()
             try:
                 return work()
             except apsw.BusyError:
@@ -54,6 +54,10 @@ class Manners:
                 self.let_go()
                 self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             time.sleep(REST_S)
+
+    def take(self) -> None:
+        """Only from now on `work` is in the way of others: until now it waited."""
+        self._since_s = time.monotonic()
 
     def let_go(self) -> None:
         """What `work` does from now on is in nobody's way."""

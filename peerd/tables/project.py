@@ -88,7 +88,9 @@ class _Attempt:
         connection.execute("BEGIN IMMEDIATE")
         try:
             at("begun")
-            tables = self._tables()
+            tables = tables_of(connection, self._schema, self._plan)
+            for name in self._silent & tables.keys():
+                tables[name].deletes_silently = True
             if any(table.is_dirty() for table in tables.values()):
                 connection.execute("ROLLBACK")
                 return Projection(dirty=True)
@@ -107,16 +109,6 @@ class _Attempt:
                 connection.execute("ROLLBACK")
             raise
         return projection
-
-    def _tables(self) -> dict[str, BoundTable]:
-        numbers = shadow.column_numbers(self._connection)
-        tables = {}
-        for one in self._plan.tables:
-            table = self._schema.tables.get(one.table)
-            if table is not None and table.key:
-                tables[one.table] = BoundTable(self._connection, one, table, numbers.get(one.table, {}))
-                tables[one.table].deletes_silently = one.table in self._silent
-        return tables
 
     def _write(
         self, tables: dict[str, BoundTable], images: Sequence[RowImage], at: Callable[[str], None]
@@ -138,6 +130,16 @@ class _Attempt:
                 table.forget_marks()
         at("written")
         return Projection(written=progress.written, parked=parked)
+
+
+def tables_of(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> dict[str, BoundTable]:
+    """The bound tables that are there."""
+    numbers = shadow.column_numbers(connection)
+    return {
+        one.table: BoundTable(connection, one, table, numbers.get(one.table, {}))
+        for one in plan.tables
+        if (table := schema.tables.get(one.table)) is not None and table.key
+    }
 
 
 def _gather(progress: Progress, images: Sequence[RowImage]) -> set[Ref]:

@@ -54,6 +54,7 @@ class FakeDatabase:
         self.changed: list[Callable[[], None]] = []
         self.projected: list[tuple[tuple[Name, ...], Applied]] = []
         self.before_project: Callable[[], None] = lambda: None
+        self.before_settle: Callable[[], None] = lambda: None
 
     # ---- the application
 
@@ -116,6 +117,7 @@ class FakeFile:
     async def settle(self, note: bytes, dot: Dot | None) -> None:
         self._meet("settle")
         here = self.database
+        here.before_settle()
         counter, rows = msgspec.msgpack.decode(note, type=tuple[int, list[tuple[Name, dict[str, bytes] | None]]])
         if counter != here.counter:
             return
@@ -148,6 +150,14 @@ class FakeFile:
                 here.shown[name] = image.fields, image.dots
         here.applied = applied
         return Projection(parked=tuple(new))
+
+    async def shows(self, images: Sequence[RowImage]) -> bool:
+        self._meet("shows")
+        shown = self.database.shown
+        return not self.database.parked and all(
+            shown.get((image.collection, image.key)) == (None if image.fields is None else (image.fields, image.dots))
+            for image in images
+        )
 
     async def applied(self) -> Applied | None:
         self._meet("applied")

@@ -352,3 +352,104 @@ async def test_what_is_parked_is_known_after_a_start(bound: Bound) -> None:
     await bound.at_rest()
     assert [one.key for one in bound.runner.parked_now] == ["a"]
     assert len(bound.file.projected) == shown, "nothing was written to learn it"
+
+
+async def test_what_the_application_wrote_itself_is_not_written_to_its_file_again(bound: Bound) -> None:
+    """Not at once: it is told with the next projection, or after a while, how far it shows the space."""
+    await bound.begin()
+    await bound.at_rest()
+    bound.file.projected.clear()
+    for number in range(3):
+        bound.file.put(f"{number}", title="Milk")
+        await bound.at_rest()
+    assert bound.file.projected == []
+    await bound.device.put("b", {"title": "Salt"}, TASKS)
+    await bound.at_rest()
+    ((names, applied),) = bound.file.projected
+    assert names == tuple((TASKS, key) for key in ("0", "1", "2", "b"))
+    assert applied == bound.file.applied == Applied(bound.device.space.copy_id, 4)
+
+
+async def test_the_file_is_told_after_a_while_how_far_it_shows_the_space(
+    bound: Bound, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerd.core.tables.schedule.KEEP_LATER_S", 0.05)
+    await bound.begin()
+    await bound.at_rest()
+    bound.file.put("a", title="Milk")
+    await until(lambda: bound.file.applied == Applied(bound.device.space.copy_id, 1))
+
+
+async def test_what_was_shown_before_a_stop_is_told_after_it(bound: Bound) -> None:
+    await bound.begin()
+    await bound.at_rest()
+    bound.file.put("a", title="Milk")
+    await bound.at_rest()
+    bound.file.projected.clear()
+    await bound.again()
+    await bound.at_rest()
+    bound.file.put("b", title="Salt")
+    await bound.at_rest()
+    await bound.device.put("c", {"title": "Bread"}, TASKS)
+    await bound.at_rest()
+    assert [names for names, _ in bound.file.projected] == [tuple((TASKS, key) for key in "abc")]
+
+
+async def test_what_is_shown_is_not_remembered_without_end(bound: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.engine.binding_runner.ROWS_AT_ONCE", 2)
+    await bound.begin()
+    await bound.at_rest()
+    for number in range(3):
+        bound.file.put(f"{number}", title="Milk")
+        await bound.at_rest()
+    assert bound.file.applied == Applied(bound.device.space.copy_id, 3)
+
+
+async def test_parts_of_much_work_rest_as_long_as_they_were_in_the_way(
+    bound: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        rests.append(seconds)
+        await real(0)
+
+    await bound.begin()
+    await bound.at_rest()
+    monkeypatch.setattr("peerd.engine.binding_runner.asyncio.sleep", sleep)
+    bound.file.at_once = 1
+
+    def lock() -> None:
+        bound.file.in_the_way_s += 0.25
+
+    bound.file.before_settle = lock
+    for number in range(3):
+        bound.file.put(f"{number}", title="Milk")
+    await bound.at_rest()
+    assert [one for one in rests if one] == [0.25, 0.25]
+
+
+async def test_a_file_that_was_locked_by_us_for_long_is_left_alone_for_a_while(bound: Bound, until: Until) -> None:
+    await bound.begin()
+    await bound.at_rest()
+
+    def lock() -> None:
+        bound.file.in_the_way_s += 60.0
+
+    bound.file.before_settle = lock
+    bound.file.put("a", title="Milk")
+    await bound.at_rest()
+    schedule, now_s = bound.runner._schedule, asyncio.get_running_loop().time()
+    schedule.file_changed(now_s)
+    wake_s = schedule.wake_s()
+    assert wake_s is not None
+    assert wake_s - now_s > 0.5
+    await until(lambda: not schedule.is_busy)
+
+
+async def test_where_reading_disturbs_the_schedule_knows(bound: Bound) -> None:
+    bound.file.reading_disturbs = True
+    await bound.begin()
+    await bound.at_rest()
+    assert bound.runner._schedule.reading_disturbs

@@ -161,14 +161,16 @@ def fail() -> None:
     raise apsw.FullError
 
 
-def test_the_time_in_the_way_of_others_is_summed_up_until_it_is_let_go(
+def test_the_time_in_the_way_of_others_is_summed_up_without_what_was_waited_for(
     connection: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [10.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr("peerd.tables.manners.time.monotonic", lambda: now_s[0])
     manners = Manners(connection, Told(connection.filename, 0))
 
     def work(*, let_go: bool) -> None:
+        now_s[0] += 8.0
+        manners.take()
         now_s[0] += 0.25
         if let_go:
             manners.let_go()

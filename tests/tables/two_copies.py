@@ -82,6 +82,10 @@ class ShakyFile(BoundFile):
         await super().settle(note, dot)
         self.maybe_crash("settled")
 
+    async def shows(self, images: Sequence[RowImage]) -> bool:
+        self.meanwhile()
+        return await super().shows(images)
+
     async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
         self.meanwhile()
         await self.show(images)

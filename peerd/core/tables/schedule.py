@@ -19,6 +19,7 @@ WAL, a harvest also waits for those who read or write, as long as that.
     somebody is still writing        harvest again, after a pause that doubles from 10 ms to 1 s
     the file changed a second ago    harvest once more
     the space moved, quiet           project; while somebody reads, look again 10 ms later
+    the file shows it already        write that down two seconds later, or with the next projection
     nothing                          sleep until told
 
 In WAL mode the last event of a commit comes before others can see it: in between lies the sync, which may take long on
@@ -42,6 +43,7 @@ PROJECT_AT_MOST_S = 2.0
 BUSY_AT_MOST_S = 2.0
 WRITING_AT_MOST_S = 1.0
 LATER_S = 1.0
+KEEP_LATER_S = 2.0
 RETRY_FIRST_S = 0.5
 RETRY_AT_MOST_S = 60.0
 
@@ -54,6 +56,7 @@ class Step(Enum):
     SLEEP = "sleep"
     HARVEST = "harvest"
     PROJECT = "project"
+    KEEP = "keep"  # write down what the file shows already
     RETRY = "retry"  # check the file and do all there is to do
 
 
@@ -106,6 +109,7 @@ class Schedule:
         self._writing_s: float | None = None  # when to harvest again, because somebody was writing
         self._writing_pause_s = 0.0
         self._later_s: float | None = None
+        self._keep_s: float | None = None
 
     # ---- what happened
 
@@ -119,6 +123,15 @@ class Schedule:
     def was_in_the_way(self, now_s: float, seconds: float) -> None:
         """For so long, others could not use the file because of us."""
         self._budget.spend(now_s, seconds)
+
+    def shown_already(self, now_s: float) -> None:
+        """What the space has is to be seen in the file, which does not know how far that goes."""
+        if self._keep_s is None:
+            self._keep_s = now_s + KEEP_LATER_S
+
+    def kept(self) -> None:
+        """The file knows."""
+        self._keep_s = None
 
     def failed(self, now_s: float) -> None:
         """What was tried met trouble."""
@@ -161,6 +174,12 @@ class Schedule:
             return Step.HARVEST
         if self._project.waits and now_s >= max(self._project.due_s, self._look_again_s):
             return self._projection(now_s, is_read)
+        if self._keep_s is not None and now_s >= self._keep_s:
+            if is_read():
+                self._keep_s = now_s + KEEP_LATER_S  # nobody waits for it
+                return Step.SLEEP
+            self._keep_s = None
+            return Step.KEEP
         return Step.SLEEP
 
     def _looks(self) -> list[float]:
@@ -205,9 +224,13 @@ class Schedule:
         times = self._looks()
         if self._project.waits:
             times.append(max(self._project.due_s, self._look_again_s))
+        if self._keep_s is not None:
+            times.append(self._keep_s)
         return min(times, default=None)
 
     @property
     def is_busy(self) -> bool:
-        """Is anything left to do that is known of? A look that is only a precaution is not."""
+        """Is anything left to do that is known of? Not a look that is only a precaution, nor writing
+        down what is shown.
+        """
         return self._harvest.waits or self._project.waits or self._retry_s is not None or self._writing_s is not None

@@ -210,3 +210,22 @@ def test_where_our_reading_disturbs_later_looks_wait_too() -> None:
     assert schedule.step(1.01) is Step.HARVEST
     assert steps(schedule, 9.0, from_s=1.01, is_read=True) == [(4.0, Step.HARVEST)]
     assert schedule.wake_s() is None
+
+
+def test_what_is_shown_already_is_written_down_later_and_keeps_nobody_busy() -> None:
+    schedule = Schedule()
+    schedule.shown_already(1.0)
+    schedule.shown_already(2.5)
+    assert not schedule.is_busy
+    assert steps(schedule, 9.0, from_s=2.5) == [(3.0, Step.KEEP)]
+    assert schedule.wake_s() is None
+    schedule.shown_already(10.0)
+    schedule.kept()
+    assert steps(schedule, 99.0, from_s=10.0) == []
+
+
+def test_what_is_shown_already_is_not_written_down_while_somebody_is_at_the_file() -> None:
+    schedule = Schedule()
+    schedule.shown_already(1.0)
+    assert steps(schedule, 8.0, from_s=1.0, is_read=True) == []
+    assert [step for _, step in steps(schedule, 20.0, from_s=8.0)] == [Step.KEEP]

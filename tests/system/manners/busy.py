@@ -1,8 +1,8 @@
 """How often an application without a busy timeout is refused, alone and while peerd keeps its file alike with another.
 
 Three times for each journal mode and rate: with no peerd; with its file bound, while it is the only one that writes;
-and with both sides writing. A fourth kind reads before it writes in one transaction, with a busy timeout of three seconds:
-in WAL mode SQLite refuses that at once if anybody wrote in between.
+and with both sides writing. A fourth kind reads before it writes in one transaction, with a busy timeout of three
+seconds: in WAL mode SQLite refuses that at once if anybody wrote in between.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,6 +83,10 @@ def in_step(devices: Sequence[Device]) -> bool:
     return all(view["state"] == "in step" for view in views)
 
 
+def are_alike(devices: Sequence[Device], one: Path, two: Path) -> bool:
+    return content(one) == content(two) and in_step(devices)
+
+
 def measure(
     folder: Path, seconds: float, journals: Sequence[str] = JOURNALS, rates: Sequence[float] = RATES
 ) -> Iterator[Found]:
@@ -101,7 +106,7 @@ def measure(
             kinds.append(("deferred", READS_FIRST_RATE, READS_FIRST_TIMEOUT_S))
             for kind, rate, timeout_s in kinds:
                 for peerd, paths in (("none", [alone]), ("one side writes", [one]), ("both sides write", [one, two])):
-                    kitchen.wait(lambda: in_step(house.devices), "all is quiet", 600.0)
+                    kitchen.wait(partial(in_step, house.devices), "all is quiet", 600.0)
                     yield found(journal, kind, rate, peerd, write(paths, rate, seconds, kind, timeout_s))
-            kitchen.wait(lambda: content(one) == content(two) and in_step(house.devices), "both show the same", 600.0)
+            kitchen.wait(partial(are_alike, house.devices, one, two), "both show the same", 600.0)
             house.agree(SPACE)
