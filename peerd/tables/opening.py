@@ -114,7 +114,8 @@ def trouble(path: Path, problem: apsw.Error) -> StoreError:
         return TableTrouble(
             f"the application keeps {path} locked",
             code="file-locked",
-            next_step="It is tried again. If it stays so, look for a transaction that the application leaves open.",
+            next_step="It is tried again. If it stays so, the application leaves a transaction open, or wants the file "
+            "for itself alone (PRAGMA locking_mode = EXCLUSIVE): end it, or set it otherwise.",
         )
     if isinstance(problem, apsw.CorruptError | apsw.NotADBError):
         return TableTrouble(

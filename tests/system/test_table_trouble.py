@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -25,10 +26,10 @@ DIE = """
 import os
 from peerd.tables import bound_file
 real = bound_file.settle
-def settle(*rest):
+def settle(*rest, **more):
     if os.path.exists(os.environ["PEERD_TEST_DIE"]):
         os._exit(9)
-    return real(*rest)
+    return real(*rest, **more)
 bound_file.settle = settle
 """
 
@@ -44,7 +45,7 @@ class App:
         self.folder = folder / self.name
         self.folder.mkdir()
         self.path = self.folder / "app.db"
-        self.connection = sqlite3.connect(self.path, isolation_level=None, timeout=20)
+        self.open()
         self.do(f"PRAGMA journal_mode = {journal}")
         self.do(SCHEMA)
 
@@ -225,13 +226,44 @@ def test_a_locked_file_goes_on_when_it_is_let_go(house: House, tmp_path: Path, b
     app.do("BEGIN EXCLUSIVE")
     app.add("while locked")
     named(app, "locked", bystander)
-    app.do("COMMIT")
+    assert "locking_mode = EXCLUSIVE" in app.view["next_step"]
+    app.do("COMMIT")  # the lock stays
     app.close()
     app.open()
     app.goes_on()
     app.device.wait(lambda: app.records == ["first", "while locked"], "it is a record")
     app.close()
     app.device.ctl("tables", "unbind", SPACE, app.name)
+
+
+def test_a_file_that_an_application_has_for_itself_alone_goes_on_when_it_ends(app: App, bystander: App) -> None:
+    """In WAL mode too: nobody else can read it then."""
+    app.device.stop()
+    app.close()
+    app.open()
+    app.do("PRAGMA locking_mode = EXCLUSIVE")
+    app.add("alone")
+    assert not app.path.with_name("app.db-shm").exists()
+    app.device.start()
+    named(app, "locked", bystander)
+    assert "locking_mode = EXCLUSIVE" in app.view["next_step"]
+    app.add("still alone")
+    app.close()
+    app.goes_on()
+    app.open()
+    app.device.wait(lambda: app.records == ["alone", "first", "still alone"], "all are records")
+    app.captures("together")
+
+
+def test_an_application_does_not_get_a_bound_file_for_itself_alone(app: App) -> None:
+    """In WAL mode it is told so, and goes on as before when it no longer asks for it."""
+    other = sqlite3.connect(app.path, isolation_level=None, timeout=0.1)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("INSERT INTO notes (title) VALUES ('refused')")
+    other.close()
+    app.captures("second")
+    assert app.records == ["first", "second"]
 
 
 def test_a_corrupt_file_is_left_alone_until_it_is_restored(house: House, tmp_path: Path, bystander: App) -> None:
@@ -251,6 +283,65 @@ def test_a_corrupt_file_is_left_alone_until_it_is_restored(house: House, tmp_pat
     app.captures("second")
     app.close()
     app.device.ctl("tables", "unbind", SPACE, app.name)
+
+
+def test_a_folder_that_is_moved_away_goes_on_when_it_is_back(app: App, bystander: App) -> None:
+    app.close()
+    away = app.folder.with_name("away")
+    app.folder.rename(away)
+    named(app, "there is no file", bystander)
+    away.rename(app.folder)
+    app.open()
+    app.add("second")
+    app.goes_on()
+    app.device.wait(lambda: app.records == ["first", "second"], "it is a record")
+    app.captures("third")
+
+
+def test_an_application_that_is_removed_and_installed_again_is_bound_anew(app: App, bystander: App) -> None:
+    """Its records stay, and are in its new file."""
+    app.close()
+    shutil.rmtree(app.folder)
+    named(app, "there is no file", bystander)
+    app.folder.mkdir()
+    app.open()
+    app.do("PRAGMA journal_mode = wal")
+    app.do(SCHEMA)
+    named(app, "is not the file that was bound", bystander)
+    assert app.records == ["first"]
+    app.device.ctl("tables", "unbind", SPACE, app.name)
+    app.bind("--adopt")
+    app.device.wait(lambda: app.titles == ["first"], "the space's rows are in it")
+    app.captures("second")
+
+
+def mount(*arguments: str | Path) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("this system mounts nothing for it")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_cannot_be_written_is_left_alone_until_it_can(app: App, bystander: App, what: str) -> None:
+    """Neither is harvested, since that could not be settled, and nothing is lost."""
+    app.device.stop()
+    app.add("second")
+    app.close()
+    place = app.path if what == "file" else app.folder
+    mount("--bind", place, place)
+    try:
+        mount("-o", "remount,bind,ro", place)
+        app.device.start()
+        named(app, "cannot be written", bystander)
+        assert app.records == ["first"]
+        key = next(iter(app.device.export(SPACE)[f"{app.name}.notes"]))
+        app.device.patch(SPACE, f"{app.name}.notes", key, size=5)
+    finally:
+        subprocess.run(["umount", place], check=True)
+    app.goes_on()
+    app.open()
+    app.device.wait(lambda: app.records == ["first", "second"], "it is a record")
+    app.device.wait(lambda: app.do("SELECT size FROM notes WHERE title = 'first'") == [(5,)], "it is shown")
 
 
 def test_what_is_ours_in_the_file_is_made_again(app: App) -> None:
@@ -334,14 +425,13 @@ def fill(path: Path) -> None:
             file.write(b"x" * 4096)
 
 
-def test_a_full_disk_is_tried_again(house: House, tmp_path: Path, bystander: App) -> None:
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_a_full_disk_is_tried_again(house: House, tmp_path: Path, bystander: App, journal: str) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "none", disk], capture_output=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip("this system mounts no small disk for it")
+    mount("-t", "tmpfs", "-o", "size=1M", "none", disk)
     try:
-        app = App(house.devices[0], disk, journal="delete")
+        app = App(house.devices[0], disk, journal=journal)
         app.bind()
         app.captures("first")
         fill(disk / "filler")
