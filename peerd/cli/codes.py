@@ -156,7 +156,7 @@ _OF_TABLES: Final = {
     "file-corrupt": "SQLite says that the application's file is damaged. Nothing is read from it or written to it. "
     "Restore it from a backup, or bind a new file: the space has the data.",
     "file-locked": "The application holds a lock on its file and does not let go. It is tried again; if it stays so, "
-    "look for a transaction that the application leaves open.",
+    "the application leaves a transaction open, or wants the file for itself alone (PRAGMA locking_mode = EXCLUSIVE).",
     "file-missing": "The application's file is not where it was. If it was moved, unbind it with --force and bind it "
     "again where it is now; with --adopt it shows what the space has, and is not doubled.",
     "file-network": "The application's file lies on a network file system, where SQLite's locks do not hold. Keep it "

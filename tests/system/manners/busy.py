@@ -1,7 +1,8 @@
 """How often an application without a busy timeout is refused, alone and while peerd keeps its file alike with another.
 
 Three times for each journal mode and rate: with no peerd; with its file bound, while it is the only one that writes;
-and with both sides writing. A fourth kind reads before it writes in one transaction, with a busy timeout of three
+and with both sides writing. A second kind of program opens the file anew for each write.
+A third reads before it writes in one transaction, with a busy timeout of three
 seconds: in WAL mode SQLite refuses that at once if anybody wrote in between.
 """
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 SPACE = "home"
 JOURNALS = ("wal", "delete")
 RATES = (1.0, 10.0, 100.0)
-READS_FIRST_RATE = 10.0
+OTHERS_RATE = 10.0
 READS_FIRST_TIMEOUT_S = 3.0
 
 
@@ -103,7 +104,7 @@ def measure(
             house.agree(SPACE)
             bind(study, two, journal)
             kinds = [("write", rate, 0.0) for rate in rates]
-            kinds.append(("deferred", READS_FIRST_RATE, READS_FIRST_TIMEOUT_S))
+            kinds += [("start", OTHERS_RATE, 0.0), ("deferred", OTHERS_RATE, READS_FIRST_TIMEOUT_S)]
             for kind, rate, timeout_s in kinds:
                 for peerd, paths in (("none", [alone]), ("one side writes", [one]), ("both sides write", [one, two])):
                     kitchen.wait(partial(in_step, house.devices), "all is quiet", 600.0)

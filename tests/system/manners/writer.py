@@ -2,12 +2,14 @@
 
 python -m tests.system.manners.writer DATABASE RATE SECONDS KIND TIMEOUT_S
 
-KIND is `write`, one statement in a transaction of its own; or `deferred`, a transaction that reads, thinks for two
-milliseconds, and writes. Prints a JSON map: tried, refused (by SQLite's name for it), longest_ms.
+KIND is `write`, one statement in a transaction of its own; `start`, the same by a program that opens the file anew for
+it, as one that is started again and again; or `deferred`, a transaction that reads, thinks for two milliseconds, and
+writes. Prints a JSON map: tried, refused (by SQLite's name for it), longest_ms.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -36,6 +38,13 @@ def write(connection: sqlite3.Connection, number: int, chance: random.Random) ->
         connection.execute("UPDATE notes SET size = ? WHERE id = (SELECT id FROM notes LIMIT 1 OFFSET ?)", values)
 
 
+def start_and_write(connection: sqlite3.Connection, number: int, chance: random.Random) -> None:
+    (path,) = connection.execute("SELECT file FROM pragma_database_list").fetchone()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as fresh:
+        fresh.execute(SCHEMA)
+        write(fresh, number, chance)
+
+
 def write_what_was_read(connection: sqlite3.Connection, number: int, chance: random.Random) -> None:
     connection.execute("BEGIN")
     connection.execute("SELECT count(*) FROM notes").fetchone()
@@ -44,10 +53,13 @@ def write_what_was_read(connection: sqlite3.Connection, number: int, chance: ran
     connection.execute("COMMIT")
 
 
+KINDS = {"write": write, "start": start_and_write, "deferred": write_what_was_read}
+
+
 def run(path: str, rate: float, seconds: float, kind: str, timeout_s: float) -> dict[str, object]:
     """Moments like those of independent people: the gaps between them are distributed exponentially."""
     chance = random.Random()
-    work = write if kind == "write" else write_what_was_read
+    work = KINDS[kind]
     connection = sqlite3.connect(path, isolation_level=None, timeout=timeout_s)
     refused: Counter[str] = Counter()
     tried, longest_s, start_s = 0, 0.0, time.monotonic()
