@@ -30,7 +30,7 @@ from peerd.tables.install import immediate
 from peerd.tables.notes import Note, TableNote, encode_note, pack_key, unpack_key
 from peerd.tables.shadow import HELD
 
-HARVEST_ROWS = 10_000
+HARVEST_ROWS = 3_000  # more take more memory, and lock the file for longer when they are settled
 HARVEST_BYTES = 16 << 20
 _TOLD_ROWS = 1_000  # of those that cannot be captured
 
