@@ -501,7 +501,7 @@ def test_what_is_read_is_one_state_and_durable_before_it_is_handed_out(make: Mak
         happened.append("sync")
         return True
 
-    found = harvest(connection, bound.schema, bound.plan, DEVICE, bound.limits, sync=sync, at=at)
+    found = harvest(connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS, sync=sync, at=at)
     assert happened == ["reading", "read", "sync", "synced"]
     assert found is not None
     assert len(found.edits) == 1
@@ -519,7 +519,7 @@ def test_where_it_cannot_be_synced_a_commit_of_ours_follows_the_reading(make: Ma
     def at(point: str) -> None:
         counters[point] = shadow.counter(other)
 
-    found = harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, sync=lambda _: False, at=at)
+    found = harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS, sync=lambda _: False, at=at)
     assert found is not None
     assert counters["synced"] > counters["read"]
     bound.settle(found)
@@ -534,6 +534,6 @@ def test_what_a_disk_does_not_keep_is_not_handed_out(make: Make) -> None:
         raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output"):
-        harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, sync=sync)
+        harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS, sync=sync)
     assert kinds(bound.step()) == ["put"]
     bound.check()
