@@ -66,18 +66,19 @@ class Edits:
 
     def _put(self, outcome: Outcome) -> None:
         cells, fields, base = outcome.found.cells or (), {}, {}
+        key = pack_key(outcome.found.key)
         for place, name, number, parent in self._sent:
-            cell = cells[place]
-            packed = pack_cell(cell)
+            packed = pack_cell(cells[place])
             base[number] = packed_hash(packed)
-            fields[name] = packed if parent is None else self._referring(parent, cell)
-        if self._is_too_large(fields):
+            fields[name] = packed if parent is None else self._referring(parent, cells[place])
+        may_be_too_large = 8 * outcome.found.size_bytes > ROW_BYTES  # it counts characters, of at most four bytes
+        if may_be_too_large and self._is_too_large(fields):
             self._work.trouble(outcome.found, f"the row is larger than {ROW_BYTES >> 20} MiB")
             record = outcome.record if self._work.is_surrogate else f"?{self._identities.new_id()}"
-            written = Shadowed(record, pack_key(outcome.found.key), b"", b"", None, UNCAPTURED)
+            written = Shadowed(record, key, b"", b"", None, UNCAPTURED)
         else:
             self.edits.append(RowEdit("put", self._collection, outcome.record, fields, _NOTHING))
-            written = Shadowed(outcome.record, pack_key(outcome.found.key), _encode(base), b"", None, 0, ())
+            written = Shadowed(outcome.record, key, _encode(base), b"", None, 0, ())
         self._work.note.written.append(written)
 
     def _patch(self, outcome: Outcome, known: Known) -> None:

@@ -10,7 +10,6 @@ Of two rows with one identity the second is not captured; it is told, and tried 
 
 from __future__ import annotations
 
-from base64 import b32encode
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
@@ -24,6 +23,9 @@ from peerd.tables.shadow import HELD
 from peerd.tables.triggers import GONE
 
 _ID_BYTES = 16
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
 _LONGEST_CHAIN = 300  # of identities of which each needs that of a parent
 
 
@@ -81,7 +83,7 @@ class Identities:
 
     def new_id(self) -> str:
         """128 random bits, as 26 characters of base32."""
-        return b32encode(self._draw(_ID_BYTES)).decode().lower().rstrip("=")
+        return base32(self._draw(_ID_BYTES))
 
     def meant_by(self, table: str, integer: int) -> str | None:
         """The record of the row that a reference means; None: there is no such row."""
@@ -276,3 +278,11 @@ def _remember_meaning(work: Work, found: Found, record: str) -> None:
         work.arrived.add(found.key[0])
     elif known.record != record:
         work.rekeyed.add(found.key[0])
+
+
+def base32(data: bytes) -> str:
+    """16 bytes in the alphabet of RFC 4648, in small letters and without padding; for as many ids as a bulk needs,
+    faster than the standard library's.
+    """
+    number, pairs = int.from_bytes(data, "big") << 2, _PAIRS
+    return "".join([pairs[number >> shift & 1023] for shift in _SHIFTS])

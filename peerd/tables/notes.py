@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.msgpack import Ext
 
 from peerd.core.clocks import Dot
-from peerd.core.tables.cells import pack_cell, unpack_cell
+from peerd.core.tables.cells import BadText
+from peerd.core.values import TEXT_EXTENSION
 from peerd.tables.exact import Row
 
-PackedKey: TypeAlias = "tuple[bytes, ...]"
+PackedKey: TypeAlias = "tuple[Any, ...]"  # its cells as msgpack has them: see `core.tables.cells`
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_seen = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
@@ -75,11 +77,15 @@ def decode_note(data: bytes) -> Note:
 
 
 def pack_key(key: Row) -> PackedKey:
-    return tuple(map(pack_cell, key))
+    if BadText not in map(type, key):
+        return key
+    return tuple(Ext(TEXT_EXTENSION, cell.data) if isinstance(cell, BadText) else cell for cell in key)
 
 
 def unpack_key(key: PackedKey) -> Row:
-    return tuple(map(unpack_cell, key))
+    if Ext not in map(type, key):
+        return key
+    return tuple(BadText(bytes(cell.data)) if isinstance(cell, Ext) else cell for cell in key)
 
 
 def seen_dots(seen: bytes) -> frozenset[Dot]:

@@ -125,10 +125,11 @@ class _Settling:
 
     def _marks(self, marks: list[tuple[Row, int]]) -> None:
         before = self._connection.total_changes()
-        counted = [(*key, count) for key, count in marks]
+        counted = ((*key, count) for key, count in marks)
         self._many(f"DELETE FROM {self._dirty} WHERE {self._match} AND v = ?", counted)
-        left = [(count, *key, count) for key, count in marks]
-        self._many(f"UPDATE {self._dirty} SET v = v - ? WHERE {self._match} AND v > ?", left)
+        if self._connection.total_changes() - before < len(marks):
+            left = ((count, *key, count) for key, count in marks)
+            self._many(f"UPDATE {self._dirty} SET v = v - ? WHERE {self._match} AND v > ?", left)
         if self._connection.total_changes() - before != len(marks):
             raise _NotMarked
 

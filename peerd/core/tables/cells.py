@@ -17,6 +17,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 HASH_BYTES = 8
+_hash = blake2b(digest_size=HASH_BYTES)
+
+_PLAIN = frozenset({int, float, str, bytes, type(None)})
 
 
 class BadText(msgspec.Struct, frozen=True):
@@ -30,7 +33,7 @@ Cell: TypeAlias = "int | float | str | bytes | BadText | None"
 
 def pack_cell(cell: Cell) -> bytes:
     """The packed value of a cell."""
-    return _encode(msgspec.msgpack.Ext(TEXT_EXTENSION, cell.data) if isinstance(cell, BadText) else cell)
+    return _encode(msgspec.msgpack.Ext(TEXT_EXTENSION, cell.data) if type(cell) is BadText else cell)
 
 
 def unpack_cell(packed: bytes) -> Cell:
@@ -40,10 +43,10 @@ def unpack_cell(packed: bytes) -> Cell:
         ValueError: no cell can: it is a boolean, an array or a map.
     """
     value = _decode(packed)
+    if type(value) in _PLAIN:
+        return value  # type: ignore[no-any-return]  # a cell
     if isinstance(value, msgspec.msgpack.Ext) and value.code == TEXT_EXTENSION:
         return BadText(bytes(value.data))
-    if value is None or (isinstance(value, int | float | str | bytes) and not isinstance(value, bool)):
-        return value
     raise ValueError(f"{type(value).__name__} is no value of SQLite")
 
 
@@ -54,4 +57,6 @@ def cell_hash(cell: Cell) -> bytes:
 
 def packed_hash(packed: bytes) -> bytes:
     """`cell_hash` of the cell that was packed."""
-    return blake2b(packed, digest_size=HASH_BYTES).digest()
+    hashed = _hash.copy()  # cheaper than a new one
+    hashed.update(packed)
+    return hashed.digest()
