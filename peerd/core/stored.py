@@ -83,6 +83,16 @@ class RecordPage(Struct, frozen=True):
     more: bool
 
 
+class ArrivalPage(Struct, frozen=True):
+    """Visible records of a collection in the order in which they came here first; `last` is the place of the last
+    one that was looked at.
+    """
+
+    records: list[tuple[str, Record]]
+    last: int
+    more: bool
+
+
 class CollectionCount(Struct, frozen=True):
     name: str
     records: int

@@ -15,6 +15,7 @@ from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import (
     Address,
+    ArrivalPage,
     Awaited,
     CollectionCount,
     LogSlice,
@@ -117,6 +118,12 @@ class SpaceStore(Protocol):
         ...
 
     async def page(self, collection: str, prefix: str, after: str | None, limit: int) -> RecordPage: ...
+    async def by_arrival(self, collection: str, after: int, limit: int) -> ArrivalPage:
+        """Visible records behind the place `after`, which is 0 at the beginning, in the order in which they came. All
+        records of the space are looked at on the way.
+        """
+        ...
+
     async def collections(self) -> list[CollectionCount]: ...
     async def flagged(self, after: Name | None, limit: int) -> list[tuple[Name, Record]]:
         """Records whose flags are not 0, in order of (collection, key)."""

@@ -12,7 +12,7 @@ from typing import Any
 from peerd.core.batch import Name
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record
-from peerd.core.stored import CollectionCount, RecordPage
+from peerd.core.stored import ArrivalPage, CollectionCount, RecordPage
 from peerd.core.writes import PARKED, RecordRow
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs
@@ -127,6 +127,25 @@ def page(
             return RecordPage(found, more=True)
         found.append((key, decode(refs, path, stamps, body)))
     return RecordPage(found, more=False)
+
+
+def by_arrival(
+    connection: sqlite3.Connection, refs: Refs, path: Path, number: int, after: int, limit: int
+) -> ArrivalPage:
+    """Visible records behind the id `after`, in the order of their ids: at most `limit`, and about 8 MiB."""
+    found: list[tuple[str, Record]] = []
+    size_bytes, last = 0, after
+    query = (
+        "SELECT id, key, stamps, body FROM record "  # noqa: S608 - constants
+        f"WHERE id > ? AND +collection = ? AND flags & {PARKED} = 0 ORDER BY id LIMIT ?"
+    )
+    for row_id, key, stamps, body in connection.execute(query, (after, number, limit + 1)):
+        size_bytes += len(body)
+        if len(found) == limit or (found and size_bytes > _PAGE_BYTES):
+            return ArrivalPage(found, last, more=True)
+        found.append((key, decode(refs, path, stamps, body)))
+        last = row_id
+    return ArrivalPage(found, last, more=False)
 
 
 def collections(connection: sqlite3.Connection) -> list[CollectionCount]:

@@ -18,6 +18,7 @@ from peerd.core.clocks import Dot
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import (
+    ArrivalPage,
     Awaited,
     CollectionCount,
     LogSlice,
@@ -176,6 +177,18 @@ class SpaceStore:
         refs, path = self._refs, self._database.path
         return await self._database.read(
             lambda connection: records.page(connection, refs, path, number, prefix, after, limit)
+        )
+
+    async def by_arrival(self, collection: str, after: int, limit: int) -> ArrivalPage:
+        """Visible records behind the place `after` in the order in which they came here first: at most `limit`, and
+        fewer if they are large.
+        """
+        number = self._refs.number_of.get(collection)
+        if number is None:
+            return ArrivalPage([], after, more=False)
+        refs, path = self._refs, self._database.path
+        return await self._database.read(
+            lambda connection: records.by_arrival(connection, refs, path, number, after, limit)
         )
 
     async def collections(self) -> list[CollectionCount]:

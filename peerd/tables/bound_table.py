@@ -12,7 +12,7 @@ from msgspec import Struct, msgpack
 
 from peerd.core.limits import FIELD_NAME_BYTES
 from peerd.core.tables.cells import Cell, cell_hash, pack_cell
-from peerd.core.tables.changes import Rank
+from peerd.core.tables.changes import Rank, RowImage
 from peerd.core.tables.plans import TablePlan
 from peerd.core.tables.shape import Table
 from peerd.tables import exact
@@ -90,21 +90,21 @@ class BoundTable:
         self.deletes_silently = False
         self.key_is_integer = len(table.key) == 1 and (plan.maps_integers or self.keyed_by_rowid)
         self._connection, self._numbers = connection, numbers
-        self._key_columns = [quoted(name) for name in table.key]
-        self._columns = [quoted(name) for name in self.stored]
-        self._match = " AND ".join(f"{name} = ?" for name in self._key_columns)
+        self.key_columns = [quoted(name) for name in table.key]
+        self.columns = [quoted(name) for name in self.stored]
+        self.match = " AND ".join(f"{name} = ?" for name in self.key_columns)
         self._places = [f"k{place}" for place in range(len(table.key))]
         self._match_places = " AND ".join(f"{place} = ?" for place in self._places)
-        self._shadow_columns = ["r", *self._places, "h", "d", "b", "f", "e"]
-        marks = ", ".join("?" * len(self._shadow_columns))
-        self._write_shadow = f"INSERT INTO {self.shadow}({', '.join(self._shadow_columns)}) VALUES({marks})"
+        self.shadow_columns = ["r", *self._places, "h", "d", "b", "f", "e"]
+        marks = ", ".join("?" * len(self.shadow_columns))
+        self.shadow_insertion = f"INSERT INTO {self.shadow}({', '.join(self.shadow_columns)}) VALUES({marks})"
         self._inserts: dict[tuple[str, ...], str] = {}
 
     # ---- rows
 
     def read(self, key: Row) -> Cells | None:
         """The stored cells of a row, or None."""
-        found = exact.rows(self._connection, self._columns, f"FROM {self.sql_name} WHERE {self._match}", key)
+        found = exact.rows(self._connection, self.columns, f"FROM {self.sql_name} WHERE {self.match}", key)
         return dict(zip(self.stored, found[0], strict=True)) if found else None
 
     def insert(self, cells: Cells, key: Row, *, replace: bool = False) -> None:
@@ -117,12 +117,15 @@ class BoundTable:
         self.switch_triggers(off=replace)
         if self.keyed_by_rowid:
             cells = {**cells, self.key[0]: key[0]}
-        names = tuple(cells)
+        self._bound(self.insertion(tuple(cells), replace=replace), tuple(cells.values()))
+
+    def insertion(self, names: tuple[str, ...], *, replace: bool = False) -> str:
+        """The statement that inserts a row with cells of these names."""
         head = self._inserts.get(names)
         if head is None:
             columns, marks = ", ".join(map(quoted, names)), ", ".join("?" * len(names))
             head = self._inserts[names] = f"INTO {self.sql_name}({columns}) VALUES({marks})"
-        self._bound(f"INSERT OR {'REPLACE' if replace else 'ABORT'} {head}", tuple(cells.values()))
+        return f"INSERT OR {'REPLACE' if replace else 'ABORT'} {head}"
 
     def update(self, cells: Cells, key: Row) -> None:
         """Set cells of a row.
@@ -132,7 +135,7 @@ class BoundTable:
         """
         self.switch_triggers()
         columns = ", ".join(f"{quoted(name)} = ?" for name in cells)
-        sql = f"UPDATE OR ABORT {self.sql_name} SET {columns} WHERE {self._match}"
+        sql = f"UPDATE OR ABORT {self.sql_name} SET {columns} WHERE {self.match}"
         self._bound(sql, (*cells.values(), *key))
 
     def delete(self, key: Row) -> None:
@@ -141,7 +144,7 @@ class BoundTable:
         Raises:
             UndoneByTrigger: the whole transaction is gone.
         """
-        sql = f"DELETE FROM {self.sql_name} WHERE {self._match}"
+        sql = f"DELETE FROM {self.sql_name} WHERE {self.match}"
         self.switch_triggers(off=self.deletes_silently)
         try:
             self._bound(sql, key)
@@ -159,7 +162,7 @@ class BoundTable:
             one = "(" + " AND ".join(f"{quoted(name)} = ?" for name in columns) + ")"
             match = " OR ".join([one] * len(values))
         flat = [cell for value in values for cell in value]
-        return exact.rows(self._connection, self._key_columns, f"FROM {self.sql_name} WHERE {match}", flat)
+        return exact.rows(self._connection, self.key_columns, f"FROM {self.sql_name} WHERE {match}", flat)
 
     def look_up(self, cells: Cells, key: Row) -> list[Row] | None:
         """The keys of the rows with the same unique values as a row that is not there; None if columns do not tell."""
@@ -176,7 +179,7 @@ class BoundTable:
         if None in values:
             return []
         match = " AND ".join(f"{quoted(name)} = ? COLLATE {one}" for name, one in zip(names, collations, strict=True))
-        return exact.rows(self._connection, self._key_columns, f"FROM {self.sql_name} WHERE {match}", values)
+        return exact.rows(self._connection, self.key_columns, f"FROM {self.sql_name} WHERE {match}", values)
 
     def key_in(self, cells: Cells, key: Row) -> Row:
         """The key of a row that was read back."""
@@ -211,14 +214,14 @@ class BoundTable:
     def is_taken(self, integer: int) -> bool:
         """Does a row have this key, or did one whose delete waits for a person?"""
         sql = (
-            f"SELECT EXISTS(SELECT 1 FROM {self.sql_name} WHERE {self._match}) "
+            f"SELECT EXISTS(SELECT 1 FROM {self.sql_name} WHERE {self.match}) "
             f"OR EXISTS(SELECT 1 FROM {self.shadow} WHERE k0 = ?)"
         )
         return bool(next(self._connection.execute(sql, (integer, integer)))[0])
 
     def largest(self) -> int:
         """The largest integer that is or was a key here, at least 0."""
-        key = self._key_columns[0]
+        key = self.key_columns[0]
         here, ever = (
             f"SELECT ifnull(max({key}), 0) FROM {self.sql_name}",
             f"SELECT ifnull(max(k0), 0) FROM {self.shadow}",
@@ -240,10 +243,12 @@ class BoundTable:
         return self._shadow(self._match_places, key)
 
     def _shadow(self, match: str, values: Row) -> ShadowRow | None:
-        found = exact.rows(self._connection, self._shadow_columns, f"FROM {self.shadow} WHERE {match}", values)
-        if not found:
-            return None
-        record, *key, base, dots, rank, flags, earlier = found[0]
+        found = exact.rows(self._connection, self.shadow_columns, f"FROM {self.shadow} WHERE {match}", values)
+        return self.shadow_in(found[0]) if found else None
+
+    def shadow_in(self, row: Row) -> ShadowRow:
+        """What `shadow_columns` held."""
+        record, *key, base, dots, rank, flags, earlier = row
         packed = _bytes(base), _bytes(dots), _bytes(rank)
         return ShadowRow(str(record), tuple(key), *packed, _int(flags), _bytes(earlier))
 
@@ -253,8 +258,11 @@ class BoundTable:
         Raises:
             apsw.ConstraintError: another record has its key.
         """
-        values = (row.record, *row.key, row.base, row.dots, row.rank, row.flags, row.earlier or None)
-        exact.run(self._connection, self._write_shadow, values)
+        exact.run(self._connection, self.shadow_insertion, self.shadow_values(row))
+
+    def shadow_values(self, row: ShadowRow) -> Row:
+        """What `shadow_insertion` takes."""
+        return (row.record, *row.key, row.base, row.dots, row.rank, row.flags, row.earlier or None)
 
     def set_shadow(self, row: ShadowRow) -> None:
         """Keep what the file has of a record now, at the key where it was."""
@@ -295,6 +303,11 @@ class BoundTable:
     def forget_marks(self) -> None:
         """Take away the marks that our own writes made."""
         self._connection.execute(f"DELETE FROM {dirty_table(self.plan.number)}")
+
+
+def pack_dots(image: RowImage) -> bytes:
+    """The dots of an image, in one order, so that equal ones are equal bytes."""
+    return _encode(sorted(image.dots))
 
 
 def has_row(connection: apsw.Connection, table: str, columns: Sequence[str], values: Row) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import apsw
 import msgspec
 
 from peerd.core.limits import INT64_MAX
 from peerd.core.tables.cells import unpack_cell
-from peerd.tables.bound_table import BoundTable, Cells
+from peerd.tables import many
+from peerd.tables.bound_table import BoundTable, Cells, ShadowRow
 from peerd.tables.exact import Row
 from peerd.tables.links import Link
 from peerd.tables.progress import Candidate, Progress, Ref, Unplaceable, missing_parent
@@ -28,26 +30,47 @@ class LocalKeys:
     each other and are being placed together.
     """
 
-    def __init__(self, progress: Progress, device: str) -> None:
+    def __init__(self, connection: apsw.Connection, progress: Progress, device: str) -> None:
         self.circle: frozenset[Ref] = frozenset()
+        self._connection = connection
+        self._ahead: dict[Ref, ShadowRow | None] = {}
         self._progress, self._device = progress, device
         self._parents = {
             table.name: {link.columns[0]: link for link in progress.links.from_child(table.name) if link.mapped}
             for table in progress.tables.values()
         }
 
+    def look_ahead(self, table: BoundTable, refs: Sequence[Ref]) -> None:
+        """Look up at once what these records of a table refer to. It holds until `look_no_further`: no parent may
+        move before.
+        """
+        named: dict[str, set[str]] = {}
+        for column, link in self._parents[table.name].items():
+            packed = {self._progress.candidates[ref].fields.get(column) for ref in refs}
+            records = {value for one in packed if one is not None for value in [_decode(one)] if isinstance(value, str)}
+            named.setdefault(link.parent, set()).update(records)
+        for name, records in named.items():
+            parent = self._progress.tables[name]
+            found = many.shadows_of(self._connection, parent, sorted(records))
+            self._ahead.update((Ref(name, record), found.get(record)) for record in records)
+
+    def look_no_further(self) -> None:
+        """Look up each by itself again."""
+        self._ahead.clear()
+
     def reserve(self, table: BoundTable, refs: Sequence[Ref]) -> None:
         """Give an integer to each of these records that has none, in this order."""
         taken: set[int] = set()
         homeless: list[Candidate] = []
-        for candidate in (self._progress.candidates[ref] for ref in refs):
-            if candidate.shadow is None:
-                wanted = _own_integer(table, candidate)
-                if wanted is None or wanted in taken or table.is_taken(wanted):
-                    homeless.append(candidate)
-                else:
-                    candidate.integer = wanted
-                    taken.add(wanted)
+        new = [one for one in (self._progress.candidates[ref] for ref in refs) if one.shadow is None]
+        wishes = [_own_integer(table, candidate) for candidate in new]
+        used = many.taken(self._connection, table, [one for one in wishes if one is not None])
+        for candidate, wanted in zip(new, wishes, strict=True):
+            if wanted is None or wanted in taken or wanted in used:
+                homeless.append(candidate)
+            else:
+                candidate.integer = wanted
+                taken.add(wanted)
         if homeless:
             after = max(table.largest(), *taken, 0)
             for candidate in homeless:
@@ -118,7 +141,10 @@ class LocalKeys:
                 return None
             if candidate.shadow is None:
                 return candidate.integer
-        found = self._progress.tables[parent.table].shadow_of(parent.record)
+        if parent in self._ahead:
+            found = self._ahead[parent]
+        else:
+            found = self._progress.tables[parent.table].shadow_of(parent.record)
         integer = found.key[0] if found and not found.held else None
         return integer if isinstance(integer, int) else None
 

@@ -39,6 +39,11 @@ def keep_parked(
     return tuple(new)
 
 
+def parked_records(connection: apsw.Connection) -> set[tuple[str, str]]:
+    """Collection and key of all that the file cannot show at the moment."""
+    return {(str(row[0]), str(row[1])) for row in connection.execute(f"SELECT c, r FROM {PARKED}")}
+
+
 def parked(connection: apsw.Connection) -> tuple[Parked, ...]:
     """All that the file cannot show at the moment."""
     return tuple(

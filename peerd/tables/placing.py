@@ -15,7 +15,8 @@ from msgspec import msgpack
 from peerd.core.tables.cells import cell_hash
 from peerd.core.tables.changes import RowImage
 from peerd.core.tables.earlier import Version, pack_versions, unpack_versions, with_version
-from peerd.tables.bound_table import BoundTable, Cells, ShadowRow, UndoneByTrigger
+from peerd.tables.bound_table import BoundTable, Cells, ShadowRow, UndoneByTrigger, pack_dots
+from peerd.tables.bulk import Bulk
 from peerd.tables.collisions import Collisions, extended_code, is_collision, refusal
 from peerd.tables.exact import Row
 from peerd.tables.links import Link
@@ -40,6 +41,7 @@ class Placing:
         self._connection, self._progress, self._keys, self._refused = connection, progress, keys, refused
         self._now_ms = now_ms
         self._collisions = Collisions(connection)
+        self._bulk = Bulk(connection, progress, keys, refused)
         self._inner: frozenset[Link] = frozenset()
         self._swept = 0
         self._seniorities = Seniorities(progress, frozenset())
@@ -55,6 +57,8 @@ class Placing:
         progress.sweep({link for table in group for link in progress.links.from_child(table)})
         waiting = sorted(ref for ref in progress.pending if ref.table in group)
         self._reserve(group, waiting)
+        self._bulk.place(group, waiting)
+        waiting = [ref for ref in waiting if ref in progress.pending]
         for _ in range(len(waiting) + 1):
             self._swept = 0
             self._turns(group, waiting)
@@ -167,7 +171,7 @@ class Placing:
         if (shadow.dots, shadow.rank) != (dots, rank):
             shadow.dots, shadow.rank = dots, rank
             table.set_shadow(shadow)
-        self._done(ref)
+        self._progress.done(ref)
 
     def _update(self, table: BoundTable, ref: Ref, changed: Cells, key: Row) -> bool:
         try:
@@ -237,7 +241,7 @@ class Placing:
         self._progress.written += 1
         if before is not None:
             self._note_vanished(table, before, cells)
-        self._done(ref)
+        self._progress.done(ref)
 
     def _note_vanished(self, table: BoundTable, before: Cells, after: Cells) -> None:
         for link in self._progress.links.to_parent(table.name):
@@ -246,11 +250,6 @@ class Placing:
                 cell_hash(after[n]) for n in link.parent_columns
             ):
                 self._progress.vanished.append((link, old))
-
-    def _done(self, ref: Ref) -> None:
-        self._progress.pending.discard(ref)
-        self._progress.parked.pop(ref, None)
-        self._progress.placed.add(ref)
 
     # ---- what it needs
 
@@ -276,11 +275,6 @@ class Placing:
     def _require_transaction(self, ref: Ref, error: apsw.ConstraintError) -> None:
         if not self._connection.in_transaction:
             raise UndoneByTrigger(ref.table, ref.record, str(error)) from error
-
-
-def pack_dots(image: RowImage) -> bytes:
-    """The dots of an image, in one order, so that equal ones are equal bytes."""
-    return _encode(sorted(image.dots))
 
 
 def earlier_after(was: ShadowRow, now: ShadowRow, now_ms: int) -> bytes:

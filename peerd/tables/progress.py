@@ -103,6 +103,12 @@ class Progress:
             candidate.old = table.read(candidate.shadow.key) or candidate.old
             table.delete(candidate.shadow.key)
 
+    def done(self, ref: Ref) -> None:
+        """Its row is what it is to be."""
+        self.pending.discard(ref)
+        self.parked.pop(ref, None)
+        self.placed.add(ref)
+
     def park(self, ref: Ref, code: str, reason: str) -> None:
         """Take a record out of the file, if it is there, and remember why."""
         candidate = self.candidates.get(ref)

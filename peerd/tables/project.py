@@ -17,6 +17,7 @@ from peerd.tables import shadow
 from peerd.tables.bound_table import BoundTable, UndoneByTrigger
 from peerd.tables.links import Links
 from peerd.tables.local_keys import LocalKeys
+from peerd.tables.many import shadows_of
 from peerd.tables.parking import keep_parked
 from peerd.tables.placing import Placing
 from peerd.tables.progress import Candidate, Progress, Ref
@@ -114,9 +115,9 @@ class _Attempt:
         self, tables: dict[str, BoundTable], images: Sequence[RowImage], at: Callable[[str], None]
     ) -> Projection:
         progress = Progress(self._connection, tables, Links(self._schema, self._plan))
-        gone = _gather(progress, images)
+        gone = _gather(self._connection, progress, images)
         at("removed")
-        keys = LocalKeys(progress, self._device)
+        keys = LocalKeys(self._connection, progress, self._device)
         placing = Placing(self._connection, progress, keys, self._refused, self._now_ms)
         try:
             for group in progress.links.groups:
@@ -142,16 +143,20 @@ def tables_of(connection: apsw.Connection, schema: Schema, plan: BindingPlan) ->
     }
 
 
-def _gather(progress: Progress, images: Sequence[RowImage]) -> set[Ref]:
+def _gather(connection: apsw.Connection, progress: Progress, images: Sequence[RowImage]) -> set[Ref]:
     """Sort what there is to do: rows that go are gone at once, all others wait for their turn. Rows whose deletes are
     held stay as they are. Returns the records that are no more.
     """
     by_collection = {table.plan.collection: table for table in progress.tables.values()}
     last = {(image.collection, image.key): image for image in images if image.collection in by_collection}
+    records: dict[str, list[str]] = {}
+    for image in last.values():
+        records.setdefault(image.collection, []).append(image.key)
+    shadows = {one: shadows_of(connection, by_collection[one], keys) for one, keys in records.items()}
     gone = set()
     for image in last.values():
         table = by_collection[image.collection]
-        ref, shadow_row = Ref(table.name, image.key), table.shadow_of(image.key)
+        ref, shadow_row = Ref(table.name, image.key), shadows[image.collection].get(image.key)
         if shadow_row is not None and shadow_row.held:
             continue
         if image.fields is not None:

@@ -35,7 +35,7 @@ def shows(
         if parked(connection):
             return False
         tables = tables_of(connection, schema, plan)
-        keys = LocalKeys(Progress(connection, tables, Links(schema, plan)), device)
+        keys = LocalKeys(connection, Progress(connection, tables, Links(schema, plan)), device)
         by_collection = {table.plan.collection: table for table in tables.values()}
         return all(_is_shown(by_collection, keys, image) for image in images)
 

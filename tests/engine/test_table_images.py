@@ -54,9 +54,30 @@ async def test_images_show_what_is_and_that_nothing_is(desk: Device) -> None:
 
 async def test_pages_hold_everything_and_gone_finds_the_rest(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_images, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(table_images, "PAGE_ROWS", 2)
     images = TableImages(desk.space, ["tasks"])
     await desk.write(*map(put, "abcde"))
-    pages = [[image.key for image in page] async for page in images.pages("tasks")]
-    assert pages == [["a", "b"], ["c", "d"], ["e"]]
+    assert await pages_of(images) == [["a", "b"], ["c", "d"], ["e"]]
     gone = [[image.key for image in some] async for some in images.gone("tasks", ["a", "x", "b", "y", "z"])]
     assert gone == [["x"], ["y"], ["z"]]
+
+
+async def pages_of(images: TableImages) -> list[list[str]]:
+    return [[image.key for image in page] async for page in images.pages("tasks")]
+
+
+async def test_all_of_a_collection_comes_as_it_arrived_and_a_small_one_by_its_keys(
+    desk: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_images, "PAGE_ROWS", 2)
+    images = TableImages(desk.space, ["tasks"])
+    assert await pages_of(images) == []
+    for key in "dbca":
+        await desk.write(put(key))
+    await desk.write(put("b", 2))
+    await desk.put("other", {"n": 1}, "notes")
+    await desk.delete("c", "tasks")
+    assert await pages_of(images) == [["d", "b"], ["a"]]
+    for number in range(30):
+        await desk.put(f"{number}", {"n": 1}, "notes")
+    assert await pages_of(images) == [["a", "b"], ["d"]]

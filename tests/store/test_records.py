@@ -24,6 +24,30 @@ async def shown(
     return [key for key, _ in page.records], page.more
 
 
+async def arrived(copy: Copy, after: int = 0, limit: int = 1000) -> tuple[list[str], int, bool]:
+    page = await copy.store.by_arrival("todo", after, limit)
+    return [key for key, _ in page.records], page.last, page.more
+
+
+async def test_records_are_read_in_the_order_in_which_they_came(copy: Copy) -> None:
+    """Those of other collections and what shows nothing are left out."""
+    assert await arrived(copy) == ([], 0, False)
+    for key in "dbcae":
+        await copy.write([put("todo", key, n=1), put("notes", key, n=1)])
+    await copy.write([patch("todo", "b", n=2), delete("todo", "c")])
+    first, last, more = await arrived(copy, limit=2)
+    assert (first, more) == (["d", "b"], True)
+    rest, last, more = await arrived(copy, last, 2)
+    assert (rest, more) == (["a", "e"], False)
+    assert await arrived(copy, last) == ([], last, False)
+
+
+async def test_large_records_make_shorter_pages(copy: Copy) -> None:
+    for key in "abc":
+        await copy.write([put("todo", key, text="x" * (5 << 20))])
+    assert [await arrived(copy), (await arrived(copy, 1))[0]] == [(["a"], 1, True), ["b"]]
+
+
 async def test_a_record_is_read_back_with_its_dots_and_values(copy: Copy) -> None:
     """Births, siblings, stamps and share survive the way to the disk and back, under the full origin."""
     await copy.write([put("todo", "milk", title="Milk", count=2)], t_ms=77)
