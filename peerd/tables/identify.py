@@ -76,6 +76,7 @@ class Identities:
         self.works: dict[str, Work] = {}
         self._captured, self._device, self._draw = captured, device, draw
         self._meant: dict[tuple[str, int], str | None] = {}
+        self._ids: list[str] = []  # that nobody has yet, the smallest last
         self._drawn: dict[tuple[str, Row], str] = {}
         self._read: dict[tuple[str, Row], Found] = {}  # of tables or rows that this harvest does not cover
         self._expected: dict[tuple[str, Row], str] = {}
@@ -83,7 +84,17 @@ class Identities:
 
     def new_id(self) -> str:
         """128 random bits, as 26 characters of base32."""
-        return base32(self._draw(_ID_BYTES))
+        if not self._ids:
+            self._draw_ids(1)
+        return self._ids.pop()
+
+    def _draw_ids(self, count: int) -> None:
+        """Have this many ids ready. They are given in their order: rows that lie beside each other have ids that do,
+        in every index of both ends.
+        """
+        drawn = self._draw(_ID_BYTES * count)
+        parts = (drawn[start : start + _ID_BYTES] for start in range(0, len(drawn), _ID_BYTES))
+        self._ids = sorted(map(base32, parts), reverse=True)
 
     def meant_by(self, table: str, integer: int) -> str | None:
         """The record of the row that a reference means; None: there is no such row."""
@@ -171,6 +182,8 @@ class Identities:
 
     def _surrogates(self, work: Work) -> set[str]:
         claimed = set()
+        if new := sum(found.known is None and found.cells is not None for found in work.found.values()):
+            self._draw_ids(new)
         for found in work.found.values():
             if found.cells is None:
                 continue

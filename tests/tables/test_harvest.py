@@ -68,6 +68,15 @@ def test_a_new_row_is_put_with_all_columns_and_an_id_of_its_own(make: Make) -> N
     bound.check()
 
 
+def test_rows_that_are_harvested_together_have_ids_in_their_order(make: Make) -> None:
+    """So they lie beside each other in every index, here and elsewhere."""
+    bound = Bound(make(NOTE), surrogate(0, "note"))
+    bound.connection.executemany("INSERT INTO note(title) VALUES(?)", [(f"{number}",) for number in range(50)])
+    keys = [edit.key for edit in bound.step()]
+    assert keys == sorted(set(keys))
+    bound.check()
+
+
 def test_a_write_that_changes_nothing_is_no_edit(make: Make) -> None:
     bound = Bound(make(NOTE, "INSERT INTO note VALUES(1, 'a', 1)"), surrogate(0, "note"))
     bound.drain()
