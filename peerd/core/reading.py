@@ -91,6 +91,8 @@ def chosen(record: Record, siblings: Mapping[Dot, bytes], policy: str) -> Dot:
 
 def shown(record: Record, rules: Rules) -> dict[str, bytes]:
     """The packed value of each field."""
+    if record.lone is not None:
+        return record.lone.fields()
     return {field: siblings[shown_dot(record, field, rules)] for field, siblings in record.fields.items()}
 
 

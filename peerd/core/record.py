@@ -43,6 +43,11 @@ class Lone(Struct, frozen=True, gc=False):
     stamp: Stamp
     body: bytes  # its stored form (`record_form`)
 
+    def fields(self) -> dict[str, bytes]:
+        """The packed value of each field."""
+        _, fields = _lone_decoder.decode(self.body)
+        return {field: bytes(value) for field, value in fields.items()}
+
 
 _lone_decoder = msgspec.msgpack.Decoder(tuple[int, dict[str, Raw]])
 
@@ -80,8 +85,7 @@ class Record:
         self.lone = None
         self.stamps = {lone.dot: lone.stamp}
         self.births = {lone.dot}
-        _, fields = _lone_decoder.decode(lone.body)
-        self.fields = {field: {lone.dot: bytes(value)} for field, value in fields.items()}
+        self.fields = {field: {lone.dot: value} for field, value in lone.fields().items()}
         return getattr(self, name)
 
     @property

@@ -21,7 +21,7 @@ from msgspec import Meta, Raw
 
 from peerd.core.clocks import Dot
 from peerd.core.digest import BUCKETS
-from peerd.core.record import Dropped, Record, Stamp
+from peerd.core.record import Dropped, Lone, Record, Stamp
 
 _encode = msgspec.msgpack.Encoder().encode
 _encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode  # members by the bytes of their names
@@ -67,8 +67,13 @@ def encode_lone(fields: Mapping[str, Any], *, born: bool = True) -> bytes:
 
 def decode_record(stamp_rows: list[list[Any]], body: bytes) -> Record:
     """The inverse. Raises ValueError if the stored form is damaged."""
-    record = Record()
     try:
+        if len(stamp_rows) == 1 and len(stamp_rows[0]) == 4 and stamp_rows[0][3] < _RESTORED:
+            births, _ = _body_decoder.decode(body)
+            if births == 1:
+                origin, seq, t_ms, tq = stamp_rows[0]
+                return Record.put(Lone(Dot(origin, seq), Stamp(t_ms, tq), body))
+        record = Record()
         order = []
         for row in stamp_rows:
             dot = Dot(row[0], row[1])

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from peerd.core.clocks import Dot
 from peerd.core.entry import Change, Kind
-from peerd.core.record import Record, Stamp, apply_change
+from peerd.core.record import Lone, Record, Stamp, apply_change
 from peerd.core.record_form import decode_record, digest_of, encode_body, encode_dropped, encode_lone, encode_stamps
 from peerd.core.values import pack
 
@@ -86,6 +86,17 @@ def test_concurrent_changes_make_one_form_in_any_order(order: list[int]) -> None
         apply_change(one, changes[number][1], changes[number][0], Stamp(number, 2), {})
         apply_change(other, changes[order[number]][1], changes[order[number]][0], Stamp(order[number], 2), {})
     assert stored(one) == stored(other)
+
+
+def test_a_plain_record_is_not_taken_apart_before_somebody_asks() -> None:
+    """Nearly every record is plain, and nearly nobody asks."""
+    dot = Dot(b"o" * 16, 7)
+    body = encode_lone({"a": 1, "b": None})
+    record = decode_record([[*dot, 99, 2]], body)
+    assert record.lone == Lone(dot, Stamp(99, 2), body)
+    assert record.winners() == {"a": b"\x01", "b": b"\xc0"}
+    for stamps, other in (([[*dot, 99, 2 | 4]], body), ([[*dot, 99, 2]], encode_lone({"a": 1}, born=False))):
+        assert decode_record(stamps, other).lone is None
 
 
 def test_the_form_of_a_plain_record_is_small() -> None:
