@@ -11,7 +11,7 @@ import apsw
 from msgspec import Struct, msgpack
 
 from peerd.core.limits import FIELD_NAME_BYTES
-from peerd.core.tables.cells import Cell, cell_hash, pack_cell
+from peerd.core.tables.cells import Cell, cell_hash, pack_cell, pack_cells, packed_hash
 from peerd.core.tables.changes import Rank, RowImage
 from peerd.core.tables.plans import TablePlan
 from peerd.core.tables.shape import Table
@@ -276,6 +276,9 @@ class BoundTable:
     def base_of(self, cells: Cells, old: Mapping[int, bytes], written: Collection[str]) -> bytes:
         """The packed hashes of cells that were read back; those that were not written keep the base that they had."""
         numbers = self._numbers
+        if not old:
+            hashes = map(packed_hash, pack_cells(tuple(cells.values())))
+            return _encode({numbers[name]: one for name, one in zip(cells, hashes, strict=True) if name in numbers})
         return _encode(
             {
                 numbers[name]: (None if name in written else old.get(numbers[name])) or cell_hash(cell)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from peerd.core.clocks import Dot
 from peerd.core.limits import ENTRY_BYTES, FIELD_NAME_BYTES
-from peerd.core.tables.cells import Cell, cell_hash, pack_cell, packed_hash
+from peerd.core.tables.cells import Cell, pack_cell, pack_cells, packed_hash
 from peerd.core.tables.changes import RowEdit
 from peerd.core.tables.earlier import Version, unpack_versions, version_behind
 from peerd.core.tables.ties import groups
@@ -45,6 +45,10 @@ class Edits:
             for place, column in enumerate(columns)
             if column.name in self._numbers and len(column.name.encode()) <= FIELD_NAME_BYTES
         ]
+        self._sends_all = len(self._sent) == len(columns)
+        self._sent_names = tuple(name for _, name, _, _ in self._sent)
+        self._sent_numbers = tuple(number for _, _, number, _ in self._sent)
+        self._referring_columns = [(place, name, parent) for place, name, _, parent in self._sent if parent is not None]
         self._defaults = {column.name: default_hash(column) for column in columns}
         self._tied = groups(work.table.tied)
         self._groups = tuple(sorted(set(self._tied.values()), key=sorted))
@@ -65,12 +69,12 @@ class Edits:
         self._work.note.removed.append(known.record)
 
     def _put(self, outcome: Outcome) -> None:
-        cells, fields, base = outcome.found.cells or (), {}, {}
-        key = pack_key(outcome.found.key)
-        for place, name, number, parent in self._sent:
-            packed = pack_cell(cells[place])
-            base[number] = packed_hash(packed)
-            fields[name] = packed if parent is None else self._referring(parent, cells[place])
+        cells, key = outcome.found.cells or (), pack_key(outcome.found.key)
+        packed = pack_cells(cells if self._sends_all else [cells[place] for place, *_ in self._sent])
+        base = dict(zip(self._sent_numbers, map(packed_hash, packed), strict=True))
+        fields = dict(zip(self._sent_names, packed, strict=True))
+        for place, name, parent in self._referring_columns:
+            fields[name] = self._referring(parent, cells[place])
         may_be_too_large = 8 * outcome.found.size_bytes > ROW_BYTES  # it counts characters, of at most four bytes
         if may_be_too_large and self._is_too_large(fields):
             self._work.trouble(outcome.found, f"the row is larger than {ROW_BYTES >> 20} MiB")
@@ -83,13 +87,13 @@ class Edits:
 
     def _patch(self, outcome: Outcome, known: Known) -> None:
         cells, before, forced = outcome.found.cells or (), known.hashes, outcome.found.forced
-        now: dict[int, bytes] = {}
+        packed = pack_cells(cells if self._sends_all else [cells[place] for place, *_ in self._sent])
+        now = dict(zip(self._sent_numbers, map(packed_hash, packed), strict=True))
         changed: set[str] = set()
         fresh: set[str] = set()
-        for place, name, number, _ in self._sent:
-            now[number] = cell_hash(cells[place])
+        for _, name, number, _ in self._sent:
             old = before.get(number)
-            if name in self._mapped:
+            if name in self._mapped or (old == now[number] and name not in forced):
                 continue
             if name in forced or (old is not None and old != now[number]):
                 changed.add(name)

@@ -6,6 +6,7 @@ the extension type of `core.values`. NaN does not occur: SQLite stores it as NUL
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -34,6 +35,11 @@ Cell: TypeAlias = "int | float | str | bytes | BadText | None"
 def pack_cell(cell: Cell) -> bytes:
     """The packed value of a cell."""
     return _encode(msgspec.msgpack.Ext(TEXT_EXTENSION, cell.data) if type(cell) is BadText else cell)
+
+
+def pack_cells(cells: Sequence[Cell]) -> list[bytes]:
+    """`pack_cell` of each."""
+    return list(map(pack_cell if BadText in map(type, cells) else _encode, cells))
 
 
 def unpack_cell(packed: bytes) -> Cell:

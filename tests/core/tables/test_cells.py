@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerd.core.tables.cells import HASH_BYTES, BadText, Cell, cell_hash, pack_cell, packed_hash, unpack_cell
+from peerd.core.tables.cells import (
+    HASH_BYTES,
+    BadText,
+    Cell,
+    cell_hash,
+    pack_cell,
+    pack_cells,
+    packed_hash,
+    unpack_cell,
+)
 from peerd.core.values import pack
 
 CELLS = st.one_of(
@@ -41,6 +50,11 @@ def test_cells_that_python_or_sqlite_call_equal_are_told_apart(one: Cell, other:
 def test_a_hash_is_short_and_the_same_for_what_is_packed(cell: Cell) -> None:
     assert len(cell_hash(cell)) == HASH_BYTES
     assert packed_hash(pack_cell(cell)) == cell_hash(cell)
+
+
+@given(st.lists(CELLS))
+def test_many_are_packed_as_each(cells: list[Cell]) -> None:
+    assert pack_cells(cells) == list(map(pack_cell, cells))
 
 
 @pytest.mark.parametrize("value", [True, False, [1], {"a": 1}])
