@@ -111,6 +111,6 @@ def latency(near: Daemon, far: Daemon, data: Data) -> list[float]:
 def idle(daemon: Daemon, seconds: float) -> tuple[float, float]:
     """(share of a core, RSS in MiB) of a connected daemon with nothing to do."""
     time.sleep(2)
-    before = daemon.cpu_s()
+    before = daemon.exact_cpu_s()
     time.sleep(seconds)
-    return (daemon.cpu_s() - before) / seconds, daemon.rss_mib()
+    return (daemon.exact_cpu_s() - before) / seconds, daemon.rss_mib()
