@@ -41,7 +41,7 @@ class UndoneByTrigger(Exception):
         self.table, self.record, self.words = table, record, words
 
 
-class ShadowRow(Struct):
+class ShadowRow(Struct, gc=False):
     """What the file has of a record. `base`: packed hashes of the cells as they were read back. `earlier`: packed
     versions that projections replaced.
     """

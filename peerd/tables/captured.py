@@ -32,7 +32,7 @@ _FIRST_BATCH, _LARGEST_BATCH = 16, 1_000
 _decode_base = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 
 
-class Known(Struct):
+class Known(Struct, gc=False):
     """A shadow row. `key` is None if its integer was taken by another row since."""
 
     record: str
@@ -53,7 +53,7 @@ class Known(Struct):
         return _decode_base(self.base) if self.base else {}
 
 
-class Found(Struct):
+class Found(Struct, gc=False):
     """A row that may have changed: its key, the marks that were read (0: it has none), its stored cells or None if
     there is no such row, and its shadow. `forced` are columns whose meaning changed though their value did not.
     """

@@ -29,7 +29,7 @@ _SHIFTS = range(120, -1, -10)
 _LONGEST_CHAIN = 300  # of identities of which each needs that of a parent
 
 
-class Outcome(Struct):
+class Outcome(Struct, gc=False):
     """A row and the record that it is. `base` is what the file showed of the record; None: it is a new one."""
 
     found: Found

@@ -22,7 +22,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_seen = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
 
 
-class Shadowed(Struct, array_like=True, frozen=True):
+class Shadowed(Struct, array_like=True, frozen=True, gc=False):
     """A shadow row to write; its key is packed. `seen` are the dots that its record showed before this harvest.
     `writes`: what of the record the harvest wrote: None nothing, () all of it, else the numbers of these columns.
     `earlier`: the versions that are remembered of it.

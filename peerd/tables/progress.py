@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
     rank: Rank
 
 
-class Candidate(Struct):
+class Candidate(Struct, gc=False):
     """A record whose row may change. `old`: its row, once that has been taken out of another one's way. `was`: what the
     file had of it at first.
     """

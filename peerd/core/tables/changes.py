@@ -17,7 +17,7 @@ Rank = tuple[int, bytes, int]  # (t_ms, origin, seq) of the smallest birth dot: 
 SaidAgain = Mapping[str, Mapping[str, Sequence[str]]]  # table -> column -> keys of records
 
 
-class RowEdit(Struct, frozen=True):
+class RowEdit(Struct, frozen=True, gc=False):
     """What an application did to one row. `seen` are the dots of what the file showed of it. `together` are groups of
     columns that a CHECK ties: they are written by one author, whether each of them changed or not. `outdated`: the
     application wrote the row as it was at `seen`, and the file showed more; what it wrote stands beside that.
@@ -45,7 +45,7 @@ class Harvest(Struct, frozen=True):
     troubles: tuple[tuple[str, str, str], ...] = ()
 
 
-class RowImage(Struct, frozen=True):
+class RowImage(Struct, frozen=True, gc=False):
     """What a record shows: `fields` is None if there is none (deleted, or parked in the space)."""
 
     collection: str
