@@ -22,7 +22,7 @@ from peerd.tables.notes import Shadowed, TableNote, pack_key
 from peerd.tables.shadow import HELD
 from peerd.tables.triggers import GONE
 
-_ID_BYTES = 16
+_ID_BYTES, _HEAD_BYTES = 16, 5
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
@@ -76,6 +76,7 @@ class Identities:
         self.works: dict[str, Work] = {}
         self._captured, self._device, self._draw = captured, device, draw
         self._meant: dict[tuple[str, int], str | None] = {}
+        self._head = b""
         self._ids: list[str] = []  # that nobody has yet, the smallest last
         self._drawn: dict[tuple[str, Row], str] = {}
         self._read: dict[tuple[str, Row], Found] = {}  # of tables or rows that this harvest does not cover
@@ -89,11 +90,15 @@ class Identities:
         return self._ids.pop()
 
     def _draw_ids(self, count: int) -> None:
-        """Have this many ids ready. They are given in their order: rows that lie beside each other have ids that do,
-        in every index of both ends.
+        """Have this many ids ready. Those of one harvest begin alike and are given in their order: rows that lie beside
+        each other have ids that do, in every index of both ends, and a bulk fills one page of it after the other. The
+        88 bits that are left would do alone.
         """
-        drawn = self._draw(_ID_BYTES * count)
-        parts = (drawn[start : start + _ID_BYTES] for start in range(0, len(drawn), _ID_BYTES))
+        if not self._head:
+            self._head = self._draw(_HEAD_BYTES)
+        size = _ID_BYTES - _HEAD_BYTES
+        drawn = self._draw(size * count)
+        parts = (self._head + drawn[start : start + size] for start in range(0, len(drawn), size))
         self._ids = sorted(map(base32, parts), reverse=True)
 
     def meant_by(self, table: str, integer: int) -> str | None:

@@ -74,6 +74,11 @@ def test_rows_that_are_harvested_together_have_ids_in_their_order(make: Make) ->
     bound.connection.executemany("INSERT INTO note(title) VALUES(?)", [(f"{number}",) for number in range(50)])
     keys = [edit.key for edit in bound.step()]
     assert keys == sorted(set(keys))
+    assert len({key[:8] for key in keys}) == 1
+    connection = bound.connection
+    connection.execute("INSERT INTO note(title) VALUES('alone')")
+    (alone,) = bound.step()
+    assert alone.key[:8] != keys[0][:8]
     bound.check()
 
 
