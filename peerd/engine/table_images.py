@@ -17,7 +17,7 @@ from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
 
 ROWS_AT_ONCE = 1_000
-PAGE_ROWS = 4_000  # of all records, when all are read; a file takes about a tenth of a second for them
+PAGE_ROWS = 2_000  # of all records, when all are read: memory has to hold them several times over
 SMALL_PART = 8  # a collection is small if so many of its size would not fill the space
 RUNS_AT_ONCE = 64
 LOG_BYTES = 256 << 10  # of the log read at a time
