@@ -20,4 +20,4 @@ def test_files_show_the_same_whatever_happened_to_them(part: int) -> None:
 def test_the_histories_are_hard_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """They show it where nobody counts the rows that a REPLACE takes away silently."""
     monkeypatch.setattr("peerd.tables.harvest.Harvesting._audit", lambda *_: [])
-    assert next(two_copies.failures(range(HISTORIES, 2 * HISTORIES)), None)
+    assert next(two_copies.failures(range(2 * HISTORIES, 10 * HISTORIES)), None)
