@@ -533,7 +533,9 @@ def test_where_it_cannot_be_synced_a_commit_of_ours_follows_the_reading(make: Ma
     def at(point: str) -> None:
         counters[point] = shadow.counter(other)
 
-    found = harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS, sync=lambda _: False, at=at)
+    found = harvest(
+        bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS, sync=lambda _: False, at=at
+    )
     assert found is not None
     assert counters["synced"] > counters["read"]
     bound.settle(found)
