@@ -204,7 +204,7 @@ class BindingRunner:
         await file.check()
         for stored in await self._space.store.bindings():
             if stored.id == self.binding.id and stored.note is not None:
-                await file.settle(stored.note, stored.dot)
+                await file.settle(stored.note, stored.dot, late=True)
         await self._harvest()
         await self._project()
         self.held_now = await file.held()

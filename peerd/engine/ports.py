@@ -180,8 +180,10 @@ class TableFile(Protocol):
         """What the application did since the last harvest was settled; None: nothing."""
         ...
 
-    async def settle(self, note: bytes, dot: Dot | None) -> None:
-        """The transaction of a harvest is durable in the space. Again, it does nothing."""
+    async def settle(self, note: bytes, dot: Dot | None, *, late: bool = False) -> None:
+        """The transaction of a harvest is durable in the space. Again, it does nothing. `late`: the file was closed
+        since the harvest, and may have gone back to before it.
+        """
         ...
 
     async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection: ...

@@ -66,8 +66,8 @@ class BoundFile:
     async def harvest(self, now_ms: int) -> Harvest | None:
         return await self._run(lambda opened: opened.harvest(now_ms))
 
-    async def settle(self, note: bytes, dot: Dot | None) -> None:
-        await self._run(lambda opened: opened.settle(note, dot))
+    async def settle(self, note: bytes, dot: Dot | None, *, late: bool = False) -> None:
+        await self._run(lambda opened: opened.settle(note, dot, late=late))
 
     async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
         return await self._run(lambda opened: opened.project(images, applied, now_ms))
@@ -206,8 +206,10 @@ class _Opened:
     def _read(self, work: Callable[[], T]) -> T:
         return work() if self.is_wal else self.manners.run(work)
 
-    def settle(self, note: bytes, dot: Dot | None) -> bool:
-        return self.manners.run(lambda: settle(self.connection, self.schema, self.plan, note, dot, at=self._at))
+    def settle(self, note: bytes, dot: Dot | None, *, late: bool) -> bool:
+        return self.manners.run(
+            lambda: settle(self.connection, self.schema, self.plan, note, dot, late=late, at=self._at)
+        )
 
     def _renew(self) -> None:
         """The application changed its schema. What the space has for a new column is to be shown before anybody writes

@@ -2,7 +2,9 @@
 
 Exactly the marks that were read are taken back: of a row that the application wrote again meanwhile, what came since
 stays. It is done once: a note whose counter is not the file's was settled, or belongs to a file that went back in time;
-and so does one that tells of marks which the file does not have.
+and so does one that tells of marks which the file does not have. A harvest leaves nothing in the file, so one that is
+settled *late*, at another start, may have gone back to just before it and been written to since: then the rows that
+were written as often as they were read must be the rows that were read.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ import apsw
 import msgspec
 
 from peerd.core.clocks import Dot
-from peerd.core.tables.cells import BadText, Cell
+from peerd.core.tables.cells import BadText, Cell, cell_hash
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema, Table
 from peerd.tables import exact, shadow
 from peerd.tables.exact import Row
-from peerd.tables.harvest import nothing, numbers_in
+from peerd.tables.harvest import captured_tables, nothing, numbers_in
 from peerd.tables.install import immediate
 from peerd.tables.notes import Note, Shadowed, TableNote, decode_note, seen_after, unpack_key
 from peerd.tables.shadow import shadow_table
@@ -37,10 +39,11 @@ def settle(
     note: bytes,
     dot: Dot | None,
     *,
+    late: bool = False,
     at: Callable[[str], None] = nothing,
 ) -> bool:
-    """Do what the note of a harvest says; `dot` is its transaction, None if there was nothing to write. False: it was
-    done before.
+    """Do what the note of a harvest says; `dot` is its transaction, None if there was nothing to write. `late`: the
+    file was closed since the harvest. False: it was done before.
 
     Raises:
         apsw.Error: nothing was written.
@@ -51,6 +54,8 @@ def settle(
             if shadow.counter(connection) != told.counter:
                 return False
             at("settling")
+            if late:
+                _check_rows(connection, schema, plan, told)
             _settle(connection, schema, plan, told, dot)
             shadow.count_up(connection)
             at("written")
@@ -62,6 +67,26 @@ def settle(
 
 class _NotMarked(Exception):
     """The file does not have a mark that was read: it is not the one that was harvested."""
+
+
+def _check_rows(connection: apsw.Connection, schema: Schema, plan: BindingPlan, told: Note) -> None:
+    """Raises _NotMarked: a row that was written as often as it was read is not what was read."""
+    tables = {one.plan.number: one for one in captured_tables(connection, schema, plan).values()}
+    for note in told.tables:
+        if (table := tables.get(note.number)) is None or table.has_lost_marks():
+            continue
+        bases = {_encode(row.key): row.base for row in note.written}
+        for key, count in note.marks:
+            found = table.row_at(unpack_key(key))
+            if found is None or found.cells is None or found.marks != count:
+                continue
+            base = bases.get(_encode(key))
+            if base is None:  # it was deleted when it was read
+                raise _NotMarked
+            read = _decode_base(base) if base else {}
+            for column, cell in zip(table.table.stored, found.cells, strict=True):
+                if read.get(table.numbers.get(column.name, -1), CHANGED) not in {CHANGED, cell_hash(cell)}:
+                    raise _NotMarked
 
 
 def _settle(connection: apsw.Connection, schema: Schema, plan: BindingPlan, told: Note, dot: Dot | None) -> None:

@@ -114,7 +114,8 @@ class FakeFile:
             return RowEdit("delete", *name, seen=dots)
         return RowEdit("patch", *name, {one: cell for one, cell in row.items() if cells.get(one) != cell}, dots)
 
-    async def settle(self, note: bytes, dot: Dot | None) -> None:
+    async def settle(self, note: bytes, dot: Dot | None, *, late: bool = False) -> None:
+        del late
         self._meet("settle")
         here = self.database
         here.before_settle()

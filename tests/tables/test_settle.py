@@ -169,3 +169,31 @@ def test_a_crash_makes_no_second_row_and_loses_no_edit(tmp_path: Path, journal: 
     assert len(bound.records) == 2 + 3 + 1
     bound.check()
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("since", "settled"),
+    [
+        ("UPDATE note SET a = 'newer'", False),
+        ("UPDATE note SET a = 'lost with the file'", True),
+        ("INSERT INTO note VALUES (2, 'another')", False),
+    ],
+)
+def test_a_file_that_went_back_to_before_a_harvest_is_not_told_of_it(make: Make, since: str, *, settled: bool) -> None:
+    """Unless it was written to in the very same way since."""
+    connection = make("CREATE TABLE note(id INTEGER PRIMARY KEY, a)", "INSERT INTO note VALUES(1, 'first')")
+    bound = Bound(connection, surrogate(0, "note"))
+    first = bound.harvest()
+    assert first is not None
+    assert settle(connection, bound.schema, bound.plan, first.note, Dot(ORIGIN, 1))
+    kept = apsw.Connection(":memory:")
+    with kept.backup("main", connection, "main") as backup:
+        backup.step()
+    connection.execute("UPDATE note SET a = 'lost with the file'")
+    lost = bound.harvest()
+    assert lost is not None
+    with connection.backup("main", kept, "main") as backup:
+        backup.step()
+    connection.execute(since)
+    assert settle(connection, bound.schema, bound.plan, lost.note, Dot(ORIGIN, 2), late=True) == settled
+    assert (bound.harvest() is None) == settled

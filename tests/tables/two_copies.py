@@ -76,10 +76,10 @@ class ShakyFile(BoundFile):
         self.maybe_crash("harvested")
         return found
 
-    async def settle(self, note: bytes, dot: Any) -> None:
+    async def settle(self, note: bytes, dot: Any, *, late: bool = False) -> None:
         self.meanwhile()
         self.maybe_crash("committed, not settled")
-        await super().settle(note, dot)
+        await super().settle(note, dot, late=late)
         self.maybe_crash("settled")
 
     async def shows(self, images: Sequence[RowImage]) -> bool:
