@@ -9,6 +9,7 @@
     │   ├── StoreBusy    another process holds the database
     │   ├── StoreDamaged the file is not what it was
     │   └── TableTrouble an application's file that is bound: the others go on, and it is tried again
+    ├── RelayTrouble     storage that carries the log between us: links are not touched by it, and it is tried again
     ├── ProtocolError    never raised itself
     │   ├── LocalProtocolError   a bug of ours: loud
     │   └── RemoteProtocolError  theirs: the link is closed with its code
@@ -85,6 +86,29 @@ class TableTrouble(StoreError):
     """An application's database cannot be read or written at the moment, or is not the one that was bound."""
 
     code = "table-failed"
+
+
+class RelayTrouble(PeerdError):
+    """A relay did not do what it was asked; nothing is lost, and whatever was asked may be asked again.
+
+    `retry_s` is how long the relay itself asks us to stay away, None if it does not say. `lasting`: a person has to
+    put something right first, so trying again soon is pointless.
+    """
+
+    code = "relay-failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        next_step: str = "",
+        retry_s: float | None = None,
+        lasting: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, next_step=next_step)
+        self.retry_s = retry_s
+        self.lasting = lasting
 
 
 class ProtocolError(PeerdError):

@@ -15,6 +15,7 @@ Old epochs are kept for reading. PROTOCOL.md, "Key epochs".
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -27,6 +28,18 @@ _ID_TAG = b"peerd/1 epoch\0"
 _WRAP_TAG = b"peerd/1 wrap\0"
 _DISCOVERY_TAG = b"peerd/1 discovery\0"
 _NAMES_TAG = b"peerd/1 names\0"
+_RELAY_HINTS_TAG = b"peerd/1 relay hints\0"
+_RELAY_OBJECTS_TAG = b"peerd/1 relay objects\0"
+_RELAY_HEADS_TAG = b"peerd/1 relay heads\0"
+_ROSTER_PART_TAG = b"peerd/1 relay roster part\0"
+
+
+class RelayKeys(NamedTuple):
+    """What one secret is used for on relays; 32 bytes each, and each for one purpose."""
+
+    hints: bytes  # which secret an object was sealed under
+    objects: bytes
+    heads: bytes  # the content keys of heads
 
 
 class KeyEpoch(Struct, frozen=True):
@@ -56,6 +69,20 @@ def discovery_key(space: bytes, secret: bytes) -> bytes:
 def names_key(space: bytes, secret: bytes) -> bytes:
     """The key (32 bytes) of names on relays, from the secret of the *first* epoch: names live as long as the space."""
     return _derived(_NAMES_TAG, space, secret)
+
+
+def relay_keys(space: bytes, secret: bytes) -> RelayKeys:
+    """The keys of what is sealed under this secret on relays."""
+    return RelayKeys(
+        _derived(_RELAY_HINTS_TAG, space, secret),
+        _derived(_RELAY_OBJECTS_TAG, space, secret),
+        _derived(_RELAY_HEADS_TAG, space, secret),
+    )
+
+
+def roster_part_secret(space: bytes, secret: bytes, part: bytes) -> bytes:
+    """The secret of one part of a roster on a relay (32 bytes): who gets it from a head can open that part alone."""
+    return _derived(_ROSTER_PART_TAG, space + part, secret)
 
 
 def epochs(roster: Roster) -> list[KeyEpoch]:

@@ -156,6 +156,6 @@ def test_the_specification_has_the_version_and_the_limits() -> None:
 
 
 def test_every_vector_file_is_named_and_there() -> None:
-    named = set(re.findall(r"`(tests/[\w/]+\.json)`", section("14. Test vectors")))
+    named = set(re.findall(r"`(tests/[\w/]+\.json)`", section("15. Test vectors")))
     there = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("*/vectors/*.json")}
     assert named == there
