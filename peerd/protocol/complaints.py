@@ -1,0 +1,75 @@
+"""What members say they cannot get (`lost` in their heads): whom not to believe any more, and what to look into.
+
+A complaint about a stream that goes on standing though its writer had time to answer is believed: what the stream
+claims to hold counts as not there. Its writer looks itself: what is really gone it leaves again in a new stream. A
+complaint about number 0 is about a snapshot, one about a head's `next` says that the stream holds less than claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from peerd.protocol.courier_settings import DAY_S, HOUR_S
+from peerd.protocol.courier_steps import SegmentName
+from peerd.protocol.relay_objects import Head
+
+_TRACKED = 1_000
+_PER_HEAD = 100
+
+
+class _Complaint(Struct):
+    since_s: float
+    counter: int  # of the head of whom it is about
+    counter_since_s: float
+
+
+class Complaints:
+    def __init__(self, device: bytes) -> None:
+        self.about_us: list[SegmentName] = []
+        self._us = device
+        self._tracked: dict[tuple[bytes, SegmentName], _Complaint] = {}
+        self._looked_into: dict[SegmentName, float] = {}  # it was in order: when
+        self.distrusted: frozenset[bytes] = frozenset()
+        self.broken: frozenset[bytes] = frozenset()
+
+    def update(self, heads: Mapping[bytes, Head], ours: Iterable[SegmentName], now_s: float) -> None:
+        """`heads` of members as they are; `ours` are the complaints that we make."""
+        believed = set(ours)
+        before, self._tracked = self._tracked, {}
+        about_us: dict[SegmentName, None] = {}
+        for accuser, head in heads.items():
+            for name in head.lost[:_PER_HEAD]:
+                if name[0] == self._us:
+                    about_us[name] = None
+                elif name[0] in heads and len(self._tracked) < _TRACKED:
+                    counter = heads[name[0]].counter
+                    complaint = before.get((accuser, name)) or _Complaint(now_s, counter, now_s)
+                    if complaint.counter != counter:  # its writer is there
+                        complaint.counter, complaint.counter_since_s = counter, now_s
+                    self._tracked[accuser, name] = complaint
+                    if now_s - complaint.counter_since_s >= HOUR_S or now_s - complaint.since_s >= DAY_S:
+                        believed.add(name)
+        self.about_us = list(about_us)
+        self._looked_into = {name: at_s for name, at_s in self._looked_into.items() if name in about_us}
+        self.distrusted = frozenset(
+            device for device, stream, number in believed
+            if number > 0 and device in heads and heads[device].stream == stream
+        )  # fmt: skip
+        self.broken = frozenset(stream for _, stream, number in believed if number == 0)
+
+    def in_order(self, name: SegmentName, now_s: float) -> None:
+        """We looked: it is there and opens."""
+        self._looked_into[name] = now_s
+
+    def unheard(self, stream: bytes) -> SegmentName | None:
+        """A complaint about this stream (or snapshot) of ours that is yet to be looked into."""
+        for name in self.about_us:
+            if name[1] == stream and name not in self._looked_into:
+                return name
+        return None
+
+    def persistent(self, stream: bytes, now_s: float) -> bool:
+        """Does somebody go on complaining, a day after we found everything in order?"""
+        return any(name[1] == stream and now_s - at_s >= DAY_S for name, at_s in self._looked_into.items())
