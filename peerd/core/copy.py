@@ -12,12 +12,15 @@ from peerd.core.origin import Announcement
 
 
 class OriginState(Struct, frozen=True):
-    """How far one origin has been applied. `context` is the clock its author had at `seq`, without the own origin."""
+    """How far one origin has been applied. `context` is the clock its author had at `seq`, without the own origin. Our
+    log has its transactions after `horizon`.
+    """
 
     announcement: Announcement
     seq: int
     head: bytes
     context: Clock
+    horizon: int = 0
 
 
 class CopyState(Struct, frozen=True):
@@ -34,6 +37,10 @@ class CopyState(Struct, frozen=True):
 
     def clock(self) -> Clock:
         return {origin: state.seq for origin, state in self.origins.items() if state.seq}
+
+    def horizon(self) -> Clock:
+        """What a copy must have applied to go on with our log."""
+        return {origin: state.horizon for origin, state in self.origins.items() if state.horizon}
 
     def device_of(self, origin: bytes) -> bytes | None:
         state = self.origins.get(origin)

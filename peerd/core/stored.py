@@ -14,6 +14,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.tables.plans import BindingPlan
 
 Address: TypeAlias = tuple[str, int]
+SegmentId: TypeAlias = tuple[bytes, int]  # stream, number
 
 
 class LogRow(Struct, frozen=True):
@@ -56,6 +57,17 @@ class Awaited(Struct, frozen=True):
     expires_ms: int
 
 
+class StoredPetition(Struct, frozen=True):
+    """That this device asks to be let in by a file: a sealed object for the relays, under this name; the answer stands
+    under one of `answers`. `expires_ms`: wall clock, until when it is worth asking.
+    """
+
+    name: str
+    sealed: bytes
+    answers: tuple[str, ...]
+    expires_ms: int
+
+
 class Opened(Struct, frozen=True):
     """Everything about a space that is in its database but not in its tables of records.
 
@@ -74,6 +86,7 @@ class Opened(Struct, frozen=True):
     peers: tuple[StoredPeer, ...]
     staged: tuple[StagedRun, ...]
     awaited: tuple[Awaited, ...] = ()
+    petition: StoredPetition | None = None
 
 
 class RecordPage(Struct, frozen=True):
@@ -117,3 +130,10 @@ class StoredBinding(Struct, frozen=True):
     settings: bytes = b""
     note: bytes | None = None
     dot: Dot | None = None
+
+
+class RelayKept(Struct, frozen=True):
+    """What a copy remembers of one relay: the courier's memory, and sealed segments on their way there."""
+
+    memory: bytes | None = None
+    outbox: dict[SegmentId, bytes] = {}

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from peerd.core import digest
 from peerd.core.batch import AppliedRun
+from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState, OriginState
 from peerd.core.origin import Announcement
 from peerd.errors import StoreError
@@ -27,6 +28,7 @@ class Meta(Struct):
     token: bytes
     position: int
     age_ms: int
+    horizon: Clock = {}  # below it our log has nothing that counts
 
 
 def found(connection: sqlite3.Connection, space: bytes, name: str, random_bytes: Callable[[int], bytes]) -> None:
@@ -51,15 +53,17 @@ def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> tuple[Meta, 
     *own, visible, sums = row
     origins: dict[bytes, OriginState] = {}
     try:
-        for origin, device, admission, nonce, seq, head, context in connection.execute(
-            "SELECT id, device, admission, nonce, seq, head, context FROM origin ORDER BY ref"
+        for origin, device, admission, nonce, seq, head, context, horizon in connection.execute(
+            "SELECT id, device, admission, nonce, seq, head, context, horizon FROM origin ORDER BY ref"
         ):
             announcement = Announcement(device, admission, nonce)
-            origins[origin] = OriginState(announcement, seq, head, refs.decode_clock(context))
+            origins[origin] = OriginState(announcement, seq, head, refs.decode_clock(context), horizon)
     except (ValueError, LookupError, TypeError) as problem:
         raise damaged(path, f"the context of an origin cannot be read ({problem})") from problem
+    state = CopyState(row[0], origins, sums, visible)
     meta = Meta(*own)
-    return meta, CopyState(meta.space, origins, sums, visible)
+    meta.horizon = state.horizon()
+    return meta, state
 
 
 def write_origins(
@@ -75,17 +79,7 @@ def write_origins(
     Raises:
         StoreError: code "store-stale", a run does not follow what is stored: the batch was decided on an older state.
     """
-    if new:
-        connection.executemany(
-            "INSERT INTO origin (ref, id, device, admission, nonce, seq, head, context)"
-            " VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
-            (
-                (ref, origin, state.announcement.device, state.announcement.admission, state.announcement.nonce,
-                 state.head, refs.encode_clock({}, ref_of))
-                for origin, ref in new.items()
-                for state in (moved[origin],)
-            ),
-        )  # fmt: skip
+    add_origins(connection, moved, new, refs)
     first: dict[bytes, int] = {}
     signature: dict[bytes, bytes] = {}
     for applied in runs:
@@ -105,6 +99,21 @@ def write_origins(
             code="store-stale",
             next_step="This is a bug of peerd: restart it, and please report it with the log.",
         )
+
+
+def add_origins(
+    connection: sqlite3.Connection, states: Mapping[bytes, OriginState], new: Mapping[bytes, int], refs: Refs
+) -> None:
+    """Give the origins of `new` their rows, at position 0."""
+    connection.executemany(
+        "INSERT INTO origin (ref, id, device, admission, nonce, seq, head, context) VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
+        (
+            (ref, origin, state.announcement.device, state.announcement.admission, state.announcement.nonce,
+             state.head, refs.encode_clock({}, {}))
+            for origin, ref in new.items()
+            for state in (states[origin],)
+        ),
+    )  # fmt: skip
 
 
 def write_space(connection: sqlite3.Connection, state: CopyState, position: int, own_origin: int | None) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from peerd import logs
 from peerd.core.copy import CopyState
 from peerd.core.stored import Opened
-from peerd.store import awaited, meta, peers, roster, staging
+from peerd.store import awaited, meta, peers, petitions, roster, staging
 from peerd.store.database import Outcome
 from peerd.store.machine import Machine
 from peerd.store.mark import Mark, MarkFile, Standing, objection
@@ -86,6 +86,7 @@ class Opening:
             peers=peers.load(connection, self._path),
             staged=staging.load(connection, self._path),
             awaited=awaited.load(connection),
+            petition=petitions.load(connection, self._path),
         )
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from peerd.core.batch import Name
 from peerd.core.record import Record
@@ -22,11 +22,12 @@ from peerd.store.refs import Refs
 _LENGTHS = (1, 8, 125)
 _PAGE_BYTES = 8 << 20
 
+Table = Literal["record", "incoming_record"]
 Row = tuple[int, str, int, int, bytes, bytes]  # id, key, flags, share, stamps, body
 NewRow = tuple[int, str, int, int, bytes, bytes]  # collection, key, and the rest of the same
 
 
-def rows_of(connection: sqlite3.Connection, number: int, keys: Sequence[str]) -> Iterator[Row]:
+def rows_of(connection: sqlite3.Connection, number: int, keys: Sequence[str], table: Table = "record") -> Iterator[Row]:
     """The rows of a collection that have these keys."""
     at = 0
     while at < len(keys):
@@ -36,7 +37,7 @@ def rows_of(connection: sqlite3.Connection, number: int, keys: Sequence[str]) ->
         at += length
         places = ", ".join("?" * length)
         yield from connection.execute(
-            f"SELECT id, key, flags, share, stamps, body FROM record WHERE collection = ? AND key IN ({places})",  # noqa: S608 - question marks only
+            f"SELECT id, key, flags, share, stamps, body FROM {table} WHERE collection = ? AND key IN ({places})",  # noqa: S608 - a known name and question marks
             (number, *chunk, *(chunk[-1],) * (length - len(chunk))),
         )
 
@@ -56,6 +57,7 @@ def write(
     known: Mapping[Name, tuple[int, int]],
     encode_stamps: Callable[[list[list[Any]]], bytes],
     number_of: Mapping[str, int],
+    table: Table = "record",
 ) -> dict[int, int]:
     """Write `rows` and remove `gone`. `known` holds (id, flags) of every record that existed before, as the same
     transaction read it: those are updated in place and the rest are plain inserts. Gives by how much the number of
@@ -80,32 +82,35 @@ def write(
             steps[number] = steps.get(number, 0) + step
     # In the order of the index: neighbours then share their way down, which is a tenth of a bulk load.
     new.sort()
-    _insert(connection, new)
+    _insert(connection, new, table)
     if changed:
-        connection.executemany("UPDATE record SET flags = ?, share = ?, stamps = ?, body = ? WHERE id = ?", changed)
+        connection.executemany(
+            f"UPDATE {table} SET flags = ?, share = ?, stamps = ?, body = ? WHERE id = ?",  # noqa: S608 - a known name
+            changed,
+        )
     for name in gone:
         number_id, flags = known[name]
-        connection.execute("DELETE FROM record WHERE id = ?", (number_id,))
+        connection.execute(f"DELETE FROM {table} WHERE id = ?", (number_id,))  # noqa: S608 - a known name
         if not flags & PARKED:
             steps[number_of[name[0]]] = steps.get(number_of[name[0]], 0) - 1
     return steps
 
 
-def _insert(connection: sqlite3.Connection, new: Sequence[NewRow]) -> None:
+def _insert(connection: sqlite3.Connection, new: Sequence[NewRow], table: Table) -> None:
     """Several rows to a statement: each costs a third less, and while SQLite works on so many the rest of the daemon
     runs (Python's lock is let go and taken back for every step of a statement).
     """
     at = 0
     while at < len(new):
         length = next(length for length in reversed(_LENGTHS) if length <= len(new) - at)
-        connection.execute(_insertion(length), tuple(chain.from_iterable(new[at : at + length])))
+        connection.execute(_insertion(length, table), tuple(chain.from_iterable(new[at : at + length])))
         at += length
 
 
 @cache
-def _insertion(length: int) -> str:
+def _insertion(length: int, table: Table) -> str:
     places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * length)
-    return f"INSERT INTO record (collection, key, flags, share, stamps, body) VALUES {places}"  # noqa: S608 - question marks only
+    return f"INSERT INTO {table} (collection, key, flags, share, stamps, body) VALUES {places}"  # noqa: S608 - a known name and question marks
 
 
 def page(

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from peerd import logs
 from peerd.core.batch import Name
 from peerd.core.chain import Run
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Dot, join
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import (
@@ -25,18 +25,35 @@ from peerd.core.stored import (
     Note,
     Opened,
     RecordPage,
+    RelayKept,
+    SegmentId,
     StagedRun,
     StoredBinding,
     StoredPeer,
+    StoredPetition,
 )
 from peerd.core.writes import Writes
-from peerd.store import awaited, bindings, founding, history, log, peers, records, roster, staging, transaction
+from peerd.store import (
+    awaited,
+    bindings,
+    founding,
+    history,
+    log,
+    peers,
+    petitions,
+    records,
+    relays,
+    roster,
+    staging,
+    transaction,
+)
 from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
 from peerd.store.machine import Machine, this_machine
 from peerd.store.mark import MarkFile
 from peerd.store.migrate import migrate
 from peerd.store.opening import Opening, lock_of
+from peerd.store.snapshots import Snapshots
 from peerd.store.transaction import OpenTransaction, Written
 
 logger = logs.get(__name__)
@@ -61,6 +78,7 @@ class SpaceStore:
         self._mark = opening.mark
         self._wall_ms = wall_ms
         self._closing: asyncio.Task[None] | None = None
+        self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin)
 
     @classmethod
     async def create(
@@ -159,6 +177,10 @@ class SpaceStore:
             self._mark = replace(self._mark, origin=origin.hex(), seq=writes.state.seq(origin))
             self._mark_file.write(self._mark)
 
+    def _forget_own_origin(self) -> None:
+        self._mark = replace(self._mark, origin="", seq=0)
+        self._mark_file.write(self._mark)
+
     async def read(self, reading: Callable[[OpenTransaction], T]) -> T:
         """Run `reading` in one read transaction of another connection, in its thread."""
         return await self._database.read(
@@ -208,14 +230,15 @@ class SpaceStore:
         """Runs in local apply order after `position`, without those that `covered` covers: at least one if there is
         any, else up to `max_bytes` and `max_runs`.
         """
-        refs, skipped = self._refs, covered or {}
+        refs, skipped = self._refs, join(self._meta.horizon, covered or {})
         return await self._database.read(
             lambda connection: log.runs_after(connection, refs, position, max_bytes, max_runs, skipped)
         )
 
     async def position_before(self, clock: Mapping[bytes, int]) -> int:
         """The position after which every run lies that `clock` does not cover."""
-        return await self._database.read(lambda connection: log.position_before(connection, self._refs, clock))
+        reaching = join(self._meta.horizon, clock)
+        return await self._database.read(lambda connection: log.position_before(connection, self._refs, reaching))
 
     async def last_position(self) -> int:
         return await self._database.read(log.last_position)
@@ -233,6 +256,10 @@ class SpaceStore:
 
     async def drop_awaited(self, devices: Sequence[bytes]) -> None:
         await self._write(lambda connection: awaited.drop(connection, devices))
+
+    async def save_petition(self, petition: StoredPetition | None) -> None:
+        """Keep that this device asks to be let in, or that it does no longer."""
+        await self._write(lambda connection: petitions.save(connection, petition))
 
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
@@ -254,6 +281,18 @@ class SpaceStore:
 
     async def forget_binding(self, binding: bytes) -> None:
         await self._write(lambda connection: bindings.forget(connection, binding))
+
+    # ---- relays
+
+    async def relay(self, relay: str) -> RelayKept:
+        return await self._database.read(lambda connection: relays.load(connection, relay))
+
+    async def save_relay(self, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
+        """Keep what is remembered of a relay, and these sealed segments instead of those before, in one step."""
+        await self._write(lambda connection: relays.save(connection, relay, memory, outbox))
+
+    async def forget_relay(self, relay: str) -> None:
+        await self._write(lambda connection: relays.forget(connection, relay))
 
     # ---- housekeeping
 

@@ -97,9 +97,12 @@ def write(
     """Write the decision of a batch; nothing that other transactions see is changed here."""
     if not transaction.asked.issuperset(map(_name_of, writes.rows)) or not transaction.asked.issuperset(writes.gone):
         transaction.records({*map(_name_of, writes.rows), *writes.gone} - transaction.asked)
-    new_refs = _new_refs(writes, refs)
+    new_refs = give_refs(writes.origins, refs)
     ref_of = refs.ref_of | new_refs if new_refs else refs.ref_of
-    new_numbers = _new_numbers(connection, writes, refs)
+    named = {row.name[0] for row in writes.rows}
+    named.update(row.name[0] for row in writes.history)
+    named.update(name[0] for name in writes.images)
+    new_numbers = give_numbers(connection, named, refs)
     number_of = refs.number_of | new_numbers if new_numbers else refs.number_of
 
     meta.write_origins(connection, writes.origins, new_refs, ref_of, writes.runs, refs)
@@ -117,8 +120,9 @@ def write(
     return Written(new_refs, new_numbers, position, own, _pages(writes))
 
 
-def _new_refs(writes: Writes, refs: Refs) -> dict[bytes, int]:
-    fresh = [origin for origin in writes.origins if origin not in refs.ref_of]
+def give_refs(origins: Iterable[bytes], refs: Refs) -> dict[bytes, int]:
+    """Numbers for those of `origins` that have none yet; they are published when the transaction has committed."""
+    fresh = [origin for origin in origins if origin not in refs.ref_of]
     if not fresh:
         return {}
     given = {origin: ref for ref, origin in enumerate(fresh, max(refs.ref_of.values(), default=0) + 1)}
@@ -127,11 +131,9 @@ def _new_refs(writes: Writes, refs: Refs) -> dict[bytes, int]:
     return given
 
 
-def _new_numbers(connection: sqlite3.Connection, writes: Writes, refs: Refs) -> dict[str, int]:
-    named = {row.name[0] for row in writes.rows}
-    named.update(row.name[0] for row in writes.history)
-    named.update(name[0] for name in writes.images)
-    fresh = sorted(named.difference(refs.number_of))
+def give_numbers(connection: sqlite3.Connection, collections: Iterable[str], refs: Refs) -> dict[str, int]:
+    """The same for collections; they get their rows here."""
+    fresh = sorted(set(collections).difference(refs.number_of))
     if not fresh:
         return {}
     given = {collection: number for number, collection in enumerate(fresh, len(refs.number_of) + 1)}

@@ -2,6 +2,7 @@
 
 python -m tests.simulation --runs 2000            fresh seeds; exit 1 if a history breaks a rule
 python -m tests.simulation --runs 1 --seed 4711   that history again
+python -m tests.simulation --snapshots            with snapshots on their way
 python -m tests.simulation --break keep_ignored   a known-wrong variant: how many histories notice
 python -m tests.simulation --self-test            every known-wrong variant must be noticed; exit 1 if one is not
 """
@@ -15,15 +16,15 @@ import time
 from collections import Counter
 
 from tests.simulation.check import STEPS, run
-from tests.simulation.mutations import VARIANTS
+from tests.simulation.mutations import SNAPSHOT_VARIANTS, VARIANTS
 
 
-def run_many(runs: int, seed: int, steps: int, devices: int | None) -> tuple[dict[int, str], Counter[str]]:
+def run_many(options: argparse.Namespace, *, snapshots: bool) -> tuple[dict[int, str], Counter[str]]:
     failures: dict[int, str] = {}
     totals: Counter[str] = Counter()
-    for number in range(seed, seed + runs):
+    for number in range(options.seed, options.seed + options.runs):
         try:
-            totals += run(number, steps, devices)
+            totals += run(number, options.steps, options.devices, snapshots=snapshots)
         except Exception as problem:  # noqa: BLE001 - whatever a history raises is a finding, printed with its seed
             failures[number] = f"{type(problem).__name__}: {problem}"
     return failures, totals
@@ -36,9 +37,9 @@ def say(line: str) -> None:
 
 def self_test(options: argparse.Namespace) -> int:
     missed = 0
-    for name, make in VARIANTS.items():
+    for name, make in (VARIANTS | SNAPSHOT_VARIANTS).items():
         with make():
-            failures, _ = run_many(options.runs, options.seed, options.steps, options.devices)
+            failures, _ = run_many(options, snapshots=name in SNAPSHOT_VARIANTS)
         first = min(failures) - options.seed + 1 if failures else "none"
         say(f"{name:42} noticed in {len(failures):4} of {options.runs} histories, the first is number {first}")
         missed += not failures
@@ -51,7 +52,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="seed of the first history (default: random)")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--devices", type=int, help="a fixed number of devices (default: 2 to 6)")
-    parser.add_argument("--break", dest="variant", choices=sorted(VARIANTS))
+    parser.add_argument("--break", dest="variant", choices=sorted(VARIANTS | SNAPSHOT_VARIANTS))
+    parser.add_argument("--snapshots", action="store_true")
     parser.add_argument("--self-test", action="store_true")
     options = parser.parse_args()
     if options.seed is None:
@@ -59,11 +61,12 @@ def main() -> int:
     if options.self_test:
         return self_test(options)
     started = time.perf_counter()
+    snapshots = options.snapshots or options.variant in SNAPSHOT_VARIANTS
     if options.variant:
-        with VARIANTS[options.variant]():
-            failures, totals = run_many(options.runs, options.seed, options.steps, options.devices)
+        with (VARIANTS | SNAPSHOT_VARIANTS)[options.variant]():
+            failures, totals = run_many(options, snapshots=snapshots)
     else:
-        failures, totals = run_many(options.runs, options.seed, options.steps, options.devices)
+        failures, totals = run_many(options, snapshots=snapshots)
     took_s = time.perf_counter() - started
     for seed, text in list(failures.items())[:10]:
         say(f"seed {seed}: {text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 from peerd.core import reading, values, writes
@@ -14,6 +15,7 @@ from peerd.core.record_form import decode_record, digest_of, encode_body, encode
 from tests.simulation.device import Device, Work, Wrong
 from tests.simulation.memory import Row
 from tests.simulation.oracle import Event, Expected, Meant, differences, expected_records
+from tests.simulation.snapshots import Transfers, send_at_once
 from tests.simulation.world import World, last_quarrel, new_world, settle, take_step
 
 STEPS = 100
@@ -21,20 +23,23 @@ Known = dict[int, dict[Name, Expected]]  # by the mask of what is applied
 LATE = Change(Kind.PUT, "notes", "late")
 
 
-def run(seed: int, steps: int = STEPS, size: int | None = None) -> Counter[str]:
+def run(seed: int, steps: int = STEPS, size: int | None = None, *, snapshots: bool = False) -> Counter[str]:
     """One history, checked.
 
     Raises:
         Wrong, Fork, Forged, ...: it broke a rule.
     """
     world = new_world(seed, size)
+    transfers = Transfers(random.Random(seed)) if snapshots else None
     for step in range(1, steps + 1):
         take_step(world, step)
+        if transfers is not None:
+            transfers.step(world)
         if world.chance.random() < 0.03:
             check_device(world.chance.choice(world.devices), world.truth.events)
     if world.chance.random() < 0.3:
         last_quarrel(world, steps)
-    settle(world)
+    settle(world, send_at_once if snapshots else None)
     return check_end(world)
 
 

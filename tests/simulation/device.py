@@ -94,6 +94,7 @@ class Device:
         self.staged: list[Run] = []
         self.stamp: tuple[int, int] = (0, 0)  # (t, tq) of what is written now
         self.restores = 0
+        self.life = 0  # how often its rows were replaced
         self._draw = draw
         self.take_new_origin()
 
@@ -118,6 +119,7 @@ class Device:
         self.removed = {device: dict(accepted) for device, accepted in backup.removed.items()}
         self.lacking = {}
         self.staged = []
+        self.life += 1
         self.take_new_origin()
 
     # ---- one SQL transaction
@@ -262,6 +264,8 @@ class Work:
         record = self.batch.records[name]
         assert record is not None
         change = restore.restore(record, name, image)
+        if image.removed_by is None or self.device.disk.horizon:
+            return change  # what a snapshot brought was not seen to come and go here: the image is of an earlier life
         delete, before = self._last_look(name)
         missing = {field: value for field, value in before.items() if field not in record.fields}
         if {field: bytes(raw) for field, raw in change.set.items()} != missing or change.answers != delete:

@@ -34,6 +34,8 @@ class Disk:
     history: list[HistoryRow] = field(default_factory=list)
     hashes: dict[tuple[bytes, int], bytes] = field(default_factory=dict)  # of every run end
     log: list[AppliedRun] = field(default_factory=list)
+    signatures: dict[bytes, bytes] = field(default_factory=dict)  # of each origin's last run
+    horizon: Clock = field(default_factory=dict)  # what the log begins behind
     forgotten: int = 0  # how often the local history was lost
 
     def commit(self, writes: Writes) -> None:
@@ -46,6 +48,7 @@ class Disk:
         self.history.extend(writes.history)
         for applied in writes.runs:
             self.hashes[applied.run.origin, applied.run.last] = applied.head[:8]
+            self.signatures[applied.run.origin] = applied.run.signature
         self.log.extend(writes.runs)
 
     def backup(self) -> Disk:
@@ -56,6 +59,8 @@ class Disk:
             history=list(self.history),
             hashes=dict(self.hashes),
             log=list(self.log),
+            signatures=dict(self.signatures),
+            horizon=dict(self.horizon),
         )
 
     def forget_history(self) -> None:

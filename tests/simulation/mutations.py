@@ -15,7 +15,19 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from peerd.core import batch, digest, entry, intents, reading, record, record_form, restore, writes
+from peerd.core import (
+    batch,
+    clocks,
+    digest,
+    entry,
+    intents,
+    reading,
+    record,
+    record_form,
+    restore,
+    snapshot_merge,
+    writes,
+)
 from peerd.core.batch import Batch, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, Dot, ReadClock
@@ -26,7 +38,9 @@ from peerd.core.limits import INT64_MAX
 from peerd.core.reading import Rules
 from peerd.core.record import Dropped, Record, Stamp
 from peerd.core.restore import Image
+from peerd.core.snapshot_intake import SideOrigin
 from tests.simulation import device as devices
+from tests.simulation import snapshots
 from tests.simulation.device import Device, Work
 
 Variant = Callable[[], AbstractContextManager[Any]]
@@ -552,3 +566,86 @@ def nobody_vouches() -> AbstractContextManager[Any]:
             device.removed.setdefault(removed, dict(accepted))
 
     return patch.object(Device, "learn_removals", learn)
+
+
+# ---- snapshots: `run(seed, snapshots=True)`
+
+SNAPSHOT_VARIANTS: dict[str, Variant] = {}
+
+
+def snapshot_variant(make: Variant) -> Variant:
+    SNAPSHOT_VARIANTS[make.__name__] = make
+    return make
+
+
+Merge = Callable[[Record | None, Record | None, ReadClock, ReadClock], Record | None]
+_merge: Merge = snapshot_merge.merge
+
+
+def _merging(merge: Merge) -> AbstractContextManager[Any]:
+    return patch.object(snapshot_merge, "merge", merge)
+
+
+@snapshot_variant
+def snapshot_as_union() -> AbstractContextManager[Any]:
+    """What one side has stays, whatever the clock of the other says."""
+    return _merging(lambda ours, theirs, *_: _merge(ours, theirs, {}, {}))
+
+
+@snapshot_variant
+def snapshot_of_equal_clocks() -> AbstractContextManager[Any]:
+    """Both clocks are taken for the larger one: what only one side has is gone."""
+
+    def merge(ours: Record | None, theirs: Record | None, one: ReadClock, other: ReadClock) -> Record | None:
+        larger = clocks.join(one, other)
+        return _merge(ours, theirs, larger, larger)
+
+    return _merging(merge)
+
+
+@snapshot_variant
+def snapshot_instead_of_ours() -> AbstractContextManager[Any]:
+    """Theirs takes the place of ours."""
+    return _merging(lambda _ours, theirs, *_: theirs)
+
+
+@snapshot_variant
+def snapshot_at_the_clock_of_its_last_row() -> AbstractContextManager[Any]:
+    """The runs since the first row are not applied, and the clock says that they are."""
+
+    def complete(transfer: snapshots.Transfer) -> None:
+        disk = transfer.sender.disk
+        numbers = transfer.numbers
+        transfer._new_numbers()
+        there = {
+            origin: SideOrigin(
+                numbers[origin], origin, at.announcement, at.seq, at.head, disk.signatures.get(origin, b""), at.context
+            )
+            for origin, at in disk.state.origins.items()
+        }
+        transfer.standing = replace(transfer.standing, origins=there)
+
+    return patch.object(snapshots.Transfer, "complete", complete)
+
+
+@snapshot_variant
+def log_with_a_hole() -> AbstractContextManager[Any]:
+    """Whoever switched sends the log as if it had all of it."""
+    return patch.object(snapshots, "horizon_after", lambda horizon, _: horizon)
+
+
+@snapshot_variant
+def origins_of_the_snapshot_alone() -> AbstractContextManager[Any]:
+    """The copy stands where the snapshot does, also where it was further."""
+    return patch.object(snapshots, "ahead", lambda _, theirs: {key: at for key, at in theirs.items() if at.seq})
+
+
+@snapshot_variant
+def images_not_kept() -> AbstractContextManager[Any]:
+    """What the merge takes away leaves no image: an edit that it meets stays parked."""
+    merge_all = snapshot_merge.merge_all
+
+    def without(*arguments: Any) -> snapshot_merge.Merged:
+        return replace(merge_all(*arguments), images={})
+
+    return patch.object(snapshots, "merge_all", without)

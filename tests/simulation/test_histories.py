@@ -19,15 +19,15 @@ PART = 100
 FIRST_FRESH = random.SystemRandom().randrange(1 << 40)
 
 
-def run_part(first: int) -> Counter[str]:
+def run_part(first: int, *, snapshots: bool = False) -> Counter[str]:
     totals: Counter[str] = Counter()
     for seed in range(first, first + PART):
         try:
-            totals += run(seed)
+            totals += run(seed, snapshots=snapshots)
         except Exception as problem:
             raise AssertionError(
                 f"the history of seed {seed} broke a rule; repeat it with "
-                f"python -m tests.simulation --runs 1 --seed {seed}"
+                f"python -m tests.simulation --runs 1 --seed {seed}{' --snapshots' if snapshots else ''}"
             ) from problem
     return totals
 
@@ -56,8 +56,22 @@ def test_the_core_does_what_causality_demands_in_fresh_histories(part: int) -> N
     run_part(FIRST_FRESH + part * PART)
 
 
+@pytest.mark.parametrize("first", range(1, FIXED + 1, PART))
+def test_snapshots_change_nothing_of_what_causality_demands(first: int) -> None:
+    """Made while their senders write, merged into copies that have written meanwhile; and logs begin at a horizon."""
+    totals = run_part(first, snapshots=True)
+    assert totals["snapshots"]
+    assert totals["met_a_delete"]
+
+
+@pytest.mark.parametrize("part", range(FRESH // PART // 3))
+def test_snapshots_change_nothing_in_fresh_histories(part: int) -> None:
+    run_part(FIRST_FRESH + part * PART, snapshots=True)
+
+
 def test_a_history_is_a_function_of_its_seed() -> None:
     assert run(7) == run(7)
+    assert run(7, snapshots=True) == run(7, snapshots=True)
 
 
 def test_the_oracle_knows_what_stands() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -167,6 +168,8 @@ def begin_session(one: Device, other: Device) -> bool:
 def deliver_some(world: World, sender: Device, receiver: Device, step: int) -> None:
     """Some of what the receiver lacks: cut short, doubled, shuffled, mixed with its own writes, or lost in a crash."""
     chance = world.chance
+    if not includes(receiver.disk.state.clock(), sender.disk.horizon):
+        return
     missing = [applied.run for applied in sender.disk.missing_for(receiver.disk.state.clock())]
     runs = missing[: chance.choice((None, None, 1, 3))]
     if chance.random() < 0.1:
@@ -196,6 +199,8 @@ def deliver_some(world: World, sender: Device, receiver: Device, step: int) -> N
 
 def deliver_all(sender: Device, receiver: Device) -> None:
     clock = receiver.disk.state.clock()
+    if not includes(clock, sender.disk.horizon):
+        return
     if includes(clock, sender.disk.state.clock()):
         return
     announcements = [at.announcement for at in sender.disk.state.origins.values()]
@@ -283,14 +288,18 @@ def remove_somebody(world: World) -> None:
         form_opinions(world)
 
 
-def settle(world: World) -> None:
-    """Everybody who is still a member meets everybody else, often enough for restores to spread."""
+def settle(world: World, send_snapshot: Callable[[Device, Device], None] | None = None) -> None:
+    """Everybody who is still a member meets everybody else, often enough for restores to spread. Whoever is behind the
+    log of somebody else gets a snapshot.
+    """
     members = world.members()
     for device in members:
         device.active = {each.id for each in members}
     for _ in range(4):
         for one, other in permutations(members, 2):
             if begin_session(one, other):
-                deliver_all(one, other)
-                deliver_all(other, one)
+                for sender, receiver in ((one, other), (other, one)):
+                    if send_snapshot and not includes(receiver.disk.state.clock(), sender.disk.horizon):
+                        send_snapshot(sender, receiver)
+                    deliver_all(sender, receiver)
                 end_session(one, other)

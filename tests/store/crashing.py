@@ -18,7 +18,8 @@ from peerd.store.mark import MarkFile
 from tests.store import copies
 
 
-def _die_at(point: str, number: int) -> None:
+def die_at(point: str, number: int) -> None:
+    """End this process at the fail point."""
     when, word = point[0], point[1:]
     times = 0
 
@@ -53,7 +54,7 @@ async def main(folder: Path, *fail_point: str) -> None:
     copy = copies.Copy(folder, threaded=True)
     copy.chance.seed(os.getpid())
     if fail_point:
-        _die_at(fail_point[0], int(fail_point[1]))
+        die_at(fail_point[0], int(fail_point[1]))
     await copy.open()
     begun = copy.state.visible
     for number in range(begun, begun + 200):

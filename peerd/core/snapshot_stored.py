@@ -1,0 +1,70 @@
+"""What a store gives back of snapshots: values only, as in `stored`."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from msgspec import Struct
+
+from peerd.core.clocks import Clock
+from peerd.core.copy import CopyState
+from peerd.core.origin import Announcement
+from peerd.core.snapshot import EndsOf, OriginEnd, StoredRow
+from peerd.core.snapshot_intake import Standing
+
+RowCursor = tuple[int, str]  # number of a collection, key
+
+
+class SnapshotStart(Struct, frozen=True):
+    """Where a copy stands at the moment in which its reading begins, in one read of the store."""
+
+    copy_id: bytes
+    position: int
+    clock: Clock
+    origins: list[OriginEnd]
+    ends: list[EndsOf]
+    records: int
+
+
+class SnapshotRows(Struct, frozen=True):
+    """Some records in the order of their keys, with what each takes in a part and with its collection; and the
+    origins that became known after number `known`. `cursor` is None after the last record. `copy_id`, `position`,
+    `digest` and `records` are those of the moment of this read; `steps` are (bucket, share) of these rows.
+    """
+
+    copy_id: bytes
+    rows: list[tuple[int, str, StoredRow]]
+    cursor: RowCursor | None
+    origins: list[tuple[int, Announcement]]
+    position: int
+    digest: bytes
+    records: int
+    steps: list[tuple[int, int]]
+
+
+class Phase(IntEnum):
+    FILLING = 0
+    MERGING = 1
+    CLEARING = 2  # it is in place
+    GIVEN_UP = 3
+
+
+class Incoming(Struct, frozen=True):
+    """A snapshot that is kept beside the copy. `age_ms` is when its last part came, by the store's own clock, and
+    `now_ms` what that says now.
+    """
+
+    id: bytes
+    phase: Phase
+    parts: int
+    standing: Standing
+    age_ms: int
+    now_ms: int
+
+
+class Switched(Struct, frozen=True):
+    """The copy after a snapshot took its place. `own_origin_ended`: the snapshot knows more of it than we did."""
+
+    copy_id: bytes
+    state: CopyState
+    own_origin_ended: bool

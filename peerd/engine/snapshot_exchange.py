@@ -1,0 +1,152 @@
+"""Snapshots on one session: theirs, if their log does not reach back to what we have; and ours, if they ask.
+
+Whoever takes one in asks for its parts, a few at a time, and for the next when one is durable. So it sets the pace,
+nothing piles up, and after a cut it asks on from where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias
+
+from peerd.core.batch import Fork
+from peerd.core.device_id import short_id
+from peerd.engine.space import Space
+from peerd.errors import DiskFull, LocalProtocolError, RemoteProtocolError, StoreError
+from peerd.logs import get
+from peerd.protocol.messages import SNAPSHOT_PARTS, SnapshotChunk, SnapshotRefuse, SnapshotWant
+from peerd.protocol.session import Phase, Session
+
+log = get(__name__)
+
+AGAIN_S = 30.0
+_NO_ID = bytes(16)
+_Message: TypeAlias = SnapshotWant | SnapshotChunk | SnapshotRefuse
+
+
+class SnapshotExchange:
+    """`say` sends; `sent` is to be called when a chunk has gone."""
+
+    def __init__(self, space: Space, theirs: bytes, machine: Session, say: Callable[[_Message], None]) -> None:
+        self._space = space
+        self._theirs = theirs
+        self._machine = machine
+        self._say = say
+        self._wanted: asyncio.Queue[SnapshotWant | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
+        self._coming: asyncio.Queue[SnapshotChunk | SnapshotRefuse | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
+        self._gone = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._stopped = False
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """With workers in the link's group: its end is theirs."""
+        self._group = group
+        group.create_task(self._serve(), name="snapshot out")
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._gone.set()
+        for queue in (self._wanted, self._coming):
+            while not queue.empty():
+                queue.get_nowait()
+            queue.put_nowait(None)
+
+    # ---- ours
+
+    def serve(self, message: SnapshotWant) -> None:
+        """Raises RemoteProtocolError if they ask for more than they may."""
+        if self._wanted.full():
+            raise RemoteProtocolError("they ask for parts of a snapshot and do not take them", code="flood")
+        self._wanted.put_nowait(message)
+
+    def sent(self) -> None:
+        self._gone.set()
+
+    async def _serve(self) -> None:
+        while (want := await self._wanted.get()) is not None and not self._stopped:
+            try:
+                await self._send(want)
+            except (StoreError, LocalProtocolError) as problem:
+                log.warning("snapshot not served", space=self._space.name, code=problem.code, cause=str(problem))
+                await self._space.snapshots.end_serving(self._theirs)
+                self._say(SnapshotRefuse(self._space.id, problem.code, "it cannot make a snapshot"))
+
+    async def _send(self, want: SnapshotWant) -> None:
+        if want.count == 1 and not self._space.snapshots.is_serving(self._theirs, want.id):
+            return  # the rest of an attempt that has ended
+        served = await self._space.snapshots.serve(self._theirs, want.id, want.number)
+        number = want.number if served.id == want.id else 0
+        for _ in range(want.count):
+            part = await served.part(number)
+            if part is None or self._stopped:
+                return
+            self._gone.clear()
+            self._say(SnapshotChunk(self._space.id, served.id, number, *part))
+            await self._gone.wait()
+            number += 1
+
+    # ---- theirs
+
+    def fetch(self) -> None:
+        if self._group is not None:
+            self._group.create_task(self._fetch(), name="snapshot in")
+
+    def came(self, message: SnapshotChunk | SnapshotRefuse) -> None:
+        """Raises RemoteProtocolError if more comes than was asked for."""
+        if self._coming.full():
+            raise RemoteProtocolError("parts of a snapshot that nobody asked for", code="flood")
+        self._coming.put_nowait(message)
+
+    async def _fetch(self) -> None:
+        """Until their log reaches us, by this snapshot or otherwise."""
+        snapshots = self._space.snapshots
+        while not self._stopped and self._machine.phase is Phase.BEHIND:
+            async with snapshots.fetching:
+                done = self._machine.phase is not Phase.BEHIND or await self._try()
+            if not done and not self._stopped:
+                await asyncio.sleep(AGAIN_S)
+
+    async def _try(self) -> bool:
+        """Nothing here is a reason to end the link: the session does without, and the next attempt may go better."""
+        try:
+            return await self._take_in()
+        except DiskFull as full:
+            log.warning("snapshot stalled", space=self._space.name, cause=str(full))
+        except (RemoteProtocolError, Fork) as problem:
+            log.warning("snapshot not taken", space=self._space.name, cause=str(problem))
+        return False
+
+    async def _take_in(self) -> bool:
+        snapshots = self._space.snapshots
+        begun = await snapshots.begun() or _NO_ID
+        number = await snapshots.wanted(begun)
+        while not self._coming.empty():
+            self._coming.get_nowait()  # of an attempt that has ended
+        self._say(SnapshotWant(self._space.id, begun, number, SNAPSHOT_PARTS))
+        first = await self._first(begun, number)
+        if first is None:
+            return False
+        log.info("snapshot comes", space=self._space.name, device=short_id(self._theirs))
+        return await snapshots.take_in(first.id, self._parts(first), whole=self._machine.snapshot_stands)
+
+    async def _first(self, begun: bytes, number: int) -> SnapshotChunk | None:
+        """The part with which it begins or goes on; what is still on its way from an earlier attempt is passed over."""
+        while isinstance(came := await self._coming.get(), SnapshotChunk):
+            if came.number == (number if came.id == begun else 0):
+                return came
+        return None
+
+    async def _parts(self, chunk: SnapshotChunk) -> AsyncIterator[bytes]:
+        """What comes; when one is taken in, the next is asked for. Ends early if they have no more for us."""
+        while True:
+            yield chunk.data
+            if chunk.last:
+                return
+            self._say(SnapshotWant(self._space.id, chunk.id, chunk.number + SNAPSHOT_PARTS))
+            following = await self._coming.get()
+            if not isinstance(following, SnapshotChunk) or following.id != chunk.id:
+                return
+            if following.number != chunk.number + 1:
+                raise RemoteProtocolError("a part of a snapshot is missing", code="order")
+            chunk = following

@@ -1,0 +1,213 @@
+"""A snapshot that is being taken in: what is kept of it beside the copy, from the first part to its end."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from peerd.core.batch import Name, Stored
+from peerd.core.chain import first_hash
+from peerd.core.copy import OriginState
+from peerd.core.origin import Announcement
+from peerd.core.restore import Image
+from peerd.core.snapshot_intake import Progress, SideOrigin, SideWrites, Standing
+from peerd.core.snapshot_stored import Incoming, Phase
+from peerd.store import log, meta, records, side
+from peerd.store.failures import damaged
+from peerd.store.refs import Refs, stamps_encoder
+from peerd.store.transaction import give_numbers, give_refs
+
+CLEARED_AT_ONCE = 4_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Progress).decode
+
+
+class SideReader:
+    """What a batch reads of the rows beside."""
+
+    def __init__(self, connection: sqlite3.Connection, refs: Refs, path: Path) -> None:
+        self.known: dict[Name, tuple[int, int]] = {}  # id and flags
+        self._connection = connection
+        self._refs = refs
+        self._path = path
+
+    def records(self, names: Iterable[Name]) -> dict[Name, Stored]:
+        """Raises StoreDamaged."""
+        found: dict[Name, Stored] = {}
+        per_collection: dict[str, list[str]] = {}
+        for collection, key in names:
+            per_collection.setdefault(collection, []).append(key)
+        for collection, keys in per_collection.items():
+            number = self._refs.number_of.get(collection)
+            if number is None:
+                continue
+            rows = records.rows_of(self._connection, number, sorted(keys), side.SIDE)
+            for row_id, key, flags, share, stamps, body in rows:
+                record = records.decode(self._refs, self._path, stamps, body)
+                found[collection, key] = Stored(record, records.unsigned(share))
+                self.known[collection, key] = row_id, flags
+        return found
+
+    def images(self, _names: Iterable[Name]) -> Mapping[Name, Image]:
+        return {}
+
+    def hash8(self, origin: bytes, seq: int) -> bytes | None:
+        ref = self._refs.ref_of.get(origin)
+        return None if ref is None else end(self._connection, ref, seq)
+
+
+def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> Incoming | None:
+    """What there is of a snapshot. Raises StoreDamaged."""
+    row = connection.execute("SELECT id, phase, parts, age_ms, progress FROM incoming").fetchone()
+    if row is None:
+        return None
+    snapshot, phase, parts, age_ms, progress = row
+    origins: dict[bytes, SideOrigin] = {}
+    try:
+        for number, origin, device, admission, nonce, seq, head, signature, context in connection.execute(
+            "SELECT i.number, o.id, o.device, o.admission, o.nonce, i.seq, i.head, i.signature, i.context"
+            " FROM incoming_origin i JOIN origin o ON o.ref = i.origin"
+        ):
+            clock = refs.decode_clock(context)
+            announcement = Announcement(device, admission, nonce)
+            origins[origin] = SideOrigin(number, origin, announcement, seq, head, signature, clock)
+        standing = Standing(_decode(progress), origins)
+    except (ValueError, LookupError, TypeError) as problem:
+        raise damaged(path, f"what came of a snapshot cannot be read ({problem})") from problem
+    (now_ms,) = connection.execute("SELECT age_ms FROM space").fetchone()
+    return Incoming(snapshot, Phase(phase), parts, standing, age_ms, now_ms)
+
+
+def begin(connection: sqlite3.Connection, snapshot: bytes, age_ms: int) -> None:
+    """There must be none."""
+    side.make(connection)
+    connection.execute(
+        "INSERT INTO incoming (one, id, phase, age_ms, progress) VALUES (1, ?, ?, ?, ?)",
+        (snapshot, Phase.FILLING, age_ms, _encode(Progress())),
+    )
+
+
+def write(
+    connection: sqlite3.Connection, refs: Refs, space: bytes, writes: SideWrites, reader: SideReader
+) -> tuple[dict[bytes, int], dict[str, int]]:
+    """Write what a part brings; gives the refs and collection numbers that become known with it."""
+    states = {
+        at.origin: OriginState(at.announcement, 0, first_hash(space, at.announcement.device, at.origin), {})
+        for at in writes.origins
+    }
+    new_refs = give_refs(states, refs)
+    meta.add_origins(connection, states, new_refs, refs)
+    ref_of = refs.ref_of | new_refs if new_refs else refs.ref_of
+    new_numbers = give_numbers(connection, {row.name[0] for row in writes.rows}, refs)
+    number_of = refs.number_of | new_numbers if new_numbers else refs.number_of
+    connection.executemany(
+        "INSERT OR REPLACE INTO incoming_origin (origin, number, seq, head, signature, context)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            (ref_of[at.origin], at.number, at.seq, at.head, at.signature, refs.encode_clock(at.context, ref_of))
+            for at in writes.origins
+        ),
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO incoming_end (origin, seq, hash8) VALUES (?, ?, ?)",
+        ((ref_of[origin], seq, hash8) for origin, seq, hash8 in writes.ends),
+    )
+    records.write(connection, writes.rows, writes.gone, reader.known, stamps_encoder(ref_of), number_of, side.SIDE)
+    save_progress(connection, writes.progress)
+    return new_refs, new_numbers
+
+
+def save_progress(connection: sqlite3.Connection, progress: Progress) -> None:
+    connection.execute("UPDATE incoming SET progress = ?", (_encode(progress),))
+
+
+def end(connection: sqlite3.Connection, ref: int, seq: int) -> bytes | None:
+    """8 bytes of the hash that the snapshot has at the end of a run, if it says."""
+    row = connection.execute("SELECT head FROM incoming_origin WHERE origin = ? AND seq = ?", (ref, seq)).fetchone()
+    if row is None:
+        row = connection.execute("SELECT hash8 FROM incoming_end WHERE origin = ? AND seq = ?", (ref, seq)).fetchone()
+    return None if row is None else bytes(row[0][:8])
+
+
+# ---- clearing away
+
+
+def clear_some(connection: sqlite3.Connection, age_ms: int) -> bool:
+    """Clear away some thousand rows of what is not needed any more; False if nothing is left.
+
+    Of a snapshot that is in place: our former rows, and the runs of the log below the horizon. What the merging took
+    out of our rows becomes history.
+    """
+    row = connection.execute("SELECT phase FROM incoming").fetchone()
+    if row is None or row[0] not in {Phase.CLEARING, Phase.GIVEN_UP}:
+        return False
+    in_place = row[0] == Phase.CLEARING
+    if in_place and (_move_history(connection, age_ms) or _drop_runs(connection)):
+        return True
+    if side.clear_some(connection, side.FORMER if in_place else side.SIDE, CLEARED_AT_ONCE):
+        return True
+    if any(_delete_some(connection, table, key) for table, key in _TABLES):
+        return True
+    connection.execute("DELETE FROM incoming")
+    return False
+
+
+_TABLES = (
+    ("incoming_history", "id"),
+    ("incoming_image", "id"),
+    ("incoming_end", "origin, seq"),
+    ("incoming_origin", "origin"),
+)
+
+
+def _delete_some(connection: sqlite3.Connection, table: str, key: str) -> bool:
+    text = f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} LIMIT ?)"  # noqa: S608 - from the list above
+    return bool(connection.execute(text, (CLEARED_AT_ONCE,)).rowcount)
+
+
+def _move_history(connection: sqlite3.Connection, age_ms: int) -> bool:
+    moved = connection.execute(
+        "INSERT INTO history (collection, key, by_origin, by_seq, age_ms, stamps, body)"
+        " SELECT collection, key, 0, 0, ?, stamps, body FROM incoming_history ORDER BY id LIMIT ?",
+        (age_ms, CLEARED_AT_ONCE),
+    ).rowcount
+    connection.execute(
+        "DELETE FROM incoming_history WHERE id IN (SELECT id FROM incoming_history ORDER BY id LIMIT ?)",
+        (CLEARED_AT_ONCE,),
+    )
+    return bool(moved)
+
+
+def _drop_runs(connection: sqlite3.Connection) -> bool:
+    """Runs below the horizon: their ends are kept, for comparison."""
+    for ref, horizon in connection.execute("SELECT ref, horizon FROM origin WHERE horizon > 0").fetchall():
+        positions = connection.execute(
+            "SELECT position, origin, last, substr(head, 1, 8) FROM run WHERE origin = ? AND last <= ?"
+            " ORDER BY last LIMIT ?",
+            (ref, horizon, CLEARED_AT_ONCE),
+        ).fetchall()
+        if positions:
+            connection.executemany(
+                "INSERT OR IGNORE INTO run_end (origin, seq, hash8) VALUES (?, ?, ?)", (row[1:] for row in positions)
+            )
+            connection.executemany("DELETE FROM run WHERE position = ?", (row[:1] for row in positions))
+            return True
+    return False
+
+
+def ends_of_fork(connection: sqlite3.Connection, refs: Refs) -> tuple[bytes, int] | None:
+    """The origin and seq at which the snapshot has another history than we, as far as both still know."""
+    for ref, theirs, our_seq, our_head in connection.execute(
+        "SELECT i.origin, i.seq, o.seq, o.head FROM incoming_origin i JOIN origin o ON o.ref = i.origin"
+        " WHERE i.seq > 0 AND o.seq > 0"
+    ).fetchall():
+        at = min(theirs, our_seq)
+        ours8 = our_head[:8] if our_seq == at else log.hash8(connection, ref, at)
+        theirs8 = end(connection, ref, at)
+        if ours8 is not None and theirs8 is not None and ours8 != theirs8:
+            return refs.origin_of[ref], at
+    return None

@@ -1,0 +1,37 @@
+"""What is remembered of relays, and the sealed segments that are on their way to them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from peerd.core.stored import RelayKept, SegmentId
+
+
+def save(connection: sqlite3.Connection, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
+    """Keep the memory and, instead of what was in the outbox, these segments."""
+    connection.execute("INSERT OR REPLACE INTO relay (name, memory) VALUES (?, ?)", (relay, memory))
+    kept = {(stream, number) for stream, number in _segments(connection, relay)}
+    connection.executemany(
+        "DELETE FROM relay_outbox WHERE relay = ? AND stream = ? AND number = ?",
+        [(relay, *one) for one in kept - outbox.keys()],
+    )
+    connection.executemany(
+        "INSERT INTO relay_outbox (relay, stream, number, sealed) VALUES (?, ?, ?, ?)",
+        [(relay, *one, sealed) for one, sealed in outbox.items() if one not in kept],
+    )
+
+
+def load(connection: sqlite3.Connection, relay: str) -> RelayKept:
+    row = connection.execute("SELECT memory FROM relay WHERE name = ?", (relay,)).fetchone()
+    outbox = connection.execute("SELECT stream, number, sealed FROM relay_outbox WHERE relay = ?", (relay,))
+    return RelayKept(row[0] if row else None, {(stream, number): sealed for stream, number, sealed in outbox})
+
+
+def forget(connection: sqlite3.Connection, relay: str) -> None:
+    connection.execute("DELETE FROM relay WHERE name = ?", (relay,))
+    connection.execute("DELETE FROM relay_outbox WHERE relay = ?", (relay,))
+
+
+def _segments(connection: sqlite3.Connection, relay: str) -> list[SegmentId]:
+    return connection.execute("SELECT stream, number FROM relay_outbox WHERE relay = ?", (relay,)).fetchall()

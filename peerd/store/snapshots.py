@@ -1,0 +1,134 @@
+"""The snapshots of one space's database: reading the copy for one, and taking one in beside it. See the port
+`SnapshotStore`.
+
+The rows of a snapshot are built in a table beside the live one, in the same file, and take its place by a change of
+names. So everything else that the file holds (log, history, roster, peers, bindings, staged runs) stays where it is,
+the file and its mark stay the same, and the step is one transaction of SQLite: after a crash it has happened or not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from peerd.core.batch import Name, Reader
+from peerd.core.snapshot_intake import SideWrites, Standing
+from peerd.core.snapshot_stored import Incoming, Phase, RowCursor, SnapshotRows, SnapshotStart, Switched
+from peerd.store import incoming, snapshot_reading, switching
+from peerd.store.database import Database, Outcome
+from peerd.store.incoming import SideReader
+from peerd.store.meta import Meta
+from peerd.store.refs import Refs
+from peerd.store.switching import Site, Touched
+
+T = TypeVar("T")
+
+FEW_TOUCHED = 500  # records that are left for the step itself
+
+
+class Snapshots:
+    """`own_origin_ended` is called when a switch ended the own origin."""
+
+    def __init__(self, database: Database, refs: Refs, meta: Meta, own_origin_ended: Callable[[], None]) -> None:
+        self._database = database
+        self._refs = refs
+        self._meta = meta
+        self._own_origin_ended = own_origin_ended
+
+    # ---- reading
+
+    async def start(self) -> SnapshotStart:
+        refs, path = self._refs, self._database.path
+        return await self._database.read(lambda connection: snapshot_reading.start(connection, refs, path))
+
+    async def rows(self, after: RowCursor, max_bytes: int, known: int) -> SnapshotRows:
+        refs, path = self._refs, self._database.path
+        return await self._database.read(
+            lambda connection: snapshot_reading.rows(connection, refs, path, after, max_bytes, known)
+        )
+
+    # ---- taking in
+
+    async def incoming(self) -> Incoming | None:
+        """Asked of the writer, behind whatever was begun: also what somebody began who waits for it no longer."""
+        refs, path = self._refs, self._database.path
+        return await self._database.write(lambda connection: Outcome(incoming.load(connection, refs, path), keep=False))
+
+    async def begin(self, snapshot: bytes) -> None:
+        await self._write(lambda connection: incoming.begin(connection, snapshot, self._meta.age_ms))
+
+    async def take(self, standing: Standing, decide: Callable[[Standing, Reader], SideWrites], parts: int) -> Standing:
+        def work(connection: sqlite3.Connection) -> Outcome[Standing]:
+            reader = SideReader(connection, self._refs, self._database.path)
+            writes = decide(standing, reader)
+            new_refs, new_numbers = incoming.write(connection, self._refs, self._meta.space, writes, reader)
+            connection.execute("UPDATE incoming SET parts = ?, age_ms = ?", (parts, self._meta.age_ms))
+
+            def publish() -> None:
+                self._refs.ref_of.update(new_refs)
+                self._refs.number_of.update(new_numbers)
+
+            return Outcome(standing.after(writes), pages=8 + len(writes.rows) // 8, published=publish)
+
+        return await self._database.write(work)
+
+    async def merge(self, standing: Standing) -> tuple[Standing, int]:
+        position = await self._write(switching.begin)
+        cursor: RowCursor | None = (0, "")
+        while cursor is not None:
+            standing, cursor = await self._merge_after(standing, cursor)
+        while len((found := await self._touched(position)).names) >= FEW_TOUCHED:
+            standing = await self._merge_named(standing, found.names)
+            position = found.position
+        return standing, position
+
+    async def _touched(self, position: int) -> Touched:
+        return await self._database.read(lambda connection: switching.touched(connection, position))
+
+    async def _merge_named(self, standing: Standing, names: Collection[Name]) -> Standing:
+        return await self._merge(standing, lambda site: switching.merge_named(site, names))
+
+    async def _merge_after(self, standing: Standing, cursor: RowCursor) -> tuple[Standing, RowCursor | None]:
+        return await self._merge(standing, lambda site: switching.merge_after(site, cursor))
+
+    async def _merge(self, standing: Standing, merging: Callable[[Site], T]) -> T:
+        def work(connection: sqlite3.Connection) -> Outcome[T]:
+            site = Site(connection, self._refs, self._database.path, standing)
+            return Outcome(merging(site), pages=8 + switching.ROWS_AT_ONCE // 4)
+
+        return await self._database.write(work)
+
+    async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
+        def work(connection: sqlite3.Connection) -> Outcome[Switched]:
+            site = Site(connection, self._refs, self._database.path, standing)
+            switched = switching.switch(site, self._meta, position, copy_id)
+
+            def publish() -> None:
+                self._meta.copy_id = copy_id
+                self._meta.horizon = switched.state.horizon()
+                if switched.own_origin_ended:
+                    self._meta.own_origin = None
+                    self._own_origin_ended()
+
+            return Outcome(switched, pages=64, published=publish)
+
+        return await self._database.write(work)
+
+    async def give_up(self) -> None:
+        phases = (Phase.FILLING, Phase.MERGING)
+        await self._write(
+            lambda connection: connection.execute(
+                "UPDATE incoming SET phase = ? WHERE phase IN (?, ?)", (Phase.GIVEN_UP, *phases)
+            )
+        )
+
+    async def clear_some(self) -> bool:
+        return await self._database.write(
+            lambda connection: Outcome(
+                incoming.clear_some(connection, self._meta.age_ms), pages=incoming.CLEARED_AT_ONCE // 8
+            )
+        )
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._database.write(lambda connection: Outcome(work(connection)))
