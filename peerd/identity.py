@@ -142,6 +142,16 @@ class Identity:
         return certificate.public_bytes(Encoding.PEM)
 
 
+def public_key_of(private: bytes) -> bytes:
+    """The public key of an Ed25519 key that is given by its seed (32 bytes)."""
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def sign_with(private: bytes, data: bytes) -> bytes:
+    """The signature of an Ed25519 key that is given by its seed: of a ticket, never of this device."""
+    return Ed25519PrivateKey.from_private_bytes(private).sign(data)
+
+
 @lru_cache(maxsize=256)  # a catch-up verifies thousands of signatures of few devices
 def _verifier(public_key: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(public_key)

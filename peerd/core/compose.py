@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from peerd.core.roster import Roster
 from peerd.core.statements import (
@@ -19,6 +19,7 @@ from peerd.core.statements import (
     HEADS,
     NAME_BYTES,
     REMOVE,
+    TICKET,
     VOUCH,
     Admit,
     Close,
@@ -28,6 +29,7 @@ from peerd.core.statements import (
     Genesis,
     Remove,
     SignedStatement,
+    Ticket,
     Vouch,
     decode_statement,
     encode_genesis,
@@ -48,9 +50,15 @@ def found_space(name: str, card: DeviceCard, nonce: bytes) -> bytes:
 
 
 def admit(
-    roster: Roster, author: bytes, card: DeviceCard, role: str = ADMIN, wraps: Mapping[bytes, bytes] | None = None
+    roster: Roster,
+    author: bytes,
+    card: DeviceCard,
+    role: str = ADMIN,
+    wraps: Mapping[bytes, bytes] | None = None,
+    ticket: bytes | None = None,
 ) -> bytes:
-    """`author` lets a device in; `wraps`: epoch id -> that epoch's secret, sealed to the card's sealing key.
+    """`author` lets a device in; `wraps`: epoch id -> that epoch's secret, sealed to the card's sealing key. `ticket`:
+    the id of the ticket that it came by.
 
     Raises:
         UserError: "not-admin", "bad-name", or "already-member" if a device with these very keys is a member.
@@ -65,7 +73,18 @@ def admit(
             status=409,
             next_step="Nothing needs to be done to admit it.",
         )
-    return _encode(roster, author, ADMIT, Admit(card, role, dict(wraps or {})))
+    body = Admit(card, role, dict(wraps or {}), UNSET if ticket is None else ticket)
+    return _encode(roster, author, ADMIT, body)
+
+
+def ticket(roster: Roster, author: bytes, key: bytes, expires_ms: int, role: str = ADMIN) -> bytes:
+    """`author` invites whoever has the private half of this Ed25519 key, until `expires_ms`.
+
+    Raises:
+        UserError: "not-admin".
+    """
+    _check_admin(roster, author)
+    return _encode(roster, author, TICKET, Ticket(key, expires_ms, role))
 
 
 def remove(roster: Roster, author: bytes, device: bytes, finals: Finals) -> bytes:

@@ -12,7 +12,8 @@ author knew: what a statement's author had seen is what can be reached through i
     4 vouch     a member has applied more of what an ended admission wrote
     5 epoch     a secret of the space, sealed to its members
     6 close     an origin that went two ways ends at the last common transaction
-    7 ticket, 8 admit by ticket   reserved: kept and forwarded, without effect
+    7 ticket    an invitation by file: whoever has its key may ask to be admitted, until it expires or one is
+    8           reserved: kept and forwarded, without effect
 
 A kind from 128 on is optional: kept, forwarded and otherwise ignored. Any other kind, or another format, needs a newer
 peerd and is refused. Unknown keys of a body are ignored. PROTOCOL.md, "Statements".
@@ -25,7 +26,7 @@ from hashlib import blake2b
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from peerd.core.device_id import device_id
 from peerd.core.origin import Id16, Id32
@@ -33,7 +34,7 @@ from peerd.errors import RemoteProtocolError
 
 FORMAT = 1
 
-GENESIS, ADMIT, REMOVE, VOUCH, EPOCH, CLOSE, TICKET, TICKET_ADMIT = range(1, 9)
+GENESIS, ADMIT, REMOVE, VOUCH, EPOCH, CLOSE, TICKET, RESERVED = range(1, 9)
 OPTIONAL_KINDS = 128
 
 STATEMENT_BYTES = 64 << 10
@@ -104,6 +105,7 @@ class Admit(Struct, frozen=True):
     card: DeviceCard
     role: Annotated[str, Meta(min_length=1, max_length=16)] = ADMIN
     wraps: Annotated[dict[Id16, Sealed], Meta(max_length=WRAPS)] = {}  # epoch -> its secret, sealed
+    ticket: Id16 | UnsetType = UNSET  # the one that it came by, which is used up by that
 
 
 class Remove(Struct, frozen=True):
@@ -131,15 +133,26 @@ class Close(Struct, frozen=True):
     next: Annotated[tuple[Hash8, ...], Meta(max_length=2)] = ()
 
 
-Body = Genesis | Admit | Remove | Vouch | Epoch | Close | None
+class Ticket(Struct, frozen=True):
+    """`key` is an Ed25519 key made for this ticket alone; its private half is in the file of the invitation. After
+    `expires_ms`, by the clock of whoever is asked, it is good for nothing.
+    """
 
-_BODIES: dict[int, type[Genesis | Admit | Remove | Vouch | Epoch | Close]] = {
+    key: Id32
+    expires_ms: Seq
+    role: Annotated[str, Meta(min_length=1, max_length=16)] = ADMIN
+
+
+Body = Genesis | Admit | Remove | Vouch | Epoch | Close | Ticket | None
+
+_BODIES: dict[int, type[Genesis | Admit | Remove | Vouch | Epoch | Close | Ticket]] = {
     GENESIS: Genesis,
     ADMIT: Admit,
     REMOVE: Remove,
     VOUCH: Vouch,
     EPOCH: Epoch,
     CLOSE: Close,
+    TICKET: Ticket,
 }
 
 
@@ -241,7 +254,7 @@ def is_name(name: str) -> bool:
 def _check_known(prefix: _Prefix) -> None:
     if prefix.format != FORMAT:
         raise _newer(f"a statement of format {prefix.format}; this peerd knows format {FORMAT}")
-    if not (1 <= prefix.kind <= TICKET_ADMIT or prefix.kind >= OPTIONAL_KINDS):
+    if not (1 <= prefix.kind <= RESERVED or prefix.kind >= OPTIONAL_KINDS):
         raise _newer(f"a statement of kind {prefix.kind}")
 
 
@@ -256,7 +269,7 @@ def _decode_body(frame: _Frame) -> Body:
         names["space"] = body.name
     if not all(map(is_name, names.values())):
         raise _bad("a name in it is too long or has characters that cannot be seen")
-    if isinstance(body, Admit) and body.role not in {ADMIN, MEMBER}:
+    if isinstance(body, Admit | Ticket) and body.role not in {ADMIN, MEMBER}:
         raise _newer(f"the role {body.role!r}")
     return body
 

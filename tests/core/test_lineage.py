@@ -15,6 +15,7 @@ from peerd.core.statements import (
     Epoch,
     Remove,
     SignedStatement,
+    Ticket,
     Vouch,
     encode_statement,
     statement_id,
@@ -72,7 +73,7 @@ def test_a_plain_member_may_not_do_what_admins_do(cast: Cast, kind: int) -> None
         2: Admit(cast.cards[3]),
         3: Remove(cast.devices[1], roster.members[cast.devices[1]].admission),
         5: Epoch(1, b"e" * 16),
-        TICKET: Vouch(),
+        TICKET: Ticket(b"t" * 32, 1),
     }
     data = encode_statement(kind, roster.space, cast.devices[2], roster.heads(), bodies[kind])
     after, _ = roster.with_statements([cast.signed(data)])
