@@ -13,13 +13,12 @@ from collections.abc import Callable, Coroutine, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from peerd import __version__, identity, logs, notify
+from peerd import __version__, declared, identity, logs, notify
 from peerd.clock import Clock
 from peerd.config import Settings
 from peerd.control.server import ControlServer
 from peerd.core.device_id import format_device_id, short_id
 from peerd.core.stored import Address
-from peerd.core.tables.changes import Brake
 from peerd.core.tables.proposals import propose
 from peerd.discovery.addresses import parse_address
 from peerd.discovery.interfaces import named
@@ -28,6 +27,7 @@ from peerd.discovery.network_changes import NetworkChanges
 from peerd.discovery.wakeups import watch_wakeups
 from peerd.engine.bindings import Bindings
 from peerd.engine.dialing import Dialing
+from peerd.engine.file_invitations import FileInvitations
 from peerd.engine.housekeeping import Housekeeping
 from peerd.engine.introducing import Introducing
 from peerd.engine.inviting import Inviting
@@ -35,6 +35,8 @@ from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
 from peerd.engine.peer_book import PeerBook
 from peerd.engine.ports import Crypto, Link
+from peerd.engine.relay_ports import TicketKeys
+from peerd.engine.relays import Relays
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
@@ -51,7 +53,7 @@ from peerd.protocol.control_reports import (
     MachineStatus,
     Reloaded,
 )
-from peerd.protocol.control_tables import NewBinding
+from peerd.relay.sealer import Sealer
 from peerd.store.lock import Lock
 from peerd.store.shelf import Shelf
 from peerd.supervise import Supervisor
@@ -65,12 +67,18 @@ TASKS_STOP_S = 0.5
 GOODBYE_S = 3.0  # with the tasks before and the databases after it, a stop has to be over in 5 s
 
 
-class _Crypto(Crypto):
+class _Crypto(Crypto, TicketKeys):
     def verify(self, public_key: bytes, signature: bytes, data: bytes) -> bool:
         return Identity.verify(public_key, signature, data)
 
     def seal(self, recipient: bytes, plaintext: bytes, info: bytes) -> bytes:
         return identity.seal(recipient, plaintext, info)
+
+    def public_key_of(self, private: bytes) -> bytes:
+        return identity.public_key_of(private)
+
+    def sign_with(self, private: bytes, data: bytes) -> bytes:
+        return identity.sign_with(private, data)
 
 
 class Daemon:
@@ -111,6 +119,9 @@ class Daemon:
         self._bindings = Bindings(
             Files(format_device_id(keys.device)), self._clock, propose, settings.device.state_dir / "backups"
         )
+        sealer = Sealer(crypto.seal, keys.open, self._clock.random_bytes)
+        self._relays = Relays(self._spaces, sealer, keys, self._clock)
+        self._files = FileInvitations(self._spaces, sealer, keys, crypto, self._clock)
         self._housekeeping = Housekeeping(self._spaces, self._switchboard, self._clock)
         self._service = Service(
             self._spaces, self._switchboard, self._dialing, self._statuses, self._inviting, self._joining,
@@ -133,7 +144,7 @@ class Daemon:
     def _introduce(self) -> None:
         self._spaces.opened = self._on_space
         self._spaces.closed = self._on_space_closed
-        self._bindings.declared = self._declared
+        self._bindings.declared = lambda space: declared.bindings(self._settings, space)
         self._switchboard.changed = self._dialing.nudge
         self._inviting.window_changed = self._lookout.show
         self._dialing.introduce = self._introducing.introduce
@@ -142,10 +153,13 @@ class Daemon:
         self._joining.everywhere = self._lookout.everybody
         self._joining.reached = self._dialing.sighted
         self._service.hosts = self._parse_host
+        self._service.couriers = self._relays
+        self._service.files = self._files
         self._service.reload_settings = self.reload
         self._statuses.problems = self._problems
         self._statuses.machine = self._machine
         self._statuses.tables = self._bindings.notices_of
+        self._statuses.relays = self._relays
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
         self._bindings.memory.history_days = self._housekeeping.history_days
         self._housekeeping.set_agreed = self._clock.set_agreed
@@ -181,6 +195,7 @@ class Daemon:
         self._shelf.prepare()
         await self._spaces.open_all()
         self._dialing.set_static(self._settings.network.peers)
+        await self._relays.follow(declared.relays(self._settings))
         await self._control.start()
         await self._listener.start()
         if self._settings.network.mdns and self._listener.addresses:
@@ -213,6 +228,7 @@ class Daemon:
         except TimeoutError:
             log.warning("stop took too long")
         await self._bindings.stop()
+        await self._relays.stop()
         await self._spaces.close()
         self._lock.release()
         if self._ready:  # else it never ran, and why is said by whoever started it
@@ -233,35 +249,19 @@ class Daemon:
         space.on_roster.append(lambda _: self._on_roster())
         self._on_roster()
         self._bindings.add_space(space)
+        self._relays.look_again_soon()
 
     def _on_space_closed(self, space: Space) -> None:
         self._switchboard.remove_space(space)
         self._bindings.remove_space(space)
-
-    def _declared(self, space: str) -> list[tuple[NewBinding, Brake]]:
-        """The tables that the configuration names for a space."""
-        return [
-            (
-                NewBinding(
-                    database=str(one.database),
-                    name=one.name,
-                    include=list(one.include),
-                    exclude=list(one.exclude),
-                    keys=dict(one.keys),  # type: ignore[arg-type]  # the check lets no other word in
-                    match={table: list(columns) for table, columns in one.match.items()},
-                    references=dict(one.references),
-                    suggested=True,
-                ),
-                Brake(one.max_deletes, one.max_delete_share),
-            )
-            for one in self._settings.space(space).tables
-        ]
+        self._relays.look_again_soon()
 
     def _on_roster(self) -> None:
         self._dialing.refresh()
         self._housekeeping.roster_changed()
         self._lookout.look_again()
         self._lookout.show()
+        self._relays.look_again_soon()
 
     def _authorise(self, device: bytes, subprotocol: str, _address: Address) -> Refusal | None:
         if subprotocol == SYNC and self._switchboard.shared_with(device):
@@ -361,6 +361,7 @@ class Daemon:
         self._control.set_write_group(fresh.control.write_group)
         self._dialing.set_static(fresh.network.peers)
         self._bindings.settings_changed(list(self._spaces.by_id.values()))
+        await self._relays.follow(declared.relays(fresh))
         waiting = list(self._started_with.changes(fresh).needs_restart)  # also from earlier reloads, if not taken back
         self._statuses.restart_needed = sorted(waiting)
         log.info("settings reloaded", count=len(changes.live))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 KEYS: Final = frozenset(
     {
         "device", "space", "peer", "address", "interface", "origin", "seq", "count", "size_bytes", "took_ms",
-        "cause", "hint", "code", "state", "path", "key", "version", "signal",
+        "cause", "hint", "code", "state", "path", "key", "version", "signal", "relay",
     }
 )  # fmt: skip
 LEVELS: Final = ("debug", "info", "warning", "error")

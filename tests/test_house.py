@@ -32,12 +32,25 @@ ELSEWHERE: dict[str, str] = {
     "cli/exits.py": "nothing but constants",
     "cli/table_reports.py": "what `tables bind` prints: tests/cli/test_tables.py",
     "core/limits.py": "nothing but constants",
+    "core/snapshot_intake.py": "one conversation with the parts: tests/core/test_snapshot.py",
+    "core/snapshot_rows.py": "tests/core/test_snapshot.py",
+    "core/snapshot_stored.py": "nothing but the shapes of values",
     "core/tables/changes.py": "nothing but the shapes of values",
     "core/tables/plans.py": "nothing but the shapes of values",
     "core/stored.py": "nothing but the shapes of values",
     "engine/ports.py": "nothing but interfaces",
+    "engine/relay_ports.py": "nothing but interfaces",
     "engine/session_runner.py": "tests/engine/test_link_runner.py, tests/network_simulation/test_histories.py",
+    "engine/session_status.py": "tests/engine/test_statuses.py",
     "net/incoming.py": "the listener's half of a connection: tests/net/test_listener.py",
+    "engine/snapshot_making.py": "tests/engine/test_snapshots.py",
+    "engine/snapshot_exchange.py": "tests/engine/test_snapshots.py",
+    "store/incoming.py": "tests/store/test_snapshots.py, tests/engine/test_snapshots.py",
+    "store/side.py": "tests/store/test_snapshots.py, tests/engine/test_snapshots.py",
+    "store/snapshot_reading.py": "tests/engine/test_snapshots.py",
+    "store/switching.py": "tests/store/test_snapshots.py, tests/engine/test_snapshots.py",
+    "protocol/control_relays.py": "nothing but the shapes of values: tests/control/test_relays.py",
+    "protocol/control_tickets.py": "nothing but the shapes of values: tests/control/test_tickets.py",
     "protocol/control_tables.py": "nothing but the shapes of values: tests/control/test_tables.py",
     "protocol/effects.py": "nothing but the shapes of values",
     "protocol/pairing_inviter.py": "one conversation with the joiner: tests/protocol/test_pairing.py",
@@ -52,6 +65,21 @@ ELSEWHERE: dict[str, str] = {
     "store/meta.py": "a part of every commit: tests/store/test_space.py",
     "store/opening.py": "which origin goes on: tests/store/test_mark.py",
     "core/tables/shape.py": "facts of a schema: tests/tables/test_reading.py",
+    "protocol/collecting.py": "tests/protocol/test_courier_collecting.py",
+    "protocol/complaints.py": "tests/protocol/test_courier_trouble.py",
+    "protocol/courier_choice.py": "the order of a courier's steps: tests/protocol/test_courier.py",
+    "protocol/courier_parts.py": "what a courier is made of: tests/protocol/test_courier.py",
+    "protocol/courier_settings.py": "nothing but the shapes of values",
+    "protocol/courier_status.py": "tests/protocol/test_courier.py, tests/protocol/test_courier_trouble.py",
+    "protocol/courier_steps.py": "nothing but the shapes of values",
+    "protocol/fetching.py": "tests/protocol/test_courier.py, tests/relay_simulation/test_histories.py",
+    "protocol/leaving.py": "tests/protocol/test_courier.py",
+    "protocol/own_head.py": "tests/protocol/test_courier_trouble.py",
+    "protocol/own_stream.py": "tests/protocol/test_courier_trouble.py",
+    "protocol/relay_view.py": "tests/protocol/test_courier_trouble.py, tests/relay_simulation/test_histories.py",
+    "protocol/snapshot_making.py": "tests/protocol/test_courier_collecting.py",
+    "protocol/stream_reader.py": "tests/protocol/test_courier.py, tests/relay_simulation/test_histories.py",
+    "relay/sealer.py": "a device's keys and chance: tests/engine/test_sealed_relay.py",
     "store/refs.py": "how rows name origins: tests/store/test_records.py",
     "tables/decisions.py": "what a person decides about held deletes: tests/tables/test_bound_file.py",
     "tables/standing.py": "a bound file in numbers: tests/tables/test_bound_file.py",
@@ -70,7 +98,7 @@ ELSEWHERE: dict[str, str] = {
 
 # What peerctl may load of peerd, so that it starts at once: itself and the client of the socket.
 PEERCTL_MAY_LOAD = re.compile(r"peerd(\.errors|\.cli(\..+)?|\.control(\.client|\.exchange)?)?")
-SLOW_LIBRARIES = ("aiosqlite", "cryptography", "httptools", "msgspec", "structlog", "websockets", "zeroconf")
+SLOW_LIBRARIES = ("aiohttp", "aiosqlite", "cryptography", "httptools", "msgspec", "structlog", "websockets", "zeroconf")
 
 
 @cache

@@ -199,12 +199,13 @@ _OF_PEERS: Final = {
     "again, its copy is damaged, or its software is.",
     "bad-message": "The other device spoke out of turn, or nonsense. The link was closed.",
     "bad-seal": "Something sealed for this device cannot be opened: damaged, or sealed for another one.",
+    "bad-signature": "Something of another device is not signed by whom it names. It was not taken over.",
     "bad-statement": "A statement about members is not well formed or wrongly signed. It was not taken over.",
     "bye": "The other device said goodbye: it is stopping.",
     "credit": "The other device sent more than it was allowed to. The link was closed.",
     "fork": "The two copies hold different histories of one device: it was restored from an old copy, or cloned. "
     "Nothing of it is merged and nothing is lost; keep both running.",
-    "horizon": "The other device no longer has the part of the log that this copy lacks. Invite this device again.",
+    "horizon": "The other device no longer has the part of the log that this copy lacks.",
     "flood": "The other device goes on asking and does not take the answers. The link was closed.",
     "link-lost": "The link is gone, as links go. It is dialled again.",
     "malformed": "The other device sent what is no message. The link was closed.",
@@ -221,6 +222,12 @@ _OF_PEERS: Final = {
     "protocol": "The other device broke a rule of the protocol. The link was closed.",
     "refused-connection": "The other machine is there, and nothing listens at that port: peerd does not run there, or "
     "listens at another one.",
+    "snapshot-damaged": "A snapshot of another device is not what that device says it is: its copy is damaged, or what "
+    "carried it. Nothing of it was taken over.",
+    "snapshot-gone": "A snapshot was being made of a copy that is another one by now. It is made again.",
+    "snapshot-refused": "A snapshot holds what the members do not accept: another space, another history, or what was "
+    "written after its author was removed. Nothing of it was taken over.",
+    "snapshot-too-large": "A record is larger than others may take in, so no snapshot can hold it. Make it smaller.",
     "staging-full": "More than peerd keeps is waiting for what it depends on. The link is dialled again and everything "
     "comes in order.",
     "timeout": "The other device did not answer in time. It is dialled again.",
@@ -237,6 +244,55 @@ _OF_PEERS: Final = {
     "unsupported": "The other device speaks a version of the protocol that is not spoken here. Upgrade the older one.",
 }
 
+# Storage that carries the log between devices: reasons in `peerctl relay status` and in the log. Links go on.
+_OF_RELAYS: Final = {
+    "relay-busy": "Another program holds a file of the relay's folder at the moment. It is tried again.",
+    "relay-clock": "CloudKit accepts a signature for some minutes only, and this device's clock is further off. peerd "
+    "signs with Apple's time, and that was not accepted either. Set the clock, then look at the key.",
+    "relay-damaged": "Something on the relay is not what was left there: cut, changed, or put there by somebody else. "
+    "It is treated as not there, and whoever made it leaves it again.",
+    "relay-denied": "The relay lets this device not read or not write: wrong rights, a read-only file system, or "
+    "credentials that are not accepted any more. It is tried again seldom; put it right first.",
+    "relay-failed": "The relay did not do what it was asked, for a reason that peerd does not know; the sentence has "
+    "the relay's own words. It is tried again.",
+    "relay-forged": "What a device left on the relay is signed by somebody else. It was not taken over. Somebody who "
+    "has the space's keys writes in another's name.",
+    "relay-full": "The relay has no room, or its quota is used up. Make room there. Nothing is lost: what could not be "
+    "left stays here and goes over links.",
+    "relay-cloned": "Somebody else writes to the relay as this device: two machines have its key, or an old copy "
+    "of it still runs. Both go on; make one of them a device of its own.",
+    "relay-lost": "Something that a device has promised to have left on the relay is not there, and has not been for "
+    "an hour. Whoever has it leaves it again.",
+    "relay-misconfigured": "The relay is there and not as it must be; the sentence says what is missing. Put it right "
+    "and run `peerctl relay check`.",
+    "relay-no-key": "Nothing can be sealed for the relay at the moment: this device lacks a secret of the space. "
+    "After a change of members an admin's device makes a new one by itself.",
+    "relay-not-found": "No relay of that name is configured on this device. `peerctl relay status` shows those there "
+    "are.",
+    "relay-rolled-back": "The relay shows an older state than it did: restored from a backup, or somebody puts back "
+    "what was there. Nothing is un-learnt, and what is missing there is left again.",
+    "relay-throttled": "The relay asks to be left alone for a while. It is.",
+    "relay-unknown-key": "Something on the relay is sealed under a key that this device does not have: it has not "
+    "heard yet of a change of members, or is no member any more. It is tried again.",
+    "relay-unreachable": "The relay cannot be reached: the network is down, the folder is not mounted, or the stick is "
+    "not plugged in. It is tried again.",
+    "relay-unreadable": "Something on the relay does not open: it is not complete yet, or damaged. It is tried again, "
+    "and after an hour whoever made it is asked to leave it anew.",
+}
+
+# Invitations that are carried as a file.
+_OF_TICKETS: Final = {
+    "bad-invitation": "The invitation file cannot be used: the code is not its code, or it is no invitation, or it was "
+    "changed. Have a member make a new one.",
+    "bad-petition": "Something asks on a relay to be let in and is not entitled to: its ticket is used up, expired or "
+    "unknown, or a signature is wrong. It was not let in.",
+    "file-unreadable": "A file that was named cannot be read; the sentence says why.",
+    "file-unwritable": "A file that was named cannot be written; the sentence says why.",
+    "file-exists": "A file of that name is there already, and is not overwritten. Choose another path.",
+    "roster-too-large": "The space has so many members that they do not fit into an invitation by file. Invite with a "
+    "code on the same network.",
+}
+
 TEXTS: Final[dict[str, str]] = {
     **_OF_THE_COMMAND,
     **_OF_THE_REQUEST,
@@ -246,4 +302,6 @@ TEXTS: Final[dict[str, str]] = {
     **_OF_THE_DAEMON,
     **_OF_TABLES,
     **_OF_PEERS,
+    **_OF_RELAYS,
+    **_OF_TICKETS,
 }

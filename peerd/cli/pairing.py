@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from peerd.cli import exits
+from peerd.cli import exits, tickets
 from peerd.cli.arguments import Misused
 from peerd.cli.text import counted
 from peerd.control.client import Client, NotRunning, Problem, path
@@ -30,6 +30,14 @@ def add(commands: Commands) -> None:
     )
     invite.add_argument("space", metavar="SPACE")
     invite.add_argument("--yes", action="store_true", help="admit whoever knows the code without asking")
+    invite.add_argument("--file", metavar="PATH", help="write an invitation for a device that no member meets to PATH")
+    invite.add_argument(
+        "--days", type=int, default=7, metavar="N", help="with --file: how long it is good for; default: 7"
+    )
+    roles = ("admin", "member")
+    invite.add_argument(
+        "--role", choices=roles, default="admin", help="with --file: what it makes of the device; default: admin"
+    )
     invite.set_defaults(run=run_invite)
 
     join = commands.add(
@@ -38,6 +46,9 @@ def add(commands: Commands) -> None:
         "Without CODE and --from the code is asked for.",
     )
     join.add_argument("code", metavar="CODE", nargs="?", help="the eight digits; blanks and dashes do not matter")
+    join.add_argument(
+        "--file", metavar="PATH", help="an invitation that `invite --file` made; CODE is the one shown there"
+    )
     join.add_argument("--from", dest="device", metavar="DEVICE-ID", help="the member that has admitted this device")
     join.add_argument("--host", metavar="HOST:PORT", help="where the other device is, if it is not found by itself")
     join.add_argument("--name", metavar="NAME", help="what the space is called on this device")
@@ -57,6 +68,8 @@ def add(commands: Commands) -> None:
 
 
 def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    if arguments.file:
+        return tickets.run_invite(arguments, client, out)
     body = {"space": arguments.space, "yes": arguments.yes}
     for event in client.stream("POST", path("invitations"), body=body):
         if error := event.get("error"):
@@ -117,6 +130,10 @@ def _called(device: Mapping[str, Any]) -> str:
 
 
 def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    if arguments.file:
+        if arguments.device or arguments.host:
+            raise Misused("--file goes with neither --from nor --host")
+        return tickets.run_join(arguments, client, out)
     if arguments.code and arguments.device:
         raise Misused("give a code or --from, not both")
     code = arguments.code

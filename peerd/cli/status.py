@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from peerd.control.client import Client
 
 _COLOURS: Final = {
-    "green": ("in sync", "running", "linked"),
-    "yellow": ("syncing", "connecting", "offline", "alone", "paused"),
+    "green": ("in sync", "running", "linked", "relayed"),
+    "yellow": ("syncing", "connecting", "offline", "alone", "paused", "waiting"),
     "red": ("degraded", "refused", "blocked", "diverged", "stopped", "removed", "failed"),
 }
 STATE_STYLES: Final = {state: colour for colour, states in _COLOURS.items() for state in states}

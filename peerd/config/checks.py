@@ -23,6 +23,10 @@ MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its closing NUL
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _ADDRESS: Final = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 _BINDING_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CONTAINER: Final = re.compile(r"iCloud\.[A-Za-z0-9.-]{1,240}")
+_URL: Final = re.compile(
+    r"(https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?)/?"
+)
 _GROUP: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?")
 
 
@@ -176,6 +180,49 @@ class TableNames:
 
     def __call__(self, value: Any, _here: Surroundings) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_texts(value)))
+
+
+@dataclass(frozen=True)
+class SpaceNames:
+    allowed: str = 'a list of names of spaces; ["*"] is all of them'
+
+    def __call__(self, value: Any, _here: Surroundings) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(_texts(value)))
+        if not names or not all(name == "*" or _BINDING_NAME.fullmatch(name) for name in names):
+            raise ValueError
+        return names
+
+
+@dataclass(frozen=True)
+class Container:
+    allowed: str = "the name of a container, which begins with iCloud."
+
+    def __call__(self, value: Any, _here: Surroundings) -> str:
+        if not isinstance(value, str) or not _CONTAINER.fullmatch(value):
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class Word:
+    allowed: str = "1 to 128 printable ASCII characters without spaces"
+
+    def __call__(self, value: Any, _here: Surroundings) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[!-~]{1,128}", value):
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class Url:
+    """Where a service is: no path, no credentials. Plain HTTP only on this machine."""
+
+    allowed: str = "https://HOST or https://HOST:PORT (http:// only for localhost)"
+
+    def __call__(self, value: Any, _here: Surroundings) -> str:
+        if not isinstance(value, str) or not _URL.fullmatch(value):
+            raise ValueError
+        return value.rstrip("/")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from peerd.config.places import Surroundings
+from peerd.config.relay_settings import RELAYS
 from peerd.config.settings import (
-    RESERVED_SECTIONS,
     SECTIONS,
     Control,
     Device,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 Section = TypeVar("Section", bound=msgspec.Struct)
 
 _SHOWN_CHARS = 80
-_LATER = "not in this version yet; take it out"
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -73,6 +72,7 @@ class _Reader:
         self._problems: list[str] = []
         self._values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
         self._spaces: dict[str, dict[str, Any]] = {}
+        self._relays: dict[str, dict[str, Any]] = {}
 
     def read_all(self, main: Path, *, must_exist: bool) -> None:
         self._read(main, must_exist=must_exist)
@@ -82,6 +82,7 @@ class _Reader:
     def settings(self) -> Settings:
         device, network = self._complete("device", Device), self._complete("network", Network)
         control, log = self._complete("control", Control), self._complete("log", Log)
+        relays = {name: self._relay(name, given) for name, given in self._relays.items()}
         if device is None or network is None or control is None or log is None or self._problems:
             raise ConfigError(self._problems)
         plain = SpaceSettings(**self._defaults(SpaceSettings))
@@ -92,6 +93,7 @@ class _Reader:
             log=log,
             spaces={name: msgspec.structs.replace(plain, **given) for name, given in self._spaces.items()},
             space_default=plain,
+            relays={name: relay for name, relay in relays.items() if relay is not None},
             files=tuple(self._files),
         )
 
@@ -113,10 +115,10 @@ class _Reader:
                 self._read_spaces(file, content)
             elif name in SECTIONS:
                 self._read_section(file, name, SECTIONS[name], content, self._values[name])
-            elif name in RESERVED_SECTIONS:
-                self._problems.append(f"{file}: [{name}]: {_LATER}")
+            elif name == "relay":
+                self._read_relays(file, content)
             else:
-                hint = _did_you_mean(name, [*SECTIONS, "spaces"])
+                hint = _did_you_mean(name, [*SECTIONS, "spaces", "relay"])
                 self._problems.append(f"{file}: {name} = {_shown(content)}: no such section{hint}")
 
     def _read_spaces(self, file: Path, content: object) -> None:
@@ -136,6 +138,24 @@ class _Reader:
                 into["tables"] = self._read_tables(file, f"{where}.tables", given["tables"])
                 rest = {key: value for key, value in given.items() if key != "tables"}
             self._read_section(file, where, SpaceSettings, rest, into)
+
+    def _read_relays(self, file: Path, content: object) -> None:
+        if not isinstance(content, dict):
+            self._problems.append(f"{file}: relay = {_shown(content)}: must be sections [relay.NAME]")
+            return
+        for name, given in content.items():
+            if name not in RELAYS:
+                hint = _did_you_mean(name, RELAYS)
+                self._problems.append(f"{file}: relay.{_key(name)}: no such relay{hint}; there are {', '.join(RELAYS)}")
+                continue
+            self._read_section(file, f"relay.{name}", RELAYS[name], given, self._relays.setdefault(name, {}))
+
+    def _relay(self, name: str, given: dict[str, Any]) -> msgspec.Struct | None:
+        """A relay with its defaults; None, and a problem, if something is missing that has none."""
+        lacking = [key for key, setting in declared(RELAYS[name]).items() if setting.required and key not in given]
+        if not any(problem.startswith(f"{file}: relay.{name}") for file in self._files for problem in self._problems):
+            self._problems += [f"{self._files[-1]}: relay.{name}: {key} is missing" for key in lacking]
+        return None if lacking else RELAYS[name](**self._defaults(RELAYS[name], given, f"relay.{name}"))
 
     def _read_tables(self, file: Path, where: str, content: object) -> tuple[TableSettings, ...]:
         if not isinstance(content, list):

@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from peerd.config.relay_settings import RELAYS
 from peerd.config.settings import SECTIONS, Setting, SpaceSettings, TableSettings, declared
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def _sections(space: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:
     yield from SECTIONS.items()
     yield f"spaces.{space}", SpaceSettings
     yield f"[spaces.{space}.tables]", TableSettings
+    for name, struct in RELAYS.items():
+        yield f"relay.{name}", struct
 
 
 def _section_file(head: str, struct: type[msgspec.Struct]) -> str:

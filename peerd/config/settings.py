@@ -35,9 +35,6 @@ from peerd.config.places import MAX_NAME_BYTES, Surroundings
 
 DEFAULT_PORT = 7337
 
-# Sections and keys of later versions: named so that whoever tries them learns why nothing happens.
-RESERVED_SECTIONS = ("relay",)
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -320,6 +317,7 @@ class Settings(msgspec.Struct, frozen=True):
     log: Log
     spaces: dict[str, SpaceSettings]
     space_default: SpaceSettings
+    relays: dict[str, msgspec.Struct] = {}  # by the name of the back end, as `relay_settings` declares them
     files: tuple[Path, ...] = ()
 
     def space(self, name: str) -> SpaceSettings:
@@ -340,6 +338,8 @@ class Settings(msgspec.Struct, frozen=True):
                     (live if setting.live else needs_restart).append(f"spaces.{name}.{key}")
             if self.space(name).tables != other.space(name).tables:
                 live.append(f"spaces.{name}.tables")
+        relays = sorted({*self.relays, *other.relays})
+        live += [f"relay.{name}" for name in relays if self.relays.get(name) != other.relays.get(name)]
         return Changes(tuple(live), tuple(needs_restart))
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from peerd.errors import ConfigError, DiskFull, PeerdError, StoreBusy, TableTrouble, UserError
+from peerd.errors import ConfigError, DiskFull, PeerdError, RelayTrouble, StoreBusy, TableTrouble, UserError
 
 CONTENT_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:peerd:error:"
@@ -38,6 +38,8 @@ CODES: Final[dict[str, Code]] = {
     "bad-cursor": Code(400, "A cursor or token that is not of this list"),
     "bad-choice": Code(400, "The conflict has no such value"),
     "bad-device-id": Code(400, "Not a device id"),
+    "bad-code": Code(400, "Not a code that opens this"),
+    "bad-invitation": Code(400, "Not an invitation that can be used"),
     "request-timeout": Code(408, "The request did not arrive in time"),
     "length-required": Code(411, "The request needs a body"),
     "too-large": Code(413, "Larger than what may be written at once"),
@@ -53,6 +55,7 @@ CODES: Final[dict[str, Code]] = {
     "collection-not-found": Code(404, "There is no such collection"),
     "conflict-not-found": Code(404, "There is no such conflict, or it is settled"),
     "binding-not-found": Code(404, "There is no such binding on this device"),
+    "relay-not-found": Code(404, "There is no such relay on this device"),
     "invitation-not-found": Code(404, "There is no such invitation"),
     "not-member": Code(404, "There is no such member"),
     "not-found": Code(404, "There is no such thing"),
@@ -68,6 +71,7 @@ CODES: Final[dict[str, Code]] = {
     "expired": Code(409, "Nobody came in time"),
     "cancelled": Code(409, "It was cancelled"),
     "already-member": Code(409, "The device is a member already"),
+    "roster-too-large": Code(409, "Too many members for an invitation by file"),
     "nobody-asks": Code(409, "Nobody asks to be admitted"),
     "join-failed": Code(409, "The other device did not let this one in"),
     "unreachable": Code(504, "No address of the other device could be reached"),
@@ -116,7 +120,7 @@ def status_of(error: BaseException) -> int:
         return 503
     if isinstance(error, ConfigError):
         return 422
-    if isinstance(error, TableTrouble):
+    if isinstance(error, TableTrouble | RelayTrouble):
         return 409
     return 500
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from peerd.control import records, spaces, system, tables
+from peerd.control import records, relays, spaces, system, tables, tickets
 from peerd.control.router import Route
 
-ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *spaces.ROUTES, *records.ROUTES, *tables.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (
+    *system.ROUTES, *spaces.ROUTES, *records.ROUTES, *tables.ROUTES, *relays.ROUTES, *tickets.ROUTES,
+)  # fmt: skip

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Resolution,
         WriteResult,
     )
+    from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync
     from peerd.protocol.control_reports import (
         Forgotten,
         Health,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         NewBinding,
         Unbound,
     )
+    from peerd.protocol.control_tickets import Petitioned
 
 
 class Service(Protocol):
@@ -233,4 +235,26 @@ class Service(Protocol):
 
     async def answer_held(self, space: str, binding: str, answer: HeldAnswer) -> HeldList:
         """Let deletes go on, or undo them; gives what is still held."""
+        ...
+
+    # --- relays ---
+
+    async def relays(self) -> RelayList: ...
+
+    async def sync_relays(self, wish: RelaySync) -> RelayList:
+        """Look at them now and answer when that is done or has failed. `relay-not-found` (404)."""
+        ...
+
+    async def check_relays(self, relay: str | None) -> RelayCheckList:
+        """Try what is needed of each, or of one. `relay-not-found` (404)."""
+        ...
+
+    # --- invitations by file ---
+
+    async def invite_by_file(self, space: str, days: int, role: str) -> tuple[bytes, str, int]:
+        """Give the file, its code, and when it expires. `not-admin` (403), `roster-too-large` (409)."""
+        ...
+
+    async def join_by_file(self, file: bytes, code: str, name: str | None) -> Petitioned:
+        """`bad-code` and `bad-invitation` (400), `expired`, `space-exists` and `already-member` (409)."""
         ...

@@ -22,6 +22,7 @@ class CollectionRules:
 
     async def load(self, store: SpaceStore) -> None:
         page = await store.page(SETTINGS, "", None, COLLECTIONS)
+        self.named.clear()
         for name, record in page.records:
             self._learn(name, record)
 

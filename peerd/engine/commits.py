@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import Struct
 
@@ -23,6 +23,8 @@ from peerd.core.intents import Intent
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.restore import portions
 from peerd.core.roster import Roster
+from peerd.core.snapshot_intake import Standing, check_accepted
+from peerd.core.snapshot_stored import Switched
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Note, Opened
 from peerd.core.writes import Writes, finish
@@ -34,7 +36,7 @@ from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
 from peerd.engine.restores import Restores
 from peerd.engine.staging import Staging
 from peerd.engine.tail import Tail
-from peerd.engine.writing import Written, write_one
+from peerd.engine.writing import Pending, Written, write_one
 from peerd.errors import RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
 
@@ -55,12 +57,6 @@ class Commit(Struct, frozen=True):
 
 
 KeepStatements = Callable[[Sequence[SignedStatement]], Awaitable[None]]
-
-
-class _Pending(NamedTuple):
-    intents: Sequence[Intent]
-    note: Note | None
-    answer: asyncio.Future[Written]
 
 
 class Commits:
@@ -85,13 +81,14 @@ class Commits:
         self.staging = Staging(opened.staged)
         self.restores = Restores(keys.device, self.rules)
         self.ring: Callable[[Commit], None] = lambda _: None
+        self.switched: Callable[[Switched], None] = lambda _: None  # before the ring
         self.active: Callable[[], set[bytes]] = set
         self._store = store
         self._keys = keys
         self._times = times
         self._verify_with = verify
         self._lock = asyncio.Lock()
-        self._pending: list[_Pending] = []
+        self._pending: list[Pending] = []
         self._drain: asyncio.Task[None] | None = None
         self._works: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -152,7 +149,7 @@ class Commits:
         if self._closed:
             raise _stopping()
         answer: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._pending.append(_Pending(intents, note, answer))
+        self._pending.append(Pending(intents, note, answer))
         if self._drain is None or self._drain.done():
             self._drain = asyncio.create_task(self._drain_pending(), name="group commit")
         return await answer
@@ -165,7 +162,7 @@ class Commits:
                 if group:
                     await self._commit_group(group)
 
-    async def _commit_group(self, group: Sequence[_Pending]) -> None:
+    async def _commit_group(self, group: Sequence[Pending]) -> None:
         answers: list[Written | UserError] = []
         notes: list[tuple[Note, Dot]] = []
 
@@ -235,7 +232,7 @@ class Commits:
             waiting.extend(run for run in runs if attempt(batch, run) is Verdict.WAITING)
             before = len(runs) + 1
             while len(waiting) < before:  # what came beside it, or had been staged, may be what it waits for
-                worthless.update(self.staging.try_all(batch, attempt, self._limit_of))
+                worthless.update(self.staging.try_all(batch, attempt, self.limit_of))
                 before = len(waiting)
                 waiting[:] = [run for run in waiting if attempt(batch, run) is Verdict.WAITING]
 
@@ -288,6 +285,34 @@ class Commits:
         await self._whole(growing())
         return befores[0]
 
+    # ---- snapshots
+
+    async def switch(self, standing: Standing, position: int, copy_id: bytes) -> None:
+        """Let a snapshot that our rows were merged into take their place, while nothing else moves. The copy is as it
+        was if this raises RemoteProtocolError (the roster does not accept all of it), Fork or StoreError.
+        """
+
+        async def switching() -> None:
+            async with self._locked():
+                check_accepted(standing, self.limit_of)
+                switched = await self._store.snapshots.switch(standing, position, copy_id)
+                if switched.own_origin_ended:
+                    self.take_new_origin()
+                self.state = switched.state
+                self.tail = Tail(self.last_position)
+                self.switched(switched)
+                try:
+                    await self.rules.load(self._store)
+                finally:
+                    self.ring(Commit(own=False, foreign=True, lacking=[]))
+                if self.staging.runs:
+                    await self._transact(self._try_staged)
+
+        await self._whole(switching())
+
+    def _try_staged(self, _: Transaction, batch: Batch) -> None:
+        self.staging.try_all(batch, lambda on, run: self._try(on, run, Decoded()), self.limit_of)
+
     # ---- restores
 
     async def restore_parked(self) -> None:
@@ -331,7 +356,7 @@ class Commits:
 
         def inside(transaction: Transaction) -> tuple[Writes | None, Writes | None]:
             lacking.clear()
-            batch = Batch(before, transaction, self._limit_of, self._verify)
+            batch = Batch(before, transaction, self.limit_of, self.verify)
             decide(transaction, batch)
             if batch.touched and self.roster.is_member(self._keys.device):
                 changes, lacking[:] = self.restores.due(batch, self.active())
@@ -360,10 +385,10 @@ class Commits:
         foreign = any(applied.run.origin != self.own_origin for applied in writes.runs)
         self.ring(Commit(own, foreign, list(lacking)))
 
-    def _limit_of(self, origin: bytes, announcement: Announcement) -> int | None:
+    def limit_of(self, origin: bytes, announcement: Announcement) -> int | None:
         return self.roster.limit_of(origin, announcement)
 
-    def _verify(self, device: bytes, signature: bytes, data: bytes) -> bool:
+    def verify(self, device: bytes, signature: bytes, data: bytes) -> bool:
         key = self.roster.public_key(device)
         return key is not None and self._verify_with(key, signature, data)
 

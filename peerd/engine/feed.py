@@ -52,9 +52,11 @@ class Feed:
         # The store may be ahead of what was rung by one commit. Whoever has been told what it holds goes on with the
         # tail only when that commit is in there too: a record never seems to go back.
         self._caught_up_at = 0
+        self._copy_id = space.copy_id
 
     async def open(self, since: str | None, *, follow: bool) -> AsyncGenerator[Sequence[ChangeEvent], None]:
         """See `peerd.control.service.Service.changes`."""
+        self._copy_id = self._space.copy_id
         if since is None:
             return self._run(None, follow=follow)
         if since == "now":
@@ -62,7 +64,7 @@ class Feed:
         return self._run(self._parse(since), follow=follow)
 
     def _token(self, cursor: Cursor) -> str:
-        return to_word((self._space.copy_id, *cursor))
+        return to_word((self._copy_id, *cursor))
 
     def _parse(self, token: str) -> Cursor | None:
         """The cursor in a token; None if this copy cannot continue it."""
@@ -86,6 +88,11 @@ class Feed:
             current = False
             while True:
                 doorbell.clear()
+                if self._copy_id != self._space.copy_id:  # a snapshot took its place: positions tell nothing now
+                    current, self._copy_id = False, self._space.copy_id
+                    cursor = self._space.commits.last_position, 0
+                    async for events in self._state():
+                        yield events
                 told, cursor = await self._read(cursor)
                 if told:
                     current = False

@@ -98,6 +98,7 @@ class Housekeeping:
                 for peer in list(space.peers.values()):
                     await space.store.save_peer(peer)
                 await self._spaces.renew_epoch(space)
+                await space.snapshots.forget_abandoned()
             except StoreError as problem:
                 log.warning("housekeeping failed", space=space.name, code=problem.code, cause=str(problem))
                 continue

@@ -181,7 +181,7 @@ class LinkRunner:
             elif self._bulk:
                 message, session = self._bulk.popleft()
                 await self._send_bulk(codec.encode(message))
-                session.bulk_sent()
+                session.bulk_sent(message)
             else:
                 self._something.clear()
                 await self._something.wait()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from peerd.core.device_id import short_id
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
+from peerd.protocol.control_relays import RelayView
 
 _HELP = {
     "peerd_links": ("gauge", "Devices that are linked"),
@@ -21,11 +24,17 @@ _HELP = {
     "peerd_database_bytes": ("gauge", "Size of the database with its journal"),
     "peerd_behind_transactions": ("gauge", "Transactions that a peer has and this device lacks"),
     "peerd_ahead_transactions": ("gauge", "Transactions that this device has and a peer is not known to have"),
+    "peerd_relay_last_success_seconds": ("gauge", "When a relay was last used without failure, seconds since 1970"),
+    "peerd_relay_trouble": ("gauge", "1 if a person has to put something right before a relay works"),
+    "peerd_relay_to_leave_transactions": ("gauge", "Transactions that a relay lacks and this device has"),
+    "peerd_relay_to_fetch_transactions": ("gauge", "Transactions that a relay has and this device lacks"),
+    "peerd_relay_held_bytes": ("gauge", "Bytes that a relay holds of a space"),
+    "peerd_relay_findings": ("gauge", "Objects on a relay that are not as they should be"),
     "peerd_converged": ("gauge", "1 if nothing is behind, refused or in doubt"),
 }
 
 
-async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -> str:
+async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, relays: Sequence[RelayView] = ()) -> str:
     samples: dict[str, list[str]] = {name: [] for name in _HELP}
     samples["peerd_links"].append(f"peerd_links {len(switchboard.links)}")
     samples["peerd_converged"].append(f"peerd_converged {int(statuses.health().converged)}")
@@ -53,11 +62,28 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses) -
                 samples["peerd_behind_transactions"].append(f"peerd_behind_transactions{{{both}}} {other.behind}")
             if other.ahead is not None:
                 samples["peerd_ahead_transactions"].append(f"peerd_ahead_transactions{{{both}}} {other.ahead}")
+    for view in relays:
+        _add_relay(samples, view)
     lines: list[str] = []
     for name, (kind, text) in _HELP.items():
         if samples[name]:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples[name]]
     return "\n".join(lines) + "\n"
+
+
+def _add_relay(samples: dict[str, list[str]], view: RelayView) -> None:
+    label = f'relay="{_escaped(view.relay)}",space="{_escaped(view.space)}"'
+    values: dict[str, float] = {
+        "peerd_relay_trouble": int(view.state == "trouble"),
+        "peerd_relay_to_leave_transactions": view.to_send,
+        "peerd_relay_to_fetch_transactions": view.to_fetch,
+        "peerd_relay_held_bytes": view.held_bytes,
+        "peerd_relay_findings": len(view.findings),
+    }
+    if view.last_success_ms is not None:
+        values["peerd_relay_last_success_seconds"] = view.last_success_ms / 1000
+    for name, value in values.items():
+        samples[name].append(f"{name}{{{label}}} {value}")
 
 
 def _escaped(value: str) -> str:

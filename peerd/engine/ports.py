@@ -12,6 +12,8 @@ from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record import Record
+from peerd.core.snapshot_intake import SideWrites, Standing
+from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import (
     Address,
@@ -22,9 +24,12 @@ from peerd.core.stored import (
     Note,
     Opened,
     RecordPage,
+    RelayKept,
+    SegmentId,
     StagedRun,
     StoredBinding,
     StoredPeer,
+    StoredPetition,
 )
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, SaidAgain, TableCount
 from peerd.core.tables.plans import BindingPlan
@@ -92,9 +97,54 @@ class Transaction(Reader, Protocol):
     def staged(self) -> Sequence[StagedRun]: ...
 
 
+class SnapshotStore(Protocol):
+    """What a space's database does for snapshots. Every method that writes is durable when it returns."""
+
+    async def start(self) -> SnapshotStart: ...
+    async def rows(self, after: RowCursor, max_bytes: int, known: int) -> SnapshotRows:
+        """Records after `after` ((0, "") is before the first) in the order of their keys: at least one if there is
+        any, else up to `max_bytes`; and the origins with a larger number than `known`. Raises StoreDamaged.
+        """
+        ...
+
+    async def incoming(self) -> Incoming | None:
+        """The snapshot that is kept beside the copy."""
+        ...
+
+    async def begin(self, snapshot: bytes) -> None:
+        """Keep another one, of which nothing is here yet. There must be none."""
+        ...
+
+    async def take(self, standing: Standing, decide: Callable[[Standing, Reader], SideWrites], parts: int) -> Standing:
+        """Write what a part brings, in one transaction; `parts` are in then. The reader reads what is beside. If
+        `decide` raises, nothing is written.
+        """
+        ...
+
+    async def merge(self, standing: Standing) -> tuple[Standing, int]:
+        """Merge our rows into a whole snapshot, some at a time. Gives the position from which on `switch` has to merge
+        what was touched.
+        """
+        ...
+
+    async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
+        """Put it in the place of our rows, in one transaction. Nobody else may be writing. Raises Fork."""
+        ...
+
+    async def give_up(self) -> None:
+        """It will not be put in place; if it is already, nothing happens."""
+        ...
+
+    async def clear_some(self) -> bool:
+        """Clear away some of what is not needed any more; False if nothing is left to do."""
+        ...
+
+
 class SpaceStore(Protocol):
     """The database of one space. Every method that writes is durable when it returns."""
 
+    @property
+    def snapshots(self) -> SnapshotStore: ...
     async def transact(
         self,
         decide: Callable[[Transaction], tuple[Writes | None, T]],
@@ -146,12 +196,19 @@ class SpaceStore(Protocol):
     async def save_peer(self, peer: StoredPeer) -> None: ...
     async def save_awaited(self, one: Awaited) -> None: ...
     async def drop_awaited(self, devices: Sequence[bytes]) -> None: ...
+    async def save_petition(self, petition: StoredPetition | None) -> None: ...
     async def bindings(self) -> Sequence[StoredBinding]: ...
     async def save_binding(self, binding: StoredBinding) -> None:
         """Keep name, database, plan and settings; the note is left as it is."""
         ...
 
     async def forget_binding(self, binding: bytes) -> None: ...
+    async def relay(self, relay: str) -> RelayKept: ...
+    async def save_relay(self, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
+        """Keep what is remembered of a relay, and these sealed segments instead of those before, in one step."""
+        ...
+
+    async def forget_relay(self, relay: str) -> None: ...
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
         ...

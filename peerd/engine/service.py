@@ -1,6 +1,7 @@
 """What the control socket asks for, handed to whoever does it. No rules of its own.
 
-`hosts` resolves HOST:PORT; `reload_settings` is the daemon's.
+`hosts` resolves HOST:PORT; `reload_settings` is the daemon's, `couriers` are its relays, `files`
+invites and asks by file.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from peerd.engine.bindings import Bindings
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.dialing import Dialing
 from peerd.engine.feed import Feed
+from peerd.engine.file_invitations import FileInvitations
 from peerd.engine.history import History
 from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.records import Records
+from peerd.engine.relays import Relays
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
@@ -36,6 +39,7 @@ from peerd.protocol.control_messages import (
     Resolution,
     WriteResult,
 )
+from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync
 from peerd.protocol.control_reports import (
     Forgotten,
     Health,
@@ -59,6 +63,7 @@ from peerd.protocol.control_tables import (
     NewBinding,
     Unbound,
 )
+from peerd.protocol.control_tickets import Petitioned
 
 
 class Service:
@@ -76,6 +81,8 @@ class Service:
     ) -> None:
         self.hosts: Callable[[str], Awaitable[tuple[Address, ...]]]
         self.reload_settings: Callable[[], Awaitable[Reloaded]]
+        self.couriers: Relays
+        self.files: FileInvitations
         self._spaces = spaces
         self._switchboard = switchboard
         self._dialing = dialing
@@ -93,7 +100,7 @@ class Service:
         return self._statuses.health()
 
     async def metrics(self) -> str:
-        return await metrics.render(self._spaces, self._switchboard, self._statuses)
+        return await metrics.render(self._spaces, self._switchboard, self._statuses, self.couriers.views().relays)
 
     async def reload(self) -> Reloaded:
         return await self.reload_settings()
@@ -222,3 +229,30 @@ class Service:
 
     async def answer_held(self, space: str, binding: str, answer: HeldAnswer) -> HeldList:
         return await self._bindings.answer_held(self._spaces.named(space), binding, answer)
+
+    # ---- relays
+
+    async def relays(self) -> RelayList:
+        return self.couriers.views()
+
+    async def sync_relays(self, wish: RelaySync) -> RelayList:
+        return await self.couriers.sync(wish)
+
+    async def check_relays(self, relay: str | None) -> RelayCheckList:
+        return await self.couriers.check(relay)
+
+    # ---- invitations by file
+
+    async def invite_by_file(self, space: str, days: int, role: str) -> tuple[bytes, str, int]:
+        return await self.files.invite(self._spaces.named(space), days, role)
+
+    async def join_by_file(self, file: bytes, code: str, name: str | None) -> Petitioned:
+        space = await self.files.ask(file, code, name)
+        await self.couriers.look_again()
+        petition = space.petition
+        return Petitioned(
+            space=space.name,
+            id=space.id.hex(),
+            expires_ms=petition.expires_ms if petition else 0,
+            relays=self.couriers.names_of(space),
+        )

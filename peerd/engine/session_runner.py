@@ -21,6 +21,7 @@ from peerd.core.origin import Announcement
 from peerd.engine.commits import Commit
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Times, Transaction
+from peerd.engine.snapshot_exchange import SnapshotExchange
 from peerd.engine.space import Space
 from peerd.errors import DiskFull
 from peerd.logs import get
@@ -38,10 +39,21 @@ from peerd.protocol.effects import (
     ReadLog,
     RolledBack,
     Send,
+    ServeSnapshot,
+    SnapshotCame,
     Wake,
+    WantSnapshot,
     WantTurn,
 )  # fmt: skip
-from peerd.protocol.messages import Lacking, Notice, SessionMessage
+from peerd.protocol.messages import (
+    Lacking,
+    Message,
+    Notice,
+    SessionMessage,
+    SnapshotChunk,
+    SnapshotRefuse,
+    SnapshotWant,
+)
 from peerd.protocol.session import Phase, Session
 
 if TYPE_CHECKING:
@@ -50,7 +62,6 @@ if TYPE_CHECKING:
 log = get(__name__)
 
 FULL_DISK_S = 15.0
-FLOOR_BYTES = 64 << 20
 COMMIT_BYTES = 1 << 20  # of runs in one SQL transaction
 LACKING_AT_ONCE = 1_000
 
@@ -67,6 +78,7 @@ class SessionRunner:
         self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
         self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
         self._link = link
+        self._exchange = SnapshotExchange(space, theirs, self.machine, self._say)
         self._times = times
         self._inbound: deque[LearnStatements | ApplyRuns] = deque()
         self._outbound: deque[ReadLog | FindPosition | CheckPositions] = deque()
@@ -84,6 +96,7 @@ class SessionRunner:
         log.info("session opened", space=self.space.name, device=short_id(self.theirs))
         group.create_task(self._work_inbound(group), name="session inbound")
         group.create_task(self._work_outbound(), name="session outbound")
+        self._exchange.start(group)
         self._perform(self.machine.opened(self.space.ours()))
 
     def stop(self) -> None:
@@ -94,6 +107,7 @@ class SessionRunner:
         self._inbound.clear()
         self._outbound.clear()
         self.machine.ended()
+        self._exchange.stop()
         if self._wake is not None:
             self._wake.cancel()
         self._stopped = True
@@ -103,7 +117,10 @@ class SessionRunner:
     def received(self, message: SessionMessage) -> None:
         self._perform(self.machine.received(message, self.space.ours(), self._now()))
 
-    def bulk_sent(self) -> None:
+    def bulk_sent(self, message: Message) -> None:
+        if isinstance(message, SnapshotChunk):
+            self._exchange.sent()
+            return
         self._perform(self.machine.sent(self._now()))
 
     def committed(self, commit: Commit) -> None:
@@ -137,6 +154,9 @@ class SessionRunner:
         if self.in_sync != self._was_in_sync:
             self._was_in_sync = not self._was_in_sync
             self.since_ms = self._times.wall_ms()
+
+    def _say(self, message: SnapshotWant | SnapshotChunk | SnapshotRefuse) -> None:
+        self._link.say(message, self)
 
     def _now(self) -> float:
         return self._times.monotonic_s()
@@ -173,6 +193,12 @@ class SessionRunner:
                 self.space.commits.take_new_origin()
             case Compared():
                 self._compared(equal=effect.equal)
+            case WantSnapshot():
+                self._exchange.fetch()
+            case ServeSnapshot():
+                self._exchange.serve(effect.message)
+            case SnapshotCame():
+                self._exchange.came(effect.message)
             case Blocked():
                 log.warning("session blocked", space=self.space.name, code=effect.code, cause=effect.text)
                 self.on_caught_up(self)  # as far as it will ever get
@@ -250,7 +276,7 @@ class SessionRunner:
         """
         while True:
             try:
-                self._check_room()
+                self.space.check_room()
                 await self.space.commits.take(announcements, runs, decoded)
             except DiskFull as full:
                 if self.stalled is None:
@@ -265,12 +291,6 @@ class SessionRunner:
             self.stalled = None
             self._link.say(Notice(self.space.id))
             self._look_at_sync()
-
-    def _check_room(self) -> None:
-        """Others may not fill our disk to the last byte: what is left is for our own writes."""
-        free_bytes, all_bytes = self.space.store.room_bytes()
-        if free_bytes < min(FLOOR_BYTES, all_bytes // 50):
-            raise DiskFull(f"only {free_bytes >> 20} MiB are free on the disk", next_step="Make room on this device.")
 
     async def _work_outbound(self) -> None:
         while not self._stopped:

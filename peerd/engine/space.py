@@ -12,16 +12,19 @@ from peerd.core.acceptance import vouches_due
 from peerd.core.clocks import Clock, join
 from peerd.core.copy import CopyState
 from peerd.core.roster import Refusal, Roster
+from peerd.core.snapshot_stored import Switched
 from peerd.core.statements import SignedStatement
-from peerd.core.stored import Awaited, Opened, StoredPeer
+from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
 from peerd.engine.commits import Commit, Commits
 from peerd.engine.ports import Keys, SpaceStore, Times
-from peerd.errors import StoreError
+from peerd.engine.snapshots import Snapshots
+from peerd.errors import DiskFull, StoreError
 from peerd.logs import get
 from peerd.protocol.session import Ours
 
 log = get(__name__)
 
+FLOOR_BYTES = 64 << 20
 ACTIVE_MS = 60 * 24 * 3600 * 1000
 
 
@@ -44,6 +47,7 @@ class Space:
         self.commits = Commits(opened, store, keys, times, verify, roster)
         self.peers = {peer.device: peer for peer in opened.peers}
         self.awaited = {one.device: one for one in opened.awaited}  # named by their ids, and not here yet
+        self.petition = opened.petition  # that we ask to be let in, by an invitation file
         self.on_commit: list[Callable[[Commit], None]] = []
         self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
         self.trouble: tuple[str, str] | None = None  # code and sentence of what stops this space
@@ -53,16 +57,21 @@ class Space:
         self._learning: set[asyncio.Task[bool]] = set()
         self._keys = keys
         self._times = times
+        self.snapshots = Snapshots(self, store.snapshots, times)
+        self.on_switch: list[Callable[[], None]] = []  # a snapshot took the place of the copy
         self.commits.ring = self._ring
+        self.commits.switched = self._switched
         self.commits.active = self.active
         if opened.origin_note:
             log.info("new origin needed", space=self.name, cause=opened.origin_note)
 
     async def open(self) -> None:
         await self.commits.open()
+        await self.snapshots.open()
 
     async def close(self) -> None:
         await self.commits.close()
+        await self.snapshots.close()
         if self._learning:
             await asyncio.wait(self._learning)
         if self._parked_task is not None:
@@ -96,6 +105,18 @@ class Space:
     def device(self) -> bytes:
         """This one."""
         return self._keys.device
+
+    def _switched(self, switched: Switched) -> None:
+        self.copy_id = switched.copy_id
+        for listener in self.on_switch:
+            listener()
+        self.look_at_parked()
+
+    def check_room(self) -> None:
+        """Others may not fill our disk to the last byte: what is left is for our own writes. Raises DiskFull."""
+        free_bytes, all_bytes = self.store.room_bytes()
+        if free_bytes < min(FLOOR_BYTES, all_bytes // 50):
+            raise DiskFull(f"only {free_bytes >> 20} MiB are free on the disk", next_step="Make room on this device.")
 
     def name_of(self, device: bytes) -> str:
         """What people call a device, as far as anybody said: "" if nobody did."""
@@ -135,6 +156,18 @@ class Space:
             or any(origin.announcement.device == device for origin in self.copy.origins.values())
             or any(member.admitted_by == device for member in self.roster.members.values())
         )
+
+    async def ask(self, petition: StoredPetition | None) -> None:
+        """Have a petition lie on the relays; None: no longer."""
+        await self.store.save_petition(petition)
+        self.petition = petition
+
+    def note_seen_on_relay(self, device: bytes, t_ms: int) -> None:
+        """A member says on a relay that it was there at this time, by its own clock."""
+        peer = self.peers.get(device, StoredPeer(device))
+        seen_ms = min(t_ms, self._times.wall_ms())
+        if seen_ms > peer.seen_ms:
+            self.peers[device] = replace(peer, seen_ms=seen_ms)
 
     def note_seen(self, device: bytes, **changed: object) -> None:
         """Remember that a member was here, and what else is known of it."""

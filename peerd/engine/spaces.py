@@ -166,8 +166,9 @@ class Spaces:
 
     # ---- members
 
-    async def admit(self, space: Space, card: DeviceCard, role: str = ADMIN) -> None:
-        """State that a device belongs to the space, with every secret that we know sealed to it.
+    async def admit(self, space: Space, card: DeviceCard, role: str = ADMIN, ticket: bytes | None = None) -> None:
+        """State that a device belongs to the space, with every secret that we know sealed to it. `ticket`: the id of
+        the one that it came by.
 
         Raises:
             UserError: not-admin, bad-name, already-member.
@@ -177,7 +178,7 @@ class Spaces:
             one: self._crypto.seal(card.sealing_key, secret, epochs.wrap_info(space.id, one, card.device))
             for one, secret in secrets.items()
         }
-        await self._state(space, compose.admit(space.roster, self._keys.device, card, role, wraps))
+        await self._state(space, compose.admit(space.roster, self._keys.device, card, role, wraps, ticket))
         log.info("member admitted", space=space.name, device=short_id(card.device))
 
     async def remove(self, space: Space, device: bytes) -> None:
@@ -241,6 +242,9 @@ class Spaces:
             if epochs.epoch_id(space.id, secret) == one:
                 found[one] = secret
         return found
+
+    def verify(self, public_key: bytes, signature: bytes, data: bytes) -> bool:
+        return self._crypto.verify(public_key, signature, data)
 
     def discovery_keys(self, space: Space) -> list[bytes]:
         """The keys by which members recognise each other's announcements, the one in use first."""

@@ -13,7 +13,9 @@ from peerd.engine.binding_notices import PARKED, in_words
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
 from peerd.engine.ports import Keys, Times
-from peerd.engine.session_runner import SessionRunner
+from peerd.engine.relay_status import RELAYED, describe_relayed, is_behind_on_relay, petition_state
+from peerd.engine.relays import Relays
+from peerd.engine.session_status import STEPS, describe_session
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.switchboard import Switchboard
@@ -31,25 +33,11 @@ from peerd.protocol.control_reports import (
     Status,
     TableNotice,
 )
-from peerd.protocol.session import Phase
 
-CLOCK_OFF_MS = 120_000
 PAUSED = Trouble("paused", "links with other devices are paused here", "`peerctl resume` ends that; so does a restart.")
 DIALLING = "dialling it"
 TROUBLED = frozenset({"blocked", "refused", "diverged"})  # a peer in one of these is a trouble of the space
 DIALLED_S = 10.0  # after a sighting; one that leads nowhere is known by then
-
-_STEPS = {  # by the code of what stopped a space, or a session on this side
-    "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
-    "needs-newer": "Update peerd on this device.",
-    "horizon": "That device has forgotten the log this copy needs: invite this device again with an empty copy.",
-    "removed": "Ask a member to invite this device again, or be rid of the copy with `peerctl space forget NAME`.",
-}
-_STEPS_THERE = {  # the same, where the other side stopped it
-    **_STEPS,
-    "needs-newer": "Update peerd on that device.",
-    "horizon": "This device has forgotten the log that copy needs: invite that device again with an empty copy.",
-}
 
 
 def _shown(address: Address) -> str:
@@ -62,7 +50,7 @@ def _says_removed(called: str) -> str:
 
 
 def _removed_step(space: Space) -> str:
-    return _STEPS["removed"].replace("NAME", space.name)
+    return STEPS["removed"].replace("NAME", space.name)
 
 
 async def _no_tables(_: Space) -> Sequence[TableNotice]:
@@ -71,7 +59,8 @@ async def _no_tables(_: Space) -> Sequence[TableNotice]:
 
 class Statuses:
     """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step); `tables(space)`
-    what there is to say of what is bound to a space, the worst first; `machine()` what it has of its machine.
+    what there is to say of what is bound to a space, the worst first; `machine()` what it has of its machine; `relays`
+    are asked who was seen on them.
     """
 
     def __init__(
@@ -89,6 +78,7 @@ class Statuses:
         self.machine: Callable[[], MachineStatus | None] = lambda: None
         self.restart_needed: list[str] = []
         self.tables: Callable[[Space], Awaitable[Sequence[TableNotice]]] = _no_tables
+        self.relays: Relays | None = None
         self._spaces = spaces
         self._switchboard = switchboard
         self._book = book
@@ -179,18 +169,14 @@ class Statuses:
     ) -> tuple[str, str, str]:
         if space.trouble is not None:
             code, text = space.trouble
-            return "stopped", text, _STEPS.get(code, "")
+            return "stopped", text, STEPS.get(code, "")
         if not space.roster.is_member(self._keys.device):
-            removal = space.roster.removed.get(self._keys.device)
-            by = space.name_of(removal.by) if removal else ""
-            text = (
-                f"this device was removed from {space.name}{' by ' + by if by else ''}; "
-                "its copy can be read but not written"
-            )
-            return "removed", text, _removed_step(space)
+            return self._outside(space)
         worst = next((one for one in notices if not one.code.startswith(PARKED)), None)
         if worst is not None:
             return "degraded", in_words(worst), worst.next_step
+        if self.relays is not None and (trouble := self.relays.trouble_of(space)) is not None:
+            return "degraded", *trouble
         if not peers:
             return "alone", "", "Invite another device with `peerctl invite`."
         troubled = [peer for peer in peers if peer.state in TROUBLED]
@@ -201,9 +187,24 @@ class Statuses:
             return "degraded", text, troubled[0].next_step
         if all(peer.state == "offline" for peer in peers):
             return "offline", "", ""
-        if any(peer.state in {"syncing", "connecting"} for peer in peers):
+        if any(peer.state in {"syncing", "connecting"} or is_behind_on_relay(peer) for peer in peers):
             return "syncing", "", ""
         return "in sync", "", ""
+
+    def _outside(self, space: Space) -> tuple[str, str, str]:
+        """Of a space of which this device is no member: not yet, or not any more."""
+        if space.petition is not None:
+            return petition_state(space.petition, self._times.wall_ms(), self._relay_names(space))
+        removal = space.roster.removed.get(self._keys.device)
+        by = space.name_of(removal.by) if removal else ""
+        text = (
+            f"this device was removed from {space.name}{' by ' + by if by else ''}; "
+            "its copy can be read but not written"
+        )
+        return "removed", text, _removed_step(space)
+
+    def _relay_names(self, space: Space) -> list[str]:
+        return [] if self.relays is None else self.relays.names_of(space)
 
     def peers_of(self, space: Space) -> list[PeerStatus]:
         others = [member for member in space.roster.members.values() if member.device != self._keys.device]
@@ -223,6 +224,8 @@ class Statuses:
         status.since_ms = note.since_ms or None
         if link is None:
             self._offline(status, space, note, known)
+            if self.relays is not None and (seen := self.relays.last_seen(space, device)) is not None:
+                describe_relayed(status, space.copy.clock(), seen)
             return status
         status.since_ms = link.opened_ms
         session = link.sessions.get(space.id)
@@ -232,7 +235,7 @@ class Statuses:
             status.next_step = "It may not have heard of the last change of members yet; another member will tell it."
             return status
         status.since_ms = session.since_ms
-        self._online(status, space, session, link.offset_ms)
+        describe_session(status, space, session, link.offset_ms)
         return status
 
     def _offline(self, status: PeerStatus, space: Space, note: PeerNote, known: StoredPeer) -> None:
@@ -262,47 +265,6 @@ class Statuses:
             return NEVER_SEEN
         met = any(space.peers[note.device].seen_ms for space in shared if note.device in space.peers)
         return DIALS_US if met and not note.addresses else NOT_FOUND
-
-    def _online(self, status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None) -> None:
-        machine, ours = session.machine, space.ours()
-        status.behind, status.ahead = machine.behind(ours), machine.ahead(ours)
-        if machine.blocked is not None:
-            status.state = "blocked"
-            whose, steps = ("here", _STEPS) if machine.blocked.ours else ("by that device", _STEPS_THERE)
-            status.reason = f"stopped {whose} ({machine.blocked.code}): {machine.blocked.text}"
-            status.next_step = steps.get(machine.blocked.code, "")
-        elif session.stalled is not None:
-            status.state, status.reason = "blocked", f"nothing more is taken in here: {session.stalled}"
-            status.next_step = session.stalled.next_step
-        elif machine.notice is not None:
-            status.state, status.reason = "blocked", f"that device says: {machine.notice.text}"
-            status.next_step = "Put it right there; it goes on by itself."
-        elif session.diverged:
-            status.state = "diverged"
-            status.reason = "both have applied the same transactions, but their data differ: one copy is damaged"
-            status.next_step = 'See docs/recovery.md, "Copies diverged".'
-        elif machine.phase is Phase.SETTLING:
-            status.state, status.reason = "connecting", "exchanging the list of members"
-        elif machine.phase is Phase.COMPARING:
-            status.state, status.reason = "connecting", "comparing what both have"
-        elif machine.phase is Phase.READY:
-            status.state = "syncing"
-            status.reason = "waiting for its turn: catching up from another device first"
-        elif session.in_sync:
-            status.state = "in sync"
-        else:
-            status.state = "syncing"
-            waiting = len(space.commits.staging)
-            if waiting:
-                status.reason = (
-                    "1 run waits for what it depends on" if waiting == 1 else f"{waiting} runs wait for what they need"
-                )
-        if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
-            seconds = round(offset_ms / 1000)
-            status.reason = (
-                f"its clock and ours differ by {abs(seconds)} s (it is {'ahead' if seconds > 0 else 'behind'})"
-            )
-            status.next_step = "Nothing is lost by it; set the wrong clock right."
 
     # ---- devices
 
@@ -377,7 +339,7 @@ class Statuses:
             if state in {"stopped", "removed"}:
                 return f"{space.name}: {reason}"
             for peer in peers:
-                if peer.state != "in sync":
+                if peer.state != "in sync" and (peer.state != RELAYED or is_behind_on_relay(peer)):
                     return f"{space.name}: {peer.name or peer.device} is {peer.state}"
         return ""
 

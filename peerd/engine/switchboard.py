@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from peerd.core.clocks import includes
 from peerd.core.device_id import short_id
 from peerd.core.links import newcomer_stays
 from peerd.engine.commits import Commit
@@ -66,6 +67,7 @@ class Switchboard:
         """Sessions of this space may begin on every link."""
         space.on_commit.append(lambda commit: self._on_commit(space, commit))
         space.on_roster.append(lambda _: self._on_roster(space))
+        space.on_switch.append(lambda: self._on_switch(space))
         self.share()
 
     def remove_space(self, space: Space) -> None:
@@ -100,6 +102,13 @@ class Switchboard:
                 self._drop(link, "removed")
             else:
                 link.share()
+
+    def _on_switch(self, space: Space) -> None:
+        """Our log begins elsewhere now. Whoever lacks what it begins with has to hear that, in a new session."""
+        horizon = space.copy.horizon()
+        for session in self.sessions(space):
+            if not includes(session.machine.their_clock, horizon):
+                self._drop(self.links[session.theirs], "snapshot")
 
     def _guarded(self, session: SessionRunner, event: Callable[[], None]) -> None:
         """An event from our side must not fail because of what one peer did."""

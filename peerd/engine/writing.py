@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from peerd.core.clocks import Dot
 from peerd.core.entry import Change
 from peerd.core.intents import Intent, plan
 from peerd.core.reading import etag
+from peerd.core.stored import Note
 from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.ports import Transaction
 from peerd.errors import UserError
@@ -29,6 +31,14 @@ class Written(NamedTuple):
 
     dot: Dot | None
     records: list[Touched]
+
+
+class Pending(NamedTuple):
+    """One that waits for the next commit."""
+
+    intents: Sequence[Intent]
+    note: Note | None
+    answer: asyncio.Future[Written]
 
 
 def write_one(

@@ -92,7 +92,11 @@ class Listener:
         return self._gate.waiting
 
     async def start(self) -> None:
-        """Listen. ConfigError if an entry cannot be bound; `problems` names what is missing but not fatal."""
+        """Listen, or with no entry at all only be there. ConfigError if an entry cannot be bound; `problems` names what
+        is missing but not fatal.
+        """
+        if not self._listen:
+            return
         self._sockets, self.problems = open_listening(self._listen)
         for problem in self.problems:
             _log.warning("address not available", cause=problem)

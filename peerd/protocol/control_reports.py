@@ -18,7 +18,8 @@ class PeerStatus(Struct, kw_only=True):
     """Another member of a space, seen from here.
 
     `behind` is the number of transactions it has and we lack, `ahead` the opposite, None where unknown. `since_ms` is
-    when it came to be in sync with us in this space, or not to be; without a session, when its link came or went.
+    when it came to be in sync with us in this space, or not to be; without a session, when its link came or went; of
+    one that is `relayed` (not linked, and seen on a relay that both use) when it last wrote there.
     `reason` is empty if all is well; otherwise `next_step` says what to do.
     """
 

@@ -22,7 +22,7 @@ from peerd.core.chain import Run
 from peerd.core.clocks import Clock
 from peerd.core.origin import Announcement
 from peerd.core.statements import SignedStatement
-from peerd.protocol.messages import SessionMessage
+from peerd.protocol.messages import SessionMessage, SnapshotChunk, SnapshotRefuse, SnapshotWant
 
 
 class Send(Struct, frozen=True):
@@ -90,6 +90,18 @@ class Compared(Struct, frozen=True):
     equal: bool
 
 
+class WantSnapshot(Struct, frozen=True):
+    """The log does not reach us: a snapshot of theirs would."""
+
+
+class ServeSnapshot(Struct, frozen=True):
+    message: SnapshotWant
+
+
+class SnapshotCame(Struct, frozen=True):
+    message: SnapshotChunk | SnapshotRefuse
+
+
 class Blocked(Struct, frozen=True):
     """This session goes no further until somebody acts. `ours`: we refuse; otherwise they do."""
 
@@ -100,5 +112,5 @@ class Blocked(Struct, frozen=True):
 
 Effect: TypeAlias = (
     Send | LearnStatements | CheckPositions | FindPosition | ReadLog | ApplyRuns | Wake | WantTurn | CaughtUp
-    | RolledBack | Acked | LearnLacking | Compared | Blocked
+    | RolledBack | Acked | LearnLacking | Compared | WantSnapshot | ServeSnapshot | SnapshotCame | Blocked
 )  # fmt: skip

@@ -24,6 +24,7 @@ BULK_BYTES = 512 << 10  # of entries in one frame, before compression
 CREDIT_BYTES = 4 << 20
 PART_BYTES = 512 << 10
 STATEMENTS_PER_FRAME = 1_000
+SNAPSHOT_PARTS = 4  # on their way at once
 
 Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Hash8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
@@ -136,6 +137,39 @@ class Credit(Message, frozen=True, omit_defaults=True):
     released_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = field(name="b")
 
 
+class SnapshotWant(Message, frozen=True, omit_defaults=True):
+    """Send so many parts of a snapshot, from this number on: of the one with this id, if the hearer can still go on
+    with it, else of another one from its beginning.
+    """
+
+    type = 10
+    space: Id16 = field(name="s")
+    id: Id16 = field(name="i")
+    number: Seq = field(name="n")
+    count: Annotated[int, Meta(ge=1, le=SNAPSHOT_PARTS)] = field(name="c", default=1)
+
+
+class SnapshotChunk(Message, frozen=True, omit_defaults=True):
+    """One part of a snapshot; the last one says so."""
+
+    type = 12
+    bulk = True
+    space: Id16 = field(name="s")
+    id: Id16 = field(name="i")
+    number: Seq = field(name="n")
+    data: bytes = field(name="b")
+    last: bool = field(name="l", default=False)
+
+
+class SnapshotRefuse(Message, frozen=True, omit_defaults=True):
+    """There is no snapshot to be had at the moment, and why."""
+
+    type = 14
+    space: Id16 = field(name="s")
+    code: Word
+    text: Text = ""
+
+
 class Ping(Message, frozen=True, omit_defaults=True):
     """A question for the hearer's clock."""
 
@@ -186,9 +220,12 @@ class Notice(Message, frozen=True, omit_defaults=True):
     text: Text = ""
 
 
-# 10 to 14 are kept for SNAPSHOT_WANT, SNAPSHOT_BEGIN, SNAPSHOT_CHUNK, SNAPSHOT_END and SNAPSHOT_REFUSE.
 ALL: tuple[type[Message], ...] = (
-    Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, Ping, Pong, Error, Bye, Lacking, Notice,
+    Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, SnapshotWant, SnapshotChunk,
+    SnapshotRefuse, Ping, Pong, Error, Bye, Lacking, Notice,
 )  # fmt: skip
 
-SessionMessage: TypeAlias = RosterMessage | Summary | Want | Entries | Part | Ack | Credit | Error | Lacking | Notice
+SessionMessage: TypeAlias = (
+    RosterMessage | Summary | Want | Entries | Part | Ack | Credit | SnapshotWant | SnapshotChunk | SnapshotRefuse
+    | Error | Lacking | Notice
+)  # fmt: skip

@@ -4,6 +4,7 @@
 |-----------|--------------------------------------------|---------------------------------------------------------|
 | settling  | both sides exchange roster statements      | their digest of the roster equals ours → comparing      |
 | comparing | SUMMARY sent; positions are compared       | no fork is found, theirs is here → ready                |
+| behind    | their log begins after what we have        | we have what it begins with, from elsewhere → comparing |
 | ready     | waiting for our turn to receive            | the engine says so: WANT → streaming                    |
 | streaming | log to log, both ways, until the link ends | -                                                       |
 | blocked   | a fork, a refusal, a version: `reason`     | a new link                                              |
@@ -39,6 +40,9 @@ from peerd.protocol.effects import (
     LearnStatements,
     RolledBack,
     Send,
+    ServeSnapshot,
+    SnapshotCame,
+    WantSnapshot,
     WantTurn,
 )  # fmt: skip
 from peerd.protocol.inflow import Inflow
@@ -54,6 +58,9 @@ from peerd.protocol.messages import (
     Part,
     RosterMessage,
     SessionMessage,
+    SnapshotChunk,
+    SnapshotRefuse,
+    SnapshotWant,
     Summary,
     Want,
 )  # fmt: skip
@@ -67,6 +74,7 @@ _STATEMENTS_BYTES = 256 << 10  # in one frame
 class Phase(Enum):
     SETTLING = "settling"
     COMPARING = "comparing"
+    BEHIND = "behind"
     READY = "ready"
     STREAMING = "streaming"
     BLOCKED = "blocked"
@@ -95,6 +103,7 @@ class Session:
         self._told: set[bytes] = set()  # ids of statements that they have from us or we from them
         self._acked: Clock = {}  # what we told them that we have
         self._has_turn = False
+        self._was_behind = False  # so that parts of a snapshot may come
         self._refused = 0  # of `Ours.refused`, at our last WANT
         self._summary: Summary | None = None
         self._inflow = Inflow()
@@ -141,8 +150,12 @@ class Session:
         self.phase = Phase.COMPARING
         self._acked = ours.copy.clock()
         summary = Summary(
-            self._space, ours.copy.positions(), digest.summary(ours.copy.digest), level=FEATURE_LEVEL
-        )  # fmt: skip
+            self._space,
+            ours.copy.positions(),
+            digest.summary(ours.copy.digest),
+            horizon=ours.copy.horizon(),
+            level=FEATURE_LEVEL,
+        )
         effects: list[Effect] = [Send(summary)]
         if self._summary is not None:
             effects += self._compare(self._summary, ours)
@@ -169,10 +182,24 @@ class Session:
         if self.their_clock == clock:
             effects.append(Compared(message.digest == digest.summary(ours.copy.digest)))
         if not includes(clock, message.horizon):
-            return [*effects, *self.refuse("horizon", "their log no longer reaches back to what we have")]
+            self.phase, self._was_behind = Phase.BEHIND, True
+            notice = Notice(self._space, "horizon", "it lacks what the log here no longer has")
+            return [*effects, Send(notice), WantSnapshot()]
+        return [*effects, self._check_positions(message, clock)]
+
+    def snapshot_stands(self, clock: Clock) -> None:
+        """A snapshot of theirs that is whole stands there, and so they do."""
+        self._know(clock)
+
+    def _reached(self, summary: Summary, ours: Ours) -> list[Effect]:
+        """What their log begins with came from elsewhere."""
+        self.phase = Phase.COMPARING
+        return [Send(Notice(self._space)), self._check_positions(summary, ours.copy.clock())]
+
+    @staticmethod
+    def _check_positions(message: Summary, clock: Clock) -> CheckPositions:
         # For each origin the side that is further compares, since it has a hash where the other stands.
-        mine = [position for position in message.positions if position[1] <= clock.get(position[0], 0)]
-        return [*effects, CheckPositions(mine)]
+        return CheckPositions([at for at in message.positions if at[1] <= clock.get(at[0], 0)])
 
     def positions_checked(self, fork: tuple[bytes, int] | None, ours: Ours) -> list[Effect]:
         """`fork`: the origin and seq where our history differs from theirs, if any."""
@@ -222,6 +249,8 @@ class Session:
         match message:
             case Want():
                 self._know(message.clock)
+                if not includes(message.clock, ours.copy.horizon()):
+                    return self.refuse("horizon", "the log no longer reaches back to what they have")
                 return [Acked(dict(message.clock)), *self._outflow.wanted(message.clock, message.credit_bytes)]
             case Ack():
                 return self._on_ack(message, ours)
@@ -229,6 +258,10 @@ class Session:
                 return self._outflow.credited(message.released_bytes, now_s)
             case Entries() | Part():
                 return self._on_entries(message)
+            case SnapshotWant():
+                return [ServeSnapshot(message)]
+            case SnapshotChunk() | SnapshotRefuse() if self._was_behind:
+                return [SnapshotCame(message)]
         raise RemoteProtocolError(f"{type(message).__name__} has no place in a session", code="order")
 
     def _at_any_time(self, message: SessionMessage, ours: Ours) -> list[Effect] | None:
@@ -303,6 +336,8 @@ class Session:
         effects: list[Effect] = []
         if foreign and self.phase is not Phase.COMPARING:  # until their SUMMARY is here, they may be settling still
             effects += self._acknowledge(ours)
+        if self.phase is Phase.BEHIND and (theirs := self._summary) and includes(ours.copy.clock(), theirs.horizon):
+            effects += self._reached(theirs, ours)
         effects += self._perhaps_caught_up(ours)
         return effects + self._outflow.committed(ours.last_position, now_s, own=own)
 

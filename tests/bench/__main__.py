@@ -1,6 +1,6 @@
 """The table of speeds: each figure beside the floor that was measured in the same run.
 
-    python -m tests.bench [--records 100000] [--runs 5] [--million] [--only records|tables]
+    python -m tests.bench [--records 100000] [--runs 5] [--million] [--only records|tables|relays]
 
 Prints medians over the runs. Ratios hold between machines; absolute times are the disk's.
 """
@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.bench import of_records, of_tables
+from tests.bench import of_records, of_relays, of_tables
 from tests.bench.report import Table
 
 
@@ -21,22 +21,24 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--million", action="store_true", help="also one catch-up and one binding of 1,000,000")
-    parser.add_argument("--only", choices=("records", "tables"), help="half of it")
+    parser.add_argument("--only", choices=("records", "tables", "relays"), help="a part of it")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} {os.getloadavg()[1]:.2f}, {options.runs} runs")
     table = Table()
     with tempfile.TemporaryDirectory(prefix="peerd-bench-") as name:
         folder = Path(name)
-        if options.only != "tables":
+        if options.only in {None, "records"}:
             of_records.measure_writes(_made(folder / "writes"), options.runs, table)
             of_records.measure_bulk(_made(folder / "bulk"), options.records, options.runs, table)
             if options.million:
                 of_records.measure_bulk(_made(folder / "million"), 1_000_000, 1, table)
-        if options.only != "records":
+        if options.only in {None, "tables"}:
             of_tables.measure_small(_made(folder / "tables"), options.runs, table)
             of_tables.measure_bulk(_made(folder / "rows"), options.records, options.runs, table)
             if options.million:
                 of_tables.measure_binding(_made(folder / "million rows"), 1_000_000, table)
+        if options.only in {None, "relays"}:
+            of_relays.measure_folder(_made(folder / "relay"), options.records, options.runs, table)
     print()
     table.show()
     print(f"load at the end {os.getloadavg()[0]:.2f}")

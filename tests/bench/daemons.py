@@ -16,10 +16,13 @@ from peerd.control.client import Client
 
 BIN = Path(sys.executable).parent
 CLOCK_TICKS = 100.0
+_LOOPBACK = 'listen = ["127.0.0.1:0"]\ninterfaces = ["lo"]'
+_NO_NETWORK = "listen = []\nmdns = false"
 
 
 class Daemon:
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, relay: str = "") -> None:
+        """With the configuration of a relay it has no network."""
         self.name = name
         self.folder = folder / name
         self.folder.mkdir(parents=True)
@@ -27,8 +30,8 @@ class Daemon:
         config = self.folder / "peerd.toml"
         config.write_text(
             f'[device]\nname = "{name}"\nstate_dir = "{self.folder / "state"}"\n'
-            f'[network]\nlisten = ["127.0.0.1:0"]\ninterfaces = ["lo"]\n'
-            f'[control]\nsocket = "{self.socket}"\n[log]\nformat = "json"\n'
+            f"[network]\n{_NO_NETWORK if relay else _LOOPBACK}\n"
+            f'[control]\nsocket = "{self.socket}"\n[log]\nformat = "json"\n{relay}'
         )
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([BIN / "peerd", "--config", config], stdout=log, stderr=log)
@@ -108,11 +111,11 @@ def pair(inviter: Daemon, joiner: Daemon) -> None:
 
 
 @contextmanager
-def running(folder: Path, *names: str) -> Iterator[list[Daemon]]:
+def running(folder: Path, *names: str, relay: str = "") -> Iterator[list[Daemon]]:
     daemons: list[Daemon] = []
     try:
         for name in names:
-            daemons.append(Daemon(folder, name))  # noqa: PERF401 - those that started must be stopped
+            daemons.append(Daemon(folder, name, relay))  # noqa: PERF401 - those that started must be stopped
         yield daemons
     finally:
         for daemon in daemons:

@@ -105,17 +105,6 @@ def test_a_key_that_would_do_nothing_is_a_problem(write: Callable[..., Path], te
     assert found.startswith(f"{file}: {problem}")
 
 
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ('[relay.folder]\npath = "/mnt"', "[relay]"),
-    ],
-)
-def test_what_a_later_version_will_read_is_refused_and_says_so(write: Callable[..., Path], text: str, key: str) -> None:
-    file = write(text)
-    assert problems_of(file) == [f"{file}: {key}: not in this version yet; take it out"]
-
-
 def test_what_is_wrong_under_a_bad_name_is_told_with_it(write: Callable[..., Path]) -> None:
     file = write('[spaces."a b"]\nhistory_days = 0\ndays = 1')
     name, value, key = problems_of(file)

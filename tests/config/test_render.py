@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peerd.config import load, render
+from peerd.config.relay_settings import RELAYS, FolderRelay
 from peerd.config.settings import SECTIONS, SpaceSettings, TableSettings, declared
 
 if TYPE_CHECKING:
@@ -37,14 +38,17 @@ def test_the_file_that_ships_changes_nothing(write: Callable[..., Path]) -> None
 def test_every_setting_can_be_uncommented_and_then_stands_at_its_default(write: Callable[..., Path]) -> None:
     text = re.sub(r"^#(?=[a-z\[])", "", render.render_default(), flags=re.MULTILINE)
     assert {name: set(keys) for name, keys in tomllib.loads(text).items() if name != "spaces"} == {
-        name: set(declared(struct)) for name, struct in SECTIONS.items()
+        **{name: set(declared(struct)) for name, struct in SECTIONS.items()},
+        "relay": set(RELAYS),
     }
     settings, defaults = load(write(text), {}), load(write("", "empty.toml"), {})
     different = {name for names in settings.changes(defaults) for name in names}
     depends = {
         f"{name}.{key}" for name, struct in SECTIONS.items() for key, s in declared(struct).items() if s.otherwise
     }
-    assert different <= {*depends, "spaces.home.tables"}
+    assert different <= {*depends, "spaces.home.tables", "relay.folder", "relay.cloudkit"}
+    folder = settings.relays["folder"]
+    assert folder == FolderRelay(Path("/mnt/nas/peerd"), ("*",), enabled=True, max_mb=1_000)
     assert set(settings.spaces) == {"home"}
     (tables,) = settings.spaces["home"].tables
     assert tables == TableSettings(tables.database, "todo", (), (), {}, {}, {}, 100, 20)

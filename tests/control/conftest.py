@@ -35,6 +35,7 @@ from peerd.protocol.control_messages import (
     Resolution,
     WriteResult,
 )
+from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync, RelayView
 from peerd.protocol.control_reports import (
     DeviceStatus,
     Forgotten,
@@ -65,6 +66,7 @@ from peerd.protocol.control_tables import (
     TableReport,
     Unbound,
 )
+from peerd.protocol.control_tickets import Petitioned
 
 T = TypeVar("T")
 REPORT = BindingReport(
@@ -80,6 +82,7 @@ BINDING = BindingView(
     state="in step",
     tables=[BoundTable(table="tasks", collection="todo.tasks", key="surrogate", rows=3, waiting=0, parked=0, held=0)],
 )
+RELAY = RelayView(relay="folder", space="home", state="idle", last_success_ms=5)
 HELD = HeldList(held=[HeldTable(table="tasks", rows=150)])
 RECORD = RecordView(collection="todo", key="1", value={"title": "milk", "n": 1}, etag="e1", conflicts=["title"])
 SPACE = SpaceView(
@@ -294,6 +297,26 @@ class FakeService:
     async def answer_held(self, space: str, binding: str, answer: HeldAnswer) -> HeldList:
         self._called("answer_held", space, binding, answer)
         return HeldList(held=[])
+
+    async def relays(self) -> RelayList:
+        self._called("relays")
+        return RelayList(relays=[RELAY])
+
+    async def sync_relays(self, wish: RelaySync) -> RelayList:
+        self._called("sync_relays", wish)
+        return RelayList(relays=[RELAY])
+
+    async def check_relays(self, relay: str | None) -> RelayCheckList:
+        self._called("check_relays", relay)
+        return RelayCheckList(relays=[])
+
+    async def invite_by_file(self, space: str, days: int, role: str) -> tuple[bytes, str, int]:
+        self._called("invite_by_file", space, days, role)
+        return b"the file", "ABCDE-FGHIJ", 7
+
+    async def join_by_file(self, file: bytes, code: str, name: str | None) -> Petitioned:
+        self._called("join_by_file", file, code, name)
+        return Petitioned(space="home", id="00ff", expires_ms=7, relays=["folder"])
 
     async def join(self, request: NewJoin) -> Joined:
         self._called("join", request)

@@ -25,6 +25,7 @@ from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
 from peerd.engine.peer_book import PeerBook
 from peerd.engine.records import Records
+from peerd.engine.relays import Relays
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
@@ -38,6 +39,7 @@ from peerd.protocol.control_messages import (
     ChangeRequest,
     WriteResult,
 )
+from peerd.relay.sealer import Sealer
 from peerd.store.shelf import Shelf
 from peerd.store.space import SpaceStore
 from tests.engine.fake_files import FakeFiles, propose
@@ -242,6 +244,8 @@ class Device:
         self.service = Service(
             self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining, self.bindings
         )
+        sealer = Sealer(identity.seal, self.keys.open, clock.random_bytes)
+        self.service.couriers = Relays(self.spaces, sealer, self.keys, clock)
         self.spaces.opened = self._begin
         self.spaces.closed = self._end
         self.joining.candidates = self.lookout.pairing_windows

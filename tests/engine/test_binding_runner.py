@@ -14,7 +14,7 @@ from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.engine.binding_runner import BindingRunner
 from peerd.errors import TableTrouble
 from peerd.protocol.control_messages import CollectionChange, PolicyName
-from tests.engine.conftest import PATIENCE_S, Device, RunningHands, Until
+from tests.engine.conftest import PATIENCE_S, Device, MakeDevice, RunningHands, Until
 from tests.engine.fake_files import PLAN, FakeDatabase, FakeFiles
 
 PATH = "/home/ada/todo.db"
@@ -453,3 +453,36 @@ async def test_where_reading_disturbs_the_schedule_knows(bound: Bound) -> None:
     await bound.begin()
     await bound.at_rest()
     assert bound.runner._schedule.reading_disturbs
+
+
+async def test_a_file_shows_what_a_snapshot_brought_and_took_away(bound: Bound, make: MakeDevice) -> None:
+    """Its position in the log means nothing any more; an edit that was not sent yet stays."""
+    desk, laptop = bound.device, make("laptop")
+    await desk.admit(laptop)
+    for key in ("a", "b", "c"):
+        await desk.put(key, {"title": key, "done": 0}, TASKS)
+    await desk.tell(laptop)
+    await bound.begin()
+    await bound.at_rest()
+    await laptop.delete("a", TASKS)
+    await laptop.patch("b", TASKS, set={"title": "laptop"})
+    await laptop.put("d", {"title": "d"}, TASKS)
+    bound.file.put("b", title="b", done=1)
+    await bound.at_rest()
+    before = desk.space.copy_id
+    assert await desk.space.snapshots.take_in(bytes(16), laptop.space.snapshots.begin_outgoing().parts())
+    await bound.at_rest()
+    assert desk.space.copy_id != before
+    assert bound.file.applied == Applied(desk.space.copy_id, desk.space.commits.last_position)
+    assert (
+        bound.file.plain
+        == await bound.records()
+        == {
+            "b": {"title": "laptop", "done": 1},
+            "c": {"title": "c", "done": 0},
+            "d": {"title": "d"},
+        }
+    )
+    bound.file.put("c", title="see", done=0)
+    await bound.at_rest()
+    assert (await bound.records())["c"]["title"] == "see"

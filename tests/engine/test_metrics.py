@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from peerd.core.device_id import short_id
 from peerd.engine import metrics
 from peerd.protocol.control_messages import CollectionChange
+from peerd.protocol.control_relays import RelayView
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, MakeDevice, Until, Wire
@@ -141,3 +142,21 @@ async def test_everything_that_is_told_has_a_help(desk: Device) -> None:
 def test_every_metric_is_in_the_handbook() -> None:
     page = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
     assert set(re.findall(r"^\| `(peerd_\w+)`", page, re.MULTILINE)) == set(metrics._HELP)
+
+
+async def test_relays_are_counted_by_space(desk: Device) -> None:
+    """One that was never used has no time of a success."""
+    views = [
+        RelayView(relay="folder", space="home", state="trouble", to_send=3, held_bytes=7),
+        RelayView(relay="cloudkit", space="home", state="idle", to_fetch=2, last_success_ms=1_500),
+    ]
+    samples = parsed(await metrics.render(desk.spaces, desk.switchboard, desk.statuses, views))
+    folder, cloud = (("relay", "folder"), ("space", "home")), (("relay", "cloudkit"), ("space", "home"))
+    assert samples["peerd_relay_trouble", folder] == 1
+    assert samples["peerd_relay_trouble", cloud] == 0
+    assert samples["peerd_relay_to_leave_transactions", folder] == 3
+    assert samples["peerd_relay_to_fetch_transactions", cloud] == 2
+    assert samples["peerd_relay_held_bytes", folder] == 7
+    assert samples["peerd_relay_findings", cloud] == 0
+    assert samples["peerd_relay_last_success_seconds", cloud] == 1.5
+    assert ("peerd_relay_last_success_seconds", folder) not in samples

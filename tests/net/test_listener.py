@@ -311,3 +311,11 @@ async def test_a_listener_without_descriptors_goes_on_later(
         station = await open_station()
         await station.link_from(friend)
     assert [event["event"] for event in logged if event["log_level"] == "warning"] == ["accept failed"] * 2
+
+
+async def test_without_an_address_nothing_listens_and_nothing_fails(friend: Identity) -> None:
+    """A device may want to dial only."""
+    listener = Listener(friend, (), lambda *_: None, lambda _: asyncio.sleep(0))
+    await listener.start()
+    assert (listener.addresses, listener.problems) == ([], [])
+    await listener.stop()

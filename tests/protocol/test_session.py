@@ -183,15 +183,14 @@ def test_a_peer_that_holds_more_of_our_origin_than_we_do_tells_us_that_we_went_b
     assert again.keys == {"kept"}
 
 
-def test_a_log_that_no_longer_reaches_back_is_refused() -> None:
+def test_behind_a_log_that_no_longer_reaches_back_nothing_is_wanted_until_it_came_from_elsewhere() -> None:
     one, _ = pair()
     side = Wire(one, Copy("other")).one
     side.perform(side.session.opened(one.ours()))
     side.perform(side.session.received(RosterMessage(SPACE, one.roster.digest()), one.ours(), 0.0))
     trimmed = Summary(SPACE, [(b"o" * 16, 9, bytes(8))], bytes(16), horizon={b"o" * 16: 5})
     side.perform(side.session.received(trimmed, one.ours(), 0.0))
-    assert side.session.blocked is not None
-    assert side.session.blocked.code == "horizon"
+    assert side.session.phase is Phase.BEHIND
 
 
 def test_a_blocked_session_hears_nothing_and_says_nothing() -> None:

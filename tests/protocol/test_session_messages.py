@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from peerd.core import compose, digest
 from peerd.core.clocks import Clock
@@ -25,6 +26,9 @@ from peerd.protocol.effects import (
     ReadLog,
     RolledBack,
     Send,
+    ServeSnapshot,
+    SnapshotCame,
+    WantSnapshot,
     WantTurn,
 )
 from peerd.protocol.messages import (
@@ -37,6 +41,9 @@ from peerd.protocol.messages import (
     Notice,
     Part,
     RosterMessage,
+    SnapshotChunk,
+    SnapshotRefuse,
+    SnapshotWant,
     Summary,
     Want,
 )
@@ -84,8 +91,10 @@ class Here:
         self.session.opened(self.ours)
         if phase is Phase.BLOCKED:
             self.session.refuse("fork", "two histories")
-        if phase in {Phase.COMPARING, Phase.READY, Phase.STREAMING}:
+        if phase in {Phase.COMPARING, Phase.BEHIND, Phase.READY, Phase.STREAMING}:
             self.hear(self.roster())
+        if phase is Phase.BEHIND:
+            self.hear(self.summary(horizon={b"never heard of  ": 1}))
         if phase in {Phase.READY, Phase.STREAMING}:
             self.hear(self.summary())
             self.session.positions_checked(None, self.ours)
@@ -118,14 +127,15 @@ MADE: dict[str, Callable[[Here], Any]] = {
     "PART": lambda here: Part(here.space, here.other.origin, 1, 0, 2, b"half"),
     "ACK": lambda here: Ack(here.space, {}, bytes(16)),
     "CREDIT": lambda here: Credit(here.space, 1),
+    "SNAPSHOTWANT": lambda here: SnapshotWant(here.space, bytes(16), 0, 4),
     "LACKING": lambda here: Lacking(here.space, [("notes", "a")]),
     "NOTICE": lambda here: Notice(here.space, "disk-full", "its disk is full"),
     "ERROR": lambda here: Error("fork", "two histories", here.space),
 }
 FROM = {  # the first phase in which it may come
     "ROSTER": 0, "SUMMARY": 0, "LACKING": 0, "NOTICE": 0, "ERROR": 0,
-    "WANT": 1, "ACK": 1, "CREDIT": 1,
-    "ENTRIES": 3, "PART": 3,
+    "WANT": 1, "ACK": 1, "CREDIT": 1, "SNAPSHOTWANT": 1,
+    "ENTRIES": 4, "PART": 4,
 }  # fmt: skip
 
 
@@ -135,7 +145,7 @@ def test_each_message_has_its_phases(here: Here, phase: Phase, name: str) -> Non
     """As the table of the specification says; what comes elsewhere is the peer's mistake, except when blocked."""
     here.in_phase(phase)
     message = MADE[name](here)
-    seen_summary = name == "SUMMARY" and phase in {Phase.READY, Phase.STREAMING}
+    seen_summary = name == "SUMMARY" and phase in {Phase.BEHIND, Phase.READY, Phase.STREAMING}
     if phase is Phase.BLOCKED:
         assert here.hear(message) == []
         assert here.session.blocked == Blocked("fork", "two histories", ours=True)
@@ -226,7 +236,7 @@ def test_our_turn_is_what_is_wanted_from_where_we_stand(here: Here) -> None:
     assert here.session.want(here.ours) == [], "once"
 
 
-@pytest.mark.parametrize("phase", PHASES[:4], ids=lambda phase: phase.value)
+@pytest.mark.parametrize("phase", PHASES[:5], ids=lambda phase: phase.value)
 def test_an_error_of_theirs_blocks_in_every_phase(here: Here, phase: Phase) -> None:
     here.in_phase(phase)
     blocked = Blocked("needs-newer", "an entry of format 9", ours=False)
@@ -272,7 +282,7 @@ def test_a_fork_between_two_stops_both(copies: Factory, wire: Factory, put: Fact
 # --- statements -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", PHASES[:4], ids=lambda phase: phase.value)
+@pytest.mark.parametrize("phase", PHASES[:5], ids=lambda phase: phase.value)
 def test_statements_of_theirs_are_learned_in_every_phase(here: Here, phase: Phase, device: Factory) -> None:
     here.in_phase(phase)
     here.other.admit(device("tablet"))
@@ -287,7 +297,7 @@ def test_statements_of_theirs_are_learned_in_every_phase(here: Here, phase: Phas
     assert here.session.roster_changed(here.ours) == [], "nothing new to say"
 
 
-@pytest.mark.parametrize("phase", PHASES[1:4], ids=lambda phase: phase.value)
+@pytest.mark.parametrize("phase", PHASES[1:5], ids=lambda phase: phase.value)
 def test_statements_of_ours_are_told_in_every_phase(here: Here, phase: Phase, device: Factory) -> None:
     here.in_phase(phase)
     here.copy.admit(device("tablet"))
@@ -352,14 +362,72 @@ def test_an_acknowledgement_that_makes_the_clocks_equal_is_compared(here: Here) 
     assert here.hear(Ack(here.space, clock, bytes(16))) == [Acked(clock)]
 
 
-def test_a_log_that_does_not_reach_back_to_us_is_refused(here: Here) -> None:
+def test_behind_a_log_that_does_not_reach_back_to_us_we_say_so_and_wait(here: Here) -> None:
+    """They may still have what we wrote; and we go on when what is missing came from elsewhere."""
     here.in_phase(Phase.COMPARING)
     origin = here.other.origin
-    effects = here.hear(here.summary([(origin, 9, bytes(8))], horizon={origin: 1}))
-    assert here.session.blocked is not None
-    assert here.session.blocked.code == "horizon"
-    assert [error.code for error in sends(effects, Error)] == ["horizon"]
+    here.copy.write("a")
+    effects = here.hear(here.summary([(origin, 1, bytes(8))], horizon={origin: 1}))
+    assert here.at() is Phase.BEHIND
+    assert here.session.blocked is None
+    assert [notice.code for notice in sends(effects, Notice)] == ["horizon"]
     assert not any(isinstance(one, CheckPositions) for one in effects)
+    effects = here.hear(Want(here.space, {}, 1 << 20))
+    assert any(isinstance(one, FindPosition) for one in effects)
+    effects = here.session.committed(here.copy.ours(), 0.0, own=True, foreign=False)
+    assert here.at() is Phase.BEHIND
+    here.other.write("b")
+    here.copy.take([here.other.author.announcement], [applied.run for applied in here.other.disk.log])
+    effects = here.session.committed(here.copy.ours(), 0.0, own=False, foreign=True)
+    assert here.at() is Phase.COMPARING
+    assert [notice.code for notice in sends(effects, Notice)] == [""]
+    assert any(isinstance(one, CheckPositions) for one in effects)
+
+
+@pytest.mark.parametrize("phase", PHASES[:5], ids=lambda phase: phase.value)
+def test_parts_of_a_snapshot_come_only_to_who_was_behind(here: Here, phase: Phase) -> None:
+    here.in_phase(phase)
+    for message in (SnapshotChunk(here.space, bytes(16), 0, b"part"), SnapshotRefuse(here.space, "store-damaged")):
+        if phase is Phase.BEHIND:
+            assert here.hear(message) == [SnapshotCame(message)]
+            continue
+        with pytest.raises(RemoteProtocolError) as refused:
+            here.hear(message)
+        assert refused.value.code == "order"
+
+
+def test_who_is_behind_asks_for_a_snapshot_and_knows_then_what_they_have(here: Here) -> None:
+    here.in_phase(Phase.COMPARING)
+    effects = here.hear(here.summary(horizon={here.other.origin: 1}))
+    assert WantSnapshot() in effects
+    here.session.snapshot_stands({here.other.origin: 7})
+    assert here.session.their_clock[here.other.origin] == 7
+    want = SnapshotWant(here.space, bytes(16), 0, 4)
+    assert here.hear(want) == [ServeSnapshot(want)]
+
+
+def test_who_wants_what_our_log_no_longer_has_is_refused(here: Here) -> None:
+    """It should know better: our SUMMARY said where our log begins."""
+    here.copy.write("a")
+    at = here.copy.state.origins[here.copy.origin]
+    origins = {here.copy.origin: replace(at, horizon=1)}
+    here.copy.disk.state = replace(here.copy.state, origins=origins)
+    here.in_phase(Phase.READY)
+    effects = here.hear(Want(here.space, {here.copy.origin: 1}, 1 << 20))
+    assert any(isinstance(one, FindPosition) for one in effects)
+    effects = here.hear(Want(here.space, {}, 1 << 20))
+    assert here.session.blocked is not None
+    assert [error.code for error in sends(effects, Error)] == ["horizon"]
+
+
+def test_our_summary_says_where_our_log_begins(here: Here) -> None:
+    here.copy.write("a")
+    at = here.copy.state.origins[here.copy.origin]
+    here.copy.disk.state = replace(here.copy.state, origins={here.copy.origin: replace(at, horizon=1)})
+    effects = here.session.opened(here.copy.ours())
+    effects += here.hear(RosterMessage(here.space, here.copy.ours().roster.digest()))
+    (summary,) = sends(effects, Summary)
+    assert summary.horizon == {here.copy.origin: 1}
 
 
 def test_a_log_that_begins_where_we_stand_will_do(here: Here) -> None:
@@ -435,7 +503,7 @@ def test_a_notice_is_shown_until_it_is_taken_back(here: Here) -> None:
     assert here.session.notice is None
 
 
-@pytest.mark.parametrize("phase", PHASES[:4], ids=lambda phase: phase.value)
+@pytest.mark.parametrize("phase", PHASES[:5], ids=lambda phase: phase.value)
 def test_what_they_lack_is_learned_in_every_phase(here: Here, phase: Phase) -> None:
     here.in_phase(phase)
     assert here.hear(Lacking(here.space, [("notes", "a")])) == [LearnLacking([("notes", "a")])]

@@ -1,0 +1,165 @@
+"""Petitions on a relay: leaving ours until we are let in, and letting in those whom a ticket entitles.
+
+    newcomer    the petition lies on the relay, and where it may be answered is looked at, in the heads of the members
+                too: the first that opens was written after an admin has let us in, and its roster says so
+    admin       as long as there is an open ticket, where its petition would lie is looked at; whoever asks in the right
+                way is admitted, and in the place of the petition lies an answer, a head that tells the roster alone
+
+Both only look while there is something to look for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from peerd.core import epochs, tickets
+from peerd.core.device_id import short_id
+from peerd.core.roster import Roster
+from peerd.core.statements import Ticket
+from peerd.core.stored import StoredPetition
+from peerd.engine.ports import Keys, Times
+from peerd.engine.relay_keys import SpaceKeys
+from peerd.engine.relay_ports import RelayStore, Sealing
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.errors import RelayTrouble, RemoteProtocolError, StoreError, UserError
+from peerd.logs import get
+from peerd.protocol import relay_names, relay_objects
+from peerd.protocol.relay_objects import Head, SignedHead
+
+log = get(__name__)
+
+LOOK_S = (20.0, 40.0)
+
+
+class Petitioning:
+    """Of one space on one relay. `admitted` is called when we have been let in."""
+
+    def __init__(
+        self,
+        space: Space,
+        spaces: Spaces,
+        store: RelayStore,
+        sealing: Sealing,
+        keys: Keys,
+        times: Times,
+        admitted: Callable[[], None],
+    ) -> None:
+        self.trouble: RelayTrouble | None = None
+        self.space = space
+        self._spaces = spaces
+        self._store = store
+        self._sealing = sealing
+        self._keys = keys
+        self._times = times
+        self._admitted = admitted
+        self._space_keys = SpaceKeys(space, spaces)
+        self._look = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.space.on_roster.append(self._on_roster)
+        self._task = asyncio.create_task(self._run(), name=f"petitions {self.space.name}")
+
+    async def stop(self) -> None:
+        if self._task is None:
+            return
+        self.space.on_roster.remove(self._on_roster)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+
+    def look(self) -> None:
+        """Look now, if there is something to look for."""
+        self._look.set()
+
+    def _on_roster(self, _before: Roster) -> None:
+        self._look.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._look.clear()
+            try:
+                busy = await self._turn()
+                self.trouble = None
+            except (RelayTrouble, StoreError, UserError) as trouble:
+                log.warning("petitions not seen to", space=self.space.name, code=trouble.code, cause=str(trouble))
+                self.trouble = trouble if isinstance(trouble, RelayTrouble) else None
+                busy = True
+            try:
+                async with asyncio.timeout(self._times.uniform(*LOOK_S) if busy else None):
+                    await self._look.wait()
+            except TimeoutError:
+                continue
+
+    async def _turn(self) -> bool:
+        """Do what there is to do. Is there more to look for?"""
+        petition, ours = self.space.petition, self._keys.device
+        if petition is not None and not self.space.roster.is_member(ours):
+            return await self._ask(petition)
+        if petition is not None:
+            await self.space.ask(None)
+        open_ones = tickets.open_tickets(self.space.roster, self._times.wall_ms())
+        if not open_ones or not self.space.roster.is_admin(ours):
+            return False
+        await self._answer(open_ones)
+        return True
+
+    # ---- the newcomer
+
+    async def _ask(self, petition: StoredPetition) -> bool:
+        if petition.expires_ms <= self._times.wall_ms():
+            return False
+        await self._store.prepare()
+        if await self._store.create({petition.name: petition.sealed}):  # of an earlier try with the same file
+            before = await self._store.lookup([petition.name], contents=False)
+            await self._store.replace(petition.name, petition.sealed, before[petition.name].tag if before else None)
+        found = await self._store.lookup(petition.answers, contents=True)
+        for name, one in found.items():
+            try:
+                signed = self._sealing.open_head(name, one.data or b"", self.space.id, [])
+                head = relay_objects.decode_head(signed.data)
+            except RemoteProtocolError:
+                continue  # of a time before we were let in
+            await self.space.learn(head.statements)
+            if self.space.roster.is_member(self._keys.device):
+                await self.space.ask(None)
+                await self._store.delete(petition.answers[:1])
+                log.info("space joined", space=self.space.name, device=short_id(signed.device))
+                self._admitted()
+                return False
+        return True
+
+    # ---- the admin
+
+    async def _answer(self, open_ones: dict[bytes, Ticket]) -> None:
+        space, names_key = self.space, self._space_keys.names()
+        names = {relay_names.ticket_name(names_key, one): one for one in open_ones}
+        found = await self._store.lookup(list(names), contents=True)
+        for name, one in found.items():
+            ticket = open_ones[names[name]]
+            secret = tickets.petition_secret(space.id, names_key, ticket.key)
+            keys = [epochs.relay_keys(space.id, secret)]
+            try:
+                data = self._sealing.open_object(name, one.data or b"", keys)
+                asked = tickets.read_petition(data, space.id, open_ones, self._spaces.verify)
+            except RemoteProtocolError as problem:
+                log.warning("petition refused", space=space.name, cause=str(problem))
+                continue
+            if not space.roster.is_member(asked.card.device):
+                await self._spaces.admit(space, asked.card, ticket.role, names[name])
+            await self._leave_answer(relay_names.answer_name(names_key, names[name]))
+        await self._store.delete(list(found))
+
+    async def _leave_answer(self, name: str) -> None:
+        space, ours = self.space, self._keys.device
+        statements = list(space.roster.statements)
+        head = Head(0, self._times.wall_ms(), bytes(16), 1, bytes(32), statements=statements)
+        data = relay_objects.encode(head)
+        signature = self._keys.sign(relay_objects.head_signing_input(space.id, ours, data))
+        members = [member.sealing_key for member in space.roster.members.values()]
+        sealed = self._sealing.seal_head(
+            name, SignedHead(ours, signature, data), space.id, self._space_keys.sealing(), members
+        )
+        await self._store.create({name: sealed})  # another admin's answer says the same

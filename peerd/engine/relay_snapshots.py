@@ -1,0 +1,93 @@
+"""Snapshots of a space through a relay: every part is an object of its own, and the maker's head says what there is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from hashlib import blake2b
+
+from peerd.core.batch import Fork
+from peerd.engine.ports import Times
+from peerd.engine.sealed_relay import SealedRelay
+from peerd.engine.space import Space
+from peerd.errors import LocalProtocolError, RemoteProtocolError, StoreError
+from peerd.logs import get
+from peerd.protocol.relay_objects import Manifest
+
+log = get(__name__)
+
+AT_ONCE = 4  # parts in one request
+
+
+class RelaySnapshots:
+    def __init__(self, space: Space, sealed: SealedRelay, times: Times) -> None:
+        self._space = space
+        self._sealed = sealed
+        self._times = times
+
+    async def leave(self, snapshot: bytes) -> Manifest | None:
+        """Make one of our copy, all its parts on the relay; None if our copy cannot make one at the moment.
+
+        Raises:
+            RelayTrouble: some parts may be there.
+        """
+        outgoing = self._space.snapshots.begin_outgoing()
+        parts = outgoing.parts()
+        count = size_bytes = 0
+        digest = blake2b(digest_size=32)
+        try:
+            while some := await _next(parts):
+                named = {(snapshot, count + at): part for at, part in enumerate(some)}
+                for sealed in await self._sealed.put_parts(named):
+                    digest.update(sealed)
+                    size_bytes += len(sealed)
+                count += len(some)
+        except (StoreError, LocalProtocolError) as problem:
+            log.warning("snapshot not made", space=self._space.name, code=problem.code, cause=str(problem))
+            return None
+        finally:
+            await parts.aclose()
+        log.info("snapshot left", space=self._space.name, count=outgoing.records, size_bytes=size_bytes)
+        return Manifest(
+            snapshot, count, size_bytes, digest.digest(), outgoing.clock, self._times.wall_ms(), outgoing.records
+        )
+
+    async def take(self, manifest: Manifest) -> bool:
+        """Merge one into our copy; False if parts of it are missing or of no use. One that is cut goes on later.
+
+        Raises:
+            RelayTrouble: what came is kept. StoreError: our own disk, likewise.
+        """
+        snapshots = self._space.snapshots
+        async with snapshots.fetching:
+            parts = self._fetch(manifest, await snapshots.wanted(manifest.id))
+            try:
+                return await snapshots.take_in(manifest.id, parts, manifest.clock)
+            except (RemoteProtocolError, Fork) as problem:
+                log.warning("snapshot refused", space=self._space.name, cause=str(problem))
+                return False
+            finally:
+                await parts.aclose()
+
+    async def _fetch(self, manifest: Manifest, first: int) -> AsyncGenerator[bytes, None]:
+        """From the part `first` on; it ends where one is missing. What is not what its maker left is no use."""
+        digest = blake2b(digest_size=32)
+        for start in range(first, manifest.parts, AT_ONCE):
+            numbers = range(start, min(manifest.parts, start + AT_ONCE))
+            found = await self._sealed.parts(manifest.id, numbers)
+            for number in numbers:
+                if number not in found:
+                    return
+                plain, sealed = found[number]
+                digest.update(sealed)
+                if first == 0 and number == manifest.parts - 1 and digest.digest() != manifest.digest:
+                    raise RemoteProtocolError("a snapshot is not what its maker left", code="snapshot-damaged")
+                yield plain
+
+
+async def _next(parts: AsyncGenerator[bytes, None]) -> list[bytes]:
+    some: list[bytes] = []
+    async for part in parts:
+        some.append(part)
+        if len(some) == AT_ONCE:
+            break
+    return some

@@ -1,0 +1,332 @@
+"""One space on one relay: performs what its courier asks for, one step at a time.
+
+What the courier must not forget is in the space's database before the relay hears of it; what came from the relay goes
+through the same door as what comes over a link. Trouble with the relay stops this courier alone, is shown, and is
+tried again as the courier says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from msgspec import Struct
+
+from peerd.core.batch import Fork
+from peerd.core.chain import Run
+from peerd.core.clocks import Clock
+from peerd.core.entry import NeedsNewer
+from peerd.core.origin import Announcement
+from peerd.core.roster import Roster
+from peerd.engine.commits import Commit
+from peerd.engine.decoded import Decoded
+from peerd.engine.ports import Keys, Times
+from peerd.engine.relay_keys import NoKey
+from peerd.engine.relay_ports import RelayStore
+from peerd.engine.relay_snapshots import RelaySnapshots
+from peerd.engine.sealed_relay import SealedRelay
+from peerd.engine.space import Space
+from peerd.errors import LinkLost, PeerdError, RelayTrouble, RemoteProtocolError, StoreError
+from peerd.logs import get
+from peerd.protocol.courier import Courier
+from peerd.protocol.courier_settings import CourierSettings
+from peerd.protocol.courier_status import CourierStatus
+from peerd.protocol.courier_steps import (
+    Apply,
+    CheckSegments,
+    CheckSnapshot,
+    Delete,
+    FetchHeads,
+    FetchSegments,
+    MakeSnapshot,
+    Moment,
+    Poll,
+    PutHead,
+    PutSegment,
+    ReadLog,
+    Sleep,
+    Standing,
+    Step,
+    TakeSnapshot,
+)  # fmt: skip
+from peerd.protocol.relay_objects import Head
+
+log = get(__name__)
+
+NO_KEY_S = 30.0
+BUNCH_S = 0.2
+_REPORT = "Look into the log of the daemon; please report it. It is tried again."
+
+
+class RelayPlan(Struct, frozen=True):
+    """What the configuration says of one relay. `place` says where it is: what is remembered belongs to that. `open`
+    makes the back end; its argument is called when somebody may have written there. Plans with the same `settings` are
+    the same. `spaces` are names; "*" is every space.
+    """
+
+    name: str
+    place: str
+    settings: object
+    spaces: tuple[str, ...]
+    courier: CourierSettings
+    open: Callable[[Callable[[], None]], RelayStore]
+
+
+class CourierRunner:
+    """`settled` is set whenever there is nothing to do at the moment."""
+
+    def __init__(
+        self, space: Space, plan: RelayPlan, sealed: SealedRelay, store: RelayStore, keys: Keys, times: Times
+    ) -> None:
+        self.space = space
+        self.relay = plan.name
+        self.trouble: PeerdError | None = None
+        self.settled = asyncio.Event()
+        self._sealed = sealed
+        self.settings = plan.courier
+        self._place = plan.place
+        self._store = store
+        self._snapshots = RelaySnapshots(space, sealed, times)
+        self._keys = keys
+        self._times = times
+        self._courier: Courier | None = None
+        self._outbox: dict[tuple[bytes, int], bytes] = {}
+        self._saved: bytes | None = None
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()  # somebody waits
+        self._task: asyncio.Task[None] | None = None
+
+    # ---- from start to end
+
+    def start(self) -> None:
+        self.space.on_commit.append(self._on_commit)
+        self.space.on_roster.append(self._on_roster)
+        self.space.on_switch.append(self._on_switch)
+        self._task = asyncio.create_task(self._run(), name=f"courier {self.relay} {self.space.name}")
+
+    async def stop(self) -> None:
+        """What was begun on the relay may be done there or not: it is safe to repeat."""
+        if self._task is None:
+            return
+        self.space.on_commit.remove(self._on_commit)
+        self.space.on_roster.remove(self._on_roster)
+        self.space.on_switch.remove(self._on_switch)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+
+    # ---- hints
+
+    def noticed(self) -> None:
+        """Somebody may have written to the relay."""
+        self._hint(lambda courier: courier.noticed(self._moment()))
+
+    def sync_now(self) -> None:
+        self._urgent.set()
+        self._hint(lambda courier: courier.sync_now(self._moment()))
+
+    def _on_commit(self, commit: Commit) -> None:
+        self._hint(lambda courier: courier.committed(self._moment(), own=commit.own))
+
+    def _on_roster(self, _before: Roster) -> None:
+        self._hint(lambda courier: courier.roster_changed(self._moment()))
+
+    def _on_switch(self) -> None:
+        self._hint(lambda courier: courier.copy_switched(self.space.copy_id))
+
+    def _hint(self, tell: Callable[[Courier], None]) -> None:
+        if self._courier is not None:
+            tell(self._courier)
+            self.settled.clear()
+            self._wake.set()
+
+    def status(self) -> CourierStatus | None:
+        """None until what is remembered has been read."""
+        return None if self._courier is None else self._courier.status(self._standing(), self._moment())
+
+    def heads(self) -> dict[bytes, Head]:
+        """Of other members, as they were fetched last."""
+        return {} if self._courier is None else self._courier.heads()
+
+    # ---- the loop
+
+    async def _run(self) -> None:
+        kept = await self.space.store.relay(self._place)
+        self._outbox, self._saved = dict(kept.outbox), kept.memory
+        self._courier = Courier(self.space.id, self._keys.device, self.settings, kept.memory)
+        log.info("relay opened", space=self.space.name, relay=self.relay)
+        if kept.memory is None:
+            await self._prepare()
+        while True:
+            await self._turn(self._courier)
+
+    async def _prepare(self) -> None:
+        try:
+            await self._store.prepare()
+        except RelayTrouble as trouble:
+            log.warning("relay not prepared", space=self.space.name, relay=self.relay, cause=str(trouble))
+
+    async def _turn(self, courier: Courier) -> None:
+        self._wake.clear()
+        self._urgent.clear()
+        step = courier.next(self._standing(), self._moment())
+        if isinstance(step, Sleep):
+            await self._save(courier)
+            self.settled.set()
+            await self._sleep(step.until_s)
+            return
+        try:
+            await self._perform(courier, step)
+            await self._save(courier)
+        except NoKey as trouble:  # the relay is well; the step is asked for again when the roster has grown
+            self.trouble = trouble
+            self.settled.set()
+            await self._sleep(self._times.monotonic_s() + NO_KEY_S)
+        except (RelayTrouble, StoreError, LinkLost) as trouble:
+            self._failed(courier, trouble)
+        except Exception as fault:  # a fault of ours must neither end the courier nor be hidden
+            log.exception("courier failed", space=self.space.name, relay=self.relay)
+            self._failed(courier, PeerdError(f"a fault of peerd: {fault!r}", next_step=_REPORT))
+        else:
+            if self.trouble is not None:
+                log.info("relay works again", space=self.space.name, relay=self.relay)
+            self.trouble = None
+
+    def _failed(self, courier: Courier, trouble: PeerdError) -> None:
+        if self.trouble is None or self.trouble.code != trouble.code:
+            log.warning("relay failed", space=self.space.name, relay=self.relay, code=trouble.code, cause=str(trouble))
+        self.trouble = trouble
+        retry_s = trouble.retry_s if isinstance(trouble, RelayTrouble) else None
+        lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
+        courier.failed(trouble.code, retry_s, self._moment(), lasting=lasting)
+
+    async def _sleep(self, until_s: float) -> None:
+        """Until then, or soon after a hint: what comes in a bunch is looked at once."""
+        delay_s = until_s - self._times.monotonic_s()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, delay_s)):
+                await self._wake.wait()
+            async with asyncio.timeout(BUNCH_S):
+                await self._urgent.wait()
+
+    async def _save(self, courier: Courier) -> None:
+        """What the courier remembers, and what is in the outbox, durably."""
+        memory = courier.memory()
+        if memory != self._saved:
+            await self.space.store.save_relay(self._place, memory, self._outbox)
+            self._saved = memory
+
+    # ---- steps
+
+    async def _perform(self, courier: Courier, step: Step) -> None:
+        match step:
+            case Poll():
+                courier.polled(await self._sealed.tags(step.devices), self._moment())
+            case FetchHeads():
+                courier.heads_fetched(await self._sealed.heads(step.devices), self._moment())
+            case FetchSegments():
+                courier.segments_fetched(await self._sealed.segments(step.names), self._moment())
+            case Apply():
+                courier.applied(self._moment(), await self._apply(step.origins, step.runs))
+            case ReadLog():
+                await self._read_log(courier, step)
+            case PutSegment():
+                await self._put_segment(courier, step)
+            case PutHead():
+                await self._put_head(courier, step)
+            case CheckSegments():
+                there = await self._sealed.segments_there(step.stream, step.numbers)
+                courier.segments_checked(there, self._moment())
+            case Delete():
+                await self._save(courier)
+                await self._sealed.delete(step)
+                courier.deleted(self._moment())
+            case CheckSnapshot() | MakeSnapshot() | TakeSnapshot():
+                await self._snapshot(courier, step)
+
+    async def _snapshot(self, courier: Courier, step: CheckSnapshot | MakeSnapshot | TakeSnapshot) -> None:
+        match step:
+            case CheckSnapshot():
+                there = await self._sealed.parts_there(step.manifest.id, step.manifest.parts)
+                courier.snapshot_checked(self._moment(), complete=there)
+            case MakeSnapshot():
+                await self._save(courier)
+                courier.snapshot_made(await self._snapshots.leave(step.id), self._moment())
+            case TakeSnapshot():
+                courier.snapshot_taken(self._moment(), complete=await self._snapshots.take(step.manifest))
+
+    async def _read_log(self, courier: Courier, step: ReadLog) -> None:
+        store, position = self.space.store, step.position or await self.space.store.position_before(step.covered)
+        found = self.space.commits.tail.runs_after(position, step.max_bytes, covered=step.covered)
+        if found is None:
+            found = await store.runs_after(position, step.max_bytes, covered=step.covered)
+        origins = self.space.copy.origins
+        announcements = [origins[origin].announcement for origin in {row.run.origin for row in found.rows}]
+        courier.log_read(found.rows, found.read_up_to, announcements, self._moment())
+
+    async def _put_segment(self, courier: Courier, step: PutSegment) -> None:
+        place = step.stream, step.number
+        if place not in self._outbox and step.segment is not None:
+            self._outbox = {place: self._sealed.seal_segment(step.stream, step.number, step.segment)}
+            self._saved = None
+        sealed = self._outbox.get(place)
+        await self._save(courier)
+        if sealed is not None and await self._sealed.put_segment(step.stream, step.number, sealed):
+            courier.segment_put(sealed, self._moment())
+        else:
+            courier.segment_differs(self._moment())
+        self._outbox = {}
+        self._saved = None
+
+    async def _put_head(self, courier: Courier, step: PutHead) -> None:
+        await self._save(courier)
+        tag = await self._sealed.put_head(step.head, step.tag)
+        if tag is None:
+            courier.head_differs(self._moment())
+        else:
+            courier.head_put(tag, self._moment())
+
+    async def _apply(self, origins: list[Announcement], runs: list[Run]) -> str:
+        """Through the commit door. Gives why none was taken, or nothing."""
+        decoded = Decoded()
+        await decoded.decode(runs, self.space.copy)
+        try:
+            await self.space.commits.take(origins, runs, decoded)
+        except (RemoteProtocolError, Fork, NeedsNewer) as problem:
+            log.warning("run refused", space=self.space.name, relay=self.relay, cause=str(problem))
+            return str(problem)
+        except LinkLost as full:  # so many runs wait for others that no more can: they are fetched again
+            log.warning("runs left out", space=self.space.name, relay=self.relay, cause=str(full))
+        return ""
+
+    # ---- what the courier has to know
+
+    def _moment(self) -> Moment:
+        times = self._times
+        return Moment(times.monotonic_s(), times.wall_ms(), times.uniform(0.0, 1.0), times.random_bytes(32))
+
+    def _standing(self) -> Standing:
+        space, ours = self.space, self._keys.device
+        copy = space.copy
+        active = space.active() - {ours}
+        return Standing(
+            clock=copy.clock(),
+            positions=copy.positions(),
+            own_origins=frozenset(
+                origin for origin, state in copy.origins.items() if state.announcement.device == ours
+            ),
+            members=frozenset(space.roster.members.keys() - {ours}),
+            active=frozenset(active),
+            linked_clock=self._linked_clock(active),
+            roster_digest=space.roster.digest(),
+            copy_id=space.copy_id,
+            horizon=copy.horizon(),
+        )
+
+    def _linked_clock(self, active: set[bytes]) -> Clock:
+        """What every active member is known to have, by what it acknowledged on links."""
+        acks = [self.space.peers[device].acks if device in self.space.peers else {} for device in active]
+        if not acks:
+            return {}
+        return {origin: least for origin in acks[0] if (least := min(one.get(origin, 0) for one in acks)) > 0}

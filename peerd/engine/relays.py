@@ -1,0 +1,280 @@
+"""The relays of this device: which spaces travel through which, and how each of them stands.
+
+A back end is opened once and serves several spaces; each space has a courier of its own on it. What the configuration
+says is followed at once: a relay that is taken out of it stops, and what it held stays there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from peerd.core.clocks import Clock
+from peerd.core.device_id import format_device_id
+from peerd.engine.petitioning import Petitioning
+from peerd.engine.ports import Keys, Times
+from peerd.engine.relay_ports import RelayStore, Sealing
+from peerd.engine.relaying import CourierRunner, RelayPlan
+from peerd.engine.sealed_relay import SealedRelay
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.errors import PeerdError, RelayTrouble, UserError
+from peerd.logs import get
+from peerd.protocol.control_relays import (
+    RelayCheck,
+    RelayCheckList,
+    RelayFinding,
+    RelayList,
+    RelayProbe,
+    RelaySync,
+    RelayView,
+)
+
+log = get(__name__)
+
+SYNC_S = 45.0  # whoever asks waits for a minute, and asks again
+
+
+class SeenThere(NamedTuple):
+    """What a member's head on a relay says: which relay, when by its own clock, and what its copy had applied."""
+
+    relay: str
+    t_ms: int
+    clock: Clock
+
+
+class Relays:
+    def __init__(self, spaces: Spaces, sealing: Sealing, keys: Keys, times: Times) -> None:
+        self._spaces = spaces
+        self._sealing = sealing
+        self._keys = keys
+        self._times = times
+        self._plans: dict[str, RelayPlan] = {}
+        self._stores: dict[str, RelayStore] = {}
+        self._runners: dict[tuple[str, bytes], CourierRunner] = {}
+        self._petitioning: dict[tuple[str, bytes], Petitioning] = {}
+        self._again: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+
+    # ---- which there are
+
+    async def follow(self, plans: Sequence[RelayPlan]) -> None:
+        """Do as the configuration says now."""
+        async with self._turn:
+            wanted = {plan.name: plan for plan in plans}
+            for name in list(self._plans):
+                if name not in wanted or wanted[name].settings != self._plans[name].settings:
+                    await self._end(name)
+            for name, plan in wanted.items():
+                if name not in self._stores:
+                    self._stores[name] = plan.open(partial(self._noticed, name))
+                self._plans[name] = plan
+            await self._fit()
+
+    async def look_again(self) -> None:
+        """Spaces were opened, or we have become a member of one, or are one no longer."""
+        async with self._turn:
+            await self._fit()
+
+    def look_again_soon(self) -> None:
+        task = asyncio.create_task(self.look_again(), name="look at relays again")
+        self._again.add(task)
+        task.add_done_callback(self._again.discard)
+
+    async def space_closed(self, space: Space) -> None:
+        """Its couriers end; the database is about to be closed."""
+        async with self._turn:
+            await self._stop(lambda key: key[1] == space.id)
+
+    async def stop(self) -> None:
+        async with self._turn:
+            for name in list(self._plans):
+                await self._end(name)
+
+    async def _fit(self) -> None:
+        """Couriers for exactly the spaces that the plans name and of which we are a member here; petitions are seen to
+        in those too, and in spaces that we ask to be let into.
+        """
+        named = {
+            (plan.name, space.id): (plan, space)
+            for plan in self._plans.values()
+            for space in self._spaces.by_id.values()
+            if _goes_through(space, plan)
+        }
+        ours = self._keys.device
+        await self._stop(lambda key: key not in named or not named[key][1].roster.is_member(ours), couriers_only=True)
+        await self._stop(lambda key: key not in named or named[key][1] is not self._space_of(key))
+        for key, (plan, space) in named.items():
+            store, member = self._stores[plan.name], space.roster.is_member(ours)
+            if member and key not in self._runners:
+                sealed = SealedRelay(space, self._spaces, store, self._sealing, self._keys)
+                runner = CourierRunner(space, plan, sealed, store, self._keys, self._times)
+                self._runners[key] = runner
+                runner.start()
+            if key not in self._petitioning and (member or space.petition is not None):
+                petitioning = Petitioning(
+                    space, self._spaces, store, self._sealing, self._keys, self._times, self.look_again_soon
+                )
+                self._petitioning[key] = petitioning
+                petitioning.start()
+
+    def _space_of(self, key: tuple[str, bytes]) -> Space | None:
+        """Whom what runs there is for: a copy may have been replaced by a new one."""
+        runner = self._runners.get(key) or self._petitioning.get(key)
+        return None if runner is None else runner.space
+
+    async def _stop(self, chosen: Callable[[tuple[str, bytes]], bool], *, couriers_only: bool = False) -> None:
+        for key in [key for key in self._runners if chosen(key)]:
+            await self._runners.pop(key).stop()
+        for key in [key for key in self._petitioning if chosen(key) and not couriers_only]:
+            await self._petitioning.pop(key).stop()
+
+    async def _end(self, name: str) -> None:
+        await self._stop(lambda key: key[0] == name)
+        self._plans.pop(name, None)
+        store = self._stores.pop(name, None)
+        if store is not None:
+            await store.close()
+
+    def _noticed(self, name: str) -> None:
+        for (relay, _), runner in self._runners.items():
+            if relay == name:
+                runner.noticed()
+        for (relay, _), petitioning in self._petitioning.items():
+            if relay == name:
+                petitioning.look()
+
+    # ---- for people
+
+    def views(self) -> RelayList:
+        views = [self._view(runner) for runner in self._runners.values()]
+        told = {(view.relay, view.space) for view in views}
+        here = {space.name: space for space in self._spaces.by_id.values()}
+        for plan in self._plans.values():
+            names = here if "*" in plan.spaces else plan.spaces
+            views += [self._idle(plan, name, here.get(name)) for name in names if (plan.name, name) not in told]
+        return RelayList(relays=sorted(views, key=lambda view: (view.relay, view.space)))
+
+    def _idle(self, plan: RelayPlan, name: str, space: Space | None) -> RelayView:
+        """Of a space that has no courier."""
+        view = RelayView(relay=plan.name, space=name, state="trouble")
+        if space is None:
+            view.code, view.reason = "space-not-found", f"there is no space {name!r} on this device"
+            view.next_step = f"Create or join it, or take it out of [relay.{plan.name}]."
+        elif space.petition is not None:
+            view.state, view.reason = "waiting", "this device has asked to be let in, and no member has answered yet"
+            view.next_step = "The device of an admin that uses the relay answers by itself."
+            petitioning = self._petitioning.get((plan.name, space.id))
+            if petitioning is not None and petitioning.trouble is not None:
+                _tell(view, petitioning.trouble)
+        else:
+            view.code, view.reason = "removed", "this device is no member of the space any more"
+            view.next_step = "Ask a member to invite it again."
+        return view
+
+    def names_of(self, space: Space) -> list[str]:
+        """The relays here that this space goes through."""
+        return sorted(plan.name for plan in self._plans.values() if _goes_through(space, plan))
+
+    def last_seen(self, space: Space, device: bytes) -> SeenThere | None:
+        """Where a member last said on a relay how far its copy is."""
+        seen = [
+            SeenThere(runner.relay, head.t_ms, head.clock)
+            for (_, of), runner in self._runners.items()
+            if of == space.id and (head := runner.heads().get(device)) is not None
+        ]
+        return max(seen, key=lambda one: one.t_ms, default=None)
+
+    def trouble_of(self, space: Space) -> tuple[str, str] | None:
+        """What a person has to put right before a relay of this space works: cause and next step."""
+        for (_, of), runner in self._runners.items():
+            if of == space.id and (view := self._view(runner)).state == "trouble":
+                return f"{view.relay} relay: {view.reason}", view.next_step
+        return None
+
+    async def sync(self, wish: RelaySync) -> RelayList:
+        """Look now, and answer when there is nothing left to do or it has failed. Raises UserError."""
+        chosen = self._chosen(wish)
+        for runner in chosen:
+            runner.sync_now()
+        waits = [asyncio.create_task(runner.settled.wait()) for runner in chosen]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=SYNC_S)
+            for task in late:
+                task.cancel()
+        return self.views()
+
+    async def check(self, relay: str | None) -> RelayCheckList:
+        """Try on each relay what is needed of it. Raises UserError."""
+        if relay is not None and relay not in self._stores:
+            raise _not_found(relay)
+        return RelayCheckList(
+            relays=[
+                RelayCheck(relay=name, probes=await self._probes(store))
+                for name, store in self._stores.items()
+                if relay in {None, name}
+            ]
+        )
+
+    async def _probes(self, store: RelayStore) -> list[RelayProbe]:
+        try:
+            return [
+                RelayProbe(check=check, ok=ok, text=text, next_step=next_step)
+                for check, ok, text, next_step in await store.check(self._times.random_bytes(32).hex())
+            ]
+        except RelayTrouble as trouble:
+            return [RelayProbe(check="reached", ok=False, text=str(trouble), next_step=trouble.next_step)]
+
+    def _chosen(self, wish: RelaySync) -> list[CourierRunner]:
+        if wish.relay is not None and wish.relay not in self._plans:
+            raise _not_found(wish.relay)
+        space = None if wish.space is None else self._spaces.named(wish.space).id
+        return [
+            runner
+            for (relay, of), runner in self._runners.items()
+            if wish.relay in {None, relay} and space in {None, of}
+        ]
+
+    def _view(self, runner: CourierRunner) -> RelayView:
+        status, trouble = runner.status(), runner.trouble
+        view = RelayView(relay=runner.relay, space=runner.space.name, state="working")
+        if status is not None:
+            view.state = "idle" if runner.settled.is_set() else "working"
+            view.last_success_ms = status.last_success_ms
+            view.to_send, view.to_send_since_ms = status.to_leave.transactions, status.to_leave.since_ms
+            view.to_fetch, view.to_fetch_since_ms = status.to_fetch.transactions, status.to_fetch.since_ms
+            view.held_bytes, view.limit_bytes = status.held_bytes, runner.settings.max_bytes
+            view.waits_until_ms, view.next_poll_ms = status.paused_until_ms, status.next_poll_ms
+            view.findings = [
+                RelayFinding(
+                    device=format_device_id(one.device) if one.device else "",
+                    name=runner.space.name_of(one.device) if one.device else "",
+                    code=one.code,
+                    text=one.text,
+                )
+                for one in status.reports
+            ]
+        if trouble is not None:
+            _tell(view, trouble)
+        return view
+
+
+def _tell(view: RelayView, trouble: PeerdError) -> None:
+    lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
+    view.state = "trouble" if lasting or view.waits_until_ms is None else "waiting"
+    view.code, view.reason, view.next_step = trouble.code, str(trouble), trouble.next_step
+
+
+def _goes_through(space: Space, plan: RelayPlan) -> bool:
+    return space.name in plan.spaces or "*" in plan.spaces
+
+
+def _not_found(relay: str) -> UserError:
+    return UserError(
+        f"no relay {relay!r} is configured here",
+        code="relay-not-found",
+        status=404,
+        next_step="`peerctl relay status` shows those there are; they are configured under [relay].",
+    )

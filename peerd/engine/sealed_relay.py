@@ -1,0 +1,199 @@
+"""A relay as a courier speaks of it: devices, streams and numbers on this side, names and sealed bytes on the other.
+
+What is fetched is opened here, and the roster in a head is learnt before the head's signature is looked at: its author
+may be somebody of whom only that roster tells. What does not open, or says nonsense, is told as damage: it harms
+nothing, and the courier reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from peerd.core import epochs
+from peerd.core.statements import SignedStatement
+from peerd.core.stored import SegmentId
+from peerd.engine.ports import Keys
+from peerd.engine.relay_keys import SpaceKeys
+from peerd.engine.relay_ports import RelayStore, Sealing
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.errors import RelayTrouble, RemoteProtocolError
+from peerd.protocol import relay_names, relay_objects, relay_roster
+from peerd.protocol.courier_steps import Damage, Delete, SeenHead, SeenSegment, SegmentName
+from peerd.protocol.relay_damage import damage_of
+from peerd.protocol.relay_objects import Head, RelayObject, Segment, SignedHead
+
+LOOKUP_NAMES = 200
+
+
+class SealedRelay:
+    """Every method raises RelayTrouble: of the relay, or "relay-no-key" while nothing may be sealed."""
+
+    def __init__(self, space: Space, spaces: Spaces, store: RelayStore, sealing: Sealing, keys: Keys) -> None:
+        self._space = space
+        self._spaces = spaces
+        self._store = store
+        self._sealing = sealing
+        self._keys = keys
+        self._space_keys = SpaceKeys(space, spaces)
+        self._parts_left: set[bytes] = set()  # of our roster, that are known to be there
+
+    # ---- heads
+
+    async def tags(self, devices: Sequence[bytes]) -> dict[bytes, str]:
+        """The tags of the heads that are there."""
+        names = {self._head_name(device): device for device in devices}
+        found = await self._store.lookup(list(names), contents=False)
+        return {device: found[name].tag for name, device in names.items() if name in found}
+
+    async def heads(self, devices: Sequence[bytes]) -> dict[bytes, SeenHead]:
+        """The heads that are there, opened; what their rosters say is learnt."""
+        names = {self._head_name(device): device for device in devices}
+        found = await self._store.lookup(list(names), contents=True)
+        return {
+            device: await self._open_head(device, name, found[name]) for name, device in names.items() if name in found
+        }
+
+    async def put_head(self, head: Head, tag: str | None) -> str | None:
+        """Write our head, with the roster as it is now. None: another one than that with this tag is there."""
+        space, ours = self._space, self._keys.device
+        data = relay_objects.encode(await self._with_roster(head))
+        signature = self._keys.sign(relay_objects.head_signing_input(space.id, ours, data))
+        name = self._head_name(ours)
+        sealed = self._sealing.seal_head(
+            name,
+            SignedHead(ours, signature, data),
+            space.id,
+            self._space_keys.sealing(),
+            [member.sealing_key for member in space.roster.members.values()],
+        )
+        return await self._store.replace(name, sealed, tag)
+
+    async def _with_roster(self, head: Head) -> Head:
+        statements = self._space.roster.missing_from(frozenset())
+        if relay_roster.fits(statements):
+            return replace(head, statements=statements)
+        secret = self._space_keys.current_secret()
+        named, lacking = [], {}
+        for part in relay_roster.split(statements):
+            one = relay_roster.part_id(self._keys.device, part)
+            own = epochs.roster_part_secret(self._space.id, secret, one)
+            named.append((one, own))
+            if one not in self._parts_left:
+                name = relay_names.roster_name(self._space_keys.names(), one)
+                lacking[name] = self._sealing.seal_object(name, part, epochs.relay_keys(self._space.id, own))
+        await self._store.create(lacking)  # others under these names are of the same contents, sealed before
+        self._parts_left = {one for one, _ in named}
+        return replace(head, roster_parts=named)
+
+    async def _open_head(self, device: bytes, name: str, found: RelayObject) -> SeenHead:
+        try:
+            signed = self._sealing.open_head(name, found.data or b"", self._space.id, self._space_keys.opening())
+            head = relay_objects.decode_head(signed.data)
+            statements = await self._statements(head)
+        except RemoteProtocolError as problem:
+            return SeenHead(found.tag, None, damage_of(problem))
+        if signed.device != device:
+            return SeenHead(found.tag, None, Damage.FORGED)
+        await self._space.learn(statements)
+        key = self._space.roster.public_key(device)
+        told = relay_objects.head_signing_input(self._space.id, device, signed.data)
+        if key is None or not self._spaces.verify(key, signed.signature, told):
+            return SeenHead(found.tag, None, Damage.FORGED)
+        self._space.note_seen_on_relay(device, head.t_ms)
+        return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]))
+
+    async def _statements(self, head: Head) -> list[SignedStatement]:
+        """Raises RemoteProtocolError too. Parts that are not there yet are left out: the head is read again."""
+        if not head.roster_parts:
+            return head.statements
+        names = {relay_names.roster_name(self._space_keys.names(), part): key for part, key in head.roster_parts}
+        found = await self._store.lookup(list(names), contents=True)
+        return relay_roster.join(
+            self._sealing.open_object(name, found[name].data or b"", [epochs.relay_keys(self._space.id, key)])
+            for name, key in names.items()
+            if name in found
+        )
+
+    # ---- segments
+
+    async def segments(self, wanted: Sequence[SegmentName]) -> dict[SegmentName, SeenSegment]:
+        """Those of these segments that are there, opened."""
+        names = {self._segment_name(stream, number): (device, stream, number) for device, stream, number in wanted}
+        found = await self._store.lookup(list(names), contents=True)
+        return {one: self._open_segment(name, found[name].data or b"") for name, one in names.items() if name in found}
+
+    async def segments_there(self, stream: bytes, numbers: Sequence[int]) -> list[int]:
+        """Those of these segments that are there."""
+        names = {self._segment_name(stream, number): number for number in numbers}
+        found = await self._store.lookup(list(names), contents=False)
+        return sorted(number for name, number in names.items() if name in found)
+
+    def seal_segment(self, stream: bytes, number: int, segment: Segment) -> bytes:
+        name = self._segment_name(stream, number)
+        return self._sealing.seal_object(name, relay_objects.encode(segment), self._space_keys.sealing())
+
+    async def put_segment(self, stream: bytes, number: int, sealed: bytes) -> bool:
+        """Is it there now, with these bytes? False: there are others under its name."""
+        return not await self._store.create({self._segment_name(stream, number): sealed})
+
+    def _open_segment(self, name: str, data: bytes) -> SeenSegment:
+        try:
+            plain = self._sealing.open_object(name, data, self._space_keys.opening())
+            return SeenSegment(relay_objects.decode_segment(plain), data)
+        except RemoteProtocolError as problem:
+            return SeenSegment(None, data, damage_of(problem))
+
+    # ---- parts of snapshots
+
+    async def put_parts(self, parts: Mapping[SegmentId, bytes]) -> list[bytes]:
+        """Seal and leave parts of a snapshot, named by (snapshot, number). Gives their sealed bytes."""
+        sealed = {
+            name: self._sealing.seal_object(name, data, self._space_keys.sealing())
+            for one, data in parts.items()
+            for name in [self._part_name(*one)]
+        }
+        if await self._store.create(sealed):
+            raise RelayTrouble("a part of a snapshot is there already with other bytes", code="relay-damaged")
+        return list(sealed.values())
+
+    async def parts(self, snapshot: bytes, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
+        """Those of these parts that are there and open: opened, and as they were sealed."""
+        names = {self._part_name(snapshot, number): number for number in numbers}
+        found = await self._store.lookup(list(names), contents=True)
+        opened: dict[int, tuple[bytes, bytes]] = {}
+        for name, number in names.items():
+            data = found[name].data if name in found else None
+            if data is None:
+                continue
+            with suppress(RemoteProtocolError):
+                opened[number] = self._sealing.open_object(name, data, self._space_keys.opening()), data
+        return opened
+
+    async def parts_there(self, snapshot: bytes, count: int) -> bool:
+        """Are all parts there?"""
+        for start in range(0, count, LOOKUP_NAMES):
+            names = [self._part_name(snapshot, number) for number in range(start, min(count, start + LOOKUP_NAMES))]
+            if len(await self._store.lookup(names, contents=False)) < len(names):
+                return False
+        return True
+
+    # ---- all of them
+
+    async def delete(self, step: Delete) -> None:
+        names = [self._segment_name(stream, number) for stream, number in step.segments]
+        names += [self._part_name(snapshot, number) for snapshot, number in step.parts]
+        names += [self._head_name(device) for device in step.heads]
+        await self._store.delete(names)
+
+    def _head_name(self, device: bytes) -> str:
+        return relay_names.head_name(self._space_keys.names(), device)
+
+    def _segment_name(self, stream: bytes, number: int) -> str:
+        return relay_names.segment_name(self._space_keys.names(), stream, number)
+
+    def _part_name(self, snapshot: bytes, number: int) -> str:
+        return relay_names.part_name(self._space_keys.names(), snapshot, number)

@@ -1,0 +1,66 @@
+"""How a session with a peer stands, in words."""
+
+from __future__ import annotations
+
+from peerd.engine.session_runner import SessionRunner
+from peerd.engine.space import Space
+from peerd.protocol.control_reports import PeerStatus
+from peerd.protocol.session import Phase
+
+CLOCK_OFF_MS = 120_000
+
+STEPS = {  # by the code of what stopped a space, or a session on this side
+    "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
+    "needs-newer": "Update peerd on this device.",
+    "horizon": "That device no longer has the log that this copy needs: another member may have it.",
+    "removed": "Ask a member to invite this device again, or be rid of the copy with `peerctl space forget NAME`.",
+}
+_STEPS_THERE = {  # the same, where the other side stopped it
+    **STEPS,
+    "needs-newer": "Update peerd on that device.",
+    "horizon": "This device no longer has the log that copy needs: another member may have it.",
+}
+
+
+def describe_session(status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None) -> None:
+    """Fill in state, reason and next step of a peer that is linked; `offset_ms` is how far its clock is from ours."""
+    machine, ours = session.machine, space.ours()
+    status.behind, status.ahead = machine.behind(ours), machine.ahead(ours)
+    if machine.blocked is not None:
+        status.state = "blocked"
+        whose, steps = ("here", STEPS) if machine.blocked.ours else ("by that device", _STEPS_THERE)
+        status.reason = f"stopped {whose} ({machine.blocked.code}): {machine.blocked.text}"
+        status.next_step = steps.get(machine.blocked.code, "")
+    elif session.stalled is not None:
+        status.state, status.reason = "blocked", f"nothing more is taken in here: {session.stalled}"
+        status.next_step = session.stalled.next_step
+    elif machine.notice is not None:
+        status.state, status.reason = "blocked", f"that device says: {machine.notice.text}"
+        status.next_step = "Put it right there; it goes on by itself."
+    elif session.diverged:
+        status.state = "diverged"
+        status.reason = "both have applied the same transactions, but their data differ: one copy is damaged"
+        status.next_step = 'See docs/recovery.md, "Copies diverged".'
+    elif machine.phase is Phase.SETTLING:
+        status.state, status.reason = "connecting", "exchanging the list of members"
+    elif machine.phase is Phase.COMPARING:
+        status.state, status.reason = "connecting", "comparing what both have"
+    elif machine.phase is Phase.BEHIND:
+        status.state, status.reason = "blocked", "its log no longer reaches back to what this device has (horizon)"
+        status.next_step = "It sends a snapshot; what is written on both sides meanwhile is kept and merged."
+    elif machine.phase is Phase.READY:
+        status.state = "syncing"
+        status.reason = "waiting for its turn: catching up from another device first"
+    elif session.in_sync:
+        status.state = "in sync"
+    else:
+        status.state = "syncing"
+        waiting = len(space.commits.staging)
+        if waiting:
+            status.reason = (
+                "1 run waits for what it depends on" if waiting == 1 else f"{waiting} runs wait for what they need"
+            )
+    if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
+        seconds = round(offset_ms / 1000)
+        status.reason = f"its clock and ours differ by {abs(seconds)} s (it is {'ahead' if seconds > 0 else 'behind'})"
+        status.next_step = "Nothing is lost by it; set the wrong clock right."

@@ -1,0 +1,60 @@
+"""`invite --file` and `join --file`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+MADE = {"code": "ABCDE-FGHIJ", "file": "dGhlIGZpbGU=", "expires_ms": 1_750_000_000_000}
+ASKED = {"space": "home", "id": "00ff", "expires_ms": 1_750_000_000_000, "relays": ["folder"]}
+
+
+def test_an_invitation_is_written_for_its_owner_alone(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    daemon.on("POST", "/v1/spaces/home/tickets", MADE)
+    target = tmp_path / "home.invitation"
+    got = peerctl("invite", "home", "--file", str(target), "--days", "3", "--role", "member")
+    assert (got.code, got.out) == (0, "ABCDE-FGHIJ\n")
+    assert target.read_bytes() == b"the file"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert "peerctl join --file home.invitation ABCDE-FGHIJ" in got.err
+    assert daemon.bodies("POST") == [{"days": 3, "role": "member"}]
+
+
+def test_a_file_that_is_there_is_not_overwritten(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    got = peerctl("invite", "home", "--file", str(target))
+    assert got.code == 2
+    assert "exists already" in got.err
+    assert (target.read_bytes(), daemon.bodies("POST")) == (b"mine", [])
+
+
+def test_joining_says_through_what_the_answer_comes(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    daemon.on("POST", "/v1/petitions", ASKED)
+    source = tmp_path / "home.invitation"
+    source.write_bytes(b"the file")
+    got = peerctl("join", "--file", str(source), "ABCDE-FGHIJ", "--name", "mine")
+    assert got.code == 0
+    assert "asked to be let into home" in got.err
+    assert "through folder" in got.err
+    assert daemon.bodies("POST") == [{"file": "dGhlIGZpbGU=", "code": "ABCDE-FGHIJ", "name": "mine"}]
+    assert json.loads(peerctl("join", "--json", "--file", str(source), "X").out) == ASKED
+
+
+def test_joining_without_a_relay_names_the_next_step(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    daemon.on("POST", "/v1/petitions", {**ASKED, "relays": []})
+    source = tmp_path / "home.invitation"
+    source.write_bytes(b"the file")
+    got = peerctl("join", "--file", str(source), "X")
+    assert "nobody hears of it yet" in got.err
+    assert "configure [relay.folder]" in got.err
+
+
+def test_what_cannot_be_meant_is_said(peerctl: Any, tmp_path: Path) -> None:
+    assert "cannot be read" in peerctl("join", "--file", str(tmp_path / "none"), "X").err
+    assert peerctl("join", "--file", "x", "X", "--host", "a:1").code == 2
+    assert "no code given" in peerctl("join", "--file", "x").err
+    large = tmp_path / "large"
+    large.write_bytes(bytes(2 << 20))
+    assert "too large" in peerctl("join", "--file", str(large), "X").err

@@ -1,0 +1,64 @@
+"""What lies where a petition would lie, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peerd.core import tickets
+from peerd.engine.relay_keys import SpaceKeys
+from peerd.protocol import relay_names
+from tests.engine.conftest import Device, MakeDevice, Until
+from tests.engine.relay_scene import Relayed
+
+
+@pytest.fixture
+async def inviter(desk: Device, tmp_path: Path) -> AsyncIterator[Relayed]:
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    one = await Relayed(desk, folder).start()
+    yield one
+    await one.stop()
+
+
+def _place(inviter: Relayed) -> str:
+    """Where the petition of the only ticket lies."""
+    space = inviter.device.space
+    (ticket,) = tickets.open_tickets(space.roster, 0)
+    return relay_names.ticket_name(SpaceKeys(space, inviter.device.spaces).names(), ticket)
+
+
+async def test_rubbish_where_a_petition_would_lie_lets_nobody_in(
+    inviter: Relayed, make: MakeDevice, until: Until
+) -> None:
+    """It is removed, and whoever asks in the right way is let in after it."""
+    await inviter.store.prepare()
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    name = _place(inviter)
+    await inviter.store.create({name: b"\x01" + bytes(5000)})
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    await until(lambda: inviter.device.space.roster.is_member(guest.device.id))
+    await until(lambda: guest.device.space.petition is None)
+    assert len(inviter.device.space.roster.members) == 2
+    await guest.stop()
+
+
+async def test_nothing_is_asked_of_the_relay_while_nobody_is_invited(inviter: Relayed, until: Until) -> None:
+    """Where petitions would lie is looked at only while there is an open ticket."""
+    await inviter.device.put("milk", {"n": 1})
+    await until(lambda: inviter.relays.views().relays[0].state == "idle")
+    await inviter.files.invite(inviter.device.space, 7)
+    name = _place(inviter)
+    looked: list[str] = []
+    lookup = inviter.store.folder.lookup
+
+    async def noting(names: list[str], *, contents: bool) -> object:
+        looked.extend(names)
+        return await lookup(names, contents=contents)
+
+    inviter.store.folder.lookup = noting  # type: ignore[assignment,method-assign]  # an ear at the folder
+    await until(lambda: name in looked)

@@ -1,0 +1,95 @@
+"""What relays have to do with the state of a space and its peers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peerd.core.stored import StoredPetition
+from peerd.engine.relay_status import describe_relayed, is_behind_on_relay, petition_state
+from peerd.engine.relays import SeenThere
+from peerd.protocol.control_relays import RelaySync
+from peerd.protocol.control_reports import PeerStatus
+from tests.engine.conftest import Device, MakeDevice
+from tests.engine.relay_scene import Relayed
+
+ONE, OTHER = b"a" * 16, b"b" * 16
+SEEN = SeenThere("folder", 5, {ONE: 3, OTHER: 4})
+
+
+def described(clock: dict[bytes, int], state: str = "offline") -> PeerStatus:
+    status = PeerStatus(device="D", name="attic", state=state, reason="not found", next_step="Look for it.")
+    describe_relayed(status, clock, SEEN)
+    return status
+
+
+def test_a_peer_on_a_relay_is_as_far_as_its_head_says() -> None:
+    equal = described({ONE: 3, OTHER: 4})
+    assert (equal.state, equal.behind, equal.ahead, equal.reason, equal.since_ms) == ("relayed", 0, 0, "", 5)
+    assert not is_behind_on_relay(equal)
+    apart = described({ONE: 5, OTHER: 1})
+    assert (apart.state, apart.behind, apart.ahead) == ("relayed", 3, 2)
+    assert "through the folder relay" in apart.reason
+    assert "peerctl relay sync" in apart.next_step
+    assert is_behind_on_relay(apart)
+
+
+def test_who_is_refused_stays_so() -> None:
+    assert described({}, "refused").reason == "not found"
+    assert not is_behind_on_relay(described({}, "refused"))
+
+
+@pytest.mark.parametrize(
+    ("expires_ms", "relays", "state", "words"),
+    [
+        (9, ["folder"], "waiting", "through folder"),
+        (9, [], "waiting", "no relay here"),
+        (5, ["folder"], "removed", "expired"),
+    ],
+)
+def test_a_petition_says_what_it_waits_for(expires_ms: int, relays: list[str], state: str, words: str) -> None:
+    found, reason, next_step = petition_state(StoredPetition("ab", b"", (), expires_ms), 5, relays)
+    assert found == state
+    assert words in reason
+    assert next_step
+
+
+@pytest.fixture
+async def both(two: tuple[Device, Device], tmp_path: Path) -> AsyncIterator[tuple[Relayed, Relayed]]:
+    """Two members that meet on a relay alone, and say so."""
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    desk, laptop = (Relayed(device, folder) for device in two)
+    for one in (desk, laptop):
+        one.device.statuses.relays = one.relays
+        await one.start()
+    yield desk, laptop
+    for one in (desk, laptop):
+        await one.stop()
+
+
+async def test_members_that_meet_on_a_relay_alone_are_in_sync(both: tuple[Relayed, Relayed]) -> None:
+    """And so is the space, and whoever asks whether all has converged hears it."""
+    desk, laptop = both
+    await desk.device.put("milk", {"n": 1})
+    for one in (desk, laptop, desk):
+        await one.relays.sync(RelaySync())
+    for one in (desk, laptop):
+        assert one.device.statuses.health().converged
+        (peer,) = one.device.statuses.peers_of(one.device.space)
+        assert (peer.state, peer.behind, peer.ahead) == ("relayed", 0, 0)
+        assert (await one.device.statuses.space(one.device.space)).state == "in sync"
+
+
+async def test_a_space_that_waits_to_be_let_in_says_so(both: tuple[Relayed, Relayed], make: MakeDevice) -> None:
+    desk, _ = both
+    file, code, _ = await desk.files.invite(desk.device.space, 7)
+    attic = make("attic")
+    guest = Relayed(attic, desk.folder)
+    attic.statuses.relays = guest.relays
+    await guest.files.ask(file, code, None)
+    view = await attic.statuses.space(attic.space)
+    assert (view.state, "no relay here" in view.reason) == ("waiting", True)
+    await guest.stop()

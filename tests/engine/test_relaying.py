@@ -1,0 +1,211 @@
+"""Devices that are never linked, and a folder between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from peerd.errors import UserError
+from peerd.protocol.control_relays import RelaySync
+from tests.engine.conftest import Device, MakeDevice, Until
+from tests.engine.relay_scene import Relayed
+
+Begin = Callable[[Device], Awaitable[Relayed]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "stick"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+async def relay(folder: Path) -> AsyncIterator[Begin]:
+    """Call it with a device: from then on it uses the folder."""
+    begun: list[Relayed] = []
+
+    async def begin(device: Device) -> Relayed:
+        begun.append(await Relayed(device, folder).start())
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        await one.stop()
+
+
+def objects(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("??/*")}
+
+
+async def has(device: Device, key: str) -> bool:
+    try:
+        await device.value(key)
+    except UserError:
+        return False
+    return True
+
+
+async def comes_true(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110 - there is no event for whatever a test may ask
+            await asyncio.sleep(0.01)
+
+
+async def arrives(device: Device, key: str) -> None:
+    await comes_true(lambda: has(device, key))
+
+
+async def are_equal(one: Device, other: Device) -> None:
+    async def equal() -> bool:
+        return one.clock_now() == other.clock_now()
+
+    await comes_true(equal)
+
+
+def clear(folder: Path) -> None:
+    for path in folder.glob("??/*"):
+        path.unlink()
+
+
+def move(folder: Path, target: Path) -> None:
+    folder.rename(target)
+
+
+async def test_changes_reach_a_device_that_is_never_linked(two: tuple[Device, Device], relay: Begin) -> None:
+    """Both ways, deletes too; both end with one clock and one digest."""
+    desk, laptop = two
+    await relay(desk)
+    await desk.put("milk", {"n": 1})
+    await relay(laptop)
+    await arrives(laptop, "milk")
+    await laptop.put("bread", {"n": 2})
+    await laptop.delete("milk")
+    await arrives(desk, "bread")
+    await are_equal(desk, laptop)
+    assert not await has(desk, "milk")
+    assert desk.space.copy.digest == laptop.space.copy.digest
+
+
+async def test_what_others_made_is_left_by_whoever_has_it(make: MakeDevice, desk: Device, relay: Begin) -> None:
+    """The desk meets the laptop only, the laptop alone uses the relay, and the attic hears of the desk's change."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    await desk.put("milk", {"n": 1})
+    await desk.tell(laptop)
+    await relay(laptop)
+    await relay(attic)
+    await arrives(attic, "milk")
+    assert desk.clock_now() == attic.clock_now()
+
+
+async def test_who_reads_the_folder_learns_nothing(two: tuple[Device, Device], relay: Begin, folder: Path) -> None:
+    """No collection, key, field, value, name of a device or space; and every object has a padded size."""
+    desk, laptop = two
+    await desk.put("canary-key", {"canary-field": "canary-value" * 50}, collection="canary-collection")
+    await relay(desk)
+    await relay(laptop)
+    await are_equal(desk, laptop)
+    found = objects(folder)
+    assert len(found) >= 3
+    for name, data in found.items():
+        for secret in (b"canary", b"desk", b"laptop", b"home", desk.id, laptop.id, desk.space.id):
+            assert secret not in data
+            assert secret.hex() not in name
+        assert len(data) >= 4096
+
+
+async def test_an_answer_that_got_lost_changes_nothing(two: tuple[Device, Device], relay: Begin, folder: Path) -> None:
+    """Each operation was done, and its answer never came: it is repeated, and nothing is there twice."""
+    desk, laptop = two
+    ours = await relay(desk)
+    ours.store.mishaps = [(method, True) for method in ("create", "replace", "lookup", "create", "replace")]
+    await desk.put("milk", {"n": 1})
+    await relay(laptop)
+    await arrives(laptop, "milk")
+    while ours.store.mishaps:
+        await desk.put("more", {"n": len(ours.store.mishaps)})
+        await ours.relays.sync(RelaySync())
+    await are_equal(desk, laptop)
+    (view,) = ours.relays.views().relays
+    assert view.findings == []
+
+
+async def test_a_restart_goes_on_where_it_was(
+    two: tuple[Device, Device], relay: Begin, folder: Path, until: Until
+) -> None:
+    """The same stream: what is there stays there, and what comes is added."""
+    desk, laptop = two
+    ours = await relay(desk)
+    await desk.put("milk", {"n": 1})
+    await until(lambda: ours.relays.views().relays[0].to_send == 0 and len(objects(folder)) == 2)
+    before = objects(folder)
+    await ours.stop()
+    desk = await desk.reopen()
+    await relay(desk)
+    await desk.put("bread", {"n": 2})
+    await relay(laptop)
+    await arrives(laptop, "bread")
+    after = objects(folder)
+    assert len(before.items() & after.items()) == 1  # the first segment; the head was replaced
+
+
+async def test_trouble_is_named_and_passes(
+    two: tuple[Device, Device], relay: Begin, folder: Path, until: Until
+) -> None:
+    """The stick is pulled out and put back in."""
+    desk, laptop = two
+    ours = await relay(desk)
+    await relay(laptop)
+    await desk.put("milk", {"n": 1})
+    await arrives(laptop, "milk")
+    away = folder.with_name("elsewhere")
+    move(folder, away)
+    await desk.put("bread", {"n": 1})
+    await until(lambda: ours.relays.views().relays[0].code == "relay-unreachable")
+    (view,) = ours.relays.views().relays
+    assert str(folder) in view.reason
+    assert view.next_step
+    move(away, folder)
+    await ours.relays.sync(RelaySync())
+    await arrives(laptop, "bread")
+    assert ours.relays.views().relays[0].reason == ""
+
+
+async def test_a_removed_device_reads_nothing_that_comes_after(
+    two: tuple[Device, Device], make: MakeDevice, relay: Begin, until: Until
+) -> None:
+    """The attic meets the others only here: it hears of the new secret, and the laptop, which is out, of nothing."""
+    desk, laptop = two
+    attic = make("attic")
+    await desk.admit(attic)
+    await desk.tell(laptop)
+    for device in (desk, laptop, attic):
+        await relay(device)
+    await desk.put("before", {"n": 1})
+    await arrives(laptop, "before")
+    await arrives(attic, "before")
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.put("after", {"n": 2})
+    await arrives(attic, "after")
+    assert not await has(laptop, "after")
+    assert len(attic.spaces.secrets(attic.space)) == 2
+    assert len(laptop.spaces.secrets(laptop.space)) == 1
+
+
+async def test_a_relay_that_lost_everything_is_filled_again(
+    two: tuple[Device, Device], make: MakeDevice, relay: Begin, folder: Path
+) -> None:
+    desk, laptop = two
+    await relay(desk)
+    await relay(laptop)
+    await desk.put("milk", {"n": 1})
+    await arrives(laptop, "milk")
+    clear(folder)
+    attic = make("attic")
+    await desk.admit(attic)
+    await relay(attic)
+    await arrives(attic, "milk")

@@ -1,0 +1,89 @@
+"""Real daemons without a network path between them, and CloudKit, as the emulator has it, in bad weather."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import string
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.relay.cloudkit.backend import new_account
+from tests.relay.emulator.server import Emulator
+from tests.support.daemons import Device, House, wait_for
+from tests.system.test_relay import are_equal, let_in
+
+# More than one segment takes, and hardly smaller when compressed: so it goes by way of assets.
+LARGE = "secret" + "".join(
+    random.Random(1).choices(string.ascii_letters + string.digits + string.punctuation, k=900_000)
+)
+
+
+class Cloud:
+    """An emulator in a thread of its own, since the test waits for processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.emulator = Emulator()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.run(self.emulator.start())
+        place, key_file = new_account(self.emulator, folder)
+        self.settings = (
+            f'[relay.cloudkit]\ncontainer = "{place.container}"\nkey_id = "{place.key_id}"\n'
+            f'key_file = "{key_file}"\nbase_url = "{place.base_url}"\n'
+        )
+
+    def run(self, work: object) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)  # type: ignore[arg-type] # a coroutine
+
+    def stop(self) -> None:
+        self.run(self.emulator.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    one = Cloud(tmp_path)
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with House(tmp_path) as house:
+        yield house
+
+
+def to_send(device: Device) -> int:
+    (relay,) = device.call("POST", "relays", "sync", body={})["relays"]
+    return int(relay.get("to_send", 0))
+
+
+def test_devices_that_meet_in_the_cloud_alone_come_to_the_same(house: House, cloud: Cloud) -> None:
+    kitchen, study = house.start("kitchen", "study", listen=[], mdns=False, more=cloud.settings)
+    kitchen.create("home")
+    let_in(kitchen, study)
+    cloud.emulator.faults.weather(0.1, 1)
+    for number in range(30):
+        kitchen.put("home", "notes", f"k{number}", {"text": "small secret"})
+        study.put("home", "notes", f"s{number}", {"text": "small secret"})
+    kitchen.put("home", "notes", "large", {"text": LARGE})
+    study.kill()
+    wait_for(lambda: not to_send(kitchen), "it is left there")
+    study.start()
+    wait_for(lambda: are_equal(kitchen, study), "both have the same", patience_s=120.0)
+    assert study.call("GET", "spaces", "home", "records", "notes", "large")["value"]["text"] == LARGE
+
+    held = cloud.emulator.database()
+    assert all(len(name) == 64 for name in held.records)
+    contents = [*held.assets.values(), *(one.fields["d"] for one in held.records.values() if "d" in one.fields)]
+    assert held.assets
+    assert not any(b"secret" in content for content in contents)
+    assert cloud.emulator.early == 0
+    assert cloud.emulator.in_flight_most <= 2  # one a device
