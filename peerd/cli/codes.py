@@ -272,8 +272,9 @@ _OF_RELAYS: Final = {
     "relay-rolled-back": "The relay shows an older state than it did: restored from a backup, or somebody puts back "
     "what was there. Nothing is un-learnt, and what is missing there is left again.",
     "relay-throttled": "The relay asks to be left alone for a while. It is.",
-    "relay-unknown-key": "Something on the relay is sealed under a key that this device does not have: it has not "
-    "heard yet of a change of members, or is no member any more. It is tried again.",
+    "relay-unknown-key": "What a device leaves on the relay is sealed for others: this device was removed from the "
+    "space, or somebody put another file in its place. Ask a member. If it was removed, what is written here stays "
+    "here alone.",
     "relay-unreachable": "The relay cannot be reached: the network is down, the folder is not mounted, or the stick is "
     "not plugged in. It is tried again.",
     "relay-unreadable": "Something on the relay does not open: it is not complete yet, or damaged. It is tried again, "

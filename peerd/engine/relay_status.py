@@ -12,9 +12,17 @@ from peerd.protocol.control_reports import PeerStatus
 RELAYED = "relayed"  # not linked, and seen on a relay that we both use
 
 
-def describe_relayed(status: PeerStatus, ours: ReadClock, seen: SeenThere) -> None:
-    """Of a peer without a link: how far it is, as its head on a relay says. Who refuses us stays refused."""
+def describe_relayed(
+    status: PeerStatus, ours: ReadClock, seen: SeenThere | None, hindrance: tuple[str, str] | None = None
+) -> None:
+    """Of a peer without a link: how far it is, as its head on a relay says, and why it comes no nearer (cause and next
+    step). Who refuses us stays refused; of whom no head can be read it is said why not.
+    """
     if status.state != "offline":
+        return
+    if seen is None:
+        if hindrance is not None:
+            status.reason, status.next_step = hindrance
         return
     status.state, status.since_ms = RELAYED, seen.t_ms
     status.behind, status.ahead = lacking(ours, seen.clock), lacking(seen.clock, ours)
@@ -22,6 +30,8 @@ def describe_relayed(status: PeerStatus, ours: ReadClock, seen: SeenThere) -> No
     if is_behind_on_relay(status):
         status.reason = f"on its way through the {seen.relay} relay"
         status.next_step = "Nothing: it is looked at by itself; `peerctl relay sync` does it now."
+        if hindrance is not None:
+            status.reason, status.next_step = hindrance
 
 
 def is_behind_on_relay(peer: PeerStatus) -> bool:

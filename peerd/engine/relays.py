@@ -35,6 +35,12 @@ from peerd.protocol.control_relays import (
 log = get(__name__)
 
 SYNC_S = 45.0  # whoever asks waits for a minute, and asks again
+_SEALED_FOR_OTHERS = "relay-unknown-key"
+_IN_THE_WAY = {
+    "relay-damaged": "Whoever made it leaves it again about an hour after this was noticed, while it runs.",
+    "relay-lost": "Whoever has it leaves it again, while it runs.",
+    _SEALED_FOR_OTHERS: "Ask a member whether this device was removed. If so, what is written here stays here alone.",
+}
 
 
 class SeenThere(NamedTuple):
@@ -188,11 +194,30 @@ class Relays:
         return max(seen, key=lambda one: one.t_ms, default=None)
 
     def trouble_of(self, space: Space) -> tuple[str, str] | None:
-        """What a person has to put right before a relay of this space works: cause and next step."""
-        for (_, of), runner in self._runners.items():
-            if of == space.id and (view := self._view(runner)).state == "trouble":
+        """What a person has to see to before a relay of this space works: cause and next step."""
+        for view in self._views_of(space):
+            if view.state == "trouble":
                 return f"{view.relay} relay: {view.reason}", view.next_step
+            for finding in view.findings:
+                if finding.code == _SEALED_FOR_OTHERS:
+                    return _told(view, finding)
         return None
+
+    def hindrance(self, space: Space, device: bytes) -> tuple[str, str] | None:
+        """Why no relay of this space brings anything from or to a member: cause and next step. None if one works."""
+        called, found = format_device_id(device), None
+        for view in self._views_of(space):
+            of_it = (one for one in view.findings if one.device == called and one.code in _IN_THE_WAY)
+            if view.reason:
+                found = f"{view.relay} relay: {view.reason}", view.next_step
+            elif (finding := next(of_it, None)) is not None:
+                found = _told(view, finding)
+            else:
+                return None
+        return found
+
+    def _views_of(self, space: Space) -> list[RelayView]:
+        return [self._view(runner) for (_, of), runner in self._runners.items() if of == space.id]
 
     async def sync(self, wish: RelaySync) -> RelayList:
         """Look now, and answer when there is nothing left to do or it has failed. Raises UserError."""
@@ -265,6 +290,10 @@ def _tell(view: RelayView, trouble: PeerdError) -> None:
     lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
     view.state = "trouble" if lasting or view.waits_until_ms is None else "waiting"
     view.code, view.reason, view.next_step = trouble.code, str(trouble), trouble.next_step
+
+
+def _told(view: RelayView, finding: RelayFinding) -> tuple[str, str]:
+    return f"{view.relay} relay: {finding.name or finding.device}: {finding.text}", _IN_THE_WAY[finding.code]
 
 
 def _goes_through(space: Space, plan: RelayPlan) -> bool:

@@ -224,8 +224,9 @@ class Statuses:
         status.since_ms = note.since_ms or None
         if link is None:
             self._offline(status, space, note, known)
-            if self.relays is not None and (seen := self.relays.last_seen(space, device)) is not None:
-                describe_relayed(status, space.copy.clock(), seen)
+            if self.relays is not None:
+                seen, hindrance = self.relays.last_seen(space, device), self.relays.hindrance(space, device)
+                describe_relayed(status, space.copy.clock(), seen, hindrance)
             return status
         status.since_ms = link.opened_ms
         session = link.sessions.get(space.id)

@@ -24,6 +24,7 @@ _OURS = {
     "relay-rolled-back": "an older head than we left is there",
     "relay-cloned": "somebody else writes heads as this device: another copy of it may be running",
 }
+_FOR_OTHERS = "what it leaves there is sealed for other devices: this one was removed, or the file is not its"
 
 
 class Parts:
@@ -95,6 +96,10 @@ class Parts:
     def see_head(self, device: bytes, seen: SeenHead, moment: Moment) -> None:
         """The head of a member was fetched."""
         self.view.learn(device, seen)
+        if seen.head is None and seen.damage is Damage.UNKNOWN_KEY:
+            self.report("relay-unknown-key", device, _FOR_OTHERS, moment)
+            return
+        self.reports.clear("relay-unknown-key", device)
         if seen.head is None:
             what = seen.damage.value if seen.damage else Damage.UNREADABLE.value
             self.report("relay-damaged", device, f"its head is of no use: {what}", moment)

@@ -16,7 +16,8 @@ _PASSING = ("relay-rolled-back", "relay-cloned")
 class Report(Struct, frozen=True):
     """Something about a device's objects on the relay that a person should know. `code`: `relay-damaged` (an object
     does not open or makes no sense), `relay-rolled-back` (the relay went back to an earlier state), `relay-lost` (what
-    a head promises cannot be had), `relay-cloned` (somebody else writes as this device).
+    a head promises cannot be had), `relay-unknown-key` (a head is sealed for others than us), `relay-cloned` (somebody
+    else writes as this device).
     """
 
     code: str

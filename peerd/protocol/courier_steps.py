@@ -28,7 +28,7 @@ class Damage(Enum):
     UNREADABLE = "it does not open under any key of the space"
     MALFORMED = "it opens and makes no sense"
     FORGED = "it is signed by somebody else"
-    UNKNOWN_KEY = "it is sealed under a key that we do not have yet"
+    UNKNOWN_KEY = "it is sealed under a key that this device does not have"
 
 
 class Moment(Struct, frozen=True):

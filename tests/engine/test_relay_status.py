@@ -12,7 +12,7 @@ from peerd.engine.relay_status import describe_relayed, is_behind_on_relay, peti
 from peerd.engine.relays import SeenThere
 from peerd.protocol.control_relays import RelaySync
 from peerd.protocol.control_reports import PeerStatus
-from tests.engine.conftest import Device, MakeDevice
+from tests.engine.conftest import Device, MakeDevice, Until
 from tests.engine.relay_scene import Relayed
 
 ONE, OTHER = b"a" * 16, b"b" * 16
@@ -34,6 +34,19 @@ def test_a_peer_on_a_relay_is_as_far_as_its_head_says() -> None:
     assert "through the folder relay" in apart.reason
     assert "peerctl relay sync" in apart.next_step
     assert is_behind_on_relay(apart)
+
+
+def test_what_stops_the_relay_is_said_instead_of_that_all_is_on_its_way() -> None:
+    stopped = ("folder relay: not there", "Plug it in.")
+    status = PeerStatus(device="D", name="attic", state="offline")
+    describe_relayed(status, {}, SEEN, stopped)
+    assert (status.state, status.behind, status.reason, status.next_step) == ("relayed", 7, *stopped)
+    equal = PeerStatus(device="D", name="attic", state="offline")
+    describe_relayed(equal, SEEN.clock, SEEN, stopped)
+    assert equal.reason == ""
+    unread = PeerStatus(device="D", name="attic", state="offline", reason="not found")
+    describe_relayed(unread, {}, None, stopped)
+    assert (unread.state, unread.reason, unread.next_step) == ("offline", *stopped)
 
 
 def test_who_is_refused_stays_so() -> None:
@@ -81,6 +94,39 @@ async def test_members_that_meet_on_a_relay_alone_are_in_sync(both: tuple[Relaye
         (peer,) = one.device.statuses.peers_of(one.device.space)
         assert (peer.state, peer.behind, peer.ahead) == ("relayed", 0, 0)
         assert (await one.device.statuses.space(one.device.space)).state == "in sync"
+
+
+async def test_a_folder_that_is_away_is_why_a_peer_is_behind(both: tuple[Relayed, Relayed]) -> None:
+    desk, laptop = both
+    for one in (desk, laptop, desk):
+        await one.relays.sync(RelaySync())
+    away = desk.folder.with_name("away")
+    desk.folder.rename(away)
+    await desk.device.put("milk", {"n": 1})
+    await desk.relays.sync(RelaySync())
+    (peer,) = desk.device.statuses.peers_of(desk.device.space)
+    assert (peer.state, peer.ahead) == ("relayed", 1)
+    assert f"The relay's folder {desk.folder} is not there." in peer.reason
+    away.rename(desk.folder)
+
+
+async def test_who_was_removed_by_others_is_told_that_it_may_have_been(
+    both: tuple[Relayed, Relayed], until: Until
+) -> None:
+    """It can read nothing of it; that others seal for others now is what it sees."""
+    desk, laptop = both
+    for one in (desk, laptop, desk):
+        await one.relays.sync(RelaySync())
+    await desk.device.spaces.remove(desk.device.space, laptop.device.id)
+    await until(lambda: bool(laptop.relays.views().relays[0].findings))
+    (finding,) = laptop.relays.views().relays[0].findings
+    assert finding.code == "relay-unknown-key"
+    view = await laptop.device.statuses.space(laptop.device.space)
+    assert view.state == "degraded"
+    assert "this one was removed" in view.reason
+    (peer,) = view.peers
+    assert "sealed for other devices" in peer.reason
+    assert "Ask a member" in peer.next_step
 
 
 async def test_a_space_that_waits_to_be_let_in_says_so(both: tuple[Relayed, Relayed], make: MakeDevice) -> None:

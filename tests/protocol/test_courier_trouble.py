@@ -333,11 +333,13 @@ def test_a_head_under_an_unknown_key_is_fetched_again_when_the_roster_grows(monk
     monkeypatch.setattr(b, "_see", lambda tag, _: SeenHead(tag, None, Damage.UNKNOWN_KEY))
     bench.run(HOUR_S)
     assert b.copy.clock == {}
+    assert ("relay-unknown-key", a.id) in bench.reports(b)
     monkeypatch.undo()
     b.learn_removal(bytes(32))
     b.wake_s = bench.now_s
     bench.run(MINUTE_S)
     assert b.copy.clock == a.copy.clock
+    assert not bench.reports(b)
 
 
 def test_what_is_refused_at_the_door_is_reported_and_holds_nothing_else_up() -> None:
