@@ -23,7 +23,7 @@ from peerd.engine.relay_keys import SpaceKeys
 from peerd.engine.relay_ports import RelayStore, Sealing
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.errors import RelayTrouble, RemoteProtocolError, StoreError, UserError
+from peerd.errors import PeerdError, RelayTrouble, RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol import relay_names, relay_objects
 from peerd.protocol.relay_objects import Head, SignedHead
@@ -56,6 +56,8 @@ class Petitioning:
         self._admitted = admitted
         self._space_keys = SpaceKeys(space, spaces)
         self._look = asyncio.Event()
+        self._logged = ""
+        self.settled = asyncio.Event()  # nothing is being done at the moment
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -72,6 +74,7 @@ class Petitioning:
 
     def look(self) -> None:
         """Look now, if there is something to look for."""
+        self.settled.clear()
         self._look.set()
 
     def _on_roster(self, _before: Roster) -> None:
@@ -82,16 +85,24 @@ class Petitioning:
             self._look.clear()
             try:
                 busy = await self._turn()
-                self.trouble = None
+                self.trouble, self._logged = None, ""
             except (RelayTrouble, StoreError, UserError) as trouble:
-                log.warning("petitions not seen to", space=self.space.name, code=trouble.code, cause=str(trouble))
+                self._log(trouble)
                 self.trouble = trouble if isinstance(trouble, RelayTrouble) else None
                 busy = True
+            if not self._look.is_set():
+                self.settled.set()
             try:
                 async with asyncio.timeout(self._times.uniform(*LOOK_S) if busy else None):
                     await self._look.wait()
             except TimeoutError:
                 continue
+
+    def _log(self, trouble: PeerdError) -> None:
+        """Once, as long as it is the same."""
+        level = log.debug if trouble.code == self._logged else log.warning
+        level("petitions not seen to", space=self.space.name, code=trouble.code, cause=str(trouble))
+        self._logged = trouble.code
 
     async def _turn(self) -> bool:
         """Do what there is to do. Is there more to look for?"""

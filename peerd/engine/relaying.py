@@ -8,7 +8,7 @@ tried again as the courier says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from msgspec import Struct
 from peerd.core.batch import Fork
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock
+from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.core.roster import Roster
@@ -31,7 +32,7 @@ from peerd.errors import LinkLost, PeerdError, RelayTrouble, RemoteProtocolError
 from peerd.logs import get
 from peerd.protocol.courier import Courier
 from peerd.protocol.courier_settings import CourierSettings
-from peerd.protocol.courier_status import CourierStatus
+from peerd.protocol.courier_status import CourierStatus, Report
 from peerd.protocol.courier_steps import (
     Apply,
     CheckSegments,
@@ -96,6 +97,7 @@ class CourierRunner:
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()  # somebody waits
         self._task: asyncio.Task[None] | None = None
+        self._logged: set[tuple[str, bytes]] = set()
 
     # ---- from start to end
 
@@ -172,6 +174,7 @@ class CourierRunner:
         self._urgent.clear()
         step = courier.next(self._standing(), self._moment())
         if isinstance(step, Sleep):
+            self._log_reports(courier.reports(self._standing()))
             await self._save(courier)
             self.settled.set()
             await self._sleep(step.until_s)
@@ -200,6 +203,15 @@ class CourierRunner:
         retry_s = trouble.retry_s if isinstance(trouble, RelayTrouble) else None
         lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
         courier.failed(trouble.code, retry_s, self._moment(), lasting=lasting)
+
+    def _log_reports(self, reports: Sequence[Report]) -> None:
+        """Once each, as long as it stands."""
+        for one in reports:
+            if (one.code, one.device) not in self._logged:
+                device = short_id(one.device) if one.device else ""
+                names = {"space": self.space.name, "relay": self.relay, "device": device}
+                log.warning("relay holds what is of no use", code=one.code, cause=one.text, **names)
+        self._logged = {(one.code, one.device) for one in reports}
 
     async def _sleep(self, until_s: float) -> None:
         """Until then, or soon after a hint: what comes in a bunch is looked at once."""

@@ -7,9 +7,9 @@ says is followed at once: a relay that is taken out of it stops, and what it hel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from peerd.core.clocks import Clock
 from peerd.core.device_id import format_device_id
@@ -31,6 +31,8 @@ from peerd.protocol.control_relays import (
     RelaySync,
     RelayView,
 )
+
+T = TypeVar("T")
 
 log = get(__name__)
 
@@ -169,6 +171,8 @@ class Relays:
         if space is None:
             view.code, view.reason = "space-not-found", f"there is no space {name!r} on this device"
             view.next_step = f"Create or join it, or take it out of [relay.{plan.name}]."
+        elif space.roster.is_member(self._keys.device):  # its courier is about to start
+            view.state = "working"
         elif space.petition is not None:
             view.state, view.reason = "waiting", "this device has asked to be let in, and no member has answered yet"
             view.next_step = "The device of an admin that uses the relay answers by itself."
@@ -221,10 +225,13 @@ class Relays:
 
     async def sync(self, wish: RelaySync) -> RelayList:
         """Look now, and answer when there is nothing left to do or it has failed. Raises UserError."""
-        chosen = self._chosen(wish)
+        chosen, petitions = self._chosen(wish, self._runners), self._chosen(wish, self._petitioning)
         for runner in chosen:
             runner.sync_now()
-        waits = [asyncio.create_task(runner.settled.wait()) for runner in chosen]
+        for one in petitions:
+            one.look()
+        settled = [runner.settled for runner in chosen] + [one.settled for one in petitions]
+        waits = [asyncio.create_task(event.wait()) for event in settled]
         if waits:
             _, late = await asyncio.wait(waits, timeout=SYNC_S)
             for task in late:
@@ -252,15 +259,11 @@ class Relays:
         except RelayTrouble as trouble:
             return [RelayProbe(check="reached", ok=False, text=str(trouble), next_step=trouble.next_step)]
 
-    def _chosen(self, wish: RelaySync) -> list[CourierRunner]:
+    def _chosen(self, wish: RelaySync, among: Mapping[tuple[str, bytes], T]) -> list[T]:
         if wish.relay is not None and wish.relay not in self._plans:
             raise _not_found(wish.relay)
         space = None if wish.space is None else self._spaces.named(wish.space).id
-        return [
-            runner
-            for (relay, of), runner in self._runners.items()
-            if wish.relay in {None, relay} and space in {None, of}
-        ]
+        return [one for (relay, of), one in among.items() if wish.relay in {None, relay} and space in {None, of}]
 
     def _view(self, runner: CourierRunner) -> RelayView:
         status, trouble = runner.status(), runner.trouble

@@ -20,7 +20,7 @@ from peerd.protocol import relay_memory
 from peerd.protocol.courier_choice import Choice
 from peerd.protocol.courier_parts import Parts
 from peerd.protocol.courier_settings import CourierSettings
-from peerd.protocol.courier_status import CourierStatus, Waiting
+from peerd.protocol.courier_status import CourierStatus, Report, Waiting
 from peerd.protocol.courier_steps import (
     CheckSnapshot,
     Delete,
@@ -95,8 +95,13 @@ class Courier:
             segments=len(parts.memory.segments),
             snapshot_ms=picture.best.manifest.made_ms if picture.best else None,
             heads=len(parts.view.readable(standing.members)),
-            reports=tuple(r for r in parts.reports.all() if r.device in standing.members or r.device == parts.us),
+            reports=self.reports(standing),
         )
+
+    def reports(self, standing: Standing) -> tuple[Report, ...]:
+        """What a person should know of what members left."""
+        parts = self._parts
+        return tuple(one for one in parts.reports.all() if one.device in standing.members or one.device == parts.us)
 
     def heads(self) -> dict[bytes, Head]:
         """The heads of other members that can be read, as they were fetched last."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from peerd.core import tickets
 from peerd.engine.relay_keys import SpaceKeys
 from peerd.protocol import relay_names
+from peerd.protocol.control_relays import RelaySync
 from tests.engine.conftest import Device, MakeDevice, Until
 from tests.engine.relay_scene import Relayed
 
@@ -62,3 +64,35 @@ async def test_nothing_is_asked_of_the_relay_while_nobody_is_invited(inviter: Re
 
     inviter.store.folder.lookup = noting  # type: ignore[assignment,method-assign]  # an ear at the folder
     await until(lambda: name in looked)
+
+
+async def test_a_sync_sees_to_petitions_too(inviter: Relayed, make: MakeDevice) -> None:
+    """On the side that asks and on the side that answers; what was done is done when it answers."""
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    await guest.relays.sync(RelaySync())
+    await inviter.relays.sync(RelaySync())
+    assert inviter.device.space.roster.is_member(guest.device.id)
+    views = (await guest.relays.sync(RelaySync())).relays
+    assert guest.device.space.petition is None
+    assert [(view.state == "trouble", view.code) for view in views] == [(False, "")]
+    await guest.stop()
+
+
+async def test_a_folder_that_is_away_is_told_once(
+    inviter: Relayed, until: Until, log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    def told() -> list[str]:
+        return [event["level"] for event in log_events() if event["event"] == "petitions not seen to"]
+
+    await inviter.relays.sync(RelaySync())
+    away = inviter.folder.with_name("away")
+    inviter.folder.rename(away)
+    await inviter.files.invite(inviter.device.space, 7)
+    await until(lambda: bool(told()))
+    for _ in range(2):
+        await inviter.relays.sync(RelaySync())
+    assert told() == ["warning", "debug", "debug"]
+    away.rename(inviter.folder)

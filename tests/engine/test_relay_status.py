@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,7 +112,7 @@ async def test_a_folder_that_is_away_is_why_a_peer_is_behind(both: tuple[Relayed
 
 
 async def test_who_was_removed_by_others_is_told_that_it_may_have_been(
-    both: tuple[Relayed, Relayed], until: Until
+    both: tuple[Relayed, Relayed], until: Until, log_events: Callable[[], list[dict[str, Any]]]
 ) -> None:
     """It can read nothing of it; that others seal for others now is what it sees."""
     desk, laptop = both
@@ -127,6 +128,9 @@ async def test_who_was_removed_by_others_is_told_that_it_may_have_been(
     (peer,) = view.peers
     assert "sealed for other devices" in peer.reason
     assert "Ask a member" in peer.next_step
+    await laptop.relays.sync(RelaySync())
+    logged = [event for event in log_events() if event.get("code") == "relay-unknown-key"]
+    assert [(one["level"], one["relay"], one["cause"]) for one in logged] == [("warning", "folder", finding.text)]
 
 
 async def test_a_space_that_waits_to_be_let_in_says_so(both: tuple[Relayed, Relayed], make: MakeDevice) -> None:
