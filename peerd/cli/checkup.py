@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from peerd.control.client import Client
 
 # What is wrong with a place in these states is not wrong with it alone: it may be meant so, or end by itself.
-_MAY_BE: Final = frozenset({"offline", "connecting", "syncing", "paused"})
+_MAY_BE: Final = frozenset({"offline", "connecting", "syncing", "relayed", "paused"})
 _MIB: Final = 1 << 20
 FULL_BYTES: Final = 64 * _MIB
 LOW_BYTES: Final = 1024 * _MIB
@@ -63,6 +63,23 @@ def _of_daemon(client: Client, status: dict[str, Any]) -> Iterator[Finding]:
         yield _of_place(f"space {space['name']}", space)
         for peer in space["peers"]:
             yield _of_place(f"{space['name']}: {peer['name']}", peer)
+    try:
+        relays = client.call("GET", path("relays")).body["relays"]
+    except PeerdError as error:
+        yield Finding(PROBLEM, "relays", str(error), error.next_step)
+    else:
+        yield from (_of_relay(relay) for relay in relays)
+
+
+def _of_relay(relay: dict[str, Any]) -> Finding:
+    check = f"{relay['relay']} relay: {relay['space']}"
+    if reason := relay.get("reason"):
+        state = PROBLEM if relay["state"] == "trouble" else NOTE
+        return Finding(state, check, f"{relay['state']}: {reason}", relay.get("next_step") or "")
+    if found := relay.get("findings"):
+        called = found[0].get("name") or found[0].get("device") or ""
+        return Finding(NOTE, check, f"{called}: {found[0]['text']}", "`peerctl relay status` shows all of it")
+    return Finding(OK, check, relay["state"])
 
 
 def _of_place(check: str, place: dict[str, Any]) -> Finding:

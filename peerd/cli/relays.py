@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peerd.cli.output import Output
     from peerd.control.client import Client
 
+_MB = 1_000_000
 _STYLES = {"idle": "green", "working": "green", "waiting": "yellow", "trouble": "red"}
 
 
@@ -25,7 +26,7 @@ def add(commands: Commands) -> None:
     sync = family.add(
         "sync",
         "look at the relays now and leave there what they lack",
-        "Waits until that is done or has failed. Exit code 4 if a relay has trouble.",
+        "Waits until that is done or has failed. Exit code 4 if it has failed or something there is wrong.",
     )
     sync.add_argument("relay", metavar="RELAY", nargs="?", help="folder or cloudkit; all if none is named")
     sync.set_defaults(run=run_sync)
@@ -46,7 +47,8 @@ def run_sync(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     while True:
         answer = client.call("POST", path("relays", "sync"), body=_wish(arguments)).body
         if not any(one["state"] == "working" for one in answer["relays"]):
-            return _show(answer, out)
+            failed = any(one.get("code") for one in answer["relays"])
+            return max(_show(answer, out), exits.DEGRADED if failed else exits.OK)
 
 
 def run_check(arguments: argparse.Namespace, client: Client, out: Output) -> int:
@@ -71,7 +73,7 @@ def _wish(arguments: argparse.Namespace) -> dict[str, str]:
     return {"relay": arguments.relay} if arguments.relay else {}
 
 
-_NONE = "no relay is configured; docs/relay.md says what one is good for"
+_NONE = "no relay is in use here: none is configured, or it is not enabled; docs/relay.md says what one is good for"
 
 
 def _show(answer: dict[str, Any], out: Output) -> int:
@@ -94,18 +96,19 @@ def _lines(one: dict[str, Any]) -> list[str]:
     last = one.get("last_success_ms")
     lines = [f"last success: {moment(last) if last else 'none yet'}"]
     if one.get("reason"):
-        lines.append(f"{one['reason']} [{one['code']}]")
+        lines.append(f"{one['reason']} [{one['code']}]" if one.get("code") else one["reason"])
     if one.get("next_step"):
         lines.append(f"next: {one['next_step']}")
     if one.get("waits_until_ms"):
-        lines.append(f"tried again: {moment(one['waits_until_ms'])}")
+        lines.append(f"next try: {moment(one['waits_until_ms'])}")
     for count, since, words in (
         (one.get("to_send", 0), one.get("to_send_since_ms"), "to be left there"),
         (one.get("to_fetch", 0), one.get("to_fetch_since_ms"), "to be fetched"),
     ):
         if count:
             lines.append(f"{words}: {counted(count, 'transaction')}" + (f", since {moment(since)}" if since else ""))
-    held = f"{one.get('held_bytes', 0) / 1e6:.1f} MB are there"
+    held_bytes = one.get("held_bytes", 0)
+    held = f"{held_bytes / 1e6:.1f} MB are there" if held_bytes >= _MB else f"{held_bytes / 1e3:.0f} kB are there"
     limit = one.get("limit_bytes")
     lines.append(f"{held}, of at most {limit / 1e6:.0f} MB" if limit else held)
     lines += [

@@ -26,6 +26,7 @@ UDP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retr
 def test_a_healthy_machine_has_nothing_to_look_at(daemon: Any, peerctl: Any, machine: Any) -> None:
     daemon.on("GET", "/v1/status", STATUS)
     daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": []})
     got = peerctl("doctor")
     assert got.code == 0
     assert [line.split("\t")[:2] for line in got.out.splitlines()] == [
@@ -82,6 +83,7 @@ def test_what_may_be_meant_so_is_a_note_and_no_failure(
     spaces = [{**STATUS["spaces"][0], "peers": [away]}]
     daemon.on("GET", "/v1/status", {**STATUS, "device": paused, "machine": footing, "spaces": spaces})
     daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": []})
     got = peerctl("doctor")
     assert got.code == 0
     notes = [line.split("\t")[1] for line in got.out.splitlines() if line.startswith("note\t")]
@@ -94,6 +96,7 @@ def test_what_may_be_meant_so_is_a_note_and_no_failure(
 def test_the_disk_is_looked_at(daemon: Any, peerctl: Any, machine: Any, free_bytes: int | None, state: str) -> None:
     daemon.on("GET", "/v1/status", {**STATUS, "machine": {**STATUS["machine"], "free_bytes": free_bytes}})
     daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": []})
     got = peerctl("doctor")
     (disk,) = [line.split("\t") for line in got.out.splitlines() if "\tdisk\t" in line]
     assert (disk[0], bool(disk[3]), got.code) == (state, state != "ok", 4 if state == "problem" else 0)
@@ -113,6 +116,7 @@ def test_the_bound_port_is_named(
 ) -> None:
     daemon.on("GET", "/v1/status", {**STATUS, "machine": {**STATUS["machine"], "listen": listen}})
     daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": []})
     (port,) = [line.split("\t") for line in peerctl("doctor").out.splitlines() if "\tport\t" in line]
     assert port[0] == state
     assert all(address in port[2] for address in listen)
@@ -124,6 +128,7 @@ def test_who_has_the_port_of_mdns_is_named_when_it_failed(daemon: Any, peerctl: 
     status = {**STATUS, "machine": {**STATUS["machine"], "mdns": "failed"}}
     daemon.on("GET", "/v1/status", status)
     daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": []})
     machine("proc/net/udp", UDP)
     got = peerctl("doctor")
     assert got.code == 4
@@ -131,3 +136,24 @@ def test_who_has_the_port_of_mdns_is_named_when_it_failed(daemon: Any, peerctl: 
     assert port[0] == "problem"
     assert "UDP port 5353 is in use by a program of root, uid 54321" in port[2]
     assert "ss -ulpn" in port[3]
+
+
+def test_relays_are_looked_at(daemon: Any, peerctl: Any, machine: Any) -> None:
+    """What is on its way, or passes by itself, is noted; what a person has to see to is a problem."""
+    relayed = {**PLACE, "state": "relayed", "reason": "on its way", "next_step": "Nothing."}
+    daemon.on("GET", "/v1/status", {**STATUS, "spaces": [{**PLACE, "name": "home", "peers": [relayed]}]})
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    folder = {"relay": "folder", "space": "home", "state": "waiting", "reason": "not there", "next_step": "Plug it in."}
+    damaged = {**folder, "state": "idle", "reason": "", "findings": [{"name": "nas", "text": "is cut", "code": "x"}]}
+    daemon.on("GET", "/v1/relays", {"relays": [folder, damaged, {**damaged, "findings": []}]})
+    got = peerctl("doctor")
+    assert got.code == 0
+    lines = [line.split("\t") for line in got.out.splitlines()]
+    assert [line[0] for line in lines if line[1] == "home: nas"] == ["note"]
+    assert [(line[0], line[2], line[3]) for line in lines if line[1] == "folder relay: home"] == [
+        ("note", "waiting: not there", "Plug it in."),
+        ("note", "nas: is cut", "`peerctl relay status` shows all of it"),
+        ("ok", "idle", ""),
+    ]
+    daemon.on("GET", "/v1/relays", {"relays": [{**folder, "state": "trouble"}]})
+    assert peerctl("doctor").code == 4

@@ -37,7 +37,7 @@ def test_status_says_what_is_on_its_way_and_what_stops_it(daemon: Any, peerctl: 
         "cloudkit  home  waiting",
         "CloudKit asks to wait [relay-throttled]",
         "next: Nothing: it is tried again by itself.",
-        "tried again: ",
+        "next try: ",
         "to be left there: 3 transactions, since ",
         "to be fetched: 1 transaction\n",
         "1.5 MB are there, of at most 50 MB",
@@ -60,7 +60,7 @@ def test_without_relays_it_says_so(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", "/v1/relays", {"relays": []})
     got = peerctl("relay", "status")
     assert (got.code, got.out) == (0, "")
-    assert "no relay is configured" in got.err
+    assert "no relay is in use here" in got.err
 
 
 def test_sync_asks_again_until_it_is_over(daemon: Any, peerctl: Any) -> None:
@@ -70,6 +70,18 @@ def test_sync_asks_again_until_it_is_over(daemon: Any, peerctl: Any) -> None:
     assert got.code == 0
     assert answers == []
     assert "folder  home  idle" in got.out
+
+
+def test_a_sync_that_failed_is_an_exit_code(daemon: Any, peerctl: Any) -> None:
+    """Whatever it waits for; to wait for an answer to a petition is no failure, and has no code to show."""
+    daemon.on("POST", "/v1/relays/sync", {"relays": [IDLE, THROTTLED]})
+    assert peerctl("relay", "sync").code == 4
+    asked = {**IDLE, "state": "waiting", "code": "", "reason": "no member has answered yet", "held_bytes": 4096}
+    daemon.on("POST", "/v1/relays/sync", {"relays": [asked]})
+    got = peerctl("relay", "sync")
+    assert got.code == 0
+    assert "no member has answered yet\n" in got.out
+    assert "4 kB are there" in got.out
 
 
 def test_check_shows_every_probe(daemon: Any, peerctl: Any) -> None:
