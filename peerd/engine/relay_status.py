@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from peerd.core.clocks import ReadClock, lacking
 from peerd.core.stored import StoredPetition
-from peerd.engine.relays import SeenThere
+from peerd.engine.relays import ASKED_STEP, SeenThere
 from peerd.protocol.control_reports import PeerStatus
 
 RELAYED = "relayed"  # not linked, and seen on a relay that we both use
@@ -56,5 +56,5 @@ def petition_state(petition: StoredPetition, now_ms: int, relays: Sequence[str])
     return (
         "waiting",
         f"this device has asked to be let in through {', '.join(relays)}, and no member has answered yet",
-        "An admin's device that uses the relay answers by itself.",
+        ASKED_STEP,
     )

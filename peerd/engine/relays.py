@@ -37,6 +37,10 @@ T = TypeVar("T")
 log = get(__name__)
 
 SYNC_S = 45.0  # whoever asks waits for a minute, and asks again
+ASKED_STEP = (
+    "The device of an admin that uses the relay answers by itself. A file is good for one device: if another one has "
+    "used it, have a member make a new one with `peerctl invite SPACE --file PATH`."
+)
 _SEALED_FOR_OTHERS = "relay-unknown-key"
 _IN_THE_WAY = {
     "relay-damaged": "Whoever made it leaves it again about an hour after this was noticed, while it runs.",
@@ -175,7 +179,7 @@ class Relays:
             view.state = "working"
         elif space.petition is not None:
             view.state, view.reason = "waiting", "this device has asked to be let in, and no member has answered yet"
-            view.next_step = "The device of an admin that uses the relay answers by itself."
+            view.next_step = ASKED_STEP
             petitioning = self._petitioning.get((plan.name, space.id))
             if petitioning is not None and petitioning.trouble is not None:
                 _tell(view, petitioning.trouble)

@@ -94,5 +94,6 @@ def bad_file(why: str) -> UserError:
     return UserError(
         f"this invitation file cannot be used: {why}",
         code="bad-invitation",
-        next_step="Have a member make a new one with `peerctl invite SPACE --file PATH`.",
+        next_step="Look at the code, and copy the file again as it was made. If that does not help, have a member make "
+        "a new one with `peerctl invite SPACE --file PATH`.",
     )

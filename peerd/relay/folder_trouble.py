@@ -52,6 +52,7 @@ def not_marked(folder: Path) -> RelayTrouble:
 
 def _trouble(folder: Path, problem: OSError) -> RelayTrouble:
     why = os.strerror(problem.errno) if problem.errno else str(problem)
+    what = f"{problem.filename2 or problem.filename or ''}".strip()
     if problem.errno in _AWAY:
         return RelayTrouble(
             f"The relay's folder {folder} cannot be reached: {why}.",
@@ -66,16 +67,15 @@ def _trouble(folder: Path, problem: OSError) -> RelayTrouble:
         )
     if problem.errno in _DENIED:
         return RelayTrouble(
-            f"The relay's folder {folder} does not let peerd in: {why}.",
+            f"The relay's folder {folder} does not let peerd in: {why}{f' ({what})' if what else ''}.",
             code="relay-denied",
-            next_step=f"Let the user that runs peerd (uid {os.geteuid()}) write there, and look whether the file "
-            "system is mounted read-only.",
+            next_step=f"Let the user that runs peerd (uid {os.geteuid()}) read and write everything in it, and look "
+            "whether the file system is mounted read-only.",
             lasting=True,
         )
     if problem.errno in _BUSY:
         return RelayTrouble(f"The relay's folder {folder} is busy: {why}.", code="relay-busy")
     if problem.errno in _IN_THE_WAY:
-        what = f"{problem.filename2 or problem.filename or ''}".strip()
         return RelayTrouble(
             f"Something in the relay's folder {folder} is not what it should be, a file or a folder: {what} ({why}).",
             code="relay-misconfigured",

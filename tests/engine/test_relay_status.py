@@ -67,6 +67,7 @@ def test_a_petition_says_what_it_waits_for(expires_ms: int, relays: list[str], s
     found, reason, next_step = petition_state(StoredPetition("ab", b"", (), expires_ms), 5, relays)
     assert found == state
     assert words in reason
+    assert ("if another one has used it" in next_step) == ("through" in reason)
     assert next_step
 
 

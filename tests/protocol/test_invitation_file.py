@@ -46,6 +46,7 @@ def test_what_is_no_invitation_is_refused(data: bytes) -> None:
     with pytest.raises(UserError) as refused:
         invitation_file.decode(data)
     assert refused.value.code == "bad-invitation"
+    assert refused.value.next_step.startswith("Look at the code")
 
 
 def test_only_files_of_this_kind_are_opened() -> None:

@@ -53,3 +53,8 @@ def test_what_is_no_error_passes() -> None:
         pass
     with pytest.raises(RelayTrouble, match="ours"), translated(FOLDER):
         raise RelayTrouble("ours")
+
+
+def test_one_file_that_is_not_open_to_us_is_named() -> None:
+    with pytest.raises(RelayTrouble, match=r"Permission denied \(56/560b\)\.$"), translated(FOLDER):
+        raise PermissionError(errno.EACCES, "Permission denied", "56/560b")

@@ -49,9 +49,12 @@ def _read(file: Path, *, guarded: bool) -> bytes:
             found = os.fstat(opened.fileno())
             encoded = opened.read(_MAX_BYTES + 1) if stat.S_ISREG(found.st_mode) else b""
     except OSError as error:
+        absent = isinstance(error, FileNotFoundError)
         raise _bad(
             f"The private key {file} cannot be read: {error.strerror}.",
-            f"Let the user that runs peerd own and read it: chown and chmod 600 {file}",
+            f"Put it there, or correct relay.cloudkit.key_file. {_MAKE_ONE}"
+            if absent
+            else f"Let the user that runs peerd own and read it: chown and chmod 600 {file}",
         ) from None
     mode = stat.S_IMODE(found.st_mode)
     if not guarded and mode & 0o077:

@@ -86,3 +86,10 @@ def test_a_credential_is_guarded_by_systemd(tmp_path: Path) -> None:
         read_key(tmp_path / CREDENTIAL, {})
     (tmp_path / CREDENTIAL).unlink()
     assert read_key(write(tmp_path / "k.pem", SEC1), environ)  # credentials for something else
+
+
+def test_a_key_that_is_not_there_is_to_be_put_there(tmp_path: Path) -> None:
+    with pytest.raises(RelayTrouble, match="No such file") as caught:
+        read_key(tmp_path / "k.pem", {})
+    assert "relay.cloudkit.key_file" in caught.value.next_step
+    assert "chmod" not in caught.value.next_step
