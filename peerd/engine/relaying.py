@@ -83,6 +83,7 @@ class CourierRunner:
         self.space = space
         self.relay = plan.name
         self.trouble: PeerdError | None = None
+        self._full: PeerdError | None = None
         self.settled = asyncio.Event()
         self._sealed = sealed
         self.settings = plan.courier
@@ -192,14 +193,21 @@ class CourierRunner:
             log.exception("courier failed", space=self.space.name, relay=self.relay)
             self._failed(courier, PeerdError(f"a fault of peerd: {fault!r}", next_step=_REPORT))
         else:
-            if self.trouble is not None:
-                log.info("relay works again", space=self.space.name, relay=self.relay)
-            self.trouble = None
+            self._went_well(courier)
+
+    def _went_well(self, courier: Courier) -> None:
+        """A full relay can be looked at, and still is full."""
+        standing = self._full if self._full is not None and courier.trouble == self._full.code else None
+        if self.trouble is not None and standing is None:
+            log.info("relay works again", space=self.space.name, relay=self.relay)
+        self.trouble = self._full = standing
 
     def _failed(self, courier: Courier, trouble: PeerdError) -> None:
         if self.trouble is None or self.trouble.code != trouble.code:
             log.warning("relay failed", space=self.space.name, relay=self.relay, code=trouble.code, cause=str(trouble))
         self.trouble = trouble
+        if trouble.code == "relay-full":
+            self._full = trouble
         retry_s = trouble.retry_s if isinstance(trouble, RelayTrouble) else None
         lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
         courier.failed(trouble.code, retry_s, self._moment(), lasting=lasting)

@@ -85,7 +85,7 @@ class Courier:
         to_leave = lacking(picture.clock, standing.clock) if parts.polled_s is not None else 0
         return CourierStatus(
             last_success_ms=self._success_ms,
-            trouble=patience.trouble or parts.full.trouble,
+            trouble=self.trouble,
             paused_until_ms=_wall(patience.until_s, moment) if paused else None,
             lasting=patience.lasting,
             to_leave=Waiting(to_leave, min((wait.since_ms for wait in waits), default=None)),
@@ -102,6 +102,11 @@ class Courier:
         """What a person should know of what members left."""
         parts = self._parts
         return tuple(one for one in parts.reports.all() if one.device in standing.members or one.device == parts.us)
+
+    @property
+    def trouble(self) -> str:
+        """The code of a failure that stands: the last step's, or that the relay is full, though it can be looked at."""
+        return self._parts.patience.trouble or self._parts.full.trouble
 
     def heads(self) -> dict[bytes, Head]:
         """The heads of other members that can be read, as they were fetched last."""

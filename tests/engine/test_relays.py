@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from peerd.errors import UserError
+from peerd.errors import RelayTrouble, UserError
 from peerd.protocol.control_relays import RelaySync
 from tests.engine.conftest import Device, Until
 from tests.engine.relay_scene import Relayed
@@ -90,3 +91,31 @@ async def test_sync_answers_when_it_is_done_and_check_tries_everything(ours: Rel
     for ask in (ours.relays.sync(RelaySync(relay="cloud")), ours.relays.check("cloud")):
         with pytest.raises(UserError, match="no relay 'cloud'"):
             await ask
+
+
+async def test_a_full_relay_is_trouble_until_it_takes_something(
+    ours: Relayed, until: Until, monkeypatch: pytest.MonkeyPatch, log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """That it can be looked at meanwhile is no reason to fall silent."""
+
+    def told() -> list[str]:
+        return [event["event"] for event in log_events() if event["event"] in {"relay failed", "relay works again"}]
+
+    async def full(_: object) -> None:
+        raise RelayTrouble("no room", code="relay-full", next_step="Make room.")
+
+    await ours.start()
+    await ours.relays.sync(RelaySync())
+    with monkeypatch.context() as broken:
+        broken.setattr(ours.store.folder, "create", full)
+        await ours.device.put("milk", {"n": 1})
+        await until(lambda: bool(told()))
+        ours.store.calls.clear()
+        await until(lambda: ours.store.calls.count("lookup") > 5)
+        view = ours.relays.views().relays[0]
+        assert (view.state, view.code, view.to_send) == ("trouble", "relay-full", 1)
+        assert told() == ["relay failed"]
+    await ours.relays.sync(RelaySync())
+    await until(lambda: ours.relays.views().relays[0].to_send == 0)
+    assert ours.relays.views().relays[0].code == ""
+    assert told() == ["relay failed", "relay works again"]
