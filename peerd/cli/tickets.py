@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode, b64encode
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
@@ -14,6 +15,7 @@ from peerd.control.client import path
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from peerd.cli.output import Output
     from peerd.control.client import Client
@@ -23,11 +25,10 @@ FILE_BYTES = 1 << 20
 
 def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     target = Path(arguments.file)
-    if target.exists():
-        raise Misused(f"{target} exists already", code="file-exists", next_step="choose another path, or remove it")
     body = {"days": arguments.days, "role": arguments.role}
-    made: dict[str, Any] = client.call("POST", path("spaces", arguments.space, "tickets"), body=body).body
-    _write(target, b64decode(made.pop("file")))
+    with _new_file(target) as file:  # first: an invitation that lies nowhere would stay open
+        made: dict[str, Any] = client.call("POST", path("spaces", arguments.space, "tickets"), body=body).body
+        file.write(b64decode(made.pop("file")))
     if out.as_json:
         out.document({**made, "file": str(target)})
         return exits.OK
@@ -60,11 +61,21 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     return exits.OK
 
 
-def _write(target: Path, data: bytes) -> None:
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """For writing, for our user alone; it does not stay if it is not written."""
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+    except FileExistsError:
+        raise Misused(
+            f"{target} exists already", code="file-exists", next_step="choose another path, or remove it"
+        ) from None
     except OSError as problem:
         raise Misused(
             f"{target} cannot be written: {problem.strerror}", code="file-unwritable", next_step="choose another path"

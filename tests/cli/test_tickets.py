@@ -30,6 +30,16 @@ def test_a_file_that_is_there_is_not_overwritten(daemon: Any, peerctl: Any, tmp_
     assert (target.read_bytes(), daemon.bodies("POST")) == (b"mine", [])
 
 
+def test_nobody_is_invited_if_the_file_cannot_be_made(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    """And no file is left if nobody is."""
+    got = peerctl("invite", "home", "--file", str(tmp_path / "none" / "home.invitation"))
+    assert (got.code, daemon.bodies("POST")) == (2, [])
+    assert "cannot be written" in got.err
+    daemon.problem("POST", "/v1/spaces/home/tickets", 409, code="not-admin")
+    assert peerctl("invite", "home", "--file", str(tmp_path / "home.invitation")).code != 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_joining_says_through_what_the_answer_comes(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
     daemon.on("POST", "/v1/petitions", ASKED)
     source = tmp_path / "home.invitation"
