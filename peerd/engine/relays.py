@@ -41,6 +41,8 @@ ASKED_STEP = (
     "The device of an admin that uses the relay answers by itself. A file is good for one device: if another one has "
     "used it, have a member make a new one with `peerctl invite SPACE --file PATH`."
 )
+_LEFT_ANEW = "what this device left there is not there any more as it was; all of it is left anew, at most now and then"
+_LEFT_ANEW_STEP = "Nothing; if it happens again and again, find out what deletes there or puts back an earlier state."
 _SEALED_FOR_OTHERS = "relay-unknown-key"
 _IN_THE_WAY = {
     "relay-damaged": "Whoever made it leaves it again about an hour after this was noticed, while it runs.",
@@ -279,6 +281,9 @@ class Relays:
             view.to_fetch, view.to_fetch_since_ms = status.to_fetch.transactions, status.to_fetch.since_ms
             view.held_bytes, view.limit_bytes = status.held_bytes, runner.settings.max_bytes
             view.waits_until_ms, view.next_poll_ms = status.paused_until_ms, status.next_poll_ms
+            if status.renews_at_ms is not None:
+                view.state, view.waits_until_ms = "waiting", status.renews_at_ms
+                view.code, view.reason, view.next_step = "relay-rolled-back", _LEFT_ANEW, _LEFT_ANEW_STEP
             view.findings = [
                 RelayFinding(
                     device=format_device_id(one.device) if one.device else "",

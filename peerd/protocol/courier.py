@@ -96,6 +96,7 @@ class Courier:
             snapshot_ms=picture.best.manifest.made_ms if picture.best else None,
             heads=len(parts.view.readable(standing.members)),
             reports=self.reports(standing),
+            renews_at_ms=parts.stream.renews_at_ms(moment),
         )
 
     def reports(self, standing: Standing) -> tuple[Report, ...]:

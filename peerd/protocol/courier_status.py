@@ -47,6 +47,7 @@ class CourierStatus(Struct, frozen=True):
     segments: int  # of ours
     snapshot_ms: int | None  # when the best snapshot was made
     heads: int  # of other members, that can be read
+    renews_at_ms: int | None = None  # nothing is left before: then all of ours is left anew
     reports: tuple[Report, ...] = ()
 
 

@@ -121,6 +121,11 @@ class OwnStream:
         pause_s = min(_RENEW_S[1], _RENEW_S[0] * 2.0 ** min(memory.renewals - 1, 16))
         return memory.renewed_ms + int(pause_s * 1000)
 
+    def renews_at_ms(self, moment: Moment) -> int | None:
+        """When the new stream that has to wait begins; None if none has to."""
+        at_ms = self.renew_at_ms()
+        return at_ms if self._must_renew and at_ms > moment.wall_ms else None
+
     def renew(self, moment: Moment, *, free: bool = False) -> bool:
         """Begin a new stream if that is wanted and may be; `free`: for a reason that cannot come again and again."""
         memory = self._memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,23 @@ async def test_a_full_relay_is_trouble_until_it_takes_something(
     await until(lambda: ours.relays.views().relays[0].to_send == 0)
     assert ours.relays.views().relays[0].code == ""
     assert told() == ["relay failed", "relay works again"]
+
+
+async def test_a_folder_that_went_back_twice_says_when_all_is_left_anew(ours: Relayed, tmp_path: Path) -> None:
+    """The second new stream waits; meanwhile nothing is left there, and that is not called idle."""
+    await ours.start()
+    await ours.relays.sync(RelaySync())
+    shutil.copytree(ours.folder, tmp_path / "saved")
+    for turn in range(2):
+        await ours.device.put("milk", {"n": turn})
+        await ours.relays.sync(RelaySync())
+        assert ours.relays.views().relays[0].code == ""
+        shutil.rmtree(ours.folder)
+        shutil.copytree(tmp_path / "saved", ours.folder)
+        await ours.relays.sync(RelaySync())
+    view = ours.relays.views().relays[0]
+    assert (view.state, view.code) == ("waiting", "relay-rolled-back")
+    assert view.waits_until_ms is not None
+    assert "left anew" in view.reason
+    assert view.next_step
+    assert ours.relays.trouble_of(ours.device.space) is None
