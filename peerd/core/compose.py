@@ -63,7 +63,7 @@ def admit(
     Raises:
         UserError: "not-admin", "bad-name", or "already-member" if a device with these very keys is a member.
     """
-    _check_admin(roster, author)
+    check_admin(roster, author)
     _check_name(card.name, "device")
     member = roster.members.get(card.device)
     if member is not None and member.sealing_key == card.sealing_key:
@@ -83,7 +83,7 @@ def ticket(roster: Roster, author: bytes, key: bytes, expires_ms: int, role: str
     Raises:
         UserError: "not-admin".
     """
-    _check_admin(roster, author)
+    check_admin(roster, author)
     return _encode(roster, author, TICKET, Ticket(key, expires_ms, role))
 
 
@@ -93,7 +93,7 @@ def remove(roster: Roster, author: bytes, device: bytes, finals: Finals) -> byte
     Raises:
         UserError: "not-admin", or "not-member" if the device is none.
     """
-    _check_admin(roster, author)
+    check_admin(roster, author)
     member = roster.members.get(device)
     if member is None:
         raise UserError(
@@ -117,7 +117,7 @@ def new_epoch(roster: Roster, author: bytes, number: int, epoch: bytes, wraps: M
     Raises:
         UserError: "not-admin".
     """
-    _check_admin(roster, author)
+    check_admin(roster, author)
     return _encode(roster, author, EPOCH, Epoch(number, epoch, dict(wraps)))
 
 
@@ -154,7 +154,8 @@ def _heads(roster: Roster, author: bytes, stands_on: tuple[bytes, ...]) -> tuple
     return tuple(sorted(sorted(heads, key=carries, reverse=True)[:HEADS]))
 
 
-def _check_admin(roster: Roster, author: bytes) -> None:
+def check_admin(roster: Roster, author: bytes) -> None:
+    """Raises UserError "not-admin"."""
     if not roster.is_admin(author):
         raise UserError(
             f"Only an admin of {roster.name} may do this, and this device is none.",

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+from peerd.core import compose
 from peerd.core.device_id import format_device_id, short_id
 from peerd.core.statements import ADMIN
 from peerd.core.stored import Awaited
@@ -72,8 +73,7 @@ class Inviting:
                 status=409,
                 next_step="Interrupt the `peerctl invite` that waits on this device, or wait two minutes.",
             )
-        if not space.roster.is_admin(self._keys.device):
-            raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
+        compose.check_admin(space.roster, self._keys.device)
         code = draw_code(self._times.random_bytes)
         window = InvitationWindow(code, self._times.boottime_s())
         invitation = Invitation(self._times.random_bytes(6).hex(), space, window, ask=not assume_yes)
@@ -153,8 +153,7 @@ class Inviting:
         Raises:
             UserError: not-admin, already-member, too-busy. DiskFull, StoreError.
         """
-        if not space.roster.is_admin(self._keys.device):
-            raise UserError(f"this device is no admin of {space.name}", code="not-admin", status=403)
+        compose.check_admin(space.roster, self._keys.device)
         if device in space.roster.members and space.was_here(device):  # else its join may have failed
             raise UserError(f"that device is a member of {space.name} already", code="already-member", status=409)
         now_ms = self._times.wall_ms()

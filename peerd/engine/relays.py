@@ -43,8 +43,9 @@ ASKED_STEP = (
 )
 _LEFT_ANEW = "what this device left there is not there any more as it was; all of it is left anew, at most now and then"
 _LEFT_ANEW_STEP = "Nothing; if it happens again and again, find out what deletes there or puts back an earlier state."
-_SEALED_FOR_OTHERS = "relay-unknown-key"
+_CLONED, _SEALED_FOR_OTHERS = "relay-cloned", "relay-unknown-key"
 _IN_THE_WAY = {
+    _CLONED: 'If so, make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
     "relay-damaged": "Whoever made it leaves it again about an hour after this was noticed, while it runs.",
     "relay-lost": "Whoever has it leaves it again, while it runs.",
     _SEALED_FOR_OTHERS: "Ask a member whether this device was removed. If so, what is written here stays here alone.",
@@ -209,7 +210,7 @@ class Relays:
             if view.state == "trouble":
                 return f"{view.relay} relay: {view.reason}", view.next_step
             for finding in view.findings:
-                if finding.code == _SEALED_FOR_OTHERS:
+                if finding.code in {_CLONED, _SEALED_FOR_OTHERS}:
                     return _told(view, finding)
         return None
 
@@ -230,7 +231,9 @@ class Relays:
         return [self._view(runner) for (_, of), runner in self._runners.items() if of == space.id]
 
     async def sync(self, wish: RelaySync) -> RelayList:
-        """Look now, and answer when there is nothing left to do or it has failed. Raises UserError."""
+        """Look now, and answer when there is nothing left to do or it has failed; of what was asked for. Raises
+        UserError.
+        """
         chosen, petitions = self._chosen(wish, self._runners), self._chosen(wish, self._petitioning)
         for runner in chosen:
             runner.sync_now()
@@ -242,7 +245,12 @@ class Relays:
             _, late = await asyncio.wait(waits, timeout=SYNC_S)
             for task in late:
                 task.cancel()
-        return self.views()
+        asked = [
+            view
+            for view in self.views().relays
+            if wish.relay in {None, view.relay} and wish.space in {None, view.space}
+        ]
+        return RelayList(relays=asked)
 
     async def check(self, relay: str | None) -> RelayCheckList:
         """Try on each relay what is needed of it. Raises UserError."""

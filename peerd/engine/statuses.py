@@ -224,7 +224,9 @@ class Statuses:
         status.since_ms = note.since_ms or None
         if link is None:
             self._offline(status, space, note, known)
-            if self.relays is not None:
+            if not space.roster.is_member(self._keys.device) and space.petition is not None:
+                status.reason = status.next_step = ""  # the space says what we wait for
+            elif self.relays is not None:
                 seen, hindrance = self.relays.last_seen(space, device), self.relays.hindrance(space, device)
                 describe_relayed(status, space.copy.clock(), seen, hindrance)
             return status

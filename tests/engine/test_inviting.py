@@ -134,9 +134,11 @@ async def test_only_an_admin_invites(desk: Device, laptop: Device) -> None:
     await laptop.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
     problem = await refusal(laptop.inviting.invite(laptop.space, assume_yes=True))
     assert (problem.code, problem.status) == ("not-admin", 403)
+    assert "shows as admin" in problem.next_step
     with pytest.raises(UserError) as refused:
         await laptop.inviting.await_device(laptop.space, bytes(32), "admin")
     assert (refused.value.code, refused.value.status) == ("not-admin", 403)
+    assert "shows as admin" in refused.value.next_step
 
 
 # --- how an invitation ends -----------------------------------------------------------------------------

@@ -143,4 +143,5 @@ async def test_a_space_that_waits_to_be_let_in_says_so(both: tuple[Relayed, Rela
     await guest.files.ask(file, code, None)
     view = await attic.statuses.space(attic.space)
     assert (view.state, "no relay here" in view.reason) == ("waiting", True)
+    assert [(peer.state, peer.reason, peer.next_step) for peer in view.peers] == 2 * [("offline", "", "")]
     await guest.stop()

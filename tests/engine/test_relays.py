@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from peerd.errors import RelayTrouble, UserError
-from peerd.protocol.control_relays import RelaySync
+from peerd.protocol.control_relays import RelayFinding, RelaySync, RelayView
 from tests.engine.conftest import Device, Until
 from tests.engine.relay_scene import Relayed
 
@@ -140,3 +140,23 @@ async def test_a_folder_that_went_back_twice_says_when_all_is_left_anew(ours: Re
     assert "left anew" in view.reason
     assert view.next_step
     assert ours.relays.trouble_of(ours.device.space) is None
+
+
+async def test_a_copy_that_writes_as_this_device_is_the_spaces_trouble(
+    ours: Relayed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ours.start()
+    await ours.relays.sync(RelaySync())
+    found = RelayFinding(code="relay-cloned", text="somebody else writes heads as this device")
+    view = RelayView(relay="folder", space="home", state="idle", findings=[found])
+    monkeypatch.setattr(ours.relays, "_view", lambda _: view)
+    cause, step = ours.relays.trouble_of(ours.device.space) or ("", "")
+    assert "somebody else writes" in cause
+    assert "A cloned machine" in step
+
+
+async def test_a_sync_answers_of_what_it_was_asked_for(ours: Relayed) -> None:
+    await ours.start()
+    views = (await ours.relays.sync(RelaySync(relay="folder", space="home"))).relays
+    assert [view.space for view in views] == ["home"]
+    assert len((await ours.relays.sync(RelaySync())).relays) == 2
