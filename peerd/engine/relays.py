@@ -46,8 +46,8 @@ _LEFT_ANEW_STEP = "Nothing; if it happens again and again, find out what deletes
 _CLONED, _SEALED_FOR_OTHERS = "relay-cloned", "relay-unknown-key"
 _IN_THE_WAY = {
     _CLONED: 'If so, make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
-    "relay-damaged": "Whoever made it leaves it again about an hour after this was noticed, while it runs.",
-    "relay-lost": "Whoever has it leaves it again, while it runs.",
+    "relay-damaged": "Whoever made it is asked to leave it again when this device has run for another hour.",
+    "relay-lost": "Nothing: whoever has it leaves it again when it sees that it is missed.",
     _SEALED_FOR_OTHERS: "Ask a member whether this device was removed. If so, what is written here stays here alone.",
 }
 
@@ -211,7 +211,8 @@ class Relays:
                 return f"{view.relay} relay: {view.reason}", view.next_step
             for finding in view.findings:
                 if finding.code in {_CLONED, _SEALED_FOR_OTHERS}:
-                    return _told(view, finding)
+                    called = finding.name or finding.device
+                    return f"{view.relay} relay: {called}: {finding.text}", _IN_THE_WAY[finding.code]
         return None
 
     def hindrance(self, space: Space, device: bytes) -> tuple[str, str] | None:
@@ -222,7 +223,7 @@ class Relays:
             if view.reason:
                 found = f"{view.relay} relay: {view.reason}", view.next_step
             elif (finding := next(of_it, None)) is not None:
-                found = _told(view, finding)
+                found = f"{view.relay} relay: {finding.text}", _IN_THE_WAY[finding.code]
             else:
                 return None
         return found
@@ -310,10 +311,6 @@ def _tell(view: RelayView, trouble: PeerdError) -> None:
     lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
     view.state = "trouble" if lasting or view.waits_until_ms is None else "waiting"
     view.code, view.reason, view.next_step = trouble.code, str(trouble), trouble.next_step
-
-
-def _told(view: RelayView, finding: RelayFinding) -> tuple[str, str]:
-    return f"{view.relay} relay: {finding.name or finding.device}: {finding.text}", _IN_THE_WAY[finding.code]
 
 
 def _goes_through(space: Space, plan: RelayPlan) -> bool:
