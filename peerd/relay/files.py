@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from peerd.relay.folder_trouble import MARK, not_marked, not_there
+from peerd.relay.folder_trouble import MARK, no_folder, not_marked, not_there
 
 OBJECT_NAME = re.compile(r"[0-9a-f]{64}")
 SHELF_NAME = re.compile(r"[0-9a-f]{2}")
@@ -203,7 +203,7 @@ def _open_root(folder: Path) -> int:
     try:
         return os.open(folder, _DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
-        raise not_there(folder) from None
+        raise no_folder(folder) if folder.exists() else not_there(folder) from None
 
 
 def _is_file(name: str, folder: int) -> bool:

@@ -41,6 +41,15 @@ def not_there(folder: Path) -> RelayTrouble:
     )
 
 
+def no_folder(folder: Path) -> RelayTrouble:
+    return RelayTrouble(
+        f"The relay's folder {folder} is a file, and no folder.",
+        code="relay-misconfigured",
+        next_step="Correct relay.folder.path.",
+        lasting=True,
+    )
+
+
 def not_marked(folder: Path) -> RelayTrouble:
     return RelayTrouble(
         f"The relay's folder {folder} holds no file {MARK}: what should be mounted there is not, or it was never a "

@@ -10,6 +10,7 @@ import pytest
 
 from peerd.cli.codes import TEXTS
 from peerd.errors import RelayTrouble
+from peerd.relay.folder import FolderRelay
 from peerd.relay.folder_trouble import not_marked, not_there, translated
 
 FOLDER = Path("/mnt/nas/peerd")
@@ -58,3 +59,17 @@ def test_what_is_no_error_passes() -> None:
 def test_one_file_that_is_not_open_to_us_is_named() -> None:
     with pytest.raises(RelayTrouble, match=r"Permission denied \(56/560b\)\.$"), translated(FOLDER):
         raise PermissionError(errno.EACCES, "Permission denied", "56/560b")
+
+
+async def test_a_file_in_place_of_the_folder_is_called_that(tmp_path: Path) -> None:
+    """Not that it is away: mounting something would not help."""
+    file = tmp_path / "relay"
+    file.touch()
+    relay = FolderRelay(file)
+    with pytest.raises(RelayTrouble, match="is a file, and no folder") as refused:
+        await relay.lookup(["0" * 64], contents=False)
+    assert (refused.value.code, refused.value.lasting) == ("relay-misconfigured", True)
+    file.unlink()
+    with pytest.raises(RelayTrouble, match="is not there"):
+        await relay.lookup(["0" * 64], contents=False)
+    await relay.close()
