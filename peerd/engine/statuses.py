@@ -312,7 +312,7 @@ class Statuses:
                 role=member.role,
                 state="this device" if member.device == ours else self._member_state(space, member.device, member.name),
                 own=member.device == ours,
-                seen_ms=space.peers[member.device].seen_ms or None if member.device in space.peers else None,
+                seen_ms=None if member.device == ours else _seen_ms(space, member.device),
             )
             for member in sorted(space.roster.members.values(), key=lambda one: (one.depth, one.name))
         ]
@@ -351,3 +351,7 @@ class Statuses:
         linked = len(self._switchboard.links)
         spaces = len(self._spaces.by_id)
         return f"{spaces} space{'s' * (spaces != 1)}, {linked} peer{'s' * (linked != 1)} linked"
+
+
+def _seen_ms(space: Space, device: bytes) -> int | None:
+    return space.peers[device].seen_ms or None if device in space.peers else None

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from peerd.core.device_id import format_device_id
+from peerd.core.stored import StoredPeer
 from peerd.engine import session_runner, switchboard
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import session
@@ -463,6 +464,9 @@ async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDev
     }
     assert views["laptop"].seen_ms == desk.clock.wall_ms()
     assert views["reader"].seen_ms is None
+    desk.space.peers[desk.id] = StoredPeer(desk.id, seen_ms=5)  # others know it, and told it of itself
+    (own,) = [one for one in desk.statuses.members(desk.space).members if one.own]
+    assert own.seen_ms is None
 
 
 async def test_when_a_device_went_is_known(linked: Two, clock: Hands, until: Until) -> None:
