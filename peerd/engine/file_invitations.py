@@ -88,7 +88,8 @@ class FileInvitations:
                 f"this device is a member already, and calls the space {ours.name!r}",
                 code="already-member",
                 status=409,
-                next_step="Nothing needs to be done.",
+                next_step=f"Nothing needs to be done. If it was removed and has not heard of it: `peerctl space forget "
+                f"{ours.name}`, then join again.",
             )
         if name is not None:
             self._spaces.check_joinable_as(name)
