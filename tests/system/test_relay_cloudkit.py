@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import string
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.relay.cloudkit.backend import new_account
-from tests.relay.emulator.server import Emulator
+from tests.relay.cloudkit.cloud import Cloud
 from tests.support.daemons import Device, House, wait_for
 from tests.system.test_relay import are_equal, let_in
 
@@ -22,36 +19,10 @@ LARGE = "secret" + "".join(
 )
 
 
-class Cloud:
-    """An emulator in a thread of its own, since the test waits for processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.emulator = Emulator()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.run(self.emulator.start())
-        place, key_file = new_account(self.emulator, folder)
-        self.settings = (
-            f'[relay.cloudkit]\ncontainer = "{place.container}"\nkey_id = "{place.key_id}"\n'
-            f'key_file = "{key_file}"\nbase_url = "{place.base_url}"\n'
-        )
-
-    def run(self, work: object) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)  # type: ignore[arg-type] # a coroutine
-
-    def stop(self) -> None:
-        self.run(self.emulator.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    one = Cloud(tmp_path)
-    yield one
-    one.stop()
+    with Cloud(tmp_path) as one:
+        yield one
 
 
 @pytest.fixture
@@ -66,7 +37,7 @@ def to_send(device: Device) -> int:
 
 
 def test_devices_that_meet_in_the_cloud_alone_come_to_the_same(house: House, cloud: Cloud) -> None:
-    kitchen, study = house.start("kitchen", "study", listen=[], mdns=False, more=cloud.settings)
+    kitchen, study = house.start("kitchen", "study", listen=[], mdns=False, more=cloud.account().settings)
     kitchen.create("home")
     let_in(kitchen, study)
     cloud.emulator.faults.weather(0.1, 1)

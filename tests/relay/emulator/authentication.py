@@ -17,6 +17,7 @@ from tests.relay.emulator.refused import Refused, unauthenticated
 WINDOW_S = 600.0
 
 _PREFIX = "X-Apple-CloudKit-Request-"
+KEY_HEADER = _PREFIX + "KeyID"
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 

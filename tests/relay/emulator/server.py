@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.relay.emulator import operations
 from tests.relay.emulator.assets import AssetHost
-from tests.relay.emulator.authentication import WINDOW_S, authenticate
+from tests.relay.emulator.authentication import KEY_HEADER, WINDOW_S, authenticate
 from tests.relay.emulator.database import Database
 from tests.relay.emulator.faults import Fault, Faults
 from tests.relay.emulator.operations import Habits, Session
@@ -53,11 +53,21 @@ _WHOLE = {
 
 @dataclass
 class Seen:
-    """A request that came, for tests that count or look."""
+    """A request that came, for tests that count or look. `client` is the key that it claims; nobody's at the host of
+    assets. `at_s` by the service's clock; `answer_bytes` of the answer's body.
+    """
 
     operation: str
     body: bytes
+    at_s: float
+    client: str = ""
     status: int = 0
+    answer_bytes: int = 0
+
+    @property
+    def body_bytes(self) -> int:
+        """What went over the wire for it, both ways, without HTTP's own."""
+        return len(self.body) + self.answer_bytes
 
 
 @dataclass
@@ -144,11 +154,13 @@ class Emulator:
             found = _PATH.fullmatch(request.raw_path)
             operation = found[4] if found else ""
             fault = self.faults.next(operation) if operation else None
-            seen = Seen(operation, body)
+            seen = Seen(operation, body, self.clock(), request.headers.get(KEY_HEADER, ""))
             self.seen.append(seen)
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
-            return await self._answer(request, body, fault, seen)
+            response = await self._answer(request, body, fault, seen)
+            seen.answer_bytes = _body_bytes(response)
+            return response
         finally:
             self._in_flight -= 1
 
@@ -259,7 +271,8 @@ class Emulator:
     def _cdn(self, operation: str, handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
         async def serve(request: web.Request) -> web.StreamResponse:
             fault = self.faults.next(operation)
-            self.seen.append(Seen(operation, b""))
+            seen = Seen(operation, await request.read(), self.clock())
+            self.seen.append(seen)
             if fault is not None and fault.do == "later":
                 return web.Response(status=503, text="busy")
             if fault is not None and fault.do in {"internal", "html"}:
@@ -271,6 +284,7 @@ class Emulator:
             if fault is not None and fault.do == "drop":
                 return _abort(request)
             answer: web.StreamResponse = await handler(request)
+            seen.status, seen.answer_bytes = answer.status, _body_bytes(answer)
             if fault is not None and fault.do == "lose":
                 return _abort(request)
             return answer
@@ -290,6 +304,11 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise bad("Unexpected input: no object")
     return found
+
+
+def _body_bytes(response: web.StreamResponse) -> int:
+    body = response.body if isinstance(response, web.Response) else None
+    return len(body) if isinstance(body, bytes) else 0
 
 
 def _abort(request: web.Request) -> web.Response:

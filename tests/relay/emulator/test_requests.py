@@ -155,3 +155,15 @@ async def test_a_throttle_has_apples_shape_and_counts_who_does_not_wait(
     clock.now += 31
     emulator.requests_per_s = 3
     assert [(await hand.post("records/lookup", LOOKUP)).status for _ in range(4)] == [200, 200, 200, 429]
+
+
+async def test_what_each_client_costs_is_counted(emulator: Emulator, hand: Hand) -> None:
+    other = Hand(emulator)
+    await hand.modify(create("k1", bytes(1000)))
+    await other.lookup("k1")
+    await other.close()
+    written, read = emulator.seen
+    assert (written.client, read.client) == (hand.key_id, other.key_id)
+    assert len(written.body) > 1333
+    assert written.answer_bytes > 1333
+    assert read.body_bytes == len(read.body) + read.answer_bytes > 1333 > len(read.body)
