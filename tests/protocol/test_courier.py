@@ -11,11 +11,13 @@ from peerd.protocol import own_stream
 from peerd.protocol.courier import Courier
 from peerd.protocol.courier_settings import DAY_S, HOUR_S, MINUTE_S
 from peerd.protocol.courier_steps import (
+    Apply,
     FetchHeads,
     FetchSegments,
     Poll,
     PutHead,
     PutSegment,
+    ReadLog,
     Sleep,
     Step,
 )
@@ -159,6 +161,23 @@ def test_when_nothing_happens_a_look_at_the_heads_is_all() -> None:
         steps = bench.requests(device, quiet_s)
         assert {type(step) for step in steps} == {Poll}
         assert 15 <= len(steps) <= 23
+
+
+def test_changes_cost_six_requests_beside_the_looks() -> None:
+    bench = Bench()
+    a, b = bench.devices
+    bench.run(HOUR_S)
+    started_s = bench.now_s
+    for _ in range(10):
+        bench.write(a, size=2_000)
+        bench.run(3)
+    bench.run(HOUR_S)
+    assert bench.agree()
+    asked = [
+        [type(step) for step in bench.requests(device, started_s) if not isinstance(step, Poll | ReadLog | Apply)]
+        for device in (a, b)
+    ]
+    assert asked == [[PutSegment, PutHead, FetchHeads], [FetchHeads, FetchSegments, PutHead]]
 
 
 def test_looks_are_never_in_step() -> None:
