@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.bench import of_records, of_relays, of_tables
+from tests.bench import of_cloudkit, of_records, of_relays, of_tables
 from tests.bench.report import Table
 
 
@@ -39,6 +39,7 @@ def main() -> None:
                 of_tables.measure_binding(_made(folder / "million rows"), 1_000_000, table)
         if options.only in {None, "relays"}:
             of_relays.measure_folder(_made(folder / "relay"), options.records, options.runs, table)
+            of_cloudkit.measure(_made(folder / "cloudkit"), options.runs, table)
     print()
     table.show()
     print(f"load at the end {os.getloadavg()[0]:.2f}")
