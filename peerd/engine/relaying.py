@@ -28,6 +28,7 @@ from peerd.engine.relay_ports import RelayStore
 from peerd.engine.relay_snapshots import RelaySnapshots
 from peerd.engine.sealed_relay import SealedRelay
 from peerd.engine.space import Space
+from peerd.engine.tail import TAIL_BYTES
 from peerd.errors import LinkLost, PeerdError, RelayTrouble, RemoteProtocolError, StoreError
 from peerd.logs import get
 from peerd.protocol.courier import Courier
@@ -99,10 +100,12 @@ class CourierRunner:
         self._urgent = asyncio.Event()  # somebody waits
         self._task: asyncio.Task[None] | None = None
         self._logged: set[tuple[str, bytes]] = set()
+        self._heard = 0  # the position in the log up to which the courier knows how much there is
 
     # ---- from start to end
 
     def start(self) -> None:
+        self._heard = self.space.commits.last_position
         self.space.on_commit.append(self._on_commit)
         self.space.on_roster.append(self._on_roster)
         self.space.on_switch.append(self._on_switch)
@@ -130,7 +133,11 @@ class CourierRunner:
         self._hint(lambda courier: courier.sync_now(self._moment()))
 
     def _on_commit(self, commit: Commit) -> None:
-        self._hint(lambda courier: courier.committed(self._moment(), own=commit.own))
+        commits, before = self.space.commits, self._heard
+        self._heard = commits.last_position
+        fresh = commits.tail.runs_after(before, TAIL_BYTES)  # None: more than the tail holds
+        size_bytes = TAIL_BYTES if fresh is None else sum(row.run.size_bytes for row in fresh.rows)
+        self._hint(lambda courier: courier.committed(self._moment(), own=commit.own, size_bytes=size_bytes))
 
     def _on_roster(self, _before: Roster) -> None:
         self._hint(lambda courier: courier.roster_changed(self._moment()))

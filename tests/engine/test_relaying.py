@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from peerd.errors import UserError
 from peerd.protocol.control_relays import RelaySync
 from tests.engine.conftest import Device, MakeDevice, Until
-from tests.engine.relay_scene import Relayed
+from tests.engine.relay_scene import QUICK, Relayed
 
 Begin = Callable[[Device], Awaitable[Relayed]]
 
@@ -209,3 +210,24 @@ async def test_a_relay_that_lost_everything_is_filled_again(
     await desk.admit(attic)
     await relay(attic)
     await arrives(attic, "milk")
+
+
+async def test_much_is_left_at_once(desk: Device, folder: Path) -> None:
+    """A courier that waits long for quiet does not wait with a full segment."""
+    one = Relayed(desk, folder)
+    one.plan = replace(one.plan, courier=replace(QUICK, quiet_s=(3600.0, 7200.0), poll_min_s=3600.0, poll_max_s=7200.0))
+    await one.start()
+    await desk.put("small", {"n": 1})
+    await comes_true(lambda: _idle(one))
+    assert len(objects(folder)) == 1
+    await desk.put("large", {"text": "x" * (300 << 10)})
+    await comes_true(lambda: _holds(folder, 2))
+    await one.stop()
+
+
+async def _idle(one: Relayed) -> bool:
+    return [view.state for view in one.relays.views().relays] != ["working"]
+
+
+async def _holds(folder: Path, count: int) -> bool:
+    return len(objects(folder)) >= count
