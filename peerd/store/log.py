@@ -76,10 +76,12 @@ def _beyond(refs: Refs, covered: Mapping[bytes, int]) -> str:
     return f" AND last > CASE origin{cases} ELSE 0 END" if cases else ""
 
 
-def position_before(connection: sqlite3.Connection, refs: Refs, clock: Mapping[bytes, int]) -> int:
-    """The position after which every run lies that `clock` does not cover: one look into the index per origin."""
+def position_before(connection: sqlite3.Connection, clock: Mapping[bytes, int]) -> int:
+    """The position after which every run lies that `clock` does not cover: one look into the index per origin. The
+    origins are those of the database: of one that wrote this very moment, nobody else has been told yet.
+    """
     firsts: list[int] = []
-    for origin, ref in list(refs.ref_of.items()):
+    for origin, ref in connection.execute("SELECT id, ref FROM origin").fetchall():
         row = connection.execute(
             "SELECT position FROM run WHERE origin = ? AND last > ? ORDER BY last LIMIT 1", (ref, clock.get(origin, 0))
         ).fetchone()

@@ -238,7 +238,7 @@ class SpaceStore:
     async def position_before(self, clock: Mapping[bytes, int]) -> int:
         """The position after which every run lies that `clock` does not cover."""
         reaching = join(self._meta.horizon, clock)
-        return await self._database.read(lambda connection: log.position_before(connection, self._refs, reaching))
+        return await self._database.read(lambda connection: log.position_before(connection, reaching))
 
     async def last_position(self) -> int:
         return await self._database.read(log.last_position)

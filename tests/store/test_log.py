@@ -133,3 +133,10 @@ async def test_a_foreign_origin_is_known_by_its_announcement_after_a_restart(mak
     assert before.origins[ours.origin].context == {theirs.origin: 2}
     assert (await ours.reopen()).state == before
     assert origin_of(SPACE, ours.state.origins[theirs.origin].announcement) == theirs.origin
+
+
+async def test_an_origin_that_is_durable_and_not_told_of_yet_counts(copy: Copy) -> None:
+    """What is kept in memory follows a commit; somebody may ask in between, and would never be sent that run."""
+    await copy.write([put("todo", "a", n=1)])
+    copy.store._refs.ref_of.clear()
+    assert await copy.store.position_before({}) == 0
