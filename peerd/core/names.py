@@ -29,7 +29,8 @@ RESERVED_PREFIX: Final = "_"
 
 _SPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _PLAIN_COLLECTION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-_NO_SPACE_CHARACTER: Final = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
+_NO_SPACE_CHARACTER: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
+_NO_SPACE_CHARACTERS: Final = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _SPACE_CHARS: Final = 64
 _NOT_PLAIN: Final = "is not 1 to 64 letters, digits, '.', '_' and '-' with a letter or digit first"
 _HIDDEN: Final = re.compile(
@@ -140,5 +141,10 @@ def binding_name(file_name: str) -> str:
     name may have.
     """
     stem = file_name.lstrip(".").partition(".")[0]
-    kept = _NO_SPACE_CHARACTER.sub("-", stem).lstrip("._-")[:_SPACE_CHARS].rstrip("._-")
+    kept = _NO_SPACE_CHARACTERS.sub("-", stem).lstrip("._-")[:_SPACE_CHARS].rstrip("._-")
     return kept or "tables"
+
+
+def space_name(told: str) -> str:
+    """What others call a space, as far as a space here may be called so: a letter that may not stay is a dash."""
+    return _NO_SPACE_CHARACTER.sub("-", told).lstrip("._-")[:_SPACE_CHARS] or "space"

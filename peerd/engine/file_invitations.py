@@ -7,10 +7,10 @@ the roster in the file, and has a petition lie on the relays until an admin's de
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from peerd.core import compose, epochs, tickets
+from peerd.core.names import space_name
 from peerd.core.statements import ADMIN, decode_statement
 from peerd.core.stored import StoredPetition
 from peerd.engine.ports import Keys, Times
@@ -27,7 +27,6 @@ log = get(__name__)
 
 DAY_MS = 24 * 3600 * 1000
 _NOWHERE = b"\0" * 16  # a file's keys belong to no space
-_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class FileInvitations:
@@ -93,7 +92,7 @@ class FileInvitations:
             )
         if name is not None:
             self._spaces.check_joinable_as(name)
-        called = name or _PLAIN.sub("-", invitation.name).lstrip("._-")[:64] or "space"
+        called = name or space_name(invitation.name)
         space = await self._spaces.adopt(invitation.space, called, invitation.statements)
         await space.ask(self._petition(invitation, sorted(space.roster.members)))
         log.info("petition made", space=space.name)

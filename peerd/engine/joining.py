@@ -6,10 +6,10 @@ apart from a right one elsewhere only by trying. By device id (fleets) every add
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from peerd.core.device_id import format_device_id, short_id
+from peerd.core.names import space_name
 from peerd.core.stored import Address
 from peerd.engine.pairing_link import drive
 from peerd.engine.ports import Crypto, Dialer, Keys, Link, Times
@@ -44,7 +44,6 @@ TRY_NEXT = frozenset(
 DIAL_S = 5.0
 CANDIDATES = 8  # a mistyped code costs each of them one of its three tries
 ASKED = 64  # who is looked for by name costs nobody anything
-_PLAIN = re.compile("[^A-Za-z0-9._-]")
 
 
 class Joining:
@@ -158,11 +157,6 @@ async def _given(hosts: Iterable[tuple[Address, ...]]) -> AsyncIterator[tuple[Ad
         yield group
 
 
-def _plain_name(name: str) -> str:
-    """What others call the space, as far as a space here may be called so."""
-    return _PLAIN.sub("-", name).lstrip("._-")[:64] or "space"
-
-
 class _Attempt:
     """What one attempt needs of the daemon."""
 
@@ -177,7 +171,7 @@ class _Attempt:
     async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
         if isinstance(effect, Store):
             grant = effect.grant
-            name = self._name or _plain_name(grant.name)
+            name = self._name or space_name(grant.name)
             try:
                 self.space = await self._spaces.adopt(grant.space, name, grant.statements)
             except PeerdError as problem:

@@ -18,6 +18,7 @@ from peerd.core.names import (
     check_key,
     check_space_name,
     is_acceptable,
+    space_name,
 )
 from peerd.errors import UserError
 
@@ -149,6 +150,14 @@ def test_a_receiver_accepts_letters_it_does_not_know() -> None:
 )
 def test_a_binding_is_called_after_its_file(file_name: str, name: str) -> None:
     assert binding_name(file_name) == name
+    check_space_name(name)
+
+
+@pytest.mark.parametrize(
+    ("told", "name"), [("home", "home"), ("Büro 2", "B-ro-2"), ("家", "space"), ("..", "space"), ("x" * 200, "x" * 64)]
+)
+def test_a_space_is_called_as_others_call_it_as_far_as_it_may_be(told: str, name: str) -> None:
+    assert space_name(told) == name
     check_space_name(name)
 
 
