@@ -136,7 +136,8 @@ class Petitioning:
             await self.space.learn(head.statements)
             if self.space.roster.is_member(self._keys.device):
                 await self.space.ask(None)
-                await self._store.delete(petition.answers[:1])
+                # The petition too: it may have been left again after it was answered.
+                await self._store.delete([petition.name, *petition.answers[:1]])
                 log.info("space joined", space=self.space.name, device=short_id(signed.device))
                 self._admitted()
                 return False

@@ -49,6 +49,24 @@ async def test_rubbish_where_a_petition_would_lie_lets_nobody_in(
     await guest.stop()
 
 
+async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, make: MakeDevice, until: Until) -> None:
+    """The guest looks once more between being let in and reading so."""
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    name = _place(inviter)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    petition = guest.device.space.petition
+    assert petition is not None
+    await guest.relays.look_again()
+    await guest.relays.sync(RelaySync())
+    await inviter.relays.sync(RelaySync())
+    assert not await inviter.store.lookup([name], contents=False)
+    await guest.relays.sync(RelaySync())
+    await until(lambda: guest.device.space.petition is None)
+    assert not await inviter.store.lookup([name, petition.answers[0]], contents=False)
+    await guest.stop()
+
+
 async def test_nothing_is_asked_of_the_relay_while_nobody_is_invited(inviter: Relayed, until: Until) -> None:
     """Where petitions would lie is looked at only while there is an open ticket."""
     await inviter.device.put("milk", {"n": 1})
