@@ -98,11 +98,6 @@ class Relays:
         self._again.add(task)
         task.add_done_callback(self._again.discard)
 
-    async def space_closed(self, space: Space) -> None:
-        """Its couriers end; the database is about to be closed."""
-        async with self._turn:
-            await self._stop(lambda key: key[1] == space.id)
-
     async def stop(self) -> None:
         async with self._turn:
             for name in list(self._plans):

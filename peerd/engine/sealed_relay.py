@@ -107,7 +107,7 @@ class SealedRelay:
         return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]))
 
     async def _statements(self, head: Head) -> list[SignedStatement]:
-        """Raises RemoteProtocolError too. Parts that are not there yet are left out: the head is read again."""
+        """Raises RemoteProtocolError too. Parts that are not there yet are left out: the next head names them again."""
         if not head.roster_parts:
             return head.statements
         names = {relay_names.roster_name(self._space_keys.names(), part): key for part, key in head.roster_parts}
