@@ -7,7 +7,6 @@ dials, goodbye to peers, the commit in progress is finished, the databases are c
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Callable, Coroutine, MutableMapping
 from pathlib import Path
@@ -44,15 +43,13 @@ from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import ConfigError, PeerdError
 from peerd.identity import Identity
+from peerd.machine_status import Machine
 from peerd.net.dialer import Dialer
 from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.net.link import Link as NetLink
 from peerd.net.listener import Listener
 from peerd.net.refusal import Refusal
-from peerd.protocol.control_reports import (
-    MachineStatus,
-    Reloaded,
-)
+from peerd.protocol.control_reports import Reloaded
 from peerd.relay.sealer import Sealer
 from peerd.store.lock import Lock
 from peerd.store.shelf import Shelf
@@ -134,6 +131,7 @@ class Daemon:
         self._device = keys.device
         self._ready = False
         self._mdns: Mdns | None = None
+        self._machine = Machine(state_dir, self._listener, self._control, self._supervisor, lambda: self._mdns)
         self._spawned: set[asyncio.Task[None]] = set()
         self._changes = NetworkChanges(self._on_network_change, wanted=lambda name: named(name, self._interfaces))
         self._introduce()
@@ -156,8 +154,8 @@ class Daemon:
         self._service.couriers = self._relays
         self._service.files = self._files
         self._service.reload_settings = self.reload
-        self._statuses.problems = self._problems
-        self._statuses.machine = self._machine
+        self._statuses.problems = self._machine.problems
+        self._statuses.machine = self._machine.status
         self._statuses.tables = self._bindings.notices_of
         self._statuses.relays = self._relays
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
@@ -184,7 +182,7 @@ class Daemon:
                 interval_s = self._watchdog_s
                 self._supervisor.add("watchdog", lambda: notify.feed_watchdog(self._notifier, interval_s))
             self._notifier.ready(self._statuses.line())
-            where = ", ".join(self._bound())
+            where = ", ".join(self._machine.listens())
             log.info("daemon ready", device=short_id(self._device), address=where, version=__version__)
             self._ready = True
             await self._supervisor.run()
@@ -304,35 +302,6 @@ class Daemon:
 
     async def _parse_host(self, text: str) -> tuple[Address, ...]:
         return (parse_address(text, "--host"),)
-
-    def _problems(self) -> list[tuple[str, str]]:
-        problems = [(problem, "Check network.listen.") for problem in self._listener.problems]
-        if self._mdns is not None and self._mdns.state == "failed":
-            step = "Peers can be named under network.peers; or set network.mdns = false if that is meant to be so."
-            problems.append((f"discovery does not work: {self._mdns.problem}", step))
-        if self._control.obstacle is not None:
-            problems.append(self._control.obstacle)
-        for name, report in self._supervisor.reports().items():
-            if report.cause and report.state.value == "waiting":
-                problems.append((f"{name} failed: {report.cause}", "See the log; it is tried again."))
-        return problems
-
-    def _machine(self) -> MachineStatus:
-        state_dir = self._started_with.device.state_dir
-        try:
-            room = os.statvfs(state_dir)
-            free_bytes = room.f_bavail * room.f_frsize
-        except OSError:
-            free_bytes = None
-        return MachineStatus(
-            listen=self._bound(),
-            mdns="off" if self._mdns is None else self._mdns.state,
-            state_dir=str(state_dir),
-            free_bytes=free_bytes,
-        )
-
-    def _bound(self) -> list[str]:
-        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self._listener.addresses]
 
     # ---- reload
 

@@ -430,8 +430,8 @@ async def test_a_part_that_fails_is_a_problem(tmp_path: Path) -> None:
     desk = House(tmp_path / "desk", "desk")
     await desk.start(lambda daemon: setattr(daemon._housekeeping, "tend_secrets", broken))
     try:
-        await until(desk.here._problems)
-        ((cause, step),) = desk.here._problems()
+        await until(desk.here._machine.problems)
+        ((cause, step),) = desk.here._machine.problems()
         assert cause.startswith("secrets failed")
         assert "log" in step
         assert (await desk.service.status()).device.state == "degraded"

@@ -15,8 +15,8 @@ from peerd.engine import shared_plans
 from peerd.engine.binding_reports import count, first_step, report_of_more
 from peerd.engine.binding_runner import BindingRunner
 from peerd.engine.binding_wishes import check_against, check_names, choices_of
-from peerd.engine.ports import TableFiles
 from peerd.engine.space import Space
+from peerd.engine.table_ports import TableFiles
 from peerd.protocol.control_tables import BindingReport, NewBinding
 
 

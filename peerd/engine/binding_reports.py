@@ -12,8 +12,8 @@ from peerd.core.tables.plans import BindingPlan, TablePlan
 from peerd.core.tables.proposals import Proposal
 from peerd.engine.binding_runner import BindingRunner
 from peerd.engine.parked_advice import parked_rows
-from peerd.engine.ports import TableFiles
 from peerd.engine.space import Space
+from peerd.engine.table_ports import TableFiles
 from peerd.errors import StoreError
 from peerd.protocol.control_tables import (
     BindingReport,

@@ -28,9 +28,10 @@ from peerd.core.tables.settings import BindingSettings, decode_settings, encode_
 from peerd.core.tables.shape import Schema
 from peerd.engine import shared_plans
 from peerd.engine.commits import Commit
-from peerd.engine.ports import FileWatch, TableFile, TableFiles, Times
+from peerd.engine.ports import Times
 from peerd.engine.space import Space
 from peerd.engine.table_images import ROWS_AT_ONCE, TableImages
+from peerd.engine.table_ports import FileWatch, TableFile, TableFiles
 from peerd.errors import StoreError, TableTrouble, UserError
 from peerd.logs import get
 

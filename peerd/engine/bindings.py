@@ -40,10 +40,11 @@ from peerd.engine.binding_wishes import (
     still_bound,
     unbound,
 )
-from peerd.engine.ports import TableFiles, Times
+from peerd.engine.ports import Times
 from peerd.engine.remembered import Memory
 from peerd.engine.space import Space
 from peerd.engine.table_images import said_here
+from peerd.engine.table_ports import TableFiles
 from peerd.errors import PeerdError, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.control_reports import TableNotice

@@ -12,7 +12,7 @@ from peerd.core.record_form import decode_record
 from peerd.core.tables.shared import TABLES, SharedPlan, named_by, plan_in
 from peerd.core.tables.ties import groups
 from peerd.core.writes import Writes
-from peerd.engine.ports import SpaceStore
+from peerd.engine.store_ports import SpaceStore
 from peerd.errors import UserError
 
 TABLES_AT_MOST: Final = 10_000

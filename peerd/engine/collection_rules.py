@@ -6,7 +6,7 @@ from peerd.core.reading import DEFAULT_RULES, SETTINGS, Rules, as_object, rules_
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record
 from peerd.core.writes import Writes
-from peerd.engine.ports import SpaceStore
+from peerd.engine.store_ports import SpaceStore
 
 COLLECTIONS = 10_000
 

@@ -8,19 +8,18 @@ lock, in turn, so a long catch-up and a local writer alternate.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from msgspec import Struct
 
-from peerd.core.batch import Batch, Forged, Name, Verdict
+from peerd.core.batch import Batch, Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
-from peerd.core.entry import NeedsNewer
 from peerd.core.intents import Intent
-from peerd.core.origin import Announcement, origin_of
+from peerd.core.origin import Announcement
 from peerd.core.restore import portions
 from peerd.core.roster import Roster
 from peerd.core.snapshot_intake import Standing, check_accepted
@@ -28,16 +27,18 @@ from peerd.core.snapshot_stored import Switched
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Note, Opened
 from peerd.core.writes import Writes, finish
+from peerd.engine.arrival import Arrival, attempt
 from peerd.engine.authorship import Authorship
 from peerd.engine.bound_collections import BoundCollections
 from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.decoded import Decoded
-from peerd.engine.ports import Keys, SpaceStore, Times, Transaction
+from peerd.engine.ports import Keys, Times
 from peerd.engine.restores import Restores
 from peerd.engine.staging import Staging
+from peerd.engine.store_ports import SpaceStore, Transaction
 from peerd.engine.tail import Tail
 from peerd.engine.writing import Pending, Written, write_one
-from peerd.errors import RemoteProtocolError, StoreError, UserError
+from peerd.errors import StoreError, UserError
 from peerd.logs import get
 
 log = get(__name__)
@@ -213,58 +214,20 @@ class Commits:
         await self._whole(self._take(announcements, runs, decoded or Decoded()))
 
     async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run], decoded: Decoded) -> None:
-        waiting: list[Run] = []
-        worthless: set[int] = set()
-        refused: list[Run] = []
-
-        def attempt(batch: Batch, run: Run) -> Verdict:
-            verdict = self._try(batch, run, decoded)
-            if verdict is Verdict.REFUSED:
-                refused.append(run)
-            return verdict
+        arrival = Arrival(announcements, runs, decoded)
 
         def decide(_: Transaction, batch: Batch) -> None:
-            waiting.clear()
-            refused.clear()
-            authors = {run.origin for run in runs}  # an origin that has written nothing is not worth keeping
-            for announcement in announcements:
-                self._introduce(batch, announcement, authors)
-            waiting.extend(run for run in runs if attempt(batch, run) is Verdict.WAITING)
-            before = len(runs) + 1
-            while len(waiting) < before:  # what came beside it, or had been staged, may be what it waits for
-                worthless.update(self.staging.try_all(batch, attempt, self.limit_of))
-                before = len(waiting)
-                waiting[:] = [run for run in waiting if attempt(batch, run) is Verdict.WAITING]
+            arrival.apply(batch, self.roster, self.staging)
 
         async with self._locked():
             if not all(run.last <= self.state.seq(run.origin) for run in runs):
                 await self._transact(decide)
-                self.refused += len(refused) + len(worthless)
-                if worthless:
-                    await self._store.unstage(list(worthless))
-                    self.staging.forget(worthless)
-                if waiting:
-                    await self.staging.keep(self._store, waiting)
-
-    def _introduce(self, batch: Batch, announcement: Announcement, authors: Collection[bytes]) -> None:
-        admission = self.roster.entry(announcement.admission)
-        if admission is None or admission.device != announcement.device:
-            raise RemoteProtocolError("an origin of a device that the roster does not know", code="unknown-author")
-        if (origin := origin_of(self.state.space, announcement)) in authors:
-            batch.state = batch.state.with_origin(origin, announcement)
-
-    def _try(self, batch: Batch, run: Run, decoded: Decoded) -> Verdict:
-        at = batch.state.origins.get(run.origin)
-        if at is None:
-            raise RemoteProtocolError("a run of an origin that was not announced", code="unknown-author")
-        if run.last <= at.seq:
-            return Verdict.KNOWN
-        try:
-            return batch.take(run, decoded.entries(run))
-        except NeedsNewer:
-            raise
-        except (Forged, ValueError) as problem:
-            raise RemoteProtocolError(str(problem), code="bad-entry", close_code=4400) from None
+                self.refused += len(arrival.refused) + len(arrival.worthless)
+                if arrival.worthless:
+                    await self._store.unstage(list(arrival.worthless))
+                    self.staging.forget(arrival.worthless)
+                if arrival.waiting:
+                    await self.staging.keep(self._store, arrival.waiting)
 
     # ---- the roster
 
@@ -311,7 +274,7 @@ class Commits:
         await self._whole(switching())
 
     def _try_staged(self, _: Transaction, batch: Batch) -> None:
-        self.staging.try_all(batch, lambda on, run: self._try(on, run, Decoded()), self.limit_of)
+        self.staging.try_all(batch, attempt, self.limit_of)
 
     # ---- restores
 

@@ -24,9 +24,9 @@ from peerd.core.record import Record
 from peerd.core.stored import LogRow
 from peerd.engine.commits import Commit
 from peerd.engine.cursors import from_word, to_word
-from peerd.engine.ports import Transaction
 from peerd.engine.records import conflict_name, dot_text, json_object
 from peerd.engine.space import Space
+from peerd.engine.store_ports import Transaction
 from peerd.protocol.control_messages import (
     ChangeEvent,
 )

@@ -19,8 +19,8 @@ from peerd.core.reading import DELETED, SETTINGS, WHOLE, Rules, conflicts, etag,
 from peerd.core.record import Record
 from peerd.core.values import check_packed, pack, unpack
 from peerd.engine.cursors import from_word, to_word
-from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
+from peerd.engine.store_ports import Transaction
 from peerd.errors import PeerdError, UserError
 from peerd.protocol.control_messages import (
     ChangeRequest,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from peerd.core.tables.plans import BindingPlan, KeyClass
-from peerd.engine.ports import Remembered, TableFiles, Times
+from peerd.engine.ports import Times
 from peerd.engine.space import Space
 from peerd.engine.table_images import TableImages
+from peerd.engine.table_ports import Remembered, TableFiles
 from peerd.protocol.control_tables import BindingReport
 
 _DAY_MS: Final = 24 * 3600 * 1000

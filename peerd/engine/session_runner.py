@@ -20,9 +20,10 @@ from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.engine.commits import Commit
 from peerd.engine.decoded import Decoded
-from peerd.engine.ports import Times, Transaction
+from peerd.engine.ports import Times
 from peerd.engine.snapshot_exchange import SnapshotExchange
 from peerd.engine.space import Space
+from peerd.engine.store_ports import Transaction
 from peerd.errors import DiskFull
 from peerd.logs import get
 from peerd.protocol.effects import (

@@ -12,7 +12,7 @@ from peerd.core.record_form import digest_of
 from peerd.core.snapshot import Begin, End, Ends, Origins, Part, Records, Runs, encode, fill, portions
 from peerd.core.snapshot_stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.core.stored import LogRow
-from peerd.engine.ports import SnapshotStore
+from peerd.engine.store_ports import SnapshotStore
 from peerd.errors import StoreDamaged, StoreError
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from peerd.core.origin import Announcement
 from peerd.core.snapshot import Joiner, Part
 from peerd.core.snapshot_intake import Authority, Intake, Standing
 from peerd.core.snapshot_stored import Incoming, Phase
-from peerd.engine.ports import SnapshotStore, Times
+from peerd.engine.ports import Times
 from peerd.engine.snapshot_making import Outgoing, Served
+from peerd.engine.store_ports import SnapshotStore
 from peerd.errors import DiskFull, RemoteProtocolError, StoreError
 from peerd.logs import get
 

@@ -16,8 +16,9 @@ from peerd.core.snapshot_stored import Switched
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
 from peerd.engine.commits import Commit, Commits
-from peerd.engine.ports import Keys, SpaceStore, Times
+from peerd.engine.ports import Keys, Times
 from peerd.engine.snapshots import Snapshots
+from peerd.engine.store_ports import SpaceStore
 from peerd.errors import DiskFull, StoreError
 from peerd.logs import get
 from peerd.protocol.session import Ours

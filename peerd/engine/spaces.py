@@ -14,8 +14,9 @@ from peerd.core.names import check_space_name
 from peerd.core.roster import Roster
 from peerd.core.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.stored import Opened
-from peerd.engine.ports import Crypto, Keys, Shelf, SpaceStore, Times
+from peerd.engine.ports import Crypto, Keys, Times
 from peerd.engine.space import Space
+from peerd.engine.store_ports import Shelf, SpaceStore
 from peerd.errors import RemoteProtocolError, UserError
 from peerd.logs import get
 

@@ -11,7 +11,7 @@ from peerd.core.entry import NeedsNewer
 from peerd.core.limits import ENTRY_BYTES
 from peerd.core.origin import Announcement
 from peerd.core.stored import StagedRun
-from peerd.engine.ports import SpaceStore
+from peerd.engine.store_ports import SpaceStore
 from peerd.errors import LinkLost, RemoteProtocolError
 from peerd.logs import get
 

@@ -13,8 +13,8 @@ from peerd.core.tables.changes import RowImage, SaidAgain
 from peerd.core.tables.extending import Extension
 from peerd.core.tables.images import image_of
 from peerd.core.values import unpack
-from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
+from peerd.engine.store_ports import Transaction
 
 ROWS_AT_ONCE = 1_000
 PAGE_ROWS = 2_000  # of all records, when all are read: memory has to hold them several times over

@@ -14,7 +14,7 @@ from peerd.core.intents import Intent, plan
 from peerd.core.reading import etag
 from peerd.core.stored import Note
 from peerd.engine.collection_rules import CollectionRules
-from peerd.engine.ports import Transaction
+from peerd.engine.store_ports import Transaction
 from peerd.errors import UserError
 
 

@@ -25,7 +25,6 @@ from peerd.core.clocks import Clock, includes, join, lacking
 from peerd.core.copy import CopyState
 from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.roster import Roster
-from peerd.core.statements import SignedStatement, statement_id
 from peerd.core.stored import LogRow
 from peerd.errors import RemoteProtocolError
 from peerd.protocol.effects import (
@@ -37,7 +36,6 @@ from peerd.protocol.effects import (
     Compared,
     Effect,
     LearnLacking,
-    LearnStatements,
     RolledBack,
     Send,
     ServeSnapshot,
@@ -48,7 +46,6 @@ from peerd.protocol.effects import (
 from peerd.protocol.inflow import Inflow
 from peerd.protocol.messages import (
     CREDIT_BYTES,
-    STATEMENTS_PER_FRAME,
     Ack,
     Credit,
     Entries,
@@ -65,10 +62,10 @@ from peerd.protocol.messages import (
     Want,
 )  # fmt: skip
 from peerd.protocol.outflow import Outflow
+from peerd.protocol.roster_exchange import RosterExchange
 
 FEATURE_LEVEL = 1
 NEARLY = 500  # transactions behind, from where on others may send too
-_STATEMENTS_BYTES = 256 << 10  # in one frame
 
 
 class Phase(Enum):
@@ -98,9 +95,7 @@ class Session:
         self.notice: Notice | None = None  # why they do not go on at the moment
         self._space = space
         self._theirs = theirs
-        self._their_digest: bytes | None = None  # of their roster
-        self._told_digest: bytes | None = None
-        self._told: set[bytes] = set()  # ids of statements that they have from us or we from them
+        self._rosters = RosterExchange(space)
         self._acked: Clock = {}  # what we told them that we have
         self._has_turn = False
         self._was_behind = False  # so that parts of a snapshot may come
@@ -112,40 +107,25 @@ class Session:
     # ---- the roster
 
     def opened(self, ours: Ours) -> list[Effect]:
-        return self._tell_roster(ours)
+        return self._rosters.tell(ours.roster)
 
     def roster_changed(self, ours: Ours) -> list[Effect]:
         """Our roster grew, by their statements or by others."""
         if self.phase is Phase.BLOCKED:
             return []
-        effects = self._tell_roster(ours) + self._settle(ours)
+        effects = self._rosters.tell(ours.roster) + self._settle(ours)
         if self.phase is Phase.STREAMING and ours.refused > self._refused and self.behind(ours):
             # What was not accepted when it came may be now; nobody sends it again unasked.
             self._refused = ours.refused
             effects.append(Send(Want(self._space, ours.copy.clock(), 0)))
         return effects
 
-    def _tell_roster(self, ours: Ours) -> list[Effect]:
-        roster_digest = ours.roster.digest()
-        effects: list[Effect] = []
-        if self._their_digest is not None and self._their_digest != roster_digest:
-            fresh = ours.roster.missing_from(self._told)
-            self._told.update(statement_id(signed.data) for signed in fresh)
-            effects.extend(Send(RosterMessage(self._space, roster_digest, some)) for some in _frames(fresh))
-        if not effects and self._told_digest != roster_digest:
-            effects.append(Send(RosterMessage(self._space, roster_digest)))
-        self._told_digest = roster_digest
-        return effects
-
     def _on_roster(self, message: RosterMessage, ours: Ours) -> list[Effect]:
-        self._their_digest = message.digest
-        self._told.update(statement_id(signed.data) for signed in message.statements)
-        if message.statements:
-            return [LearnStatements(list(message.statements))]
-        return self._tell_roster(ours) + self._settle(ours)
+        effects = self._rosters.received(message, ours.roster)
+        return effects if message.statements else effects + self._settle(ours)
 
     def _settle(self, ours: Ours) -> list[Effect]:
-        if self.phase is not Phase.SETTLING or self._their_digest != ours.roster.digest():
+        if self.phase is not Phase.SETTLING or not self._rosters.agree(ours.roster):
             return []
         self.phase = Phase.COMPARING
         self._acked = ours.copy.clock()
@@ -383,17 +363,3 @@ class Session:
     def ahead(self, ours: Ours) -> int:
         """Transactions that we have and they are not known to have."""
         return lacking(self.their_clock, ours.copy.clock())
-
-
-def _frames(statements: Sequence[SignedStatement]) -> list[list[SignedStatement]]:
-    """Statements in groups that fit a frame."""
-    groups: list[list[SignedStatement]] = []
-    size = _STATEMENTS_BYTES
-    for signed in statements:
-        length = len(signed.data) + 80
-        if size + length > _STATEMENTS_BYTES or len(groups[-1]) == STATEMENTS_PER_FRAME:
-            groups.append([])
-            size = 0
-        groups[-1].append(signed)
-        size += length
-    return groups

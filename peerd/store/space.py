@@ -146,7 +146,7 @@ class SpaceStore:
         unstaged: Callable[[], Iterable[int]] = tuple,
         notes: Callable[[], Iterable[tuple[Note, Dot]]] = tuple,
     ) -> T:
-        """See `engine.ports.SpaceStore`. `decide` runs in the writer's thread."""
+        """See `engine.store_ports.SpaceStore`. `decide` runs in the writer's thread."""
 
         def work(connection: sqlite3.Connection) -> Outcome[T]:
             open_transaction = OpenTransaction(connection, self._refs, self._database.path)

@@ -11,8 +11,8 @@ from peerd.core.record import Record
 from peerd.core.record_form import digest_of, encode_body, encode_stamps
 from peerd.core.stored import LogRow
 from peerd.core.values import pack
-from peerd.engine.ports import Transaction
 from peerd.engine.space import Space
+from peerd.engine.store_ports import Transaction
 from tests.network_simulation.device import Device
 from tests.network_simulation.world import SimSpace, World
 from tests.simulation.oracle import Event, Meant, differences, expected_records

@@ -11,7 +11,7 @@ from peerd.core import compose, digest
 from peerd.core.clocks import Clock
 from peerd.core.statements import SignedStatement
 from peerd.errors import RemoteProtocolError
-from peerd.protocol import codec, messages, session
+from peerd.protocol import codec, messages, roster_exchange
 from peerd.protocol.effects import (
     Acked,
     ApplyRuns,
@@ -319,7 +319,7 @@ def test_a_roster_that_they_lack_is_told_causes_first_and_once(here: Here, devic
 def test_any_number_of_statements_fits_frames_that_a_receiver_takes(size: int, count: int) -> None:
     """Neither more bytes nor more statements than a frame may have, in their order."""
     statements = [SignedStatement(number.to_bytes(4, "big") * (size // 4 + 1), bytes(64)) for number in range(count)]
-    frames = session._frames(statements)
+    frames = roster_exchange._frames(statements)
     assert [one for frame in frames for one in frame] == statements
     for frame in frames:
         encoded = codec.encode(RosterMessage(b"s" * 16, bytes(16), frame))

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from peerd.core import limits
-from peerd.protocol import inflow, outflow, session
+from peerd.protocol import inflow, outflow, roster_exchange, session
 from peerd.protocol.effects import Compared
 from peerd.protocol.session import Phase
 
@@ -33,7 +33,7 @@ def small_sizes() -> Iterator[None]:
         patch.setattr(outflow, "EXPRESS_BYTES", 600)
         patch.setattr(outflow, "EXPRESS_RESERVE_BYTES", 400)
         patch.setattr(session, "NEARLY", 5)
-        patch.setattr(session, "_STATEMENTS_BYTES", 1_000)
+        patch.setattr(roster_exchange, "_STATEMENTS_BYTES", 1_000)
         patch.setattr(inflow, "FRAME_BYTES", 2_000)  # the largest frame that goes below zero
         yield
 

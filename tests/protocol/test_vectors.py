@@ -128,7 +128,7 @@ def test_the_specification_has_every_error_code_of_a_link() -> None:
     source = "".join(
         (ROOT / "peerd" / path).read_text(encoding="utf-8")
         for path in (
-            "protocol/codec.py", "protocol/session.py", "protocol/inflow.py", "engine/commits.py",
+            "protocol/codec.py", "protocol/session.py", "protocol/inflow.py", "engine/arrival.py", "engine/commits.py",
             "engine/session_runner.py", "engine/link_runner.py",
         )
     )  # fmt: skip

@@ -95,7 +95,7 @@ class ShakyFile(BoundFile):
 
 
 class ShakyFiles:
-    """As much of `engine.ports.TableFiles` as a runner needs that is never started."""
+    """As much of `engine.table_ports.TableFiles` as a runner needs that is never started."""
 
     def __init__(self, copy: Copy) -> None:
         self._copy = copy

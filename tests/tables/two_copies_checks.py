@@ -10,7 +10,7 @@ import msgspec
 
 from peerd.core.record import Record
 from peerd.core.tables.cells import Cell, cell_hash, unpack_cell
-from peerd.engine.ports import Transaction
+from peerd.engine.store_ports import Transaction
 from peerd.tables import shadow
 
 if TYPE_CHECKING:

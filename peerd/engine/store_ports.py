@@ -1,0 +1,206 @@
+"""What the engine needs of the databases of the spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from peerd.core.batch import Name, Reader
+from peerd.core.chain import Run
+from peerd.core.clocks import Dot
+from peerd.core.record import Record
+from peerd.core.snapshot_intake import SideWrites, Standing
+from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
+from peerd.core.statements import SignedStatement
+from peerd.core.stored import (
+    ArrivalPage,
+    Awaited,
+    CollectionCount,
+    LogSlice,
+    Note,
+    Opened,
+    RecordPage,
+    RelayKept,
+    SegmentId,
+    StagedRun,
+    StoredBinding,
+    StoredPeer,
+    StoredPetition,
+)
+from peerd.core.writes import Writes
+from peerd.errors import StoreError
+
+T = TypeVar("T")
+
+
+class Transaction(Reader, Protocol):
+    """What may be read while a write transaction is open."""
+
+    def past(self, name: Name) -> Mapping[str, Mapping[Dot, bytes]]:
+        """Values of a record that were dropped here and are still in the local history: {field: {dot: value}}."""
+        ...
+
+    def staged(self) -> Sequence[StagedRun]: ...
+
+
+class SnapshotStore(Protocol):
+    """What a space's database does for snapshots. Every method that writes is durable when it returns."""
+
+    async def start(self) -> SnapshotStart: ...
+    async def rows(self, after: RowCursor, max_bytes: int, known: int) -> SnapshotRows:
+        """Records after `after` ((0, "") is before the first) in the order of their keys: at least one if there is
+        any, else up to `max_bytes`; and the origins with a larger number than `known`. Raises StoreDamaged.
+        """
+        ...
+
+    async def incoming(self) -> Incoming | None:
+        """The snapshot that is kept beside the copy."""
+        ...
+
+    async def begin(self, snapshot: bytes) -> None:
+        """Keep another one, of which nothing is here yet. There must be none."""
+        ...
+
+    async def take(self, standing: Standing, decide: Callable[[Standing, Reader], SideWrites], parts: int) -> Standing:
+        """Write what a part brings, in one transaction; `parts` are in then. The reader reads what is beside. If
+        `decide` raises, nothing is written.
+        """
+        ...
+
+    async def merge(self, standing: Standing) -> tuple[Standing, int]:
+        """Merge our rows into a whole snapshot, some at a time. Gives the position from which on `switch` has to merge
+        what was touched.
+        """
+        ...
+
+    async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
+        """Put it in the place of our rows, in one transaction. Nobody else may be writing. Raises Fork."""
+        ...
+
+    async def give_up(self) -> None:
+        """It will not be put in place; if it is already, nothing happens."""
+        ...
+
+    async def clear_some(self) -> bool:
+        """Clear away some of what is not needed any more; False if nothing is left to do."""
+        ...
+
+
+class SpaceStore(Protocol):
+    """The database of one space. Every method that writes is durable when it returns."""
+
+    @property
+    def snapshots(self) -> SnapshotStore: ...
+    async def transact(
+        self,
+        decide: Callable[[Transaction], tuple[Writes | None, T]],
+        own_origin: Callable[[], bytes | None] = lambda: None,
+        unstaged: Callable[[], Iterable[int]] = tuple,
+        notes: Callable[[], Iterable[tuple[Note, Dot]]] = tuple,
+    ) -> T:
+        """Run `decide` inside BEGIN IMMEDIATE, write what it gives, commit with synchronous=FULL, and give its
+        result. `own_origin()`, `unstaged()` and `notes()` are asked after `decide`: the origin that writes here now,
+        if it is new, the numbers of staged runs that were used up, and notes of bindings with the dots of their
+        transactions. Nothing is written if `decide` gives None or raises. Cancelling the caller neither tears nor
+        undoes it.
+
+        Raises:
+            DiskFull, StoreBusy, StoreDamaged, StoreError.
+        """
+        ...
+
+    async def read(self, reading: Callable[[Transaction], T]) -> T:
+        """Run `reading` in one read transaction of another connection."""
+        ...
+
+    async def page(self, collection: str, prefix: str, after: str | None, limit: int) -> RecordPage: ...
+    async def by_arrival(self, collection: str, after: int, limit: int) -> ArrivalPage:
+        """Visible records behind the place `after`, which is 0 at the beginning, in the order in which they came. All
+        records of the space are looked at on the way.
+        """
+        ...
+
+    async def collections(self) -> list[CollectionCount]: ...
+    async def flagged(self, after: Name | None, limit: int) -> list[tuple[Name, Record]]:
+        """Records whose flags are not 0, in order of (collection, key)."""
+        ...
+
+    async def runs_after(
+        self, position: int, max_bytes: int, max_runs: int = 1000, covered: Mapping[bytes, int] | None = None
+    ) -> LogSlice:
+        """Runs in local apply order after `position`, at least one if there is any, else up to `max_bytes`; those
+        that the clock `covered` covers are left out (their positions are skipped).
+        """
+        ...
+
+    async def position_before(self, clock: Mapping[bytes, int]) -> int:
+        """The position after which every run lies that `clock` does not cover."""
+        ...
+
+    async def last_position(self) -> int: ...
+    async def add_statements(self, statements: Sequence[SignedStatement]) -> None: ...
+    async def save_peer(self, peer: StoredPeer) -> None: ...
+    async def save_awaited(self, one: Awaited) -> None: ...
+    async def drop_awaited(self, devices: Sequence[bytes]) -> None: ...
+    async def save_petition(self, petition: StoredPetition | None) -> None: ...
+    async def bindings(self) -> Sequence[StoredBinding]: ...
+    async def save_binding(self, binding: StoredBinding) -> None:
+        """Keep name, database, plan and settings; the note is left as it is."""
+        ...
+
+    async def forget_binding(self, binding: bytes) -> None: ...
+    async def relay(self, relay: str) -> RelayKept: ...
+    async def save_relay(self, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
+        """Keep what is remembered of a relay, and these sealed segments instead of those before, in one step."""
+        ...
+
+    async def forget_relay(self, relay: str) -> None: ...
+    async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
+        """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
+        ...
+
+    async def unstage(self, numbers: Sequence[int]) -> None: ...
+    async def age(self, elapsed_ms: int, history_ms: int) -> int:
+        """Let `elapsed_ms` of daemon time pass for this database and forget local history older than `history_ms`
+        of it. Gives the number of rows forgotten (at most some thousands a call).
+        """
+        ...
+
+    async def size_bytes(self) -> int: ...
+    def room_bytes(self) -> tuple[int, int]:
+        """What is free on the disk, and all of it."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Shelf(Protocol):
+    """Where the databases of the spaces stand."""
+
+    async def open_all(self) -> Sequence[tuple[Opened, SpaceStore]]:
+        """All spaces of this device; one that cannot be opened is in `failed` instead."""
+        ...
+
+    async def open_again(self) -> Sequence[tuple[Opened, SpaceStore]]:
+        """Those of `failed` that only wanted room on the disk, and have it now."""
+        ...
+
+    async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
+        """A new, empty copy, durable with its statements; an old one of the same space is set aside."""
+        ...
+
+    def forget(self, space: bytes, *, delete: bool) -> Path | None:
+        """Be rid of a database that is not open: where it was set aside, None if it was deleted. Raises StoreError."""
+        ...
+
+    def failed_space(self, name: str) -> bytes | None:
+        """The id of the space that is listed in `failed` by this name."""
+        ...
+
+    def failed_name(self, space: bytes) -> str | None: ...
+
+    @property
+    def failed(self) -> Mapping[str, StoreError]:
+        """Names of spaces whose databases could not be opened, and why."""
+        ...
