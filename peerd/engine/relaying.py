@@ -155,6 +155,14 @@ class CourierRunner:
         """None until what is remembered has been read."""
         return None if self._courier is None else self._courier.status(self._standing(), self._moment())
 
+    def holds(self) -> Clock:
+        """What the relay holds, as far as it was seen there since we started."""
+        return {} if self._courier is None else self._courier.held(self._standing())
+
+    def failing_s(self) -> float:
+        """For how long it has failed, of the time for which this device ran, over restarts; 0 if it works."""
+        return 0.0 if self._courier is None else self._courier.failing_s(self._moment())
+
     def heads(self) -> dict[bytes, Head]:
         """Of other members, as they were fetched last."""
         return {} if self._courier is None else self._courier.heads()

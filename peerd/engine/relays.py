@@ -60,6 +60,16 @@ class SeenThere(NamedTuple):
     clock: Clock
 
 
+class Holding(NamedTuple):
+    """What a relay holds of a space without a gap, and for how long it has failed instead: of the time for which this
+    device ran, 0 if it works.
+    """
+
+    relay: str
+    clock: Clock
+    failing_s: float
+
+
 class Relays:
     def __init__(self, spaces: Spaces, sealing: Sealing, keys: Keys, times: Times) -> None:
         self._spaces = spaces
@@ -189,6 +199,16 @@ class Relays:
     def names_of(self, space: Space) -> list[str]:
         """The relays here that this space goes through."""
         return sorted(plan.name for plan in self._plans.values() if _goes_through(space, plan))
+
+    def holdings(self, space: Space) -> list[Holding]:
+        """Of every relay that this space goes through. One that was not looked at since we started holds nothing yet,
+        as far as is known; whoever drops what it does not hold must not take that for a failure.
+        """
+        runners = {name: self._runners.get((name, space.id)) for name in self.names_of(space)}
+        return [
+            Holding(name, {}, 0.0) if runner is None else Holding(name, runner.holds(), runner.failing_s())
+            for name, runner in runners.items()
+        ]
 
     def last_seen(self, space: Space, device: bytes) -> SeenThere | None:
         """Where a member last said on a relay how far its copy is."""

@@ -93,6 +93,9 @@ class Collecting:
         """All its parts are there."""
         self._confirmed = snapshot, moment.now_s
 
+    def is_confirmed(self, snapshot: bytes) -> bool:
+        return self._confirmed is not None and self._confirmed[0] == snapshot
+
     def doubt(self) -> None:
         """The relay is not as we left it."""
         self._confirmed = None

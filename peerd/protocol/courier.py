@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from peerd.core.clocks import lacking
+from peerd.core.clocks import Clock, lacking
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.stored import LogRow
 from peerd.protocol import relay_memory
@@ -112,6 +112,15 @@ class Courier:
     def heads(self) -> dict[bytes, Head]:
         """The heads of other members that can be read, as they were fetched last."""
         return self._parts.others()
+
+    def held(self, standing: Standing) -> Clock:
+        """What the relay holds without a gap, in segments and a snapshot, as far as this courier saw it there."""
+        return self._parts.held(standing)
+
+    def failing_s(self, moment: Moment) -> float:
+        """For how long nothing has worked, or nothing could be left: of the time for which this device ran."""
+        since_s = self._parts.memory.failing_s
+        return 0.0 if since_s is None else max(0.0, self._parts.ran.at(moment.now_s) - since_s)
 
     # ---- hints
 
@@ -293,6 +302,8 @@ class Courier:
         """The step could not be done, as RelayTrouble says (its code, `retry_s`, `lasting`)."""
         parts = self._parts
         step, self._step = self._step, None
+        if parts.memory.failing_s is None:
+            parts.memory.failing_s = int(parts.ran.at(moment.now_s))
         parts.failed = type(step) if isinstance(step, _WAY_GIVING) else None
         if isinstance(step, FetchHeads):
             for device in step.devices:
@@ -313,6 +324,8 @@ class Courier:
         if durable:
             parts.full.succeeded()
             parts.memory.success_ms = moment.wall_ms
+        if not self.trouble:
+            parts.memory.failing_s = None
 
 
 def _wall(at_s: float, moment: Moment) -> int:

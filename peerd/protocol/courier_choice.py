@@ -38,6 +38,8 @@ class Choice:
         """Take in what happened on our side."""
         parts = self._parts
         memory = parts.memory
+        if memory.failing_s is not None:
+            parts.ran.keep(moment.now_s)
         if not self._started:
             self._started = True
             pause_s = min((memory.paused_until_ms - moment.wall_ms) / 1000, DAY_S)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from peerd.core.clocks import includes
+from peerd.core.clocks import Clock, includes
 from peerd.protocol import relay_memory
 from peerd.protocol.collecting import Collecting
 from peerd.protocol.complaints import Complaints
 from peerd.protocol.courier_settings import CourierSettings
 from peerd.protocol.courier_status import Reports
 from peerd.protocol.courier_steps import Damage, Moment, SeenHead, SegmentName, Standing, Step
-from peerd.protocol.coverage import Coverage, union
+from peerd.protocol.coverage import Coverage, extended, union
 from peerd.protocol.fetching import Fetching
 from peerd.protocol.leaving import Leaving
 from peerd.protocol.own_head import OwnHead
@@ -17,6 +17,7 @@ from peerd.protocol.own_stream import OwnStream
 from peerd.protocol.pacing import Patience, Polling
 from peerd.protocol.relay_objects import Head, Manifest
 from peerd.protocol.relay_view import Own, Picture, RelayView
+from peerd.protocol.running_time import RunningTime
 from peerd.protocol.snapshot_making import SnapshotMaking
 
 _OURS = {
@@ -37,6 +38,7 @@ class Parts:
     def __init__(self, device: bytes, settings: CourierSettings, memory: bytes | None) -> None:
         self.us = device
         self.memory = relay_memory.decode(memory)
+        self.ran = RunningTime(self.memory)
         self.view = RelayView()
         self.stream = OwnStream(self.memory)
         self.head = OwnHead(self.memory, self.stream)
@@ -81,6 +83,16 @@ class Parts:
             self.behind_ms = wall_ms
         if self.head.former is not None:
             self.offers[self.us] = self.head.former, union([self.head.former.covers])
+
+    def held(self, standing: Standing) -> Clock:
+        """What is on the relay without a gap, as far as it was seen there: in streams that are believed, in ours as far
+        as our head tells of it, and in the best snapshot once all its parts were found.
+        """
+        own = Own(self.head.told(), [], self.memory.snapshot)
+        picture = self.view.picture(self.us, own, standing.members, self.complaints.distrusted, self.complaints.broken)
+        best = picture.best
+        whole = best is not None and self.collecting.is_confirmed(best.manifest.id)
+        return extended(best.manifest.clock if best and whole else {}, picture.coverage)
 
     def others(self) -> dict[bytes, Head]:
         """The heads of other members."""

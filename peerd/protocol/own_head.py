@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from peerd.core.clocks import ReadClock
 from peerd.protocol.courier_settings import DAY_S, HOUR_S
 from peerd.protocol.courier_steps import Moment, PutHead, SeenHead, SegmentName, Standing
-from peerd.protocol.coverage import CLAIMS, claim
+from peerd.protocol.coverage import CLAIMS, Coverage, claim, union
 from peerd.protocol.own_stream import OwnStream
 from peerd.protocol.relay_memory import PUTTING, HeadMark, Litter, Memory, throw_away
 from peerd.protocol.relay_objects import INTERVALS, Head
@@ -106,6 +106,13 @@ class OwnHead:
         first = max(former.oldest, former.next - 100_000)
         memory.litter = [litter for litter in memory.litter if litter.id != former.stream]
         throw_away(memory, Litter("segment", former.stream, first, former.next, from_ms, memory.counter + 1))
+
+    def told(self) -> Coverage:
+        """What our head tells of, as far as nothing that is known of the relay contradicts it."""
+        memory, put = self._memory, self._memory.put
+        if put is None or put.stream != memory.stream or not self._stream.sound:
+            return {}
+        return union(kept.coverage for kept in memory.segments[: max(0, put.next - memory.oldest)] if not kept.more)
 
     # ---- our head, as we write it
 

@@ -98,6 +98,8 @@ class Memory(Struct, omit_defaults=True):
     lost: list[SegmentName] = field(default_factory=list)
     paused_until_ms: int = 0
     success_ms: int = 0
+    ran_s: int = 0  # see `running_time`
+    failing_s: int | None = None  # since when nothing works, on that scale
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from peerd.engine.relays import Holding
 from peerd.errors import RelayTrouble, UserError
 from peerd.protocol.control_relays import RelayFinding, RelaySync, RelayView
 from tests.engine.conftest import Device, Until
@@ -160,3 +161,17 @@ async def test_a_sync_answers_of_what_it_was_asked_for(ours: Relayed) -> None:
     views = (await ours.relays.sync(RelaySync(relay="folder", space="home"))).relays
     assert [view.space for view in views] == ["home"]
     assert len((await ours.relays.sync(RelaySync())).relays) == 2
+
+
+async def test_what_every_relay_of_a_space_holds_is_told_with_how_long_it_fails(ours: Relayed, until: Until) -> None:
+    desk = ours.device
+    assert ours.relays.holdings(desk.space) == []
+    await ours.start()
+    await desk.put("milk", {"n": 1})
+    await ours.relays.sync(RelaySync())
+    assert ours.relays.holdings(desk.space) == [Holding("folder", desk.clock_now(), 0.0)]
+    ours.store.mishaps = [("lookup", False)] * 1000
+    await until(lambda: ours.relays.holdings(desk.space)[0].failing_s > 0)
+    await desk.spaces.found("private")
+    (private,) = (space for space in desk.spaces.by_id.values() if space.name == "private")
+    assert ours.relays.holdings(private) == []
