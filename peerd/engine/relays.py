@@ -46,7 +46,7 @@ _LEFT_ANEW_STEP = "Nothing; if it happens again and again, find out what deletes
 _CLONED, _SEALED_FOR_OTHERS = "relay-cloned", "relay-unknown-key"
 _IN_THE_WAY = {
     _CLONED: 'If so, make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
-    "relay-damaged": "Whoever made it is asked to leave it again when this device has run for another hour.",
+    "relay-damaged": "Whoever made it is asked to leave it again when this device has run for an hour in all.",
     "relay-lost": "Nothing: whoever has it leaves it again when it sees that it is missed.",
     _SEALED_FOR_OTHERS: "Ask a member whether this device was removed. If so, what is written here stays here alone.",
 }

@@ -109,6 +109,7 @@ class Collecting:
                 known.gone_ms = 0
             elif known.gone_ms == 0 or known.gone_ms > moment.wall_ms:
                 known.gone_ms = max(moment.wall_ms, 1)
+                known.absent.clear()
             elif moment.wall_ms - known.gone_ms >= GONE_S * 1000:
                 first = max(known.oldest, known.next - _GONE_SEGMENTS)
                 throw_away(memory, Litter("segment", known.stream, first, known.next - 1))

@@ -9,27 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
-
 from peerd.protocol.courier_settings import DAY_S, HOUR_S
 from peerd.protocol.courier_steps import SegmentName
+from peerd.protocol.relay_memory import HEARD, Heard, Memory
 from peerd.protocol.relay_objects import Head
+from peerd.protocol.running_time import RunningTime
 
 _TRACKED = 1_000
 _PER_HEAD = 100
 
 
-class _Complaint(Struct):
-    since_s: float
-    counter: int  # of the head of whom it is about
-    counter_since_s: float
-
-
 class Complaints:
-    def __init__(self, device: bytes) -> None:
+    def __init__(self, device: bytes, memory: Memory, ran: RunningTime) -> None:
         self.about_us: list[SegmentName] = []
         self._us = device
-        self._tracked: dict[tuple[bytes, SegmentName], _Complaint] = {}
+        self._memory = memory
+        self._ran = ran
+        self._tracked = {(one.accuser, one.about): one for one in memory.heard}
         self._looked_into: dict[SegmentName, float] = {}  # it was in order: when
         self.distrusted: frozenset[bytes] = frozenset()
         self.broken: frozenset[bytes] = frozenset()
@@ -37,6 +33,7 @@ class Complaints:
     def update(self, heads: Mapping[bytes, Head], ours: Iterable[SegmentName], now_s: float) -> None:
         """`heads` of members as they are; `ours` are the complaints that we make."""
         believed = set(ours)
+        at_s = int(self._ran.at(now_s))
         before, self._tracked = self._tracked, {}
         about_us: dict[SegmentName, None] = {}
         for accuser, head in heads.items():
@@ -45,12 +42,13 @@ class Complaints:
                     about_us[name] = None
                 elif name[0] in heads and len(self._tracked) < _TRACKED:
                     counter = heads[name[0]].counter
-                    complaint = before.get((accuser, name)) or _Complaint(now_s, counter, now_s)
+                    complaint = before.get((accuser, name)) or Heard(accuser, name, at_s, counter, at_s)
                     if complaint.counter != counter:  # its writer is there
-                        complaint.counter, complaint.counter_since_s = counter, now_s
+                        complaint.counter, complaint.counter_since_s = counter, at_s
                     self._tracked[accuser, name] = complaint
-                    if now_s - complaint.counter_since_s >= HOUR_S or now_s - complaint.since_s >= DAY_S:
+                    if at_s - complaint.counter_since_s >= HOUR_S or at_s - complaint.since_s >= DAY_S:
                         believed.add(name)
+        self._memory.heard = list(self._tracked.values())[:HEARD]
         self.about_us = list(about_us)
         self._looked_into = {name: at_s for name, at_s in self._looked_into.items() if name in about_us}
         self.distrusted = frozenset(

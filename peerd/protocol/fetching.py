@@ -13,6 +13,7 @@ from peerd.protocol.courier_steps import Apply, Damage, FetchSegments, SeenSegme
 from peerd.protocol.coverage import Coverage
 from peerd.protocol.relay_memory import Known, Memory
 from peerd.protocol.relay_objects import Head
+from peerd.protocol.running_time import RunningTime
 from peerd.protocol.stream_reader import Parcel, StreamReader
 
 APPLY_BYTES = 1 << 20  # of runs at once
@@ -22,7 +23,8 @@ Offers: TypeAlias = Mapping[bytes, tuple[Head, Coverage]]  # by device
 
 
 class Fetching:
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, ran: RunningTime) -> None:
+        self._ran = ran
         self.readers: dict[bytes, StreamReader] = {}
         self._memory = memory
         self._queue: deque[Parcel] = deque()
@@ -43,7 +45,7 @@ class Fetching:
             self.readers.pop(device, None)
         known.snapshot, known.parts = (head.snapshot.id, head.snapshot.parts) if head.snapshot else (b"", 0)
         if device not in self.readers:
-            self.readers[device] = StreamReader(device, known)
+            self.readers[device] = StreamReader(device, known, self._ran)
         self.readers[device].retry_now()
         older = head.counter < known.counter
         known.counter = max(known.counter, head.counter)
@@ -56,7 +58,8 @@ class Fetching:
         self._asked = None
         for device, known in self._memory.known.items():
             known.position = known.oldest
-            self.readers[device] = StreamReader(device, known)
+            known.absent.clear()
+            self.readers[device] = StreamReader(device, known, self._ran)
 
     def retry_now(self) -> None:
         for reader in self.readers.values():
@@ -135,6 +138,11 @@ class Fetching:
         return device if refusal else None
 
     # ---- what cannot be had
+
+    @property
+    def misses(self) -> bool:
+        """Is there anything that its head speaks of and that is not to be had?"""
+        return any(known.absent for known in self._memory.known.values())
 
     def complaints(self, offers: Offers, now_s: float) -> list[SegmentName]:
         """About the streams of these devices. One that we made stands until the segment is here or is not needed."""

@@ -17,6 +17,7 @@ from peerd.protocol.relay_objects import Manifest
 
 LITTER = 1_000  # entries
 PUTTING = 8
+HEARD = 64  # complaints of others that outlive a restart
 SNAPSHOT_PARTS = 1_024  # of one that was begun and never finished, at most
 
 _FORMAT = 1
@@ -61,7 +62,8 @@ class Litter(Struct, array_like=True):
 
 class Known(Struct, array_like=True):
     """Another device's head as we know it: never forgotten, so that going back is noticed. Everything below `position`
-    of its stream is in our copy.
+    of its stream is in our copy; `absent` numbers were not there or of no use, since when on the scale of
+    `running_time`.
     """
 
     counter: int
@@ -72,6 +74,19 @@ class Known(Struct, array_like=True):
     snapshot: bytes = b""
     parts: int = 0
     gone_ms: int = 0  # when it was first seen to be no member, by wall clock
+    absent: dict[int, int] = field(default_factory=dict)
+
+
+class Heard(Struct, array_like=True):
+    """What `accuser` complains of: since when, and since when the head of whom it is about has had this counter; on the
+    scale of `running_time`.
+    """
+
+    accuser: bytes
+    about: SegmentName
+    since_s: int
+    counter: int
+    counter_since_s: int
 
 
 class Memory(Struct, omit_defaults=True):
@@ -96,6 +111,7 @@ class Memory(Struct, omit_defaults=True):
     marks: dict[bytes, int] = field(default_factory=dict)  # stream: its `next` when that snapshot was first seen
     litter: list[Litter] = field(default_factory=list)
     lost: list[SegmentName] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
     paused_until_ms: int = 0
     success_ms: int = 0
     ran_s: int = 0  # see `running_time`

@@ -2,8 +2,8 @@
 
 A segment is done when our copy has all that is in it, not when it was fetched: what waits for something else, or found
 no room to wait, is fetched again after a while and after a restart. Done segments are never asked for again.
-"Not there" means not yet, however often; after an hour it is worth a complaint. A run in pieces is put together in
-memory, one at a time.
+"Not there" means not yet, however often; after an hour, over restarts and while we run, it is worth a complaint. A run
+in pieces is put together in memory, one at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from peerd.protocol.coverage import CLAIMS, Coverage, adds_to
 from peerd.protocol.piecing import Fit, Piecing
 from peerd.protocol.relay_memory import Known
 from peerd.protocol.relay_objects import INTERVALS, OBJECT_BYTES, Head, Segment
+from peerd.protocol.running_time import RunningTime
 
 FETCH_BYTES = 4 << 20
 FETCH_NAMES = 32  # sizes are what a stranger says; so many of the largest objects are bearable
@@ -49,14 +50,14 @@ class StreamReader:
     head claims.
     """
 
-    def __init__(self, device: bytes, known: Known) -> None:
+    def __init__(self, device: bytes, known: Known, ran: RunningTime) -> None:
         self.known = known
+        self._ran = ran
         self.hollow = False
         self.damage: dict[int, Damage] = {}
         self._device = device
         self._fetched: dict[int, Clock] = {}
         self._tops = 0
-        self._absent: dict[int, float] = {}  # number: since when
         self._retry_at_s = 0.0
         self._retries = 0
         self._stuck_at_s: float | None = None
@@ -102,11 +103,11 @@ class StreamReader:
         in_pieces = set(self._pieces.numbers)
         chosen: list[int] = []
         size = 0
-        absent = len(self._absent)
+        absent = len(self.known.absent)
         for number in range(self.known.position, head.next):
-            if number in self._fetched or number in in_pieces or (number in self._absent and not again):
+            if number in self._fetched or number in in_pieces or (number in self.known.absent and not again):
                 continue
-            if number not in self._absent:
+            if number not in self.known.absent:
                 if absent >= _AHEAD_ABSENT:
                     break
                 absent += 1  # it may turn out to be
@@ -118,7 +119,7 @@ class StreamReader:
 
     def next_try_s(self) -> float | None:
         """When something is worth asking for again that is not now."""
-        times = [self._retry_at_s] if self._absent else []
+        times = [self._retry_at_s] if self.known.absent else []
         if self._stuck_at_s is not None:
             times.append(self._stuck_at_s)
         return min(times, default=None)
@@ -135,7 +136,12 @@ class StreamReader:
         """Numbers that are not to be had. A claim that nothing stands behind is a complaint about the next number."""
         if self.hollow:
             return [head.next]
-        return sorted(n for n, since_s in self._absent.items() if now_s - since_s >= COMPLAIN_S)[:COMPLAINTS]
+        overdue = (number for number in self.known.absent if number < head.next and self._is_overdue(number, now_s))
+        return sorted(overdue)[:COMPLAINTS]
+
+    def _is_overdue(self, number: int, now_s: float) -> bool:
+        since_s = self.known.absent.get(number)
+        return since_s is not None and self._ran.at(now_s) - since_s >= COMPLAIN_S
 
     def lacks(self, number: int, head: Head) -> bool:
         """Is a complaint about this number still true?"""
@@ -146,7 +152,7 @@ class StreamReader:
     def exhausted(self, head: Head, now_s: float) -> bool:
         """Is there nothing more to hope for? Everything was fetched, or has not been there for an hour."""
         return self.hollow or all(
-            number in self._fetched or now_s - self._absent.get(number, now_s) >= COMPLAIN_S
+            number in self._fetched or self._is_overdue(number, now_s)
             for number in range(max(self.known.position, head.oldest), head.next)
         )
 
@@ -167,7 +173,7 @@ class StreamReader:
                 missed = True
                 self._miss(number, Damage.MALFORMED if parcel is Fit.MALFORMED else None, now_s)
                 continue
-            self._absent.pop(number, None)
+            self.known.absent.pop(number, None)
             self.damage.pop(number, None)
             if isinstance(parcel, Parcel):
                 parcels.append(parcel)
@@ -175,12 +181,12 @@ class StreamReader:
             first_s, longest_s = _RETRY_S
             self._retry_at_s = now_s + min(longest_s, first_s * 2.0 ** min(self._retries, 16))
             self._retries += 1
-        elif not self._absent:
+        elif not self.known.absent:
             self._retries = 0
         return parcels
 
     def _miss(self, number: int, damage: Damage | None, now_s: float) -> None:
-        self._absent.setdefault(number, now_s)
+        self.known.absent.setdefault(number, int(self._ran.at(now_s)))
         if damage is not None:
             self.damage[number] = damage
 
@@ -229,8 +235,8 @@ class StreamReader:
             self._stuck_at_s, self._stuck = None, 0
         for number in [number for number in self._fetched if number < known.position]:
             self._forget(number)
-        for number in [number for number in self._absent if number < known.position]:
-            del self._absent[number]
+        for number in [number for number in self.known.absent if number < known.position]:
+            del self.known.absent[number]
             self.damage.pop(number, None)
 
     def _forget(self, number: int) -> None:
@@ -256,7 +262,8 @@ class StreamReader:
                 self.known.position = head.oldest
 
     def _start_over(self) -> None:
-        self._fetched, self._tops, self._absent, self.damage = {}, 0, {}, {}
+        self._fetched, self._tops, self.damage = {}, 0, {}
+        self.known.absent.clear()
         self._stuck_at_s, self._stuck, self._retries = None, 0, 0
         self.drop_pieces()
 

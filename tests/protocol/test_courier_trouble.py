@@ -201,6 +201,25 @@ def test_a_complaint_that_proves_true_is_answered_by_a_new_stream() -> None:
     assert bench.head(b).lost == []
 
 
+def test_who_runs_for_minutes_at_a_time_complains_all_the_same() -> None:
+    """What was missing counts on over restarts, by the time that passed while running: no wall clock has a say."""
+    bench, a, b = left_by_one()
+    stream = bench.head(a).stream
+    del bench.storage.objects[relay_names.segment_name(KEY, stream, 2)]
+    b.online = True
+    lost: list[bool] = []
+    for _ in range(7):
+        bench.run(12 * MINUTE_S)
+        lost.append(bool(bench.head(b).lost))
+        b.restart()
+        b.offset_ms += int(DAY_S * 1000)
+    assert lost[:4] == [False] * 4
+    assert any(step.head.lost for step in bench.steps(b, PutHead))
+    bench.run(20 * MINUTE_S)
+    assert bench.head(a).stream != stream
+    assert b.copy.clock == a.copy.clock
+
+
 def test_a_complaint_about_what_is_there_is_looked_into_once() -> None:
     bench, a, b = left_by_one()
     head = bench.head(a)
@@ -237,6 +256,24 @@ def test_what_a_device_that_is_gone_lost_is_left_by_others() -> None:
     assert c.copy.clock == b.copy.clock
     assert bench.head(b).covers == {a.origin: [(1, 1)]}
     assert bench.reports(c) == set()
+
+
+def test_complaints_of_others_are_believed_by_who_runs_for_minutes_at_a_time() -> None:
+    bench = Bench(devices=3)
+    a, b, c = bench.devices
+    c.online = False
+    bench.write(a)
+    bench.run(HOUR_S)
+    assert b.copy.clock == a.copy.clock
+    bench.devices.remove(a)
+    for name in bench.segments(a).values():
+        bench.storage.objects[name] = ("other", b"?" + bytes(100))
+    c.online = True
+    for _ in range(12):
+        bench.run(15 * MINUTE_S)
+        b.restart()
+    bench.run(25 * MINUTE_S)
+    assert c.copy.clock == b.copy.clock
 
 
 def test_two_machines_with_one_key_lose_nothing_and_wear_nothing_out() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from peerd.protocol import relay_memory
-from peerd.protocol.relay_memory import HeadMark, Kept, Known, Litter, Memory
+from peerd.protocol.relay_memory import HeadMark, Heard, Kept, Known, Litter, Memory
 from peerd.protocol.relay_objects import Manifest
 
 ID, LONG = b"i" * 16, b"d" * 32
@@ -16,8 +16,9 @@ def full() -> Memory:
     return Memory(
         copy_id=ID, counter=3, stream=ID, next=3, chain=LONG, put=mark, putting=[replace(mark, counter=4)],
         segments=[Kept(100, {ID: [(1, 2)]}), Kept(200, {ID: [(3, 9)]}, more=True)], in_flight=Kept(0, {}),
-        known={LONG: Known(7, ID, 3, 4, 2, ID, 5, 6)}, snapshot=Manifest(ID, 2, 3, LONG, {ID: 1}),
+        known={LONG: Known(7, ID, 3, 4, 2, ID, 5, 6, {3: 900})}, snapshot=Manifest(ID, 2, 3, LONG, {ID: 1}),
         litter=[Litter("part", ID, 0, 9)], lost=[(LONG, ID, 4)], marks={ID: 2}, marks_of=ID,
+        heard=[Heard(LONG, (LONG, ID, 4), 60, 7, 90)], ran_s=960, failing_s=60,
     )  # fmt: skip
 
 
