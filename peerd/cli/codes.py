@@ -271,6 +271,10 @@ _OF_RELAYS: Final = {
     "are.",
     "relay-rolled-back": "The relay shows an older state than it did: restored from a backup, or somebody puts back "
     "what was there. Nothing is un-learnt, and what is missing there is left again.",
+    "relay-swapped": "A segment on the relay is not the one that its device left in that place: the chain of its "
+    "stream says so. Somebody with the space's keys writes there, or the relay put back another one. What is missing "
+    "because of it is asked for again; nothing that was taken over is wrong, since every transaction is signed by "
+    "itself.",
     "relay-throttled": "The relay asks to be left alone for a while. It is.",
     "relay-unknown-key": "What a device leaves on the relay is sealed for others: this device was removed from the "
     "space, or somebody put another file in its place. Ask a member. If it was removed, what is written here stays "

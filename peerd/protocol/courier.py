@@ -207,11 +207,12 @@ class Courier:
         self._step = None
         name, parts.verifying = parts.verifying, None
         if name is None:
-            for device, damage in parts.fetching.fetched(segments, moment.now_s).items():
-                parts.report("relay-damaged", device, f"a segment is of no use: {damage.value}", moment)
+            faults = parts.fetching.fetched(segments, moment.now_s)
+            if faults is not None:
+                parts.report_faults(faults, moment)
             return
         found = segments.get(name)
-        if found is not None and found.segment is not None:
+        if found is not None and found.segment is not None and parts.stream.left(name[2], found.sealed):
             parts.complaints.in_order(name, moment.now_s)
         elif name[1] == parts.memory.stream:
             parts.stream.must_renew()

@@ -10,7 +10,7 @@ from peerd.protocol.courier_settings import CourierSettings
 from peerd.protocol.courier_status import Reports
 from peerd.protocol.courier_steps import Damage, Moment, SeenHead, SegmentName, Standing, Step
 from peerd.protocol.coverage import Coverage, extended, union
-from peerd.protocol.fetching import Fetching
+from peerd.protocol.fetching import Faults, Fetching
 from peerd.protocol.leaving import Leaving
 from peerd.protocol.own_head import OwnHead
 from peerd.protocol.own_stream import OwnStream
@@ -140,6 +140,15 @@ class Parts:
     def report(self, code: str, device: bytes, text: str, moment: Moment) -> None:
         """For people."""
         self.reports.add(code, device, text, moment.wall_ms)
+
+    def report_faults(self, faults: Faults, moment: Moment) -> None:
+        """What is wrong with a stream that we read."""
+        for number, damage in faults.damaged[:1]:
+            text = f"segment {number} of its stream is of no use: {damage.value}"
+            self.report("relay-damaged", faults.device, text, moment)
+        for odd in faults.odd[:1]:
+            what = "is not the one that it left there" if odd.false else "does not go with the one before it"
+            self.report("relay-swapped", faults.device, f"segment {odd.number} of its stream {what}", moment)
 
     def judge(self, device: bytes, manifest: Manifest, moment: Moment, *, good: bool) -> None:
         """Somebody's snapshot is there as a whole, or is of no use."""

@@ -10,14 +10,14 @@ from peerd.protocol.courier_settings import DAY_S
 from peerd.protocol.courier_steps import SegmentName
 
 REPORTS = 200
-_PASSING = ("relay-rolled-back", "relay-cloned")
+_PASSING = ("relay-rolled-back", "relay-cloned", "relay-swapped")
 
 
 class Report(Struct, frozen=True):
     """Something about a device's objects on the relay that a person should know. `code`: `relay-damaged` (an object
     does not open or makes no sense), `relay-rolled-back` (the relay went back to an earlier state), `relay-lost` (what
     a head promises cannot be had), `relay-unknown-key` (a head is sealed for others than us), `relay-cloned` (somebody
-    else writes as this device).
+    else writes as this device), `relay-swapped` (a segment is not the one that was left in its place).
     """
 
     code: str
@@ -66,7 +66,7 @@ class Reports:
         self._standing.pop((code, device), None)
 
     def expire(self, wall_ms: int) -> None:
-        """That the relay went back, or somebody else writes as this device, is told for a day."""
+        """What may not be seen again is told for a day."""
         for key, report in list(self._standing.items()):
             if key[0] in _PASSING and wall_ms - report.since_ms > DAY_S * 1000:
                 del self._standing[key]

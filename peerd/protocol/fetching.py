@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from peerd.core.chain import Run
 from peerd.core.clocks import ReadClock, covers
 from peerd.core.origin import Announcement
+from peerd.protocol.chaining import Odd
 from peerd.protocol.courier_steps import Apply, Damage, FetchSegments, SeenSegment, SegmentName
 from peerd.protocol.coverage import Coverage
 from peerd.protocol.relay_memory import Known, Memory
@@ -20,6 +21,14 @@ APPLY_BYTES = 1 << 20  # of runs at once
 LOST = 100  # complaints in our head
 
 Offers: TypeAlias = Mapping[bytes, tuple[Head, Coverage]]  # by device
+
+
+class Faults(NamedTuple):
+    """What is wrong with the stream of a device: segments of no use, and those that its chain speaks against."""
+
+    device: bytes
+    damaged: list[tuple[int, Damage]]
+    odd: list[Odd]
 
 
 class Fetching:
@@ -57,7 +66,7 @@ class Fetching:
         self._queue.clear()
         self._asked = None
         for device, known in self._memory.known.items():
-            known.position = known.oldest
+            known.position, known.chain = known.oldest, b""
             known.absent.clear()
             self.readers[device] = StreamReader(device, known, self._ran)
 
@@ -92,20 +101,20 @@ class Fetching:
         self._asked = device, numbers
         return FetchSegments([(device, stream, number) for number in numbers])
 
-    def fetched(self, segments: Mapping[SegmentName, SeenSegment], now_s: float) -> dict[bytes, Damage]:
-        """Gives the damage that was found, by device."""
+    def fetched(self, segments: Mapping[SegmentName, SeenSegment], now_s: float) -> Faults | None:
+        """Gives what is wrong with what came; None if nothing is."""
         if self._asked is None:
-            return {}
+            return None
         device, numbers = self._asked
         self._asked = None
         reader = self.readers.get(device)
         if reader is None:
-            return {}
+            return None
         stream = reader.known.stream
         seen = {number: segments[name] for number in numbers if (name := (device, stream, number)) in segments}
         self._queue.extend(reader.take(numbers, seen, now_s))
-        damaged = [reader.damage[number] for number in numbers if number in reader.damage]
-        return {device: damaged[0]} if damaged else {}
+        damaged = [(number, reader.damage[number]) for number in numbers if number in reader.damage]
+        return Faults(device, damaged, reader.odd) if damaged or reader.odd else None
 
     def apply(self, clock: ReadClock) -> Apply | None:
         """What has come and our copy lacks."""

@@ -8,6 +8,7 @@ a complaint that proves true               a new stream
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 from peerd.core.clocks import Clock, ReadClock
 from peerd.protocol.courier_settings import DAY_S, HOUR_S, MINUTE_S
@@ -78,7 +79,7 @@ class OwnStream:
         memory = self._memory
         if memory.in_flight is None:
             return False
-        memory.in_flight.size_bytes = len(sealed)
+        memory.in_flight.size_bytes, memory.in_flight.hash8 = len(sealed), _hash8(sealed)
         memory.segments.append(memory.in_flight)
         memory.chain = next_chain(memory.chain, sealed)
         memory.next += 1
@@ -86,6 +87,13 @@ class OwnStream:
         memory.in_flight = self._load = self._coverage = None
         self.since_head += 1
         return loaded
+
+    def left(self, number: int, sealed: bytes) -> bool:
+        """Are these the bytes that we left under this number, as far as we know?"""
+        memory = self._memory
+        if not memory.oldest <= number < memory.next:
+            return True
+        return memory.segments[number - memory.oldest].hash8 in {b"", _hash8(sealed)}
 
     @property
     def in_a_run(self) -> bool:
@@ -172,3 +180,7 @@ class OwnStream:
         asked, self._to_check = self._to_check[:_CHECK_NAMES], self._to_check[_CHECK_NAMES:]
         if not set(asked) <= set(there):
             self.must_renew()
+
+
+def _hash8(sealed: bytes) -> bytes:
+    return blake2b(sealed, digest_size=8).digest()

@@ -29,6 +29,7 @@ class Kept(Struct, array_like=True):
     size_bytes: int
     coverage: Coverage
     more: bool = False
+    hash8: bytes = b""  # of its sealed bytes
 
 
 class HeadMark(Struct, array_like=True):
@@ -63,7 +64,7 @@ class Litter(Struct, array_like=True):
 class Known(Struct, array_like=True):
     """Another device's head as we know it: never forgotten, so that going back is noticed. Everything below `position`
     of its stream is in our copy; `absent` numbers were not there or of no use, since when on the scale of
-    `running_time`.
+    `running_time`. `chain` is that before `position`, b"" if it is not known.
     """
 
     counter: int
@@ -75,6 +76,7 @@ class Known(Struct, array_like=True):
     parts: int = 0
     gone_ms: int = 0  # when it was first seen to be no member, by wall clock
     absent: dict[int, int] = field(default_factory=dict)
+    chain: bytes = b""
 
 
 class Heard(Struct, array_like=True):

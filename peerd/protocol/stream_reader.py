@@ -15,6 +15,7 @@ from msgspec import Struct
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, ReadClock, includes
 from peerd.core.origin import Announcement
+from peerd.protocol.chaining import Chaining, Odd
 from peerd.protocol.courier_settings import HOUR_S
 from peerd.protocol.courier_steps import Damage, SeenSegment
 from peerd.protocol.coverage import CLAIMS, Coverage, adds_to
@@ -65,6 +66,9 @@ class StreamReader:
         self._read_again = False
         self._doubted = b""  # the chain of the stream when all of it was fetched again
         self._pieces = Piecing()
+        self._chaining = Chaining(known.stream)
+        self._head: Head | None = None  # by which we asked last
+        self.odd: list[Odd] = []  # of what came last
 
     @property
     def assembling(self) -> bool:
@@ -82,17 +86,19 @@ class StreamReader:
         known = self.known
         self._settle(clock)
         if is_whole(coverage) and not adds_to(coverage, clock):
-            known.position = head.next
+            known.position, known.chain = head.next, head.chain
             self._start_over()
             self._read_again = self.hollow = False
             return []
-        known.position = max(known.position, head.oldest)
+        if known.position < head.oldest:
+            self._go_back_or_on(head.oldest)
         if known.position >= head.next:
             if self._read_again or not adds_to(coverage, clock) or head.oldest == head.next:
                 self.hollow = adds_to(coverage, clock)
                 return []
             self._read_again = True
-            known.position = head.oldest
+            self._go_back_or_on(head.oldest)
+        self._head = head
         self._unstick(head, now_s)
         return self._choose(head, now_s)
 
@@ -162,9 +168,10 @@ class StreamReader:
         """Of what was asked for, this is there. Gives what is to be applied, in order."""
         parcels: list[Parcel] = []
         missed = False
+        false = self._look_at_chain(seen, now_s)
         for number in sorted(asked):
             found = seen.get(number)
-            if found is None or found.segment is None:
+            if found is None or found.segment is None or number in false:
                 missed = True
                 self._miss(number, found.damage if found else None, now_s)
                 continue
@@ -184,6 +191,24 @@ class StreamReader:
         elif not self.known.absent:
             self._retries = 0
         return parcels
+
+    def _look_at_chain(self, seen: dict[int, SeenSegment], now_s: float) -> set[int]:
+        """Gives the numbers under which another segment lies than was left there; they count as not there."""
+        known, chaining, head = self.known, self._chaining, self._head
+        for number, found in seen.items():
+            if found.segment is not None:
+                chaining.add(number, found.segment.previous, found.sealed)
+        if head is None:
+            return set()
+        chain = known.chain or chaining.start(known.position)
+        self.odd = chaining.odd(known.position, chain, head.next, head.chain)
+        false = {one.number for one in self.odd if one.false}
+        for number in false:
+            chaining.drop(number)
+            if number in self._fetched:
+                self._forget(number)
+                self._miss(number, None, now_s)
+        return false
 
     def _miss(self, number: int, damage: Damage | None, now_s: float) -> None:
         self.known.absent.setdefault(number, int(self._ran.at(now_s)))
@@ -233,11 +258,16 @@ class StreamReader:
             known.position += 1
         if known.position != before:
             self._stuck_at_s, self._stuck = None, 0
+            known.chain = self._chaining.settle(known.position)
         for number in [number for number in self._fetched if number < known.position]:
             self._forget(number)
         for number in [number for number in self.known.absent if number < known.position]:
             del self.known.absent[number]
             self.damage.pop(number, None)
+
+    def _go_back_or_on(self, number: int) -> None:
+        """Read from this number."""
+        self.known.position, self.known.chain = number, b""
 
     def _forget(self, number: int) -> None:
         self._tops -= len(self._fetched.pop(number)) + 1
@@ -259,10 +289,11 @@ class StreamReader:
                 self._forget(number)
             if self._stuck >= _DOUBT and self._doubted != head.chain:
                 self._doubted = head.chain
-                self.known.position = head.oldest
+                self._go_back_or_on(head.oldest)
 
     def _start_over(self) -> None:
         self._fetched, self._tops, self.damage = {}, 0, {}
+        self._chaining.clear()
         self.known.absent.clear()
         self._stuck_at_s, self._stuck, self._retries = None, 0, 0
         self.drop_pieces()

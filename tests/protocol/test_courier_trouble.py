@@ -21,7 +21,7 @@ from peerd.protocol.courier_steps import (
     SeenHead,
     Step,
 )
-from peerd.protocol.relay_objects import Head, Segment, encode, first_chain
+from peerd.protocol.relay_objects import Head, Segment, decode_segment, encode, first_chain, next_chain
 from tests.relay_simulation.bench import Bench
 from tests.relay_simulation.device import KEY, Device, Unreachable
 
@@ -310,9 +310,15 @@ def test_numbers_that_were_read_and_now_hold_something_else_are_read_again() -> 
     for run in (needed, later):
         a.copy.write(run, dict(a.copy.clock))
     head = bench.head(a)
-    for number, run in ((2, needed), (4, later)):
-        sealed = b"S" + bytes(8) + encode(Segment(bytes(32), [bench.truth.announcements[a.origin]], [run]))
-        bench.storage.objects[relay_names.segment_name(KEY, head.stream, number)] = ("other", sealed)
+    chain = first_chain(head.stream)
+    for number in range(1, 5):
+        name_there = relay_names.segment_name(KEY, head.stream, number)
+        if number in {2, 4}:
+            left = needed if number == 2 else later
+            segment = Segment(chain, [bench.truth.announcements[a.origin]], [left])
+            bench.storage.objects[name_there] = ("other", b"S" + bytes(8) + encode(segment))
+        chain = next_chain(chain, bench.storage.objects[name_there][1])
+    head = replace(head, chain=chain)
     covers = {a.origin: [(4, 5)]}
     bench.devices.remove(a)
     forge_head(bench, a, replace(head, counter=99, next=5, sizes=[*head.sizes, 100], covers=covers))
@@ -349,6 +355,47 @@ def test_a_damaged_object_is_reported_and_treated_as_not_there() -> None:
     a.online = True
     bench.run(3 * HOUR_S)
     assert b.copy.clock == a.copy.clock
+
+
+def swap(bench: Bench, writer: Device, number: int) -> None:
+    """Under this number of its stream another segment lies, with nothing in it that was not there before."""
+    name = relay_names.segment_name(KEY, bench.head(writer).stream, number)
+    before = decode_segment(bench.storage.objects[name][1][9:])
+    run = replace(before.runs[0], first=1, entries=(b"again",))
+    sealed = b"S" + bytes(8) + encode(Segment(before.previous, before.origins, [run]))
+    bench.storage.objects[name] = ("other", sealed)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_swapped_segment_is_found_by_the_chain_and_left_again(number: int) -> None:
+    """Everything in it is true, so nothing but the chain tells that something was taken away."""
+    bench, a, b = left_by_one()
+    swap(bench, a, number)
+    a.online, b.online = False, True
+    bench.run(20 * MINUTE_S)
+    assert ("relay-swapped", a.id) in bench.reports(b)
+    (report,) = (one for one in b.courier.reports(b.standing()) if one.code == "relay-swapped")
+    assert report.text == f"segment {number} of its stream is not the one that it left there"
+    assert b.copy.clock.get(a.origin, 0) == number - 1
+    a.online = True
+    bench.run(3 * HOUR_S)
+    assert b.copy.clock == a.copy.clock
+    assert bench.reports(a) == set()
+    bench.run(25 * HOUR_S)
+    assert bench.reports(b) == set()
+
+
+def test_a_segment_that_was_swapped_behind_our_back_is_found_when_more_comes() -> None:
+    """It was the last one, and read; what follows it names another one."""
+    bench, a, b = left_by_one()
+    b.online = True
+    bench.run(20 * MINUTE_S)
+    b.courier._parts.memory.known[a.id].chain = bytes(32)
+    bench.write(a)
+    bench.run(20 * MINUTE_S)
+    assert b.copy.clock == a.copy.clock
+    (report,) = (one for one in b.courier.reports(b.standing()) if one.code == "relay-swapped")
+    assert report.text == "segment 4 of its stream does not go with the one before it"
 
 
 def test_a_damaged_head_is_reported_and_its_owner_writes_another() -> None:

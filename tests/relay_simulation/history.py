@@ -108,6 +108,7 @@ class World:
             before = device.copy.clock.copy() if self.lan else None
             there, writes = set(self.storage.objects), self.storage.writes
             device.wake_s = max(device.step(self.now_s), self.now_s + 0.01)
+            self._look_at_reports(device)
             if self.storage.writes != writes or len(there) != len(self.storage.objects):
                 self._look_at_changes(device, there)
             self._look_at_position(device)
@@ -139,6 +140,14 @@ class World:
             counts = device.id in self.active and device.id not in self.disturbed
             if counts and not lacking <= device.copy.names:
                 raise Wrong(f"removed before {device.id[:1].hex()} had it")
+
+    def _look_at_reports(self, device: Device) -> None:
+        """Nobody cries wolf: where every device is alone with its key and the relay honest, chains are whole."""
+        parts = device.courier._parts
+        if self.storage.harmed or self.disturbed or self.cloned:
+            return
+        if any(report.code == "relay-swapped" for report in parts.reports.all()):
+            raise Wrong(f"{device.id[:1].hex()} takes a whole stream for a swapped one")
 
     def _look_at_overwriting(self, by: Device) -> None:
         """Who writes over a head that an earlier life left, has what could be read by it."""
