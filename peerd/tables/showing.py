@@ -53,7 +53,7 @@ def _is_shown(by_collection: Mapping[str, BoundTable], keys: LocalKeys, image: R
     if present is None:
         return False
     try:
-        cells = keys.cells(table, Candidate(image, image.fields, row))
+        cells = keys.cells(table, Candidate(image, table.completed(image.fields), row))
     except Unplaceable:
         return False
     return not table.changed(cells, row.hashes, present)

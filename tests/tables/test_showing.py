@@ -53,6 +53,16 @@ def test_what_is_shown_is_told_from_what_is_not(notes: BoundFile) -> None:
     assert notes.connection.total_changes() == before
 
 
+def test_a_field_that_is_no_more_is_shown_as_its_default(notes: BoundFile) -> None:
+    """A record that lost a field is another one than the row that still has it."""
+    notes.show(note("a", 1, "one"))
+    bare = image("note", "a", {"id": 1, "title": "one"})
+    assert not shows(notes.connection, notes.schema, notes.plan, [bare], device="us")
+    notes.show(bare)
+    assert shows(notes.connection, notes.schema, notes.plan, [bare], device="us")
+    assert notes.connection.execute("SELECT body FROM note").get is None
+
+
 def test_what_is_held_or_parked_or_was_taken_away_is_not_shown(notes: BoundFile) -> None:
     def shown(*images: RowImage) -> bool:
         return shows(notes.connection, notes.schema, notes.plan, images, device="us")
