@@ -24,6 +24,7 @@ from peerd.discovery.interfaces import named
 from peerd.discovery.mdns import Mdns
 from peerd.discovery.network_changes import NetworkChanges
 from peerd.discovery.wakeups import watch_wakeups
+from peerd.engine.backups import Backups
 from peerd.engine.bindings import Bindings
 from peerd.engine.dialing import Dialing
 from peerd.engine.file_invitations import FileInvitations
@@ -51,7 +52,9 @@ from peerd.net.listener import Listener
 from peerd.net.refusal import Refusal
 from peerd.protocol.control_reports import Reloaded
 from peerd.relay.sealer import Sealer
+from peerd.store.backup_folder import Draft
 from peerd.store.lock import Lock
+from peerd.store.put_back import check_finished
 from peerd.store.shelf import Shelf
 from peerd.supervise import Supervisor
 from peerd.tables.files import Files
@@ -95,6 +98,7 @@ class Daemon:
         self._supervisor = Supervisor(self._clock, stop_within_s=TASKS_STOP_S)
         self._lock = _claim(settings.device.state_dir)
         state_dir = settings.device.state_dir
+        check_finished(state_dir)
         keys = Identity.load_or_create(state_dir / "identity", owned=Shelf.databases(state_dir))
         crypto = _Crypto()
         self._shelf = Shelf(settings.device.state_dir, keys.device, self._clock.random_bytes, self._clock.wall_ms)
@@ -127,6 +131,9 @@ class Daemon:
         self._control = ControlServer(
             self._service, settings.control.socket, settings.control.write_group, self._inherited
         )
+        self._backups = Backups(
+            self._spaces, keys, self._clock, Draft.begin, version=__version__, device_name=self._name
+        )
         self._listener = Listener(keys, settings.network.listen, self._authorise, self._on_link)
         self._device = keys.device
         self._ready = False
@@ -153,6 +160,8 @@ class Daemon:
         self._service.hosts = self._parse_host
         self._service.couriers = self._relays
         self._service.files = self._files
+        self._service.backups = self._backups
+        self._backups.files = self._files_of_backup
         self._service.reload_settings = self.reload
         self._statuses.problems = self._machine.problems
         self._statuses.machine = self._machine.status
@@ -279,6 +288,11 @@ class Daemon:
             await self._introducing.run_link(_as_port(link))
         else:
             await self._switchboard.run_link(_as_port(link))
+
+    def _files_of_backup(self, keys: bool) -> dict[str, Path]:  # noqa: FBT001 - the engine calls it by position
+        state_dir = self._started_with.device.state_dir
+        found = Identity.files(state_dir / "identity") if keys else {}
+        return declared.files(self._settings) | {f"identity/{name}": path for name, path in found.items()}
 
     def _on_network_change(self) -> None:
         self._look_around("network changed")

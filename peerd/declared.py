@@ -1,4 +1,5 @@
-"""What the configuration declares, in the engine's words: bound tables and relays, with their concrete back ends.
+"""What the configuration declares, in the engine's words: bound tables and relays, with their concrete back ends; and
+its files.
 
 A back end of a relay has its one line in `_BACK_ENDS`.
 """
@@ -21,6 +22,14 @@ from peerd.protocol.courier_settings import CourierSettings
 from peerd.relay.folder import FolderRelay
 
 MB = 1_000_000
+
+
+def files(settings: Settings) -> dict[str, Path]:
+    """The files of the configuration, by what they are called in a backup."""
+    return {
+        f"config/{path.name if number == 0 else f'conf.d-{path.name}'}": path
+        for number, path in enumerate(settings.files)
+    }
 
 
 def bindings(settings: Settings, space: str) -> list[tuple[NewBinding, Brake]]:

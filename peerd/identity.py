@@ -86,6 +86,23 @@ class Identity:
         return cls._load(folder, private=True)
 
     @classmethod
+    def load(cls, folder: Path) -> Identity:
+        """The identity whose two keys are in this folder, whoever owns them. Raises IdentityError."""
+        return cls._load(folder, private=False)
+
+    @staticmethod
+    def files(folder: Path) -> dict[str, Path]:
+        """The key files that `load_or_create` reads, by their names."""
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        place = Path(credentials) if credentials and _present(Path(credentials)) else folder
+        return {name: place / name for name in (DEVICE_KEY, SEALING_KEY)}
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Is there a key, good or not?"""
+        return bool(_present(folder))
+
+    @classmethod
     def _load(cls, folder: Path, *, private: bool) -> Identity:
         present = _present(folder)
         for name in (DEVICE_KEY, SEALING_KEY):

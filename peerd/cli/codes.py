@@ -298,6 +298,26 @@ _OF_TICKETS: Final = {
     "code on the same network.",
 }
 
+# Backups and what becomes of them.
+_OF_BACKUPS: Final = {
+    "backup-damaged": "A file of the backup is missing, or is not what was written. The restore has changed nothing. "
+    "Take another backup.",
+    "backup-exists": "At the path of the backup is something already. Each backup gets a folder of its own.",
+    "backup-newer": "A later version of peerd made the backup. Restore it with that version, or a later one.",
+    "backup-not-found": "At that path is no backup, or one that was cut off while it was made.",
+    "backup-refused": "The daemon cannot write there: it runs as a user, or in a sandbox, that may not. Name a folder "
+    "that it may write in.",
+    "backup-running": "One backup is made at a time.",
+    "daemon-running": "A restore replaces files that a running daemon has open. Stop it first.",
+    "keys-missing": "The backup was made without the keys of its device, and this machine has none. A device is its "
+    "keys: without them its spaces are closed to it. Find a copy of `identity/`, or restore with `--other-device`: "
+    "then the copies can be read and exported, and another member can invite this device anew.",
+    "other-device": "The backup is of another device than this one and was made without its keys. `--other-device` "
+    "restores what can be read all the same.",
+    "restore-unfinished": "A restore was cut off in the middle. Run it again with the same backup; until then peerd "
+    "does not start, since it would begin with half of what belongs together.",
+}
+
 TEXTS: Final[dict[str, str]] = {
     **_OF_THE_COMMAND,
     **_OF_THE_REQUEST,
@@ -309,4 +329,5 @@ TEXTS: Final[dict[str, str]] = {
     **_OF_PEERS,
     **_OF_RELAYS,
     **_OF_TICKETS,
+    **_OF_BACKUPS,
 }

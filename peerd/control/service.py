@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from peerd.errors import UserError
+    from peerd.protocol.control_backups import BackupEvent
     from peerd.protocol.control_messages import (
         ChangeEvent,
         ChangeRequest,
@@ -82,6 +83,12 @@ class Service(Protocol):
         ...
 
     async def resume(self) -> None: ...
+
+    async def back_up(self, target: str, *, keys: bool) -> AsyncGenerator[BackupEvent, None]:
+        """Check the target, then make a backup there, and give how far it is; the last event has `made`. Closing the
+        stream ends it, and leaves nothing. `backup-exists`, `backup-refused`, `backup-running` (409).
+        """
+        ...
 
     # --- spaces ---
 

@@ -1,7 +1,7 @@
 """What the control socket asks for, handed to whoever does it. No rules of its own.
 
 `hosts` resolves HOST:PORT; `reload_settings` is the daemon's, `couriers` are its relays, `files`
-invites and asks by file.
+invites and asks by file, `backups` makes backups.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import Address
 from peerd.engine import metrics
+from peerd.engine.backups import Backups
 from peerd.engine.bindings import Bindings
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.dialing import Dialing
@@ -26,6 +27,7 @@ from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import UserError
+from peerd.protocol.control_backups import BackupEvent
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -83,6 +85,7 @@ class Service:
         self.reload_settings: Callable[[], Awaitable[Reloaded]]
         self.couriers: Relays
         self.files: FileInvitations
+        self.backups: Backups
         self._spaces = spaces
         self._switchboard = switchboard
         self._dialing = dialing
@@ -114,6 +117,9 @@ class Service:
     async def resume(self) -> None:
         self._switchboard.paused = False
         self._dialing.nudge_all()
+
+    async def back_up(self, target: str, *, keys: bool) -> AsyncGenerator[BackupEvent, None]:
+        return await self.backups.make(Path(target), keys=keys)
 
     # ---- spaces
 

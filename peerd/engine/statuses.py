@@ -196,6 +196,8 @@ class Statuses:
         if space.petition is not None:
             return petition_state(space.petition, self._times.wall_ms(), self._relay_names(space))
         removal = space.roster.removed.get(self._keys.device)
+        if removal is None:
+            return "removed", f"this device is no member of {space.name}; its copy can be read", _removed_step(space)
         by = space.name_of(removal.by) if removal else ""
         text = (
             f"this device was removed from {space.name}{' by ' + by if by else ''}; "

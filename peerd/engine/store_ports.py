@@ -172,6 +172,12 @@ class SpaceStore(Protocol):
         """What is free on the disk, and all of it."""
         ...
 
+    async def back_up(self, target: Path, moved: Callable[[int, int], None]) -> None:
+        """Copy the database as it stands to the new file `target`. `moved` hears, in another thread, how many bytes of
+        how many are there, and ends it by raising. Raises StoreDamaged, DiskFull, StoreError.
+        """
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -38,11 +38,7 @@ def migrate(connection: sqlite3.Connection, path: Path, known: tuple[tuple[int, 
     if version and _number(connection, "application_id") != APPLICATION_ID:
         raise damaged(path, "it is the database of another program")
     if version > newest:
-        raise StoreError(
-            f"{path} has format {version}; this peerd knows formats up to {newest}.",
-            code="store-newer",
-            next_step="Start the newer peerd that wrote it, or move the file away and join the space again.",
-        )
+        raise newer(path, version, newest)
     applied = [(number, text) for number, text in known if number > version]
     for number, text in applied:
         connection.execute("BEGIN IMMEDIATE")
@@ -57,6 +53,15 @@ def migrate(connection: sqlite3.Connection, path: Path, known: tuple[tuple[int, 
                 connection.execute("ROLLBACK")
             raise
     return [number for number, _ in applied]
+
+
+def newer(path: Path, version: int, newest: int | None = None) -> StoreError:
+    """A later version wrote the database at `path`."""
+    return StoreError(
+        f"{path} has format {version}; this peerd knows formats up to {newest or migrations()[-1][0]}.",
+        code="store-newer",
+        next_step="Start the newer peerd that wrote it, or move the file away and join the space again.",
+    )
 
 
 def statements(text: str) -> Iterator[str]:

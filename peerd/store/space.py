@@ -47,6 +47,7 @@ from peerd.store import (
     staging,
     transaction,
 )
+from peerd.store.copying import copy_database
 from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
 from peerd.store.machine import Machine, this_machine
@@ -321,6 +322,12 @@ class SpaceStore:
         """What is free on the disk for us, and all of it."""
         disk = os.statvfs(self._database.path.parent)
         return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+    async def back_up(self, target: Path, moved: Callable[[int, int], None]) -> None:
+        """Copy the database as it stands to the new file `target`, beside whoever writes. `moved` hears, in another
+        thread, how many bytes of how many are there, and ends it by raising.
+        """
+        await asyncio.to_thread(copy_database, self._database.path, target, moved)
 
     async def close(self) -> None:
         """Finish what was called, close, and mark the copy as closed in order. Idempotent, and not undone by a

@@ -16,6 +16,7 @@ from peerd.control.lobby import Limits
 from peerd.control.server import ControlServer
 from peerd.control.service import Service
 from peerd.errors import UserError
+from peerd.protocol.control_backups import BackupEvent, BackupMade, BackupOf
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -249,6 +250,16 @@ class FakeService:
     async def resolve(self, space: str, conflict: str, resolution: Resolution) -> WriteResult:
         self._called("resolve", space, conflict, resolution)
         return WRITTEN
+
+    async def back_up(self, target: str, *, keys: bool) -> AsyncGenerator[BackupEvent, None]:
+        self._called("back_up", target, keys)
+
+        async def events() -> AsyncGenerator[BackupEvent, None]:
+            yield BackupEvent(space="home", copied_bytes=1, all_bytes=2)
+            made = BackupOf(version="1", device="D", device_name="desk", made_ms=7, spaces=[])
+            yield BackupEvent(made=BackupMade(path=target, keys=keys, backup=made))
+
+        return events()
 
     async def invite(self, space: str, *, assume_yes: bool) -> AsyncGenerator[InvitationEvent, None]:
         self._called("invite", space, assume_yes)

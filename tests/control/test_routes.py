@@ -19,6 +19,7 @@ def test_every_documented_address_is_there() -> None:
     assert {f"{route.method} {route.pattern}" for route in ROUTES} == {
         "GET /v1/status",
         "GET /v1/peers",
+        "POST /v1/backups",
         "GET /v1/spaces",
         "POST /v1/spaces",
         "GET /v1/spaces/{space}",

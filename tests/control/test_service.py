@@ -20,6 +20,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/relays/check"): {},
     ("POST", "/v1/spaces/{space}/tickets"): {},
     ("POST", "/v1/petitions"): {"file": "", "code": "x"},
+    ("POST", "/v1/backups"): {"path": "/mnt/backup"},
     ("POST", "/v1/invitations"): {"space": "home"},
     ("POST", "/v1/invitations/{invitation}"): {"admit": True},
     ("POST", "/v1/joins"): {"code": "1"},
