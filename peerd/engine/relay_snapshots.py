@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from hashlib import blake2b
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from peerd.core.batch import Fork
 from peerd.engine.ports import Times
@@ -11,6 +11,8 @@ from peerd.engine.sealed_relay import SealedRelay
 from peerd.engine.space import Space
 from peerd.errors import LocalProtocolError, RemoteProtocolError, StoreError
 from peerd.logs import get
+from peerd.protocol import part_chain
+from peerd.protocol.part_chain import PartChain
 from peerd.protocol.relay_objects import Manifest
 
 log = get(__name__)
@@ -33,12 +35,12 @@ class RelaySnapshots:
         outgoing = self._space.snapshots.begin_outgoing()
         parts = outgoing.parts()
         count = size_bytes = 0
-        digest = blake2b(digest_size=32)
+        chain = part_chain.first_chain(snapshot)
         try:
             while some := await _next(parts):
                 named = {(snapshot, count + at): part for at, part in enumerate(some)}
                 for sealed in await self._sealed.put_parts(named):
-                    digest.update(sealed)
+                    chain = part_chain.next_chain(chain, sealed)
                     size_bytes += len(sealed)
                 count += len(some)
         except (StoreError, LocalProtocolError) as problem:
@@ -47,19 +49,18 @@ class RelaySnapshots:
         finally:
             await parts.aclose()
         log.info("snapshot left", space=self._space.name, count=outgoing.records, size_bytes=size_bytes)
-        return Manifest(
-            snapshot, count, size_bytes, digest.digest(), outgoing.clock, self._times.wall_ms(), outgoing.records
-        )
+        return Manifest(snapshot, count, size_bytes, chain, outgoing.clock, self._times.wall_ms(), outgoing.records)
 
-    async def take(self, manifest: Manifest) -> bool:
-        """Merge one into our copy; False if parts of it are missing or of no use. One that is cut goes on later.
+    async def take(self, manifest: Manifest, chain: PartChain, keep: Callable[[], Awaitable[None]]) -> bool:
+        """Merge one into our copy; False if parts of it are missing or of no use. One that is cut goes on later:
+        `keep` makes what `chain` knows durable.
 
         Raises:
             RelayTrouble: what came is kept. StoreError: our own disk, likewise.
         """
         snapshots = self._space.snapshots
         async with snapshots.fetching:
-            parts = self._fetch(manifest, await snapshots.wanted(manifest.id))
+            parts = self._fetch(manifest, await snapshots.wanted(manifest.id), chain, keep)
             try:
                 return await snapshots.take_in(manifest.id, parts, manifest.clock)
             except (RemoteProtocolError, Fork) as problem:
@@ -68,20 +69,32 @@ class RelaySnapshots:
             finally:
                 await parts.aclose()
 
-    async def _fetch(self, manifest: Manifest, first: int) -> AsyncGenerator[bytes, None]:
-        """From the part `first` on; it ends where one is missing. What is not what its maker left is no use."""
-        digest = blake2b(digest_size=32)
-        for start in range(first, manifest.parts, AT_ONCE):
-            numbers = range(start, min(manifest.parts, start + AT_ONCE))
+    async def _fetch(
+        self, manifest: Manifest, first: int, chain: PartChain, keep: Callable[[], Awaitable[None]]
+    ) -> AsyncGenerator[bytes, None]:
+        """From the part `first` on; it ends where one is missing. What is not what its maker left is no use. Where the
+        chain is not known any more, it is reckoned anew from all that came before.
+        """
+        known = chain.before(manifest.id, first)
+        at, stands = (first, known) if known is not None else (0, part_chain.first_chain(manifest.id))
+        while at < manifest.parts:
+            numbers = range(at, min(manifest.parts, at + AT_ONCE))
             found = await self._sealed.parts(manifest.id, numbers)
-            for number in numbers:
-                if number not in found:
-                    return
+            opened: list[bytes] = []
+            for number in itertools.takewhile(found.__contains__, numbers):
                 plain, sealed = found[number]
-                digest.update(sealed)
-                if first == 0 and number == manifest.parts - 1 and digest.digest() != manifest.digest:
+                stands = part_chain.next_chain(stands, sealed)
+                if number >= first:
+                    opened.append(plain)
+                    chain.add(manifest.id, number + 1, stands)
+                if number == manifest.parts - 1 and stands != manifest.digest:
                     raise RemoteProtocolError("a snapshot is not what its maker left", code="snapshot-damaged")
+            await keep()
+            for plain in opened:
                 yield plain
+            if len(found) < len(numbers):
+                return
+            at = numbers.stop
 
 
 async def _next(parts: AsyncGenerator[bytes, None]) -> list[bytes]:

@@ -8,6 +8,7 @@ tried again as the courier says.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -289,7 +290,10 @@ class CourierRunner:
                 await self._save(courier)
                 courier.snapshot_made(await self._snapshots.leave(step.id), self._moment())
             case TakeSnapshot():
-                courier.snapshot_taken(self._moment(), complete=await self._snapshots.take(step.manifest))
+                complete = await self._snapshots.take(
+                    step.manifest, courier.part_chain, functools.partial(self._save, courier)
+                )
+                courier.snapshot_taken(self._moment(), complete=complete)
 
     async def _read_log(self, courier: Courier, step: ReadLog) -> None:
         store, position = self.space.store, step.position or await self.space.store.position_before(step.covered)

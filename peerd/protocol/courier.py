@@ -38,6 +38,7 @@ from peerd.protocol.courier_steps import (
     Step,
     TakeSnapshot,
 )
+from peerd.protocol.part_chain import PartChain
 from peerd.protocol.relay_objects import Head, Manifest
 
 _WAY_GIVING = (
@@ -59,6 +60,7 @@ class Courier:
         self._us = device
         self._parts = Parts(device, settings, memory)
         self._choice = Choice(self._parts)
+        self.part_chain = PartChain(self._parts.memory)  # for whoever takes a snapshot in
         self._step: Step | None = None
         self._success_ms: int | None = self._parts.memory.success_ms or None
 
@@ -297,6 +299,7 @@ class Courier:
         if isinstance(step, TakeSnapshot):
             if complete:
                 self._parts.taken = step.manifest.id
+                self.part_chain.forget()
             self._parts.judge(step.device, step.manifest, moment, good=complete)
 
     def failed(self, trouble_code: str, retry_s: float | None, moment: Moment, *, lasting: bool = False) -> None:

@@ -114,6 +114,8 @@ class Memory(Struct, omit_defaults=True):
     litter: list[Litter] = field(default_factory=list)
     lost: list[SegmentName] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
+    taking_of: bytes = b""  # a snapshot that is being taken in, see `part_chain`
+    taking: dict[int, bytes] = field(default_factory=dict)
     paused_until_ms: int = 0
     success_ms: int = 0
     ran_s: int = 0  # see `running_time`

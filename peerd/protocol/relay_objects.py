@@ -48,8 +48,8 @@ class RelayObject(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True, omit_defaults=True):
-    """A snapshot: `parts` objects named by (id, 0...), `size_bytes` in all; `digest` is a hash over the sealed parts in
-    order. Whoever takes it in stands at `clock`.
+    """A snapshot: `parts` objects named by (id, 0...), `size_bytes` in all; `digest` is the chain over the sealed parts
+    in order, see `part_chain`. Whoever takes it in stands at `clock`.
     """
 
     id: Id16

@@ -11,6 +11,7 @@ from peerd.engine.file_invitations import FileInvitations
 from peerd.engine.relay_ports import RelayStore
 from peerd.engine.relaying import RelayPlan
 from peerd.engine.relays import Relays
+from peerd.engine.sealed_relay import SealedRelay
 from peerd.errors import RelayTrouble
 from peerd.protocol.courier_settings import CourierSettings
 from peerd.protocol.relay_objects import RelayObject
@@ -25,6 +26,37 @@ QUICK = CourierSettings(
     foreign_s=(0.05, 0.1),
     lan_s=(0.05, 0.1),
 )
+
+
+def new_stick(tmp_path: Path) -> Path:
+    """A folder for a relay."""
+    path = tmp_path / "stick"
+    path.mkdir()
+    return path
+
+
+def objects(folder: Path) -> list[Path]:
+    """What lies there."""
+    return list(folder.glob("??/*"))
+
+
+class Sealed:
+    """One folder as the devices see it to whom `as_seen_by` gives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stores: list[FolderRelay] = []
+
+    async def as_seen_by(self, device: Device) -> SealedRelay:
+        store = FolderRelay(self._folder)
+        await store.prepare()
+        self._stores.append(store)
+        sealer = Sealer(identity.seal, device.keys.open, device.clock.random_bytes)
+        return SealedRelay(device.space, device.spaces, store, sealer, device.keys)
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
 
 
 class Stumbling:

@@ -9,14 +9,13 @@ import pytest
 
 from peerd.errors import UserError
 from tests.engine.conftest import Device, Hands, MakeDevice, Until
-from tests.engine.relay_scene import Relayed
+from tests.engine.relay_scene import Relayed, new_stick
 from tests.engine.test_relaying import arrives
 
 
 @pytest.fixture
 async def inviter(desk: Device, tmp_path: Path) -> AsyncIterator[Relayed]:
-    folder = tmp_path / "stick"
-    folder.mkdir()
+    folder = new_stick(tmp_path)
     one = await Relayed(desk, folder).start()
     yield one
     await one.stop()

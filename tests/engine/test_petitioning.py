@@ -13,13 +13,12 @@ from peerd.engine.relay_keys import SpaceKeys
 from peerd.protocol import relay_names
 from peerd.protocol.control_relays import RelaySync
 from tests.engine.conftest import Device, MakeDevice, Until
-from tests.engine.relay_scene import Relayed
+from tests.engine.relay_scene import Relayed, new_stick
 
 
 @pytest.fixture
 async def inviter(desk: Device, tmp_path: Path) -> AsyncIterator[Relayed]:
-    folder = tmp_path / "stick"
-    folder.mkdir()
+    folder = new_stick(tmp_path)
     one = await Relayed(desk, folder).start()
     yield one
     await one.stop()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from peerd import identity
+from peerd.engine import relay_snapshots
 from peerd.engine.relay_snapshots import RelaySnapshots
-from peerd.engine.sealed_relay import SealedRelay
+from peerd.protocol import relay_memory
 from peerd.protocol.control_relays import RelaySync
-from peerd.relay.folder import FolderRelay
-from peerd.relay.sealer import Sealer
+from peerd.protocol.courier_steps import Delete
+from peerd.protocol.part_chain import PartChain
+from peerd.protocol.relay_objects import Manifest
 from tests.engine.conftest import Device, MakeDevice, RunningHands
-from tests.engine.relay_scene import QUICK, Relayed
+from tests.engine.relay_scene import QUICK, Relayed, Sealed, new_stick, objects
 from tests.engine.test_relaying import arrives, comes_true
 
 SNAPSHOT = b"p" * 16
@@ -24,9 +26,7 @@ EAGER = replace(QUICK, snapshots=True, snapshot_from_bytes=1, foreign_s=(0.02, 0
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "stick"
-    path.mkdir()
-    return path
+    return new_stick(tmp_path)
 
 
 Start = Callable[[Device], Awaitable[Relayed]]
@@ -48,31 +48,47 @@ async def start(folder: Path) -> AsyncIterator[Start]:
         await one.stop()
 
 
+Snapshots = Callable[[Device], Awaitable[RelaySnapshots]]
+
+
 @pytest.fixture
-async def store(folder: Path) -> AsyncIterator[FolderRelay]:
-    one = FolderRelay(folder)
-    await one.prepare()
-    yield one
-    await one.close()
+async def snapshots(folder: Path) -> AsyncIterator[Snapshots]:
+    """Call it with a device for the snapshots of the folder as that device sees it."""
+    sealed = Sealed(folder)
+
+    async def snapshots(device: Device) -> RelaySnapshots:
+        return RelaySnapshots(device.space, await sealed.as_seen_by(device), RunningHands())
+
+    yield snapshots
+    await sealed.close()
 
 
-def snapshots(device: Device, store: FolderRelay) -> RelaySnapshots:
-    sealer = Sealer(identity.seal, device.keys.open, device.clock.random_bytes)
-    sealed = SealedRelay(device.space, device.spaces, store, sealer, device.keys)
-    return RelaySnapshots(device.space, sealed, RunningHands())
+class Kept:
+    """What a courier remembers of a snapshot that it takes in; `durable` is what a restart finds."""
+
+    def __init__(self, memory: bytes | None = None) -> None:
+        self.memory = relay_memory.decode(memory)
+        self.chain = PartChain(self.memory)
+        self.durable = b""
+
+    async def keep(self) -> None:
+        self.durable = relay_memory.encode(self.memory)
+
+    async def take(self, snapshots: RelaySnapshots, manifest: Manifest) -> bool:
+        return await snapshots.take(manifest, self.chain, self.keep)
 
 
-async def test_a_snapshot_is_left_and_taken(two: tuple[Device, Device], store: FolderRelay) -> None:
+async def test_a_snapshot_is_left_and_taken(two: tuple[Device, Device], snapshots: Snapshots) -> None:
     """What the taker wrote itself meanwhile is kept, and what it lacks has a horizon."""
     desk, laptop = two
     for number in range(50):
         await desk.put(f"k{number}", {"n": number})
     await desk.delete("k0")
     await laptop.put("own", {"n": 1})
-    manifest = await snapshots(desk, store).leave(SNAPSHOT)
+    manifest = await (await snapshots(desk)).leave(SNAPSHOT)
     assert manifest is not None
     assert (manifest.records, manifest.clock) == (49, desk.clock_now())
-    assert await snapshots(laptop, store).take(manifest)
+    assert await Kept().take(await snapshots(laptop), manifest)
     assert await laptop.value("k7") == {"n": 7}
     assert await laptop.value("own") == {"n": 1}
     assert laptop.space.copy.visible == 50
@@ -80,23 +96,97 @@ async def test_a_snapshot_is_left_and_taken(two: tuple[Device, Device], store: F
 
 
 async def test_a_snapshot_of_which_parts_are_missing_or_changed_is_not_taken(
-    two: tuple[Device, Device], store: FolderRelay, folder: Path
+    two: tuple[Device, Device], snapshots: Snapshots, folder: Path
 ) -> None:
     desk, laptop = two
     await desk.put("milk", {"n": 1})
-    manifest = await snapshots(desk, store).leave(SNAPSHOT)
+    manifest = await (await snapshots(desk)).leave(SNAPSHOT)
     assert manifest is not None
-    assert not await snapshots(laptop, store).take(replace(manifest, digest=bytes(32)))
+    assert not await Kept().take(await snapshots(laptop), replace(manifest, digest=bytes(32)))
     part = _largest(folder)
     part.write_bytes(part.read_bytes()[:-1] + b"\0")
-    assert not await snapshots(laptop, store).take(manifest)
+    assert not await Kept().take(await snapshots(laptop), manifest)
     assert laptop.space.copy.visible == 0
     part.unlink()
-    assert not await snapshots(laptop, store).take(manifest)
+    assert not await Kept().take(await snapshots(laptop), manifest)
 
 
 def _largest(folder: Path) -> Path:
-    return max(folder.glob("??/*"), key=lambda path: path.stat().st_size)
+    return max(objects(folder), key=lambda path: path.stat().st_size)
+
+
+async def test_a_snapshot_that_comes_in_several_goes_is_checked_as_a_whole(
+    two: tuple[Device, Device], snapshots: Snapshots, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of its parts was sealed once more, with the same in it: only the chain over all parts tells. What came before
+    the restart is not fetched again.
+    """
+    monkeypatch.setattr(relay_snapshots, "AT_ONCE", 1)
+    desk, laptop = two
+    for number in range(50):
+        await desk.put(f"k{number}", {"n": number})
+    ours = await snapshots(desk)
+    manifest = await ours.leave(SNAPSHOT)
+    assert manifest is not None
+    shutil.copytree(folder, tmp_path / "whole")
+    for number in range(2, manifest.parts):
+        await ours._sealed.delete(Delete([], [(SNAPSHOT, number)], []))
+    before = Kept()
+    assert not await before.take(await snapshots(laptop), manifest)
+    assert await laptop.space.snapshots.wanted(SNAPSHOT) == 2
+    swapped = tmp_path / "swapped"
+    shutil.copytree(tmp_path / "whole", swapped)
+    await _seal_again(laptop, swapped, manifest.parts - 2)
+    shutil.copytree(swapped, folder, dirs_exist_ok=True)
+    assert not await Kept(before.durable).take(await snapshots(laptop), manifest)
+    assert await laptop.space.snapshots.wanted(SNAPSHOT) == 0, "it begins anew"
+    assert laptop.space.copy.visible == 0
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_a_cut_snapshot_goes_on_after_a_restart(
+    two: tuple[Device, Device],
+    snapshots: Snapshots,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    remembered: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Without memory of the chain, what came before is read once more, and only for that."""
+    monkeypatch.setattr(relay_snapshots, "AT_ONCE", 1)
+    desk, laptop = two
+    await desk.put("milk", {"n": 1})
+    ours = await snapshots(desk)
+    manifest = await ours.leave(SNAPSHOT)
+    assert manifest is not None
+    shutil.copytree(folder, tmp_path / "whole")
+    for number in range(2, manifest.parts):
+        await ours._sealed.delete(Delete([], [(SNAPSHOT, number)], []))
+    before = Kept()
+    assert not await before.take(await snapshots(laptop), manifest)
+    shutil.copytree(tmp_path / "whole", folder, dirs_exist_ok=True)
+    theirs = await snapshots(laptop)
+    asked: list[int] = []
+    fetch = theirs._sealed.parts
+
+    async def parts(snapshot: bytes, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
+        asked.extend(numbers)
+        return await fetch(snapshot, numbers)
+
+    monkeypatch.setattr(theirs._sealed, "parts", parts)
+    assert await Kept(before.durable if remembered else None).take(theirs, manifest)
+    assert asked == list(range(2 if remembered else 0, manifest.parts))
+    assert await laptop.value("milk") == {"n": 1}
+
+
+async def _seal_again(device: Device, folder: Path, number: int) -> None:
+    """Another sealing of the same part lies in its place."""
+    there = Sealed(folder)
+    relay = await there.as_seen_by(device)
+    plain, _ = (await relay.parts(SNAPSHOT, [number]))[number]
+    await relay.delete(Delete([], [(SNAPSHOT, number)], []))
+    await relay.put_parts({(SNAPSHOT, number): plain})
+    await there.close()
 
 
 async def test_a_device_that_comes_late_starts_from_the_snapshot(desk: Device, make: MakeDevice, start: Start) -> None:

@@ -14,7 +14,7 @@ from peerd.engine.relays import SeenThere
 from peerd.protocol.control_relays import RelaySync
 from peerd.protocol.control_reports import PeerStatus
 from tests.engine.conftest import Device, MakeDevice, Until
-from tests.engine.relay_scene import Relayed
+from tests.engine.relay_scene import Relayed, new_stick
 
 ONE, OTHER = b"a" * 16, b"b" * 16
 SEEN = SeenThere("folder", 5, {ONE: 3, OTHER: 4})
@@ -74,8 +74,7 @@ def test_a_petition_says_what_it_waits_for(expires_ms: int, relays: list[str], s
 @pytest.fixture
 async def both(two: tuple[Device, Device], tmp_path: Path) -> AsyncIterator[tuple[Relayed, Relayed]]:
     """Two members that meet on a relay alone, and say so."""
-    folder = tmp_path / "stick"
-    folder.mkdir()
+    folder = new_stick(tmp_path)
     desk, laptop = (Relayed(device, folder) for device in two)
     for one in (desk, laptop):
         one.device.statuses.relays = one.relays

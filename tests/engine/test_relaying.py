@@ -12,16 +12,14 @@ from msgspec.structs import replace
 from peerd.errors import UserError
 from peerd.protocol.control_relays import RelaySync
 from tests.engine.conftest import Device, MakeDevice, Until
-from tests.engine.relay_scene import QUICK, Relayed
+from tests.engine.relay_scene import QUICK, Relayed, new_stick, objects
 
 Begin = Callable[[Device], Awaitable[Relayed]]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "stick"
-    path.mkdir()
-    return path
+    return new_stick(tmp_path)
 
 
 @pytest.fixture
@@ -38,8 +36,8 @@ async def relay(folder: Path) -> AsyncIterator[Begin]:
         await one.stop()
 
 
-def objects(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("??/*")}
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in objects(folder)}
 
 
 async def has(device: Device, key: str) -> bool:
@@ -110,7 +108,7 @@ async def test_who_reads_the_folder_learns_nothing(two: tuple[Device, Device], r
     await relay(desk)
     await relay(laptop)
     await are_equal(desk, laptop)
-    found = objects(folder)
+    found = contents(folder)
     assert len(found) >= 3
     for name, data in found.items():
         for secret in (b"canary", b"desk", b"laptop", b"home", desk.id, laptop.id, desk.space.id):
@@ -142,15 +140,15 @@ async def test_a_restart_goes_on_where_it_was(
     desk, laptop = two
     ours = await relay(desk)
     await desk.put("milk", {"n": 1})
-    await until(lambda: ours.relays.views().relays[0].to_send == 0 and len(objects(folder)) == 2)
-    before = objects(folder)
+    await until(lambda: ours.relays.views().relays[0].to_send == 0 and len(contents(folder)) == 2)
+    before = contents(folder)
     await ours.stop()
     desk = await desk.reopen()
     await relay(desk)
     await desk.put("bread", {"n": 2})
     await relay(laptop)
     await arrives(laptop, "bread")
-    after = objects(folder)
+    after = contents(folder)
     assert len(before.items() & after.items()) == 1  # the first segment; the head was replaced
 
 
@@ -219,7 +217,7 @@ async def test_much_is_left_at_once(desk: Device, folder: Path) -> None:
     await one.start()
     await desk.put("small", {"n": 1})
     await comes_true(lambda: _idle(one))
-    assert len(objects(folder)) == 1
+    assert len(contents(folder)) == 1
     await desk.put("large", {"text": "x" * (300 << 10)})
     await comes_true(lambda: _holds(folder, 2))
     await one.stop()
@@ -230,4 +228,4 @@ async def _idle(one: Relayed) -> bool:
 
 
 async def _holds(folder: Path, count: int) -> bool:
-    return len(objects(folder)) >= count
+    return len(contents(folder)) >= count

@@ -14,13 +14,12 @@ from peerd.engine.relays import Holding
 from peerd.errors import RelayTrouble, UserError
 from peerd.protocol.control_relays import RelayFinding, RelaySync, RelayView
 from tests.engine.conftest import Device, Until
-from tests.engine.relay_scene import Relayed
+from tests.engine.relay_scene import Relayed, new_stick
 
 
 @pytest.fixture
 async def ours(two: tuple[Device, Device], tmp_path: Path) -> AsyncIterator[Relayed]:
-    folder = tmp_path / "stick"
-    folder.mkdir()
+    folder = new_stick(tmp_path)
     one = Relayed(two[0], folder, spaces=("home", "work"))
     yield one
     await one.stop()

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from peerd import identity
 from peerd.core.origin import Announcement
 from peerd.engine import sealed_relay
 from peerd.engine.sealed_relay import SealedRelay
 from peerd.protocol import relay_roster
 from peerd.protocol.courier_steps import Damage, Delete
 from peerd.protocol.relay_objects import Head, Segment
-from peerd.relay.folder import FolderRelay
-from peerd.relay.sealer import Sealer
 from tests.engine.conftest import Device, MakeDevice
+from tests.engine.relay_scene import Sealed, new_stick, objects
 
 STREAM, SNAPSHOT = b"s" * 16, b"p" * 16
 HEAD = Head(counter=1, t_ms=5, stream=STREAM, next=1, chain=bytes(32))
@@ -24,9 +22,7 @@ HEAD = Head(counter=1, t_ms=5, stream=STREAM, next=1, chain=bytes(32))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "stick"
-    path.mkdir()
-    return path
+    return new_stick(tmp_path)
 
 
 Open = Callable[[Device], Awaitable[SealedRelay]]
@@ -35,21 +31,9 @@ Open = Callable[[Device], Awaitable[SealedRelay]]
 @pytest.fixture
 async def open_relay(folder: Path) -> AsyncIterator[Open]:
     """Call it with a device for the relay as that device sees it."""
-    stores: list[FolderRelay] = []
-
-    async def open_relay(device: Device) -> SealedRelay:
-        stores.append(FolderRelay(folder))
-        await stores[-1].prepare()
-        sealer = Sealer(identity.seal, device.keys.open, device.clock.random_bytes)
-        return SealedRelay(device.space, device.spaces, stores[-1], sealer, device.keys)
-
-    yield open_relay
-    for store in stores:
-        await store.close()
-
-
-def objects(folder: Path) -> list[Path]:
-    return list(folder.glob("??/*"))
+    sealed = Sealed(folder)
+    yield sealed.as_seen_by
+    await sealed.close()
 
 
 async def test_a_head_is_found_by_whose_it_is_and_tells_the_roster(

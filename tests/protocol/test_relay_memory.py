@@ -19,6 +19,7 @@ def full() -> Memory:
         known={LONG: Known(7, ID, 3, 4, 2, ID, 5, 6, {3: 900})}, snapshot=Manifest(ID, 2, 3, LONG, {ID: 1}),
         litter=[Litter("part", ID, 0, 9)], lost=[(LONG, ID, 4)], marks={ID: 2}, marks_of=ID,
         heard=[Heard(LONG, (LONG, ID, 4), 60, 7, 90)], ran_s=960, failing_s=60,
+        taking_of=ID, taking={4: LONG},
     )  # fmt: skip
 
 
