@@ -58,10 +58,13 @@ async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, ma
     assert petition is not None
     await guest.relays.look_again()
     await guest.relays.sync(RelaySync())
+    await guest.stop()
     await inviter.relays.sync(RelaySync())
     assert not await inviter.store.lookup([name], contents=False)
-    await guest.relays.sync(RelaySync())
+    await inviter.store.create({name: petition.sealed})
+    guest = await Relayed(guest.device, inviter.folder).start()
     await until(lambda: guest.device.space.petition is None)
+    await guest.relays.sync(RelaySync())
     assert not await inviter.store.lookup([name, petition.answers[0]], contents=False)
     await guest.stop()
 
