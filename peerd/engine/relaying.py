@@ -21,6 +21,7 @@ from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.core.roster import Roster
+from peerd.core.stored import RelayKept
 from peerd.engine.commits import Commit
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Keys, Times
@@ -57,7 +58,7 @@ from peerd.protocol.relay_objects import Head
 
 log = get(__name__)
 
-NO_KEY_S = 30.0
+NO_KEY_S = STORE_AGAIN_S = 30.0
 BUNCH_S = 0.2
 _REPORT = "Look into the log of the daemon; please report it. It is tried again."
 
@@ -171,7 +172,7 @@ class CourierRunner:
     # ---- the loop
 
     async def _run(self) -> None:
-        kept = await self.space.store.relay(self._place)
+        kept = await self._remembered()
         self._outbox, self._saved = dict(kept.outbox), kept.memory
         self._courier = Courier(self.space.id, self._keys.device, self.settings, kept.memory)
         log.info("relay opened", space=self.space.name, relay=self.relay)
@@ -179,6 +180,18 @@ class CourierRunner:
             await self._prepare()
         while True:
             await self._turn(self._courier)
+
+    async def _remembered(self) -> RelayKept:
+        while True:
+            try:
+                return await self.space.store.relay(self._place)
+            except StoreError as trouble:
+                log.warning(
+                    "relay failed", space=self.space.name, relay=self.relay, code=trouble.code, cause=str(trouble)
+                )
+                self.trouble = trouble
+                self.settled.set()
+            await asyncio.sleep(STORE_AGAIN_S)
 
     async def _prepare(self) -> None:
         try:
@@ -191,10 +204,7 @@ class CourierRunner:
         self._urgent.clear()
         step = courier.next(self._standing(), self._moment())
         if isinstance(step, Sleep):
-            self._log_reports(courier.reports(self._standing()))
-            await self._save(courier)
-            self.settled.set()
-            await self._sleep(step.until_s)
+            await self._rest(courier, step.until_s)
             return
         try:
             await self._perform(courier, step)
@@ -210,6 +220,17 @@ class CourierRunner:
             self._failed(courier, PeerdError(f"a fault of peerd: {fault!r}", next_step=_REPORT))
         else:
             self._went_well(courier)
+
+    async def _rest(self, courier: Courier, until_s: float) -> None:
+        """There is nothing to do until then. What our own disk did not take is offered to it again before."""
+        self._log_reports(courier.reports(self._standing()))
+        try:
+            await self._save(courier)
+        except StoreError as trouble:
+            self._failed(courier, trouble)
+            until_s = min(until_s, self._times.monotonic_s() + STORE_AGAIN_S)
+        self.settled.set()
+        await self._sleep(until_s)
 
     def _went_well(self, courier: Courier) -> None:
         """A full relay can be looked at, and still is full."""

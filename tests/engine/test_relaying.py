@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from msgspec.structs import replace
 
-from peerd.errors import UserError
+from peerd.engine import relaying
+from peerd.errors import DiskFull, UserError
 from peerd.protocol.control_relays import RelaySync
 from tests.engine.conftest import Device, MakeDevice, Until
 from tests.engine.relay_scene import QUICK, Relayed, new_stick, objects
@@ -115,6 +117,37 @@ async def test_who_reads_the_folder_learns_nothing(two: tuple[Device, Device], r
             assert secret not in data
             assert secret.hex() not in name
         assert len(data) >= 4096
+
+
+async def test_a_courier_outlives_a_disk_that_is_full(
+    two: tuple[Device, Device], relay: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is nothing to do but to remember that, and when it has just begun."""
+    desk, laptop = two
+    monkeypatch.setattr(relaying, "STORE_AGAIN_S", 0.01)
+    store, asked = desk.space.store, 0
+    read, save = store.relay, store.save_relay
+
+    async def full(*_: object) -> NoReturn:
+        nonlocal asked
+        asked += 1
+        raise DiskFull("no space left")
+
+    monkeypatch.setattr(store, "relay", full)
+    monkeypatch.setattr(store, "save_relay", full)
+    await relay(desk)
+    await relay(laptop)
+    await desk.put("milk", {"n": 1})
+
+    async def asked_often() -> bool:
+        return asked >= 5
+
+    await comes_true(asked_often)
+    monkeypatch.setattr(store, "relay", read)
+    asked = 0
+    await comes_true(asked_often)
+    monkeypatch.setattr(store, "save_relay", save)
+    await arrives(laptop, "milk")
 
 
 async def test_an_answer_that_got_lost_changes_nothing(two: tuple[Device, Device], relay: Begin, folder: Path) -> None:
