@@ -13,8 +13,8 @@ from peerd.errors import LinkLost, RemoteProtocolError
 from peerd.protocol import codec
 from peerd.protocol.control_messages import ChangeRequest
 from peerd.protocol.messages import Bye, Credit, Entries, Hello, Message, Part, Ping, Want, Welcome
-from tests.network_simulation.device import SimTimes, WallClock
 from tests.network_simulation.network import SimLink
+from tests.network_simulation.parts import SimTimes, WallClock
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
 

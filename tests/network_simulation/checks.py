@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from peerd.core import digest, entry
+from peerd.core.chain import Run
 from peerd.core.clocks import Clock, Dot
 from peerd.core.entry import Kind
 from peerd.core.record import Record
 from peerd.core.record_form import digest_of, encode_body, encode_stamps
-from peerd.core.stored import LogRow
 from peerd.core.values import pack
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
@@ -42,15 +42,17 @@ async def check(world: World) -> None:
             found = (live.copy.clock(), live.copy.digest, forms, ids, live.roster.digest())
             if reference is None:
                 reference = found
-                story = _Story(await _log(device, live))
+                story = _Story(world.ledger.story(space.id, live.copy.clock()))
                 _check_causality(story, records)
                 _check_acknowledged(world, space, story)
             what = ("clocks", "digests", "records", "conflicts", "rosters")
             for name, ours, theirs in zip(what, found, reference, strict=True):
                 if ours != theirs:
                     raise Wrong(f"{space.name}: the {name} of {device.name} and {members[0].name} differ")
-            _check_at_rest(device, live, [one.id for one in members])
+            _check_at_rest(device, live, [one.id for one in members if not world.apart])
+            await _check_log(device, live)
     await _check_removed(world)
+    _check_secrecy(world)
 
 
 async def _records(device: Device, live: Space) -> dict[Name, Record]:
@@ -71,18 +73,18 @@ async def _records(device: Device, live: Space) -> dict[Name, Record]:
     return await device.do(lambda: live.store.read(reading))
 
 
-async def _log(device: Device, live: Space) -> list[LogRow]:
-    rows: list[LogRow] = []
+async def _check_log(device: Device, live: Space) -> None:
+    """Of every origin it goes from the horizon to the clock."""
+    reached = dict(live.copy.horizon())
     position = 0
-    while True:
-        slice_ = await device.do(partial(live.store.runs_after, position, 8 << 20, 10_000))
-        rows += slice_.rows
-        if not slice_.rows:
-            break
-        position = slice_.read_up_to
-    if [row.position for row in rows] != list(range(1, len(rows) + 1)):
-        raise Wrong("the log has gaps")
-    return rows
+    while (found := await device.do(partial(live.store.runs_after, position, 8 << 20, 10_000))).rows:
+        for row in found.rows:
+            if row.run.first != reached.get(row.run.origin, 0) + 1:
+                raise Wrong("the log has gaps")
+            reached[row.run.origin] = row.run.last
+        position = found.read_up_to
+    if reached != live.copy.clock():
+        raise Wrong("the log does not end where the clock is")
 
 
 def _form(record: Record) -> tuple[object, ...]:
@@ -104,15 +106,15 @@ def _check_copy(live: Space, records: dict[Name, Record]) -> None:
 class _Story:
     """A log as the oracle wants it: what each transaction said, and which others its author knew."""
 
-    def __init__(self, rows: list[LogRow]) -> None:
+    def __init__(self, runs: list[Run]) -> None:
         self.events: list[Event] = []
         self.entries: dict[tuple[bytes, int], entry.Entry] = {}
         self._known: dict[bytes, list[int]] = {}  # of an origin: masks of its first n transactions
         self._numbers: dict[tuple[bytes, int], int] = {}
         self._contexts: dict[bytes, Clock] = {}
-        for row in rows:
-            for seq, data in enumerate(row.run.entries, row.run.first):
-                self._take(Dot(row.run.origin, seq), data)
+        for run in runs:
+            for seq, data in enumerate(run.entries, run.first):
+                self._take(Dot(run.origin, seq), data)
 
     def _take(self, dot: Dot, data: bytes) -> None:
         decoded = entry.decode(data)
@@ -173,7 +175,7 @@ def _check_at_rest(device: Device, live: Space, members: list[bytes]) -> None:
     if live.commits.staging:
         raise Wrong(f"{device.name} still has staged runs")
     linked = [link for link in running.switchboard.links.values() if live.id in link.sessions]
-    if {link.theirs for link in linked} != set(members) - {device.id}:
+    if {link.theirs for link in linked} != set(members) - {device.id}:  # `members`: those that can be reached
         raise Wrong(f"{device.name} is not linked with every member")
     for link in linked:
         session = link.sessions[live.id]
@@ -200,3 +202,13 @@ async def _check_removed(world: World) -> None:
                 if link.theirs == target.id
             ):
                 raise Wrong("a removed device still has a session")
+
+
+def _check_secrecy(world: World) -> None:
+    """Nothing on a relay shows a value, a name of a device, or a device."""
+    secrets = [b"value ", b"notes", *(device.name.encode() for device in world.devices)]
+    secrets += [device.id for device in world.devices]
+    for relay in world.relays:
+        for name, kept in relay.objects.items():
+            if any(secret in kept.data or secret.hex() in name for secret in secrets):
+                raise Wrong("a relay shows what it must not")

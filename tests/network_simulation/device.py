@@ -7,12 +7,8 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from peerd.core.clocks import Clock
 from peerd.core.stored import Address
@@ -24,92 +20,25 @@ from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
 from peerd.engine.peer_book import PeerBook
+from peerd.engine.relays import Relays
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
-from peerd.errors import RemoteProtocolError
-from peerd.identity import Identity
 from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.net.refusal import Refusal
+from peerd.relay.sealer import Sealer
 from peerd.store.machine import Machine
 from tests.engine.fake_files import FakeFiles, propose
 from tests.network_simulation.disk import Backups, SimShelf
+from tests.network_simulation.ledger import Ledger
 from tests.network_simulation.network import Host, Network, SimLink
+from tests.network_simulation.parts import SimCrypto, SimKeys, SimTimes, WallClock
+from tests.network_simulation.relay import SimRelay
 from tests.network_simulation.virtual_loop import end_life, loop_here, within
 
 T = TypeVar("T")
-
-START_MS = 1_750_000_000_000
-
-
-@dataclass
-class WallClock:
-    """A device's idea of the time."""
-
-    offset_ms: int = 0
-    tq: int = 2
-
-
-class SimTimes:
-    """Satisfies `engine.ports.Times`."""
-
-    def __init__(self, clock: WallClock, chance: random.Random) -> None:
-        self._clock = clock
-        self._chance = chance
-        self._loop = loop_here()
-        self._started_s = self._loop.time()
-
-    def wall_ms(self) -> int:
-        return START_MS + self._clock.offset_ms + round(self._loop.time() * 1000)
-
-    def monotonic_s(self) -> float:
-        return self._loop.time() - self._started_s + 100.0
-
-    def boottime_s(self) -> float:
-        return self.monotonic_s()
-
-    def quality(self) -> int:
-        return self._clock.tq
-
-    def random_bytes(self, count: int) -> bytes:
-        return self._chance.randbytes(count)
-
-    def uniform(self, low: float, high: float) -> float:
-        return self._chance.uniform(low, high)
-
-
-class SimCrypto:
-    """Real signatures. Sealing is a keyed hash and a mask: HPKE draws its chance from the system."""
-
-    def verify(self, public_key: bytes, signature: bytes, data: bytes) -> bool:
-        return Identity.verify(public_key, signature, data)
-
-    def seal(self, recipient: bytes, plaintext: bytes, info: bytes) -> bytes:
-        return _masked(recipient, plaintext, info) + blake2b(info + plaintext, key=recipient, digest_size=16).digest()
-
-
-class SimKeys(Identity):
-    """Satisfies `engine.ports.Keys`; drawn from the seed."""
-
-    @classmethod
-    def drawn(cls, chance: random.Random) -> SimKeys:
-        return cls(
-            Ed25519PrivateKey.from_private_bytes(chance.randbytes(32)),
-            X25519PrivateKey.from_private_bytes(chance.randbytes(32)),
-        )
-
-    def open(self, sealed: bytes, info: bytes, aad: bytes = b"") -> bytes:  # noqa: ARG002 - the real one has it
-        plaintext = _masked(self.sealing_public_key, sealed[:-16], info)
-        if blake2b(info + plaintext, key=self.sealing_public_key, digest_size=16).digest() != sealed[-16:]:
-            raise RemoteProtocolError("not sealed to us", code="bad-seal")
-        return plaintext
-
-
-def _masked(recipient: bytes, data: bytes, info: bytes) -> bytes:
-    mask = blake2b(info, key=recipient, digest_size=64).digest()
-    return bytes(one ^ other for one, other in zip(data, mask, strict=False))
 
 
 class SimDialer:
@@ -198,6 +127,8 @@ class Running:
             device_name=lambda: device.name,
         )
         self.housekeeping = Housekeeping(self.spaces, self.switchboard, self.times)
+        sealer = Sealer(crypto.seal, self.keys.open, self.times.random_bytes)
+        self.relays = Relays(self.spaces, sealer, self.keys, self.times)
         bindings = Bindings(FakeFiles(), self.times, propose, device.state / "backups")
         self.service = Service(
             self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining, bindings
@@ -209,13 +140,15 @@ class Running:
 
     def _introduce(self) -> None:
         self.spaces.opened = self._on_space
-        self.spaces.closed = self.switchboard.remove_space
+        self.spaces.closed = self._on_space_closed
         self.switchboard.changed = self.dialing.nudge
         self.inviting.window_changed = self.lookout.show
         self.joining.candidates = self.lookout.pairing_windows
         self.joining.everywhere = self.lookout.everybody
         self.joining.reached = self.dialing.sighted
         self.lookout.announce = self._announce
+        self.service.couriers = self.relays
+        self.statuses.relays = self.relays
 
     async def start(self) -> None:
         """As part of this life."""
@@ -223,24 +156,32 @@ class Running:
         self.shelf.prepare()
         await self.spaces.open_all()
         assert not self.spaces.failed, self.spaces.failed
+        for space in self.spaces.by_id.values():
+            await self.device.ledger.read(space)
         self.device.network.hosts[self.device.address] = Host(
             self.keys.device, self._authorise, self._on_link, self._spawn
         )
         self.device.air.join(self)
-        self._secrets = loop_here().create_task(self.housekeeping.tend_secrets(), name="secrets")
+        self._chores = [
+            loop_here().create_task(self.housekeeping.tend_secrets(), name="secrets"),
+            loop_here().create_task(self.housekeeping.run(), name="housekeeping"),
+        ]
+        await self.relays.follow([relay.plan(self.device.number) for relay in self.device.relays])
         self.lookout.show()
 
     async def stop(self) -> None:
         """In order, as the daemon does."""
         self.device.network.hosts.pop(self.device.address, None)
         self.device.air.leave(self.keys.device)
-        self._secrets.cancel()
-        await asyncio.gather(self._secrets, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self.lookout.stop()
         await self.dialing.stop()
         await self.switchboard.stop()
         if self._works:
             await asyncio.wait(set(self._works))
+        await self.relays.stop()
         await self.spaces.close()
 
     # ---- what the parts say to each other
@@ -248,15 +189,22 @@ class Running:
     def _on_space(self, space: Space) -> None:
         for peer in space.peers.values():
             self.book.remembered(peer.device, peer.name, peer.addresses)
+        self.device.ledger.listen(space)
+        space.on_switch.append(lambda: self.device.ledger.listen(space))
         self.switchboard.add_space(space)
         space.on_roster.append(lambda _: self._on_roster())
         self._on_roster()
+
+    def _on_space_closed(self, space: Space) -> None:
+        self.switchboard.remove_space(space)
+        self.relays.look_again_soon()
 
     def _on_roster(self) -> None:
         self.dialing.refresh()
         self.housekeeping.roster_changed()
         self.lookout.look_again()
         self.lookout.show()
+        self.relays.look_again_soon()
 
     def _authorise(self, device: bytes, subprotocol: str, _address: Address) -> Refusal | None:
         if subprotocol == SYNC and self.switchboard.shared_with(device):
@@ -304,13 +252,24 @@ class Running:
 class Device:
     """One machine: its keys, its disk, its clock, and perhaps a running process."""
 
-    def __init__(self, number: int, folder: Path, network: Network, air: Air, chance: random.Random) -> None:
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        network: Network,
+        air: Air,
+        chance: random.Random,
+        ledger: Ledger,
+        relays: list[SimRelay],
+    ) -> None:
         self.number = number
         self.name = f"device-{number}"
         self.address: Address = (self.name, 7337)
         self.chance = chance
         self.network = network
         self.air = air
+        self.ledger = ledger
+        self.relays = relays
         self.keys = SimKeys.drawn(chance)
         self.clock = WallClock()
         self.machine = Machine(f"machine-{number}", "boot-1")

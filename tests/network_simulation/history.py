@@ -18,6 +18,7 @@ from tests.network_simulation.virtual_loop import run
 from tests.network_simulation.world import World
 
 ACTIONS = 45
+RELAYED, APART = 0.35, 0.5  # share of histories with relays, and of those without any link
 
 SMALL = (
     (limits, "RUN_BYTES", 4_000),
@@ -56,6 +57,10 @@ def run_history(seed: int, actions: int = ACTIONS, devices: int | None = None) -
             world = World(seed, folder, devices)
             if not is_small:
                 world.bulk, world.large_bytes = 2_500, 300_000
+            if world.chance.random() < RELAYED:
+                world.with_relays(apart=world.chance.random() < APART)
+                world.counts["with relays"] += 1
+                world.counts["apart"] += world.apart
             try:
                 await world.found()
                 for _ in range(actions):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,12 +16,14 @@ from peerd.protocol.control_messages import (
     ChangeRequest,
     Resolution,
 )
+from peerd.protocol.control_relays import RelaySync
 from tests.network_simulation.device import Device
 from tests.network_simulation.world import Acknowledged, World
 
 KEYS = ("one", "two", "three")
 FIELDS = ("a", "b", "c")
 PAUSES_S = (0.0, 0.0, 0.001, 0.004, 0.02, 0.05, 0.3, 2.0, 20.0)
+HOUR_S = 3_600.0
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
 
@@ -182,12 +185,14 @@ async def cut(world: World) -> None:
 
 
 async def part(world: World) -> None:
+    if world.apart:
+        return
     world.network.part({device.id: world.chance.randrange(2) for device in world.devices})
     world.counts["partitions"] += 1
 
 
 async def heal(world: World) -> None:
-    world.network.heal()
+    world.heal()
     world.air.refresh()
 
 
@@ -298,6 +303,70 @@ async def tidy(world: World) -> None:
         await device.do(lambda: running.housekeeping.tidy(1000))
 
 
+# ---- relays
+
+
+async def change_relay_weather(world: World) -> None:
+    if world.relays:
+        weather, chance = world.chance.choice(world.relays).weather, world.chance
+        weather.delay_s = chance.choice((0.0, 0.05, 2.0))
+        weather.lost_before = chance.choice((0.0, 0.0, 0.2, 0.6))
+        weather.lost_after = chance.choice((0.0, 0.0, 0.2, 0.6))
+        weather.late = chance.choice((0.0, 0.5))
+        weather.lag_s = chance.choice((0.0, 0.0, 10.0, 300.0))
+        weather.full = chance.random() < 0.05
+        world.counts["relay weather"] += 1
+
+
+async def throttle(world: World) -> None:
+    if world.relays:
+        until_s = asyncio.get_running_loop().time() + world.chance.choice((30.0, HOUR_S, 5 * HOUR_S))
+        world.chance.choice(world.relays).weather.away_until_s = until_s
+        world.counts["throttled"] += 1
+
+
+async def harm_a_relay(world: World) -> None:
+    """Rarely enough that what follows is seen."""
+    if not world.relays:
+        return
+    relay = world.chance.choice(world.relays)
+    dice = world.chance.random()
+    if dice < 0.4:
+        relay.save()
+    elif dice < 0.6:
+        relay.roll_back(world.chance.choice((0.2, 1.0, 1.0)))
+        world.counts["relays set back"] += 1
+    elif dice < 0.8:
+        relay.lose(world.chance.choice((0.05, 0.5, 1.0)))
+        world.counts["relays lost"] += 1
+    else:
+        relay.spoil()
+        world.counts["objects spoilt"] += 1
+
+
+async def sync_relays(world: World) -> None:
+    """Somebody asks for it, and does not wait for the answer."""
+    device = world.some_up()
+    if device is None or not world.relays:
+        return
+    running = device.running
+
+    async def ask() -> None:
+        await running.relays.sync(RelaySync())
+
+    async def quietly() -> None:
+        with suppress(PeerdError, asyncio.CancelledError):
+            await device.do(ask)
+
+    world.spawn(quietly())
+
+
+async def wait_long(world: World) -> None:
+    """Long enough for couriers that take their time."""
+    if world.relays:
+        await asyncio.sleep(world.chance.choice((60.0, 600.0, 3 * HOUR_S)) * world.chance.random())
+
+
 # ---- members
 
 
@@ -364,6 +433,11 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (1, tidy),
     (1, remove),
     (2, join),
+    (2, change_relay_weather),
+    (1, throttle),
+    (2, harm_a_relay),
+    (2, sync_relays),
+    (4, wait_long),
 )
 
 

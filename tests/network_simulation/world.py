@@ -14,15 +14,20 @@ from typing import Any
 
 from peerd.core.clocks import Clock
 from peerd.core.device_id import format_device_id
+from peerd.engine.relay_status import RELAYED
 from peerd.errors import PeerdError
 from peerd.protocol.control_messages import (
     ChangeRequest,
 )
-from peerd.protocol.control_reports import NewJoin
+from peerd.protocol.control_reports import NewJoin, PeerView
+from peerd.protocol.courier_settings import DAY_S
 from tests.network_simulation.device import Air, Device
+from tests.network_simulation.ledger import Ledger
 from tests.network_simulation.network import Network
+from tests.network_simulation.relay import SimRelay, some_relay
 
 SETTLE_S = 3_000.0
+RELAYED_SETTLE_S = 12 * DAY_S  # a relay that was set back is filled anew at most now and then
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,13 @@ class World:
         self.network = Network(self.chance, contextvars.copy_context())
         self.air = Air(self.network, self.chance)
         count = size or self.chance.choice((2, 2, 3, 3, 4, 5))
-        self.devices = [Device(number, folder, self.network, self.air, self.chance) for number in range(count)]
+        self.ledger = Ledger()
+        self.relays: list[SimRelay] = []
+        self.apart = False  # no device ever hears another one: all goes through relays
+        self.devices = [
+            Device(number, folder, self.network, self.air, self.chance, self.ledger, self.relays)
+            for number in range(count)
+        ]
         self.spaces: list[SimSpace] = []
         self.acknowledged: list[Acknowledged] = []
         self.tokens: dict[tuple[int, str, str, str], str] = {}
@@ -66,6 +77,19 @@ class World:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ---- the beginning
+
+    def with_relays(self, *, apart: bool) -> None:
+        """One relay or two for all devices; `apart`: and nothing else."""
+        names = ("cloud", "stick")[: self.chance.choice((1, 1, 2))]
+        self.relays += [some_relay(name, self.chance, contextvars.copy_context()) for name in names]
+        self.apart = apart
+        self.heal()
+
+    def heal(self) -> None:
+        """Everybody hears everybody again, unless nobody ever does."""
+        self.network.heal()
+        if self.apart:
+            self.network.part({device.id: device.number for device in self.devices})
 
     async def found(self) -> None:
         """One space of nearly all devices, and perhaps one more of two of them."""
@@ -204,16 +228,20 @@ class World:
         """Everything is put right; then it must come to rest by itself."""
         while self._tasks:
             await asyncio.wait(set(self._tasks), timeout=60)
-        self.network.heal()
+        self.heal()
+        for relay in self.relays:
+            relay.calm()
         weather = self.network.weather
         weather.delay_s, weather.jitter_s, weather.bytes_per_s, weather.dropped_hellos = 0.001, 0.001, 20e6, 0.0
         for device in self.devices:
             device.fault_now = lambda: None
             await self.start(device)
-        until_s = asyncio.get_running_loop().time() + SETTLE_S
+        until_s = asyncio.get_running_loop().time() + (RELAYED_SETTLE_S if self.apart else SETTLE_S)
+        pause_s = 5.0
         while (waiting := self.unsettled()) and asyncio.get_running_loop().time() < until_s:
             self.air.refresh()
-            await asyncio.sleep(5)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, 600.0) if self.apart else pause_s
         if waiting:
             raise AssertionError(f"never at rest: {waiting}")
         await asyncio.sleep(1)
@@ -224,9 +252,11 @@ class World:
                 live = device.running.spaces.by_id[space.id]
                 ids = {format_device_id(one.id) for one in space.devices}
                 peers = [peer for peer in device.running.statuses.peers_of(live) if peer.device in ids]
-                if any(peer.state != "in sync" for peer in peers):
+                if not all(map(_is_at_rest, peers)):
                     said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]
                     return f"{space.name} on {device.name}: {said}"
+                if self.apart and (busy := _busy_relays(device, space)):
+                    return f"{space.name} on {device.name}: {busy}"
         return ""
 
     def members(self, space: SimSpace) -> list[Device]:
@@ -239,3 +269,15 @@ class World:
     async def stop(self) -> None:
         for device in self.devices:
             await device.stop()
+
+
+def _busy_relays(device: Device, space: SimSpace) -> list[object]:
+    return [
+        view
+        for view in device.running.relays.views().relays
+        if view.space == space.name and (view.state == "trouble" or view.to_send or view.to_fetch)
+    ]
+
+
+def _is_at_rest(peer: PeerView) -> bool:
+    return peer.state == "in sync" or (peer.state == RELAYED and not peer.behind and not peer.ahead)

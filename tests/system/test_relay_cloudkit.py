@@ -11,7 +11,7 @@ import pytest
 
 from tests.relay.cloudkit.cloud import Cloud
 from tests.support.daemons import Device, House, wait_for
-from tests.system.test_relay import are_equal, let_in
+from tests.system.test_relay import are_equal, let_in, write_on_both_sides_under_kills
 
 # More than one segment takes, and hardly smaller when compressed: so it goes by way of assets.
 LARGE = "secret" + "".join(
@@ -58,3 +58,12 @@ def test_devices_that_meet_in_the_cloud_alone_come_to_the_same(house: House, clo
     assert not any(b"secret" in content for content in contents)
     assert cloud.emulator.early == 0
     assert cloud.emulator.in_flight_most <= 2  # one a device
+
+
+def test_ten_thousand_records_and_edits_of_both_sides_survive_kills(house: House, cloud: Cloud) -> None:
+    desk, laptop = house.start("desk", "laptop", listen=[], mdns=False, more=cloud.account().settings)
+    write_on_both_sides_under_kills(desk, laptop)
+    held = cloud.emulator.database()
+    contents = [*held.assets.values(), *(one.fields["d"] for one in held.records.values() if "d" in one.fields)]
+    assert not any(b"canary" in content or b"secret" in content for content in contents)
+    assert cloud.emulator.early == 0
