@@ -21,7 +21,7 @@ async def test_a_copy_that_was_put_back_goes_on_under_a_new_origin_and_gets_its_
         await scene.link_all()
         before = scene.space(0).commits.own_origin
         await device.crash()
-        scene.world.put_back(device)
+        await scene.world.put_back(device)
         await device.start()
         await scene.put(0, "three", a=1)
         assert scene.space(0).commits.own_origin != before
@@ -96,7 +96,7 @@ async def test_a_token_of_the_feed_means_nothing_to_an_older_copy_of_the_databas
         await scene.put(0, "two", a=1)
         token = await last_token(scene, None)
         await device.crash()
-        scene.world.put_back(device)
+        await scene.world.put_back(device)
         await device.start()
         await scene.put(0, "three", a=1)
         kinds = [kind for kind, _ in await told(scene, token)]

@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="seed of the first history (default: random)")
     parser.add_argument("--actions", type=int, default=ACTIONS)
     parser.add_argument("--devices", type=int, help="a fixed number of devices (default: 2 to 5)")
+    parser.add_argument("--ways", choices=("links", "both", "relays"), help="how devices hear of each other")
     parser.add_argument("--log", action="store_true", help="show what the devices log")
     parser.add_argument("--trace", action="store_true", help="show where a failure comes from")
     options = parser.parse_args()
@@ -47,7 +48,7 @@ def main() -> int:
     for number in range(seed, seed + options.runs):
         signal.alarm(TOO_LONG_S)
         try:
-            totals += run_history(number, options.actions, options.devices)
+            totals += run_history(number, options.actions, options.devices, options.ways)
         except (Exception, TooLong) as problem:  # noqa: BLE001 - whatever a history raises is a finding, printed with its seed
             failures += 1
             notes = getattr(problem, "__notes__", [""])

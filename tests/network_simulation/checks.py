@@ -6,7 +6,7 @@ from functools import partial
 
 from peerd.core import digest, entry
 from peerd.core.chain import Run
-from peerd.core.clocks import Clock, Dot
+from peerd.core.clocks import Clock, Dot, includes
 from peerd.core.entry import Kind
 from peerd.core.record import Record
 from peerd.core.record_form import digest_of, encode_body, encode_stamps
@@ -14,6 +14,7 @@ from peerd.core.values import pack
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
 from tests.network_simulation.device import Device
+from tests.network_simulation.ledger import context_of
 from tests.network_simulation.world import SimSpace, World
 from tests.simulation.oracle import Event, Meant, differences, expected_records
 
@@ -172,8 +173,11 @@ def _check_acknowledged(world: World, space: SimSpace, story: _Story) -> None:
 
 def _check_at_rest(device: Device, live: Space, members: list[bytes]) -> None:
     running = device.running
-    if live.commits.staging:
-        raise Wrong(f"{device.name} still has staged runs")
+    clock = live.copy.clock()
+    for staged in live.commits.staging.runs.values():
+        # What it waits for may have been lost: a relay keeps the one and not the other, and then the writer went back.
+        if staged.run.first == clock.get(staged.run.origin, 0) + 1 and includes(clock, context_of(staged.run)):
+            raise Wrong(f"{device.name} still has a staged run that waits for nothing")
     linked = [link for link in running.switchboard.links.values() if live.id in link.sessions]
     if {link.theirs for link in linked} != set(members) - {device.id}:  # `members`: those that can be reached
         raise Wrong(f"{device.name} is not linked with every member")

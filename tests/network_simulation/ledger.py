@@ -6,13 +6,14 @@ again; nobody else can have heard of what it wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from peerd.core import entry
 from peerd.core.chain import Run
-from peerd.core.clocks import Clock, ReadClock, includes
+from peerd.core.clocks import Clock, ReadClock, includes, join
 from peerd.core.writes import Writes
 from peerd.engine.space import Space
+from peerd.protocol.relay_objects import Covers
 
 
 class Forked(AssertionError):
@@ -57,7 +58,7 @@ class Ledger:
         while moved:
             moved = False
             for origin, runs in todo.items():
-                while runs and includes(reached, _context(runs[-1])):
+                while runs and includes(reached, context_of(runs[-1])):
                     run = runs.pop()
                     reached[origin] = run.last
                     ordered.append(run)
@@ -65,6 +66,21 @@ class Ledger:
         if any(todo.values()):
             raise AssertionError("a copy has applied what its context does not allow")
         return ordered
+
+    def reach(self, space: bytes, clocks: Iterable[ReadClock], left: Sequence[Covers]) -> Clock:
+        """How far a copy gets that has what these copies have, and what is left elsewhere as far as it follows."""
+        reached: Clock = {}
+        for clock in clocks:
+            reached = join(reached, clock)
+        moved = bool(left)
+        while moved:
+            moved = False
+            for origin, runs in self._runs.get(space, {}).items():
+                run = runs.get(reached.get(origin, 0) + 1)
+                if run is not None and _is_left(run, left) and includes(reached, context_of(run)):
+                    reached[origin] = run.last
+                    moved = True
+        return reached
 
     def _until(self, space: bytes, origin: bytes, seq: int) -> list[Run]:
         """The runs of an origin up to there, the last one first."""
@@ -79,7 +95,12 @@ class Ledger:
         return found[::-1]
 
 
-def _context(run: Run) -> dict[bytes, int]:
+def _is_left(run: Run, left: Sequence[Covers]) -> bool:
+    return any(first <= run.first and run.last <= last for one in left for first, last in one.get(run.origin, ()))
+
+
+def context_of(run: Run) -> Clock:
+    """What has to be applied before it."""
     found: dict[bytes, int] = {}
     for data in run.entries:
         found.update({head.origin: head.seq for head in entry.decode(data).delta})

@@ -71,7 +71,7 @@ async def write_one(world: World, device: Device, space: str, changes: Sequence[
         origin, seq = written.dot.split(":")
         world.acknowledged.append(Acknowledged(space_id, bytes.fromhex(origin), int(seq), tuple(changes)))
         if world.removed.get(space_id) is device:
-            world.note_losses()  # only what somebody else has by the time of the removal is sure to stay
+            await world.note_losses()  # only what somebody else has by the time of the removal is sure to stay
 
 
 async def write(world: World) -> None:
@@ -258,7 +258,7 @@ async def put_back(world: World) -> None:
     device = world.chance.choice(candidates)
     if device.is_up:
         await device.crash()
-    world.put_back(device)
+    await world.put_back(device)
     await world.start(device)
     world.counts["put back"] += 1
 
@@ -342,6 +342,7 @@ async def harm_a_relay(world: World) -> None:
     else:
         relay.spoil()
         world.counts["objects spoilt"] += 1
+    await world.note_losses()
 
 
 async def sync_relays(world: World) -> None:
@@ -391,7 +392,7 @@ async def remove(world: World) -> None:
             raise
         world.counts["removals refused"] += 1
     world.counts["removals"] += 1
-    world.note_losses()
+    await world.note_losses()
 
 
 async def join(world: World) -> None:

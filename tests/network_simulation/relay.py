@@ -7,6 +7,7 @@ away for hours, be set back to an earlier state in whole or in part, lose things
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -144,7 +145,7 @@ class Way:
     async def _request(self, work: Callable[[], T]) -> T:
         relay, weather, chance = self._relay, self._relay.weather, self._relay.chance
         relay.requests += 1
-        await self._pass(weather.delay_s * chance.random())
+        await asyncio.sleep(weather.delay_s * chance.random())
         now_s = loop_here().time()
         if now_s < weather.away_until_s:
             raise RelayTrouble("too many requests", code="relay-throttled", retry_s=weather.away_until_s - now_s)
@@ -153,17 +154,12 @@ class Way:
                 loop_here().call_at(now_s + chance.random() * 60, lambda: _quietly(work), context=relay.context)
             raise RelayTrouble("no answer", code="relay-unreachable")
         answer = work()
-        await self._pass(weather.delay_s * chance.random())
+        await asyncio.sleep(weather.delay_s * chance.random())
         if chance.random() < weather.lost_after:
             if chance.random() < weather.late:  # and the request was sent twice on its way
                 loop_here().call_at(now_s + chance.random() * 60, lambda: _quietly(work), context=relay.context)
             raise RelayTrouble("no answer", code="relay-unreachable")
         return answer
-
-    async def _pass(self, delay_s: float) -> None:
-        answer = loop_here().create_future()
-        loop_here().call_later(delay_s, lambda: answer.done() or answer.set_result(None))
-        await answer
 
     def _check_room(self) -> None:
         if self._relay.weather.full:

@@ -12,19 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, covers
 from peerd.core.device_id import format_device_id
 from peerd.engine.relay_status import RELAYED
 from peerd.errors import PeerdError
 from peerd.protocol.control_messages import (
     ChangeRequest,
 )
-from peerd.protocol.control_reports import NewJoin, PeerView
+from peerd.protocol.control_reports import NewJoin, PeerStatus
 from peerd.protocol.courier_settings import DAY_S
 from tests.network_simulation.device import Air, Device
 from tests.network_simulation.ledger import Ledger
 from tests.network_simulation.network import Network
 from tests.network_simulation.relay import SimRelay, some_relay
+from tests.network_simulation.relay_contents import left_on_relays
 
 SETTLE_S = 3_000.0
 RELAYED_SETTLE_S = 12 * DAY_S  # a relay that was set back is filled anew at most now and then
@@ -204,23 +205,27 @@ class World:
         for space in self.spaces:
             self._backup_clocks[device.number, space.id] = dict(device.last_clocks.get(space.id, {}))
 
-    def put_back(self, device: Device) -> None:
+    async def put_back(self, device: Device) -> None:
         device.backups.put_back(device.state)
         for space in self.spaces:
             if (device.number, space.id) in self._backup_clocks:
                 device.last_clocks[space.id] = dict(self._backup_clocks[device.number, space.id])
         for key in [key for key in self.tokens if key[0] == device.number]:
             del self.tokens[key]
-        self.note_losses()
+        await self.note_losses()
 
-    def note_losses(self) -> None:
-        """What no member's copy has any more cannot be asked for at the end."""
+    async def note_losses(self) -> None:
+        """What no member's copy has any more, nor its head on a relay, cannot be asked for at the end."""
         for space in self.spaces:
             target = self.removed.get(space.id)
-            clocks = [device.clock_now(space.id) for device in space.devices if device is not target]
-            for one in self.acknowledged:
-                if one.space == space.id and not any(clock.get(one.origin, 0) >= one.seq for clock in clocks):
-                    space.losses.add((one.origin, one.seq))
+            members = [device for device in space.devices if device is not target]
+            clocks = [device.clock_now(space.id) for device in members]
+            reached = self.ledger.reach(space.id, clocks, await left_on_relays(space.id, members, self.relays))
+            space.losses |= {
+                (one.origin, one.seq)
+                for one in self.acknowledged
+                if one.space == space.id and not covers(reached, (one.origin, one.seq))
+            }
 
     # ---- the end
 
@@ -279,5 +284,5 @@ def _busy_relays(device: Device, space: SimSpace) -> list[object]:
     ]
 
 
-def _is_at_rest(peer: PeerView) -> bool:
+def _is_at_rest(peer: PeerStatus) -> bool:
     return peer.state == "in sync" or (peer.state == RELAYED and not peer.behind and not peer.ahead)
