@@ -49,12 +49,13 @@ RESTORES_AT_ONCE = 1_000
 
 class Commit(Struct, frozen=True):
     """What the doorbell says: `own` if transactions of ours are among it; records that stand parked without an image
-    here.
+    here; `switched` if a snapshot took the place of the copy.
     """
 
     own: bool
     foreign: bool
     lacking: list[Name]
+    switched: bool = False
 
 
 KeepStatements = Callable[[Sequence[SignedStatement]], Awaitable[None]]
@@ -267,7 +268,7 @@ class Commits:
                 try:
                     await self.rules.load(self._store)
                 finally:
-                    self.ring(Commit(own=False, foreign=True, lacking=[]))
+                    self.ring(Commit(own=False, foreign=True, lacking=[], switched=True))
                 if self.staging.runs:
                     await self._transact(self._try_staged)
 

@@ -79,7 +79,7 @@ class SessionRunner:
         self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
         self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
         self._link = link
-        self._exchange = SnapshotExchange(space, theirs, self.machine, self._say)
+        self._exchange = SnapshotExchange(space, theirs, self.machine, self._say, self._perform)
         self._times = times
         self._inbound: deque[LearnStatements | ApplyRuns] = deque()
         self._outbound: deque[ReadLog | FindPosition | CheckPositions] = deque()
@@ -127,7 +127,11 @@ class SessionRunner:
     def committed(self, commit: Commit) -> None:
         if commit.lacking:
             self._link.say(Lacking(self.space.id, list(commit.lacking[:LACKING_AT_ONCE])))
-        self._perform(self.machine.committed(self.space.ours(), self._now(), own=commit.own, foreign=commit.foreign))
+        self._perform(
+            self.machine.committed(
+                self.space.ours(), self._now(), own=commit.own, foreign=commit.foreign, switched=commit.switched
+            )
+        )
 
     def roster_changed(self) -> None:
         self._perform(self.machine.roster_changed(self.space.ours()))
@@ -302,7 +306,9 @@ class SessionRunner:
             match self._outbound.popleft():
                 case FindPosition() as effect:
                     position = await self.space.store.position_before(effect.clock)
-                    self._perform(self.machine.positioned(position, self.space.ours(), self._now()))
+                    snapshots = self.space.store.snapshots
+                    gap = await snapshots.gap(effect.clock, position) if effect.measured else None
+                    self._perform(self.machine.positioned(position, self.space.ours(), self._now(), gap))
                 case CheckPositions() as effect:
                     fork = await self._find_fork(effect.positions)
                     self._perform(self.machine.positions_checked(fork, self.space.ours()))

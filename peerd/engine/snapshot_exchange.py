@@ -7,7 +7,7 @@ nothing piles up, and after a cut it asks on from where it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TypeAlias
 
 from peerd.core.batch import Fork
@@ -15,28 +15,40 @@ from peerd.core.device_id import short_id
 from peerd.engine.space import Space
 from peerd.errors import DiskFull, LocalProtocolError, RemoteProtocolError, StoreError
 from peerd.logs import get
+from peerd.protocol.effects import Effect
 from peerd.protocol.messages import SNAPSHOT_PARTS, SnapshotChunk, SnapshotRefuse, SnapshotWant
 from peerd.protocol.session import Phase, Session
 
 log = get(__name__)
 
 AGAIN_S = 30.0
+_PASSING = frozenset({"snapshot-gone"})  # codes of refusals after which the next attempt goes better
 _NO_ID = bytes(16)
 _Message: TypeAlias = SnapshotWant | SnapshotChunk | SnapshotRefuse
 
 
 class SnapshotExchange:
-    """`say` sends; `sent` is to be called when a chunk has gone."""
+    """`say` sends, `perform` does what the session asks for; `sent` is to be called when a chunk has gone."""
 
-    def __init__(self, space: Space, theirs: bytes, machine: Session, say: Callable[[_Message], None]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        theirs: bytes,
+        machine: Session,
+        say: Callable[[_Message], None],
+        perform: Callable[[Iterable[Effect]], None],
+    ) -> None:
         self._space = space
         self._theirs = theirs
         self._machine = machine
         self._say = say
+        self._perform = perform
         self._wanted: asyncio.Queue[SnapshotWant | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
         self._coming: asyncio.Queue[SnapshotChunk | SnapshotRefuse | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
+        self._refusal: SnapshotRefuse | None = None
         self._gone = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
+        self._fetching: asyncio.Task[None] | None = None
         self._stopped = False
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -89,8 +101,8 @@ class SnapshotExchange:
     # ---- theirs
 
     def fetch(self) -> None:
-        if self._group is not None:
-            self._group.create_task(self._fetch(), name="snapshot in")
+        if self._group is not None and (self._fetching is None or self._fetching.done()):
+            self._fetching = self._group.create_task(self._fetch(), name="snapshot in")
 
     def came(self, message: SnapshotChunk | SnapshotRefuse) -> None:
         """Raises RemoteProtocolError if more comes than was asked for."""
@@ -108,14 +120,25 @@ class SnapshotExchange:
                 await asyncio.sleep(AGAIN_S)
 
     async def _try(self) -> bool:
-        """Nothing here is a reason to end the link: the session does without, and the next attempt may go better."""
+        """Nothing here is a reason to end the link: the session does without if it can, and else the next attempt may
+        go better.
+        """
+        self._refusal = None
         try:
-            return await self._take_in()
+            done = await self._take_in()
         except DiskFull as full:
             log.warning("snapshot stalled", space=self._space.name, cause=str(full))
         except (RemoteProtocolError, Fork) as problem:
             log.warning("snapshot not taken", space=self._space.name, cause=str(problem))
+            self._do_without()
+        else:
+            if self._refusal is not None and self._refusal.code not in _PASSING:
+                self._do_without()
+            return done
         return False
+
+    def _do_without(self) -> None:
+        self._perform(self._machine.without_snapshot(self._space.ours()))
 
     async def _take_in(self) -> bool:
         snapshots = self._space.snapshots
@@ -132,10 +155,16 @@ class SnapshotExchange:
 
     async def _first(self, begun: bytes, number: int) -> SnapshotChunk | None:
         """The part with which it begins or goes on; what is still on its way from an earlier attempt is passed over."""
-        while isinstance(came := await self._coming.get(), SnapshotChunk):
+        while isinstance(came := await self._next(), SnapshotChunk):
             if came.number == (number if came.id == begun else 0):
                 return came
         return None
+
+    async def _next(self) -> SnapshotChunk | SnapshotRefuse | None:
+        came = await self._coming.get()
+        if isinstance(came, SnapshotRefuse):
+            self._refusal = came
+        return came
 
     async def _parts(self, chunk: SnapshotChunk) -> AsyncIterator[bytes]:
         """What comes; when one is taken in, the next is asked for. Ends early if they have no more for us."""
@@ -144,7 +173,7 @@ class SnapshotExchange:
             if chunk.last:
                 return
             self._say(SnapshotWant(self._space.id, chunk.id, chunk.number + SNAPSHOT_PARTS))
-            following = await self._coming.get()
+            following = await self._next()
             if not isinstance(following, SnapshotChunk) or following.id != chunk.id:
                 return
             if following.number != chunk.number + 1:

@@ -10,6 +10,7 @@ from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record import Record
+from peerd.core.snapshot_choice import Gap
 from peerd.core.snapshot_intake import SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.core.statements import SignedStatement
@@ -46,6 +47,10 @@ class Transaction(Reader, Protocol):
 
 class SnapshotStore(Protocol):
     """What a space's database does for snapshots. Every method that writes is durable when it returns."""
+
+    async def gap(self, clock: Mapping[bytes, int], position: int) -> Gap:
+        """What a copy at `clock` lacks of the log, all of it behind `position`, beside the records."""
+        ...
 
     async def start(self) -> SnapshotStart: ...
     async def rows(self, after: RowCursor, max_bytes: int, known: int) -> SnapshotRows:

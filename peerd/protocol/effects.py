@@ -38,7 +38,10 @@ class CheckPositions(Struct, frozen=True):
 
 
 class FindPosition(Struct, frozen=True):
+    """`measured`: and how much follows, beside a snapshot."""
+
     clock: Clock
+    measured: bool = False
 
 
 class ReadLog(Struct, frozen=True):

@@ -87,12 +87,15 @@ class Summary(Message, frozen=True, omit_defaults=True):
 
 
 class Want(Message, frozen=True, omit_defaults=True):
-    """Send me everything that this clock does not cover, now and from now on, as far as the credit goes."""
+    """Send me everything that this clock does not cover, now and from now on, as far as the credit goes. `either`: or
+    offer me a snapshot, if the log is more than that.
+    """
 
     type = 5
     space: Id16 = field(name="s")
     clock: WireClock = field(name="c")
     credit_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = field(name="b")
+    either: bool = field(name="e", default=False)
 
 
 class Entries(Message, frozen=True, omit_defaults=True):
@@ -147,6 +150,15 @@ class SnapshotWant(Message, frozen=True, omit_defaults=True):
     id: Id16 = field(name="i")
     number: Seq = field(name="n")
     count: Annotated[int, Meta(ge=1, le=SNAPSHOT_PARTS)] = field(name="c", default=1)
+
+
+class SnapshotOffer(Message, frozen=True, omit_defaults=True):
+    """Nothing comes of the log that was wanted: a snapshot, of about so much, would be less."""
+
+    type = 11
+    space: Id16 = field(name="s")
+    records: Seq = field(name="n")
+    record_bytes: Seq = field(name="b")
 
 
 class SnapshotChunk(Message, frozen=True, omit_defaults=True):
@@ -221,11 +233,11 @@ class Notice(Message, frozen=True, omit_defaults=True):
 
 
 ALL: tuple[type[Message], ...] = (
-    Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, SnapshotWant, SnapshotChunk,
-    SnapshotRefuse, Ping, Pong, Error, Bye, Lacking, Notice,
+    Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, SnapshotWant, SnapshotOffer,
+    SnapshotChunk, SnapshotRefuse, Ping, Pong, Error, Bye, Lacking, Notice,
 )  # fmt: skip
 
 SessionMessage: TypeAlias = (
-    RosterMessage | Summary | Want | Entries | Part | Ack | Credit | SnapshotWant | SnapshotChunk | SnapshotRefuse
-    | Error | Lacking | Notice
+    RosterMessage | Summary | Want | Entries | Part | Ack | Credit | SnapshotWant | SnapshotOffer | SnapshotChunk
+    | SnapshotRefuse | Error | Lacking | Notice
 )  # fmt: skip

@@ -60,9 +60,9 @@ class Outflow:
     def caught_up(self) -> bool:
         return self._cursor is not None and self._cursor >= self._last_position and not self._queue
 
-    def wanted(self, clock: Clock, credit_bytes: int) -> list[Effect]:
+    def wanted(self, clock: Clock, credit_bytes: int, *, either: bool = False) -> list[Effect]:
         """They asked for everything that `clock` does not cover. A later WANT starts again from its clock, and its
-        credit comes on top.
+        credit comes on top. `either`: they would take a snapshot instead.
         """
         self.theirs = dict(clock)
         self.credit_bytes += credit_bytes
@@ -70,7 +70,17 @@ class Outflow:
         self._wanted = True
         self._forget_walk()
         self._finding += 1
-        return [FindPosition(dict(clock))]
+        return [FindPosition(dict(clock), either)]
+
+    def put_off(self) -> bool:
+        """Send nothing until they want something anew: what they lacked comes by a snapshot. False, and nothing is
+        done, if they have wanted something anew since the position was asked for.
+        """
+        if self._finding > 1 or not self._wanted:
+            return False
+        self._finding -= 1
+        self.stop()
+        return True
 
     def stop(self) -> None:
         """Send nothing more."""

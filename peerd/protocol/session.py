@@ -4,10 +4,13 @@
 |-----------|--------------------------------------------|---------------------------------------------------------|
 | settling  | both sides exchange roster statements      | their digest of the roster equals ours → comparing      |
 | comparing | SUMMARY sent; positions are compared       | no fork is found, theirs is here → ready                |
-| behind    | their log begins after what we have        | we have what it begins with, from elsewhere → comparing |
+| behind    | a snapshot of theirs takes its place       | it is in place, or what we lack came else → comparing   |
 | ready     | waiting for our turn to receive            | the engine says so: WANT → streaming                    |
-| streaming | log to log, both ways, until the link ends | -                                                       |
+| streaming | log to log, both ways, until the link ends | they offer a snapshot → behind                          |
 | blocked   | a fork, a refusal, a version: `reason`     | a new link                                              |
+
+One is behind at once where their log begins after what we have; or later, if the log that we lack is more than a
+snapshot (`core.snapshot_choice`): then we may go back to *streaming* without one.
 
 Statements are exchanged in every phase. What they want is served from `comparing` on: sending does not wait for our
 turn to receive. A message that the phase does not allow is the peer's mistake and closes the link.
@@ -25,8 +28,10 @@ from peerd.core.clocks import Clock, includes, join, lacking
 from peerd.core.copy import CopyState
 from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.roster import Roster
+from peerd.core.snapshot_choice import Gap, by_snapshot
 from peerd.core.stored import LogRow
 from peerd.errors import RemoteProtocolError
+from peerd.protocol.acknowledging import Acknowledging
 from peerd.protocol.effects import (
     Acked,
     ApplyRuns,
@@ -56,6 +61,7 @@ from peerd.protocol.messages import (
     RosterMessage,
     SessionMessage,
     SnapshotChunk,
+    SnapshotOffer,
     SnapshotRefuse,
     SnapshotWant,
     Summary,
@@ -93,12 +99,14 @@ class Session:
         self.blocked: Blocked | None = None
         self.their_clock: Clock = {}  # what they are known to have
         self.notice: Notice | None = None  # why they do not go on at the moment
+        self.offer: SnapshotOffer | None = None  # of theirs, while we are behind because of it
         self._space = space
         self._theirs = theirs
         self._rosters = RosterExchange(space)
-        self._acked: Clock = {}  # what we told them that we have
+        self._acks = Acknowledging(space)
         self._has_turn = False
         self._was_behind = False  # so that parts of a snapshot may come
+        self._has_credit = False  # they have from us what they need to begin
         self._refused = 0  # of `Ours.refused`, at our last WANT
         self._summary: Summary | None = None
         self._inflow = Inflow()
@@ -117,7 +125,7 @@ class Session:
         if self.phase is Phase.STREAMING and ours.refused > self._refused and self.behind(ours):
             # What was not accepted when it came may be now; nobody sends it again unasked.
             self._refused = ours.refused
-            effects.append(Send(Want(self._space, ours.copy.clock(), 0)))
+            effects.append(self._want(ours))
         return effects
 
     def _on_roster(self, message: RosterMessage, ours: Ours) -> list[Effect]:
@@ -128,7 +136,7 @@ class Session:
         if self.phase is not Phase.SETTLING or not self._rosters.agree(ours.roster):
             return []
         self.phase = Phase.COMPARING
-        self._acked = ours.copy.clock()
+        self._acks.told(ours.copy.clock())
         summary = Summary(
             self._space,
             ours.copy.positions(),
@@ -171,10 +179,35 @@ class Session:
         """A snapshot of theirs that is whole stands there, and so they do."""
         self._know(clock)
 
-    def _reached(self, summary: Summary, ours: Ours) -> list[Effect]:
-        """What their log begins with came from elsewhere."""
+    def _on_offer(self, message: SnapshotOffer) -> list[Effect]:
+        if self.phase is not Phase.STREAMING:
+            return []  # it answers what we wanted before
+        self.phase, self._was_behind, self.offer = Phase.BEHIND, True, message
+        return [WantSnapshot()]
+
+    def without_snapshot(self, ours: Ours) -> list[Effect]:
+        """The snapshot that they offered is not to be had, or of no use: the log will do."""
+        if self.phase is not Phase.BEHIND or self.offer is None:
+            return []
+        self.phase, self.offer = Phase.STREAMING, None
+        return [self._want(ours, either=False)]
+
+    def _reached(self, ours: Ours, *, switched: bool) -> list[Effect]:
+        """Perhaps we need no snapshot (any more). After one that was offered, the log brings what it did not, and if it
+        was another member's and that is much again, they will say so.
+        """
+        if self.phase is not Phase.BEHIND or (theirs := self._summary) is None:
+            return []
+        if not includes(ours.copy.clock(), theirs.horizon):
+            return []
+        if self.offer is None:
+            effects: list[Effect] = [Send(Notice(self._space))]
+        elif switched or not self.behind(ours):
+            self.offer, effects = None, []
+        else:
+            return []
         self.phase = Phase.COMPARING
-        return [Send(Notice(self._space)), self._check_positions(summary, ours.copy.clock())]
+        return [*effects, self._check_positions(theirs, ours.copy.clock())]
 
     @staticmethod
     def _check_positions(message: Summary, clock: Clock) -> CheckPositions:
@@ -197,7 +230,11 @@ class Session:
         self.phase = Phase.STREAMING
         self._has_turn = True
         self._refused = ours.refused
-        return [Send(Want(self._space, ours.copy.clock(), CREDIT_BYTES)), *self._perhaps_caught_up(ours)]
+        return [self._want(ours), *self._perhaps_caught_up(ours)]
+
+    def _want(self, ours: Ours, *, either: bool = True) -> Send:
+        credit_bytes, self._has_credit = 0 if self._has_credit else CREDIT_BYTES, True
+        return Send(Want(self._space, ours.copy.clock(), credit_bytes, either))
 
     def refuse(self, code: str, text: str) -> list[Effect]:
         """We go no further with them. The first reason stands."""
@@ -228,10 +265,7 @@ class Session:
             raise RemoteProtocolError(f"{type(message).__name__.upper()} before the rosters agreed", code="order")
         match message:
             case Want():
-                self._know(message.clock)
-                if not includes(message.clock, ours.copy.horizon()):
-                    return self.refuse("horizon", "the log no longer reaches back to what they have")
-                return [Acked(dict(message.clock)), *self._outflow.wanted(message.clock, message.credit_bytes)]
+                return self._on_want(message, ours)
             case Ack():
                 return self._on_ack(message, ours)
             case Credit():
@@ -240,9 +274,18 @@ class Session:
                 return self._on_entries(message)
             case SnapshotWant():
                 return [ServeSnapshot(message)]
+            case SnapshotOffer():
+                return self._on_offer(message)
             case SnapshotChunk() | SnapshotRefuse() if self._was_behind:
                 return [SnapshotCame(message)]
         raise RemoteProtocolError(f"{type(message).__name__} has no place in a session", code="order")
+
+    def _on_want(self, message: Want, ours: Ours) -> list[Effect]:
+        self._know(message.clock)
+        if not includes(message.clock, ours.copy.horizon()):
+            return self.refuse("horizon", "the log no longer reaches back to what they have")
+        found = self._outflow.wanted(message.clock, message.credit_bytes, either=message.either)
+        return [Acked(dict(message.clock)), *found]
 
     def _at_any_time(self, message: SessionMessage, ours: Ours) -> list[Effect] | None:
         """What a message asks for whose place does not depend on the phase; None if it does."""
@@ -279,21 +322,10 @@ class Session:
         effects: list[Effect] = [Acked(dict(message.clock))]
         if self.their_clock == ours.copy.clock():
             effects.append(Compared(message.digest == digest.summary(ours.copy.digest)))
-        if self._has_news_of(message.clock, ours):
+        is_past_comparing = self.phase in {Phase.READY, Phase.STREAMING}
+        if is_past_comparing and self._acks.is_news(message.clock, ours.copy, self._outflow.sent_clock):
             effects += self._acknowledge(ours)
         return effects
-
-    def _has_news_of(self, clock: Clock, ours: Ours) -> bool:
-        """Do they speak of what we have too and never told, nor sent, because they had it from somebody else? It may
-        even be our own: whoever brought it to them spared us sending it.
-        """
-        if self.phase not in {Phase.READY, Phase.STREAMING}:
-            return False
-        mine = ours.copy.clock()
-        return any(
-            min(seq, mine.get(origin, 0)) > max(self._acked.get(origin, 0), self._outflow.sent_clock.get(origin, 0))
-            for origin, seq in clock.items()
-        )
 
     def _know(self, clock: Clock) -> None:
         self.their_clock = join(self.their_clock, clock)
@@ -309,25 +341,21 @@ class Session:
             effects.append(Send(Credit(self._space, released_bytes)))
         return effects + self._perhaps_caught_up(ours)
 
-    def committed(self, ours: Ours, now_s: float, *, own: bool, foreign: bool) -> list[Effect]:
-        """Our copy moved: by our own transactions, by those of others from any session, or (a restore) by both."""
+    def committed(self, ours: Ours, now_s: float, *, own: bool, foreign: bool, switched: bool = False) -> list[Effect]:
+        """Our copy moved: by our own transactions, by those of others from any session, or (a restore) by both.
+        `switched`: because a snapshot took its place.
+        """
         if self.phase in {Phase.SETTLING, Phase.BLOCKED}:
             return []
         effects: list[Effect] = []
         if foreign and self.phase is not Phase.COMPARING:  # until their SUMMARY is here, they may be settling still
             effects += self._acknowledge(ours)
-        if self.phase is Phase.BEHIND and (theirs := self._summary) and includes(ours.copy.clock(), theirs.horizon):
-            effects += self._reached(theirs, ours)
+        effects += self._reached(ours, switched=switched)
         effects += self._perhaps_caught_up(ours)
         return effects + self._outflow.committed(ours.last_position, now_s, own=own)
 
     def _acknowledge(self, ours: Ours) -> list[Effect]:
-        clock = ours.copy.clock()
-        news = {origin: seq for origin, seq in clock.items() if seq > self._acked.get(origin, 0)}
-        if not news:
-            return []
-        self._acked = clock
-        return [Send(Ack(self._space, news, digest.summary(ours.copy.digest)))]
+        return [Send(ack) for ack in self._acks.news(ours.copy)]
 
     def _perhaps_caught_up(self, ours: Ours) -> list[Effect]:
         """Our turn ends, once: what was missing may have come by any session."""
@@ -336,7 +364,10 @@ class Session:
         self._has_turn = False
         return [CaughtUp()]
 
-    def positioned(self, position: int, ours: Ours, now_s: float) -> list[Effect]:
+    def positioned(self, position: int, ours: Ours, now_s: float, gap: Gap | None = None) -> list[Effect]:
+        """`gap` is what they lack, if it was measured."""
+        if gap is not None and by_snapshot(gap) and self._outflow.put_off():
+            return [Send(SnapshotOffer(self._space, gap.records, gap.record_bytes))]
         return self._outflow.positioned(position, ours.last_position, now_s)
 
     def log_read(

@@ -90,6 +90,12 @@ def position_before(connection: sqlite3.Connection, clock: Mapping[bytes, int]) 
     return min(firsts) - 1 if firsts else last_position(connection)
 
 
+def bytes_after(connection: sqlite3.Connection, refs: Refs, position: int, covered: Mapping[bytes, int]) -> int:
+    """How many bytes the runs have after `position` that `covered` does not cover."""
+    query = f"SELECT coalesce(sum(size_bytes), 0) FROM run WHERE position > ?{_beyond(refs, covered)}"  # noqa: S608 - integers
+    return int(connection.execute(query, (position,)).fetchone()[0])
+
+
 def last_position(connection: sqlite3.Connection) -> int:
     """The last position that was given; its run may be trimmed."""
     return int(connection.execute("SELECT position FROM space").fetchone()[0])

@@ -5,17 +5,39 @@ a checkpoint ever waits for it. What is read is checked against its share of the
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from peerd.core.clocks import Clock
 from peerd.core.origin import Announcement
 from peerd.core.record_form import digest_of
 from peerd.core.snapshot import ENDS_PER_ORIGIN, EndsOf, OriginEnd, row_bytes
+from peerd.core.snapshot_choice import LEAST_LOG_BYTES, Gap
 from peerd.core.snapshot_stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.store import log
 from peerd.store.failures import damaged
 from peerd.store.records import unsigned
 from peerd.store.refs import Refs
+
+SAMPLES, SAMPLED_AT_ONCE = 32, 8
+
+
+def gap(connection: sqlite3.Connection, refs: Refs, clock: Mapping[bytes, int], position: int) -> Gap:
+    """See the port. The size of the records is that of some of them, from all over the table."""
+    log_bytes = log.bytes_after(connection, refs, position, clock)
+    if log_bytes < LEAST_LOG_BYTES:
+        return Gap(log_bytes, 0, 0)
+    records = _count(connection)
+    (highest,) = connection.execute("SELECT coalesce(max(id), 0) FROM record").fetchone()
+    sampled = sampled_bytes = 0
+    for number in range(SAMPLES):
+        for key, stamps, body in connection.execute(
+            "SELECT key, stamps, body FROM record WHERE id >= ? ORDER BY id LIMIT ?",
+            (highest * number // SAMPLES, SAMPLED_AT_ONCE),
+        ):
+            sampled += 1
+            sampled_bytes += row_bytes(len(key.encode()), stamps, body)
+    return Gap(log_bytes, records, records * sampled_bytes // max(1, sampled))
 
 
 def start(connection: sqlite3.Connection, refs: Refs, path: Path) -> SnapshotStart:

@@ -9,10 +9,11 @@ the file and its mark stay the same, and the step is one transaction of SQLite: 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from peerd.core.batch import Name, Reader
+from peerd.core.snapshot_choice import Gap
 from peerd.core.snapshot_intake import SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, Phase, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.store import incoming, snapshot_reading, switching
@@ -37,6 +38,10 @@ class Snapshots:
         self._own_origin_ended = own_origin_ended
 
     # ---- reading
+
+    async def gap(self, clock: Mapping[bytes, int], position: int) -> Gap:
+        refs, reaching = self._refs, dict(clock)
+        return await self._database.read(lambda connection: snapshot_reading.gap(connection, refs, reaching, position))
 
     async def start(self) -> SnapshotStart:
         refs, path = self._refs, self._database.path

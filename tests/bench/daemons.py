@@ -21,8 +21,8 @@ _NO_NETWORK = "listen = []\nmdns = false"
 
 
 class Daemon:
-    def __init__(self, folder: Path, name: str, relay: str = "") -> None:
-        """With the configuration of a relay it has no network."""
+    def __init__(self, folder: Path, name: str, relay: str = "", *, log_only: bool = False) -> None:
+        """With the configuration of a relay it has no network. `log_only`: it takes no snapshot instead of the log."""
         self.name = name
         self.folder = folder / name
         self.folder.mkdir(parents=True)
@@ -34,7 +34,8 @@ class Daemon:
             f'[control]\nsocket = "{self.socket}"\n[log]\nformat = "json"\n{relay}'
         )
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([BIN / "peerd", "--config", config], stdout=log, stderr=log)
+            command = [sys.executable, "-m", "tests.bench.log_only"] if log_only else [BIN / "peerd"]
+            self.process = subprocess.Popen([*command, "--config", config], stdout=log, stderr=log)
         wait(lambda: self.socket.exists() and self.answers(), 20)
 
     def answers(self) -> bool:

@@ -47,7 +47,7 @@ def fill_in_runs(daemon: Daemon, data: Data, size: int = 1_000) -> float:
 
 def catch_up(folder: Path, source: Daemon, count: int, name: str) -> CatchUp:
     """A fresh daemon joins `source` and receives everything through the log."""
-    fresh = Daemon(folder, name)
+    fresh = Daemon(folder, name, log_only=True)
     try:
         before = metric(source, "peerd_link_bulk_bytes"), metric(source, "peerd_link_bulk_sent_bytes")
         pair(source, fresh)

@@ -76,6 +76,8 @@ def examples() -> list[Message]:
         messages.Lacking(_SPACE, [("notes", "milk")]),
         messages.Notice(_SPACE, "disk-full", "only 12 MiB are free on the disk"),
         messages.Notice(_SPACE),
+        messages.Want(_SPACE, {first: 3}, messages.CREDIT_BYTES, either=True),
+        messages.SnapshotOffer(_SPACE, 1_000_000, 230_000_000),
     ]
 
 

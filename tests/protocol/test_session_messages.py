@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from peerd.core import compose, digest
 from peerd.core.clocks import Clock
+from peerd.core.snapshot_choice import LEAST_LOG_BYTES, Gap
 from peerd.core.statements import SignedStatement
 from peerd.errors import RemoteProtocolError
 from peerd.protocol import codec, messages, roster_exchange
@@ -42,6 +43,7 @@ from peerd.protocol.messages import (
     Part,
     RosterMessage,
     SnapshotChunk,
+    SnapshotOffer,
     SnapshotRefuse,
     SnapshotWant,
     Summary,
@@ -128,13 +130,14 @@ MADE: dict[str, Callable[[Here], Any]] = {
     "ACK": lambda here: Ack(here.space, {}, bytes(16)),
     "CREDIT": lambda here: Credit(here.space, 1),
     "SNAPSHOTWANT": lambda here: SnapshotWant(here.space, bytes(16), 0, 4),
+    "SNAPSHOTOFFER": lambda here: SnapshotOffer(here.space, 7, 1_000),
     "LACKING": lambda here: Lacking(here.space, [("notes", "a")]),
     "NOTICE": lambda here: Notice(here.space, "disk-full", "its disk is full"),
     "ERROR": lambda here: Error("fork", "two histories", here.space),
 }
 FROM = {  # the first phase in which it may come
     "ROSTER": 0, "SUMMARY": 0, "LACKING": 0, "NOTICE": 0, "ERROR": 0,
-    "WANT": 1, "ACK": 1, "CREDIT": 1, "SNAPSHOTWANT": 1,
+    "WANT": 1, "ACK": 1, "CREDIT": 1, "SNAPSHOTWANT": 1, "SNAPSHOTOFFER": 1,
     "ENTRIES": 4, "PART": 4,
 }  # fmt: skip
 
@@ -231,7 +234,7 @@ def test_our_turn_is_what_is_wanted_from_where_we_stand(here: Here) -> None:
     here.copy.write("a", "b")
     here.in_phase(Phase.READY)
     effects = here.session.want(here.ours)
-    assert effects == [Send(Want(here.space, {here.copy.origin: 2}, messages.CREDIT_BYTES)), CaughtUp()]
+    assert effects == [Send(Want(here.space, {here.copy.origin: 2}, messages.CREDIT_BYTES, either=True)), CaughtUp()]
     assert here.session.phase is Phase.STREAMING
     assert here.session.want(here.ours) == [], "once"
 
@@ -404,6 +407,100 @@ def test_who_is_behind_asks_for_a_snapshot_and_knows_then_what_they_have(here: H
     assert here.session.their_clock[here.other.origin] == 7
     want = SnapshotWant(here.space, bytes(16), 0, 4)
     assert here.hear(want) == [ServeSnapshot(want)]
+
+
+# --- a snapshot instead of the log ------------------------------------------------------------------------
+
+MUCH = Gap(LEAST_LOG_BYTES, 1_000, LEAST_LOG_BYTES)
+
+
+def read_log(effects: list[Effect]) -> bool:
+    return any(isinstance(one, ReadLog) for one in effects)
+
+
+def test_who_lacks_much_is_offered_a_snapshot_and_nothing_else_until_it_wants_something_anew(here: Here) -> None:
+    here.copy.write("a")
+    here.in_phase(Phase.READY)
+    effects = here.hear(Want(here.space, {}, 1 << 20, either=True))
+    assert FindPosition({}, measured=True) in effects
+    effects = here.session.positioned(0, here.ours, 0.0, MUCH)
+    assert sends(effects, SnapshotOffer) == [SnapshotOffer(here.space, 1_000, LEAST_LOG_BYTES)]
+    here.copy.write("b")
+    effects += here.session.committed(here.ours, 0.0, own=True, foreign=False)
+    assert not read_log(effects + here.hear(Credit(here.space, 1_000)))
+    assert FindPosition({}) in here.hear(Want(here.space, {}, 0)), "they do without"
+    assert read_log(here.session.positioned(0, here.ours, 0.0))
+
+
+def test_who_lacks_little_gets_the_log(here: Here) -> None:
+    here.copy.write("a")
+    here.in_phase(Phase.READY)
+    here.hear(Want(here.space, {}, 1 << 20, either=True))
+    effects = here.session.positioned(0, here.ours, 0.0, replace(MUCH, log_bytes=LEAST_LOG_BYTES - 1))
+    assert not sends(effects, SnapshotOffer)
+    assert read_log(effects)
+
+
+def test_an_earlier_version_gets_the_log_however_much_it_is(here: Here) -> None:
+    here.copy.write("a")
+    here.in_phase(Phase.READY)
+    assert FindPosition({}) in here.hear(Want(here.space, {}, 1 << 20))
+    assert read_log(here.session.positioned(0, here.ours, 0.0))
+
+
+def test_an_offer_answers_the_last_want_only(here: Here) -> None:
+    here.copy.write("a")
+    here.in_phase(Phase.READY)
+    here.hear(Want(here.space, {}, 1 << 20, either=True))
+    here.hear(Want(here.space, {here.copy.origin: 1}, 0, either=True))
+    assert here.session.positioned(0, here.ours, 0.0, MUCH) == []
+    assert not sends(here.session.positioned(1, here.ours, 0.0, Gap(0, 1, 1)), SnapshotOffer)
+
+
+def test_what_is_offered_is_fetched_and_then_the_log_goes_on(here: Here) -> None:
+    here.in_phase(Phase.STREAMING)
+    assert here.hear(SnapshotOffer(here.space, 7, 1_000)) == [WantSnapshot()]
+    assert here.at() is Phase.BEHIND
+    here.session.snapshot_stands({here.other.origin: 1})
+    here.copy.write("own")
+    here.session.committed(here.ours, 0.0, own=True, foreign=False)
+    assert here.at() is Phase.BEHIND
+    here.other.write("theirs")
+    here.copy.runs_of(here.other)
+    effects = here.session.committed(here.ours, 0.0, own=False, foreign=True, switched=True)
+    assert any(isinstance(one, CheckPositions) for one in effects)
+    here.session.positions_checked(None, here.ours)
+    (want,) = sends(here.session.want(here.ours), Want)
+    assert (want.clock, want.credit_bytes, want.either) == (here.copy.state.clock(), 0, True), "there is credit already"
+
+
+def test_what_we_lacked_may_come_from_elsewhere_first(here: Here) -> None:
+    here.in_phase(Phase.STREAMING)
+    here.other.write("a")
+    here.other.write("b")
+    here.hear(Ack(here.space, here.other.state.clock(), bytes(16)))
+    here.hear(SnapshotOffer(here.space, 7, 1_000))
+    here.copy.take([here.other.author.announcement], [here.other.disk.log[0].run])
+    here.session.committed(here.ours, 0.0, own=False, foreign=True)
+    assert here.at() is Phase.BEHIND
+    here.copy.take([], [here.other.disk.log[1].run])
+    here.session.committed(here.ours, 0.0, own=False, foreign=True)
+    assert here.at() is Phase.COMPARING
+
+
+def test_without_a_snapshot_the_log_is_wanted_and_no_offer(here: Here) -> None:
+    here.in_phase(Phase.STREAMING)
+    assert here.session.without_snapshot(here.ours) == []
+    here.hear(SnapshotOffer(here.space, 7, 1_000))
+    assert here.session.without_snapshot(here.ours) == [Send(Want(here.space, {}, 0))]
+    assert here.at() is Phase.STREAMING
+
+
+def test_who_is_behind_the_log_cannot_do_without(here: Here) -> None:
+    here.in_phase(Phase.BEHIND)
+    assert here.session.without_snapshot(here.ours) == []
+    assert here.hear(SnapshotOffer(here.space, 7, 1_000)) == []
+    assert here.at() is Phase.BEHIND
 
 
 def test_who_wants_what_our_log_no_longer_has_is_refused(here: Here) -> None:

@@ -1,0 +1,16 @@
+"""peerd as it was before it could begin with a snapshot: it takes the log, however much that is. For measuring the log.
+
+python -m tests.bench.log_only --config FILE
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partialmethod
+
+from peerd.__main__ import main
+from peerd.protocol.session import Session
+
+if __name__ == "__main__":
+    Session._want = partialmethod(Session._want, either=False)  # type: ignore[assignment] # what is overridden
+    sys.exit(main())
