@@ -37,6 +37,7 @@ from peerd.engine.peer_book import PeerBook
 from peerd.engine.ports import Crypto, Link
 from peerd.engine.relay_ports import TicketKeys
 from peerd.engine.relays import Relays
+from peerd.engine.scrubbing import scrub_now_and_then
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
@@ -182,6 +183,7 @@ class Daemon:
         try:
             await self._start()
             self._supervisor.add("housekeeping", self._housekeeping.run)
+            self._supervisor.add("scrub", lambda: scrub_now_and_then(self._spaces.scrubs, self._clock))
             self._supervisor.add("full disks", self._housekeeping.open_again)
             self._supervisor.add("secrets", self._housekeeping.tend_secrets)
             self._supervisor.add("peers", self._housekeeping.save_peers)

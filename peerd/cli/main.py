@@ -8,7 +8,21 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from peerd import __version__
-from peerd.cli import backups, bulk, conflicts, exits, history, pairing, records, relays, spaces, status, tables, upkeep
+from peerd.cli import (
+    backups,
+    bulk,
+    conflicts,
+    exits,
+    history,
+    pairing,
+    records,
+    relays,
+    scrub,
+    spaces,
+    status,
+    tables,
+    upkeep,
+)
 from peerd.cli.arguments import Commands, Parser
 from peerd.cli.output import Output
 from peerd.control.client import BadAnswer, Client, Problem, default_socket
@@ -17,7 +31,7 @@ from peerd.errors import PeerdError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_FAMILIES = (status, spaces, pairing, records, bulk, conflicts, tables, relays, history, backups, upkeep)
+_FAMILIES = (status, spaces, pairing, records, bulk, conflicts, tables, relays, history, backups, scrub, upkeep)
 
 
 def parser() -> argparse.ArgumentParser:

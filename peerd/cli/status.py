@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from peerd.cli import exits
+from peerd.cli import exits, scrub
 from peerd.cli.text import counted, moment, span
 from peerd.control.client import path
 
@@ -80,6 +80,7 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
             ["tables", name, one["binding"], one["table"], one["code"], one["rows"], *_why(one)]
             for one in space.get("tables", ())
         ]
+        rows += scrub.lines(space)
         for peer in space["peers"]:
             lag = [peer.get("behind"), peer.get("ahead"), moment(peer.get("since_ms"))]
             rows.append(["peer", name, peer["name"], peer["device"], peer["state"], *lag, *_why(peer)])
@@ -122,6 +123,7 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
         words = f"tables {notice['binding']}: {notice['reason']}" if notice["binding"] else notice["reason"]
         if words != space.get("reason"):
             _explain({**notice, "reason": words}, out, indent="  ")
+    scrub.show(space, out)
     rows = [
         [
             peer["name"],

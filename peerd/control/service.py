@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         NewJoin,
         PeerList,
         Reloaded,
+        ScrubView,
         SpaceList,
         SpaceView,
         Status,
@@ -103,6 +104,10 @@ class Service(Protocol):
         ...
 
     async def space(self, name: str) -> SpaceView: ...
+
+    async def scrub_space(self, name: str) -> ScrubView:
+        """Look at all of its copy now; answers when that is done, or is going to take long."""
+        ...
 
     async def collections(self, space: str) -> CollectionList: ...
 

@@ -31,6 +31,7 @@ from peerd.protocol.control_reports import (
     NewInvitation,
     NewJoin,
     NewSpace,
+    ScrubView,
     SpaceList,
     SpaceView,
 )
@@ -55,6 +56,10 @@ async def create_space(service: Service, request: Request) -> Answer:
 
 async def read_space(service: Service, request: Request) -> Answer:
     return Answer(_encode(await service.space(request.names["space"])))
+
+
+async def scrub_space(service: Service, request: Request) -> Answer:
+    return Answer(_encode(await service.scrub_space(request.names["space"])))
 
 
 async def forget_space(service: Service, request: Request) -> Answer:
@@ -197,6 +202,15 @@ ROUTES: Final = (
         ),
         answer=Forgotten,
         refusals=("bad-query",),
+    ),
+    Route(
+        method="POST",
+        pattern=_BASE + "/scrub",
+        handler=scrub_space,
+        about="Look now at all of this device's copy: is every record and every run what was written? Answers when "
+        "that is done, or after some seconds, with `running`.",
+        answer=ScrubView,
+        refusals=("store-damaged",),
     ),
     Route(
         method="GET",

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 BUCKETS = 256
-_MASK = (1 << 64) - 1
+MODULUS = 1 << 64
+_MASK = MODULUS - 1
 _FORM = struct.Struct(">256Q")
 
 EMPTY = bytes(BUCKETS * 8)
@@ -23,6 +24,23 @@ def moved(sums: bytes, steps: Iterable[tuple[int, int]]) -> bytes:
     for bucket, difference in steps:
         buckets[bucket] = (buckets[bucket] + difference) & _MASK
     return _FORM.pack(*buckets)
+
+
+def difference(larger: bytes, smaller: bytes) -> bytes:
+    """What has to be added to `smaller`, bucket by bucket, to have `larger`."""
+    pairs = zip(_FORM.unpack(larger), _FORM.unpack(smaller), strict=True)
+    return _FORM.pack(*((one - other) & _MASK for one, other in pairs))
+
+
+def added(sums: bytes, more: bytes) -> bytes:
+    """The sums of both, bucket by bucket."""
+    pairs = zip(_FORM.unpack(sums), _FORM.unpack(more), strict=True)
+    return _FORM.pack(*((one + other) & _MASK for one, other in pairs))
+
+
+def at(sums: bytes, bucket: int) -> int:
+    """The sum of one bucket."""
+    return int.from_bytes(sums[8 * bucket : 8 * bucket + 8], "big")
 
 
 def summary(sums: bytes) -> bytes:

@@ -114,10 +114,15 @@ def encode_dropped(dropped: Dropped) -> tuple[list[list[Any]], bytes]:
     return rows, encode_body(dropped.births, dropped.fields, order)
 
 
-def digest_of(collection: str, key: str, stamp_rows: list[list[Any]], body: bytes) -> tuple[int, int]:
-    """(bucket 0..255, 64-bit share): what this record adds to the digest of its space. The bucket depends on the name
-    alone (CRC-32 of IEEE 802.3, its last byte).
+def bucket_of(collection: str, key: str) -> int:
+    """Which bucket of the digest a record counts in: it depends on the name alone (CRC-32 of IEEE 802.3, its last
+    byte).
     """
+    return crc32(_encode((collection, key))) % BUCKETS
+
+
+def digest_of(collection: str, key: str, stamp_rows: list[list[Any]], body: bytes) -> tuple[int, int]:
+    """(bucket 0..255, 64-bit share): what this record adds to the digest of its space."""
     name = _encode((collection, key))
     hashed = _share_hash.copy()  # cheaper than a new one
     hashed.update(name + _encode(stamp_rows) + body)

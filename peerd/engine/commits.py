@@ -277,6 +277,21 @@ class Commits:
     def _try_staged(self, _: Transaction, batch: Batch) -> None:
         self.staging.try_all(batch, attempt, self.limit_of)
 
+    # ---- repairs
+
+    async def put_right(self, work: Callable[[CopyState], Awaitable[CopyState]]) -> None:
+        """Change rows that no transaction changes, because they are not what transactions made them. `work` is given
+        the copy, writes durably, and gives what the copy is then; nothing else moves meanwhile, and nobody is rung.
+        """
+
+        async def putting() -> None:
+            async with self._locked():
+                self.state = await work(self.state)
+                await self.rules.load(self._store)
+                await self.bound.load(self._store)
+
+        await self._whole(putting())
+
     # ---- restores
 
     async def restore_parked(self) -> None:

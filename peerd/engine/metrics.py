@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from peerd.core.device_id import short_id
 from peerd.engine.conflicts import Conflicts
+from peerd.engine.scrub_status import describe_scrub
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
@@ -24,6 +25,10 @@ _HELP = {
     "peerd_database_bytes": ("gauge", "Size of the database with its journal"),
     "peerd_behind_transactions": ("gauge", "Transactions that a peer has and this device lacks"),
     "peerd_ahead_transactions": ("gauge", "Transactions that this device has and a peer is not known to have"),
+    "peerd_damaged_records": ("gauge", "Findings of damage in this copy that are not put right"),
+    "peerd_repaired_records": ("gauge", "Findings of damage of the last 30 days that were put right"),
+    "peerd_scrub_progress": ("gauge", "How far the scrub of the copy is, 0 to 1"),
+    "peerd_scrub_last_success_seconds": ("gauge", "When the copy was last looked at as a whole, seconds since 1970"),
     "peerd_relay_last_success_seconds": ("gauge", "When a relay was last used without failure, seconds since 1970"),
     "peerd_relay_trouble": ("gauge", "1 if a person has to put something right before a relay works"),
     "peerd_relay_to_leave_transactions": ("gauge", "Transactions that a relay lacks and this device has"),
@@ -45,7 +50,11 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
     for space in spaces.by_id.values():
         label = f'space="{_escaped(space.name)}"'
         conflicts, parked = await Conflicts(space).counts()
-        values = {
+        scrub = describe_scrub(space)
+        values: dict[str, float] = {
+            "peerd_damaged_records": scrub.damaged,
+            "peerd_repaired_records": scrub.repaired,
+            "peerd_scrub_progress": scrub.progress,
             "peerd_conflicts": sum(conflicts.values()),
             "peerd_parked_records": parked,
             "peerd_records": space.copy.visible - len(space.commits.rules.named),
@@ -54,6 +63,8 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
             "peerd_staged_runs": len(space.commits.staging),
             "peerd_database_bytes": await space.store.size_bytes(),
         }
+        if scrub.finished_ms is not None:
+            values["peerd_scrub_last_success_seconds"] = scrub.finished_ms / 1000
         for name, value in values.items():
             samples[name].append(f"{name}{{{label}}} {value}")
         for other in statuses.peers_of(space):

@@ -23,6 +23,7 @@ from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.records import Records
 from peerd.engine.relays import Relays
+from peerd.engine.scrub_status import describe_scrub
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
@@ -52,6 +53,7 @@ from peerd.protocol.control_reports import (
     NewJoin,
     PeerList,
     Reloaded,
+    ScrubView,
     SpaceList,
     SpaceView,
     Status,
@@ -137,6 +139,11 @@ class Service:
 
     async def space(self, name: str) -> SpaceView:
         return await self._statuses.space(self._spaces.named(name))
+
+    async def scrub_space(self, name: str) -> ScrubView:
+        space = self._spaces.named(name)
+        await space.scrub.now()
+        return describe_scrub(space)
 
     async def collections(self, space: str) -> CollectionList:
         one = self._spaces.named(space)

@@ -17,6 +17,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
 from peerd.engine.commits import Commit, Commits
 from peerd.engine.ports import Keys, Times
+from peerd.engine.scrubbing import Scrubbing
 from peerd.engine.snapshots import Snapshots
 from peerd.engine.store_ports import SpaceStore
 from peerd.errors import DiskFull, StoreError
@@ -59,6 +60,7 @@ class Space:
         self._keys = keys
         self._times = times
         self.snapshots = Snapshots(self, store.snapshots, times)
+        self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id)
         self.on_switch: list[Callable[[], None]] = []  # a snapshot took the place of the copy
         self.commits.ring = self._ring
         self.commits.switched = self._switched
@@ -68,9 +70,11 @@ class Space:
 
     async def open(self) -> None:
         await self.commits.open()
+        await self.scrub.open()
         await self.snapshots.open()
 
     async def close(self) -> None:
+        await self.scrub.close()
         await self.commits.close()
         await self.snapshots.close()
         if self._learning:

@@ -15,6 +15,7 @@ from peerd.core.roster import Roster
 from peerd.core.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.stored import Opened
 from peerd.engine.ports import Crypto, Keys, Times
+from peerd.engine.scrubbing import Scrubbing
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Shelf, SpaceStore
 from peerd.errors import RemoteProtocolError, UserError
@@ -50,6 +51,10 @@ class Spaces:
     async def close(self) -> None:
         for space in self.by_id.values():
             await space.close()
+
+    def scrubs(self) -> dict[str, Scrubbing]:
+        """That of each open space, by its name."""
+        return {space.name: space.scrub for space in self.by_id.values()}
 
     async def _make_live(self, opened: Opened, store: SpaceStore) -> Space:
         space = Space(opened, store, self._keys, self._times, self._crypto.verify)

@@ -15,6 +15,7 @@ from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay_status import RELAYED, describe_relayed, is_behind_on_relay, petition_state
 from peerd.engine.relays import Relays
+from peerd.engine.scrub_status import describe_scrub
 from peerd.engine.session_status import STEPS, describe_session
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
@@ -162,6 +163,7 @@ class Statuses:
             reason=reason,
             next_step=step,
             tables=list(notices),
+            scrub=describe_scrub(space),
         )
 
     def _space_state(
@@ -172,10 +174,7 @@ class Statuses:
             return "stopped", text, STEPS.get(code, "")
         if not space.roster.is_member(self._keys.device):
             return self._outside(space)
-        worst = next((one for one in notices if not one.code.startswith(PARKED)), None)
-        if worst is not None:
-            return "degraded", in_words(worst), worst.next_step
-        if self.relays is not None and (trouble := self.relays.trouble_of(space)) is not None:
+        if (trouble := self._local_trouble(space, notices)) is not None:
             return "degraded", *trouble
         if not peers:
             return "alone", "", "Invite another device with `peerctl invite`."
@@ -190,6 +189,15 @@ class Statuses:
         if any(peer.state in {"syncing", "connecting"} or is_behind_on_relay(peer) for peer in peers):
             return "syncing", "", ""
         return "in sync", "", ""
+
+    def _local_trouble(self, space: Space, notices: Sequence[TableNotice]) -> tuple[str, str] | None:
+        """What is wrong on this device, whatever others do: reason and next step."""
+        if (scrub := describe_scrub(space)).reason:
+            return scrub.reason, scrub.next_step
+        worst = next((one for one in notices if not one.code.startswith(PARKED)), None)
+        if worst is not None:
+            return in_words(worst), worst.next_step
+        return None if self.relays is None else self.relays.trouble_of(space)
 
     def _outside(self, space: Space) -> tuple[str, str, str]:
         """Of a space of which this device is no member: not yet, or not any more."""

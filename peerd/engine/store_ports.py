@@ -9,7 +9,9 @@ from typing import Protocol, TypeVar
 from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
+from peerd.core.copy import CopyState
 from peerd.core.record import Record
+from peerd.core.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState
 from peerd.core.snapshot_choice import Gap
 from peerd.core.snapshot_intake import SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
@@ -92,11 +94,57 @@ class SnapshotStore(Protocol):
         ...
 
 
+class ScrubStore(Protocol):
+    """What a space's database does for its scrub. Every method that writes is durable when it returns; those that take
+    the state of the copy give what it is afterwards, and nothing else may be writing meanwhile.
+    """
+
+    async def rows(self, after: int, max_rows: int, max_bytes: int) -> RowsChecked:
+        """Records behind the place `after`, which is 0 at the beginning: at least one if there is any."""
+        ...
+
+    async def runs(self, after: int, max_bytes: int, verify: Callable[[bytes, bytes, bytes], bool]) -> RunsChecked:
+        """Runs of the log behind the position `after`: at least one if there is any. `verify(device, signature,
+        data)` is called in another thread.
+        """
+        ...
+
+    async def count(self, *, at_once: bool) -> Counted:
+        """Add up all records, beside whoever reads and writes; not `at_once`, with pauses."""
+        ...
+
+    async def seeds(self) -> Mapping[Dot, bytes]:
+        """The hash at the end of each run whose predecessor is not in the log any more, by where it ends."""
+        ...
+
+    async def load(self) -> tuple[ScrubState, list[Finding]]: ...
+    async def save(self, state: ScrubState) -> None: ...
+    async def note(self, findings: Sequence[Finding], *, keep_rows: bool = False) -> None:
+        """Keep findings, instead of those with their ids. With `keep_rows`, also the rows as they are now."""
+        ...
+
+    async def forget(self, older_than_ms: int) -> int:
+        """Those findings that are older, in daemon time, and those that are too many. Gives the smallest id left."""
+        ...
+
+    async def set_aside(self, findings: Sequence[Finding], state: CopyState) -> CopyState:
+        """Take records that cannot be read out of the copy; their rows are kept with the findings."""
+        ...
+
+    async def settle(self, counted: Counted, state: CopyState, scrub: ScrubState) -> CopyState:
+        """Let digest and counts say what the rows say, and keep `scrub`. Writes since it was counted have moved both
+        alike.
+        """
+        ...
+
+
 class SpaceStore(Protocol):
     """The database of one space. Every method that writes is durable when it returns."""
 
     @property
     def snapshots(self) -> SnapshotStore: ...
+    @property
+    def scrubs(self) -> ScrubStore: ...
     async def transact(
         self,
         decide: Callable[[Transaction], tuple[Writes | None, T]],

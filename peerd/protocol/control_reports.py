@@ -47,9 +47,43 @@ class TableNotice(Struct, kw_only=True):
     rows: int = 0
 
 
+class FindingView(Struct, kw_only=True):
+    """Something that was wrong with this device's copy. `found`: changed, unreadable, missing, differs (from another
+    device's), or log (a run of the log: `key` is its origin and first number). `device` is whom it was found out or
+    put right with. `done`: how it was put right, "" as long as it is not. `text` says all that as a sentence.
+    """
+
+    at_ms: int
+    found: str
+    collection: str
+    key: str
+    device: str = ""
+    done: str = ""
+    text: str
+
+
+class ScrubView(Struct, kw_only=True):
+    """What the scrub of a copy looked at and found. `records`, `runs` and `found` are of the last whole round, which
+    ended at `finished_ms`; `progress` (0 to 1) is how far the present one is. `damaged` are findings that are not put
+    right yet, `repaired` those that are; the newest of them are listed, and all are forgotten after 30 days.
+    """
+
+    running: bool = False
+    progress: float = 0.0
+    finished_ms: int | None = None
+    records: int = 0
+    runs: int = 0
+    found: int = 0
+    damaged: int = 0
+    repaired: int = 0
+    findings: list[FindingView] = []
+    reason: str = ""
+    next_step: str = ""
+
+
 class SpaceView(Struct, kw_only=True):
     """`reason` is the worst of what is wrong with it, also with its tables; `tables` is all that there is to say of
-    them.
+    them. `scrub` says whether the copy is what was written.
     """
 
     name: str
@@ -64,6 +98,7 @@ class SpaceView(Struct, kw_only=True):
     reason: str = ""
     next_step: str = ""
     tables: list[TableNotice] = []
+    scrub: ScrubView | None = None
 
 
 class SpaceList(Struct, kw_only=True):

@@ -54,6 +54,7 @@ from peerd.store.machine import Machine, this_machine
 from peerd.store.mark import MarkFile
 from peerd.store.migrate import migrate
 from peerd.store.opening import Opening, lock_of
+from peerd.store.scrubs import Scrubs
 from peerd.store.snapshots import Snapshots
 from peerd.store.transaction import OpenTransaction, Written
 
@@ -79,6 +80,7 @@ class SpaceStore:
         self._mark = opening.mark
         self._wall_ms = wall_ms
         self._closing: asyncio.Task[None] | None = None
+        self.scrubs = Scrubs(database, opening.refs, opening.meta)
         self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin)
 
     @classmethod

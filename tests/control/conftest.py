@@ -50,6 +50,7 @@ from peerd.protocol.control_reports import (
     PeerStatus,
     PeerView,
     Reloaded,
+    ScrubView,
     SpaceList,
     SpaceView,
     Status,
@@ -171,6 +172,10 @@ class FakeService:
     async def forget_space(self, name: str, *, delete: bool) -> Forgotten:
         self._called("forget_space", name, delete)
         return Forgotten(space=name, id="ab", set_aside="" if delete else "/x/ab-1.db")
+
+    async def scrub_space(self, name: str) -> ScrubView:
+        self._called("scrub_space", name)
+        return ScrubView(records=3, runs=2)
 
     async def space(self, name: str) -> SpaceView:
         self._called("space", name)

@@ -139,3 +139,9 @@ async def test_members_come_and_go(talk: Any, service: Any) -> None:
         ("admit", "home", "ABC", "member"),
         ("remove", "home", "ABC-DEF"),
     ]
+
+
+async def test_a_copy_is_scrubbed_at_once(talk: Any, service: Any) -> None:
+    answer = await talk.ask("POST", "/v1/spaces/home/scrub")
+    assert (answer.status, answer.json["records"], answer.json["running"]) == (200, 3, False)
+    assert service.calls == [("scrub_space", "home")]

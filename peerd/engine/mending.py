@@ -1,0 +1,109 @@
+"""Putting rows right that are not what the transactions of the log made them.
+
+Nothing is written to the log by it, so nothing travels: what was damaged here was never damaged elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from peerd.core import digest
+from peerd.core.batch import Batch, HistoryRow, Name, Stored
+from peerd.core.clocks import Dot
+from peerd.core.copy import CopyState
+from peerd.core.evidence import Gathering
+from peerd.core.record import Dropped, Record
+from peerd.core.record_form import digest_of, encode_body, encode_stamps
+from peerd.core.writes import Writes, finish
+from peerd.engine.commits import Commits
+from peerd.engine.store_ports import SpaceStore, Transaction
+
+PIECE_BYTES = 64 << 10  # of the log, looked at in one go
+
+
+class Mend(NamedTuple):
+    """What a record is to become: `record`, or, with None, what it is, with a share that says so. Only while its share
+    is `share` (0: it is not there). `dropped` goes into the history.
+    """
+
+    record: Record | None
+    share: int
+    dropped: Collection[tuple[Dropped, Dot]] = ()
+
+
+async def replace(commits: Commits, store: SpaceStore, mends: Mapping[Name, Mend]) -> tuple[set[Name], bytes]:
+    """Durably. Gives the records that were still as they were thought to be, and what that took from the digest,
+    bucket by bucket.
+    """
+    done: set[Name] = set()
+    steps = [digest.EMPTY]
+
+    async def work(copy: CopyState) -> CopyState:
+        def inside(transaction: Transaction) -> tuple[Writes, CopyState]:
+            done.clear()
+            batch = Batch(copy, transaction, commits.limit_of, commits.verify)
+            batch.load(mends)
+            for name, mend in mends.items():
+                if batch.stored.get(name, (0, False))[0] == mend.share:
+                    _put(batch, name, mend)
+                    done.add(name)
+            writes = finish(batch)
+            return writes, writes.state
+
+        after = await store.transact(inside, own_origin=lambda: commits.own_origin)
+        steps[0] = digest.difference(copy.digest, after.digest)
+        return after
+
+    await commits.put_right(work)
+    return done, steps[0]
+
+
+def _put(batch: Batch, name: Name, mend: Mend) -> None:
+    if mend.record is not None:
+        batch.records[name] = mend.record
+    elif (record := batch.records[name]) is not None:
+        record.stamps  # noqa: B018 - it is taken apart, and so written in the form that it should have
+    batch.touched[name] = None
+    batch.history += [HistoryRow(name, dropped, by) for dropped, by in mend.dropped if by.origin in batch.state.origins]
+
+
+async def stored(store: SpaceStore, names: Collection[Name]) -> Mapping[Name, Stored]:
+    """The records of these names that there are."""
+    return await store.read(lambda transaction: transaction.records(names))
+
+
+async def gather(
+    commits: Commits,
+    store: SpaceStore,
+    *,
+    names: Collection[Name] = (),
+    buckets: Collection[int] = (),
+    dots: Collection[Dot] = (),
+) -> Gathering:
+    """What our log, as it stands, proves of these records. It is read piece by piece, and others have their turn."""
+    copy, last = commits.state, commits.last_position
+    seeds = await store.scrubs.seeds()
+    gathering = Gathering(copy, commits.verify, names=names, buckets=buckets, dots=dots, seeds=seeds)
+    position = 0
+    while position < last:
+        piece = await store.runs_after(position, PIECE_BYTES)
+        for row in piece.rows:
+            if row.position <= last:
+                gathering.take(row.run)
+        if piece.read_up_to <= position:
+            break
+        position = piece.read_up_to
+        await asyncio.sleep(0)
+    return gathering
+
+
+def share_of(name: Name, record: Record) -> int:
+    """What a record adds to the digest; 0 if it is empty."""
+    if record.empty:
+        return 0
+    if (lone := record.lone) is not None:
+        return digest_of(*name, [[*lone.dot, lone.stamp.t_ms, lone.stamp.tq]], lone.body)[1]
+    order, rows = encode_stamps(record.stamps)
+    return digest_of(*name, rows, encode_body(record.births, record.fields, order))[1]

@@ -1,0 +1,125 @@
+"""Reading a copy for its scrub: some rows at a time, each against what was kept of it when it was written."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+from peerd.core import chain, digest
+from peerd.core.chain import Run
+from peerd.core.clocks import Dot
+from peerd.core.record_form import bucket_of, decode_record, digest_of
+from peerd.core.scrub import BrokenRun, Counted, RowsChecked, RunsChecked, Suspect, is_sound
+from peerd.core.writes import PARKED, flags_of
+from peerd.errors import StoreError
+from peerd.store import log
+from peerd.store.records import unsigned
+from peerd.store.refs import Refs
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+
+_COUNTED_AT_ONCE = 2_000
+_PAUSE_S = 0.01
+
+
+def rows(connection: sqlite3.Connection, refs: Refs, after: int, max_rows: int, max_bytes: int) -> RowsChecked:
+    """Records in the order of their ids, behind the id `after`: at least one if there is any."""
+    names = dict(connection.execute("SELECT number, name FROM collection"))
+    suspects: list[Suspect] = []
+    last, count, size_bytes = after, 0, 0
+    end = connection.execute("SELECT max(id) FROM record").fetchone()[0] or 0
+    query = "SELECT id, collection, key, flags, share, stamps, body FROM record WHERE id > ? ORDER BY id"
+    for row_id, number, key, flags, share, stamps, body in connection.execute(query, (after,)):
+        if count == max_rows or (count and size_bytes + len(body) > max_bytes):
+            return RowsChecked(last, end, count, suspects, more=True)
+        last, count = row_id, count + 1
+        size_bytes += len(body)
+        found = _suspect(refs, names[number], key, flags, unsigned(share), stamps, body)
+        if found is not None:
+            suspects.append(found)
+    return RowsChecked(last, end, count, suspects, more=False)
+
+
+def _suspect(
+    refs: Refs, collection: str, key: str, flags: int, share: int, stamps: bytes, body: bytes
+) -> Suspect | None:
+    try:
+        decoded = refs.decode_stamps(stamps)
+        if digest_of(collection, key, decoded, body)[1] == share and not flags:
+            return None  # nearly all of them
+        record = decode_record(decoded, body)
+        if is_sound(record):
+            is_written = digest_of(collection, key, decoded, body)[1] == share and flags_of(record) == flags
+            return None if is_written else Suspect((collection, key), share, readable=True)
+    except (ValueError, LookupError, TypeError):
+        pass
+    return Suspect((collection, key), share, readable=False)
+
+
+def runs(connection: sqlite3.Connection, space: bytes, after: int, max_bytes: int, verify: Verify) -> RunsChecked:
+    """Runs of the log behind the position `after`: at least one if there is any. `verify(device, signature, data)`."""
+    broken: list[BrokenRun] = []
+    last, count, size_bytes = after, 0, 0
+    (end,) = connection.execute("SELECT position FROM space").fetchone()
+    query = (
+        "SELECT run.position, run.first, run.last, run.size_bytes, run.head, run.signature, run.entries, origin.id,"
+        " origin.device, before.head, origin.horizon FROM run JOIN origin ON origin.ref = run.origin"
+        " LEFT JOIN run AS before ON before.origin = run.origin AND before.last = run.first - 1"
+        " WHERE run.position > ? ORDER BY run.position"
+    )
+    for row in connection.execute(query, (after,)):
+        position, first, run_last, run_bytes, head, signature, entries, origin, device, head_before, horizon = row
+        if count and size_bytes + run_bytes > max_bytes:
+            return RunsChecked(last, end, count, broken, more=True)
+        last, count = position, count + 1
+        size_bytes += run_bytes
+        previous = chain.first_hash(space, device, origin) if first == 1 else head_before
+        if run_last <= horizon:
+            continue  # told to nobody, and the run before it may be gone
+        signed = verify(device, signature, chain.signed_bytes(space, origin, run_last, head))
+        if not signed or not _follows(previous, first, run_last, entries, head):
+            broken.append(BrokenRun(origin, first, run_last))
+    return RunsChecked(last, end, count, broken, more=False)
+
+
+def seeds(connection: sqlite3.Connection, refs: Refs) -> dict[Dot, bytes]:
+    """The hash at the end of each run whose predecessor is not in the log."""
+    query = (
+        "SELECT run.origin, run.last, run.head FROM run LEFT JOIN run AS before"
+        " ON before.origin = run.origin AND before.last = run.first - 1 WHERE run.first > 1 AND before.origin IS NULL"
+    )
+    return {Dot(refs.origin_of[ref], last): head for ref, last, head in connection.execute(query)}
+
+
+def _follows(previous: bytes | None, first: int, last: int, data: bytes, head: bytes) -> bool:
+    """Does the hash at the end of a run follow from the one before, as far as that is known?"""
+    try:
+        run = Run(b"", first, log.decode_entries(data), b"")
+    except ValueError:
+        return False
+    return run.last == last and (previous is None or chain.hash_after(previous, run.entries) == head)
+
+
+def count(connection: sqlite3.Connection, is_over: Callable[[], bool], *, pause: bool) -> Counted:
+    """Add everything up, at one moment. With `pause`, now and then nothing is done for a moment, so that whoever else
+    needs Python gets it.
+
+    Raises:
+        StoreError: the database is being closed.
+    """
+    (kept,) = connection.execute("SELECT digest FROM space").fetchone()
+    names = dict(connection.execute("SELECT number, name FROM collection"))
+    visible = {number: -counted for number, counted in connection.execute("SELECT number, visible FROM collection")}
+    sums = [0] * digest.BUCKETS
+    rows = connection.execute("SELECT collection, key, share, flags FROM record")
+    while some := rows.fetchmany(_COUNTED_AT_ONCE):
+        for number, key, share, flags in some:
+            sums[bucket_of(names[number], key)] += share
+            visible[number] += not flags & PARKED
+        if is_over():
+            raise StoreError("the space is being closed", code="stopping")
+        if pause:
+            time.sleep(_PAUSE_S)
+    counted = digest.moved(digest.EMPTY, enumerate(sums))
+    return Counted(counted, kept, {number: step for number, step in visible.items() if step})

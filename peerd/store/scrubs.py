@@ -1,0 +1,172 @@
+"""What a space's database does for its scrub. See the port `ScrubStore`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from peerd.core import digest
+from peerd.core.clocks import Dot
+from peerd.core.copy import CopyState
+from peerd.core.record_form import bucket_of
+from peerd.core.scrub import FINDINGS, Counted, Finding, RowsChecked, RunsChecked, ScrubState
+from peerd.core.writes import PARKED
+from peerd.store import scrub_reading
+from peerd.store.database import Database, Outcome
+from peerd.store.meta import Meta
+from peerd.store.records import unsigned
+from peerd.store.refs import Refs
+from peerd.store.scrub_reading import Verify
+
+T = TypeVar("T")
+
+_SET_ASIDE_BYTES = 1 << 20
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ScrubState).decode
+
+
+class Scrubs:
+    def __init__(self, database: Database, refs: Refs, meta: Meta) -> None:
+        self._database = database
+        self._refs = refs
+        self._meta = meta
+
+    # ---- reading
+
+    async def rows(self, after: int, max_rows: int, max_bytes: int) -> RowsChecked:
+        refs = self._refs
+        return await self._database.read(
+            lambda connection: scrub_reading.rows(connection, refs, after, max_rows, max_bytes)
+        )
+
+    async def runs(self, after: int, max_bytes: int, verify: Verify) -> RunsChecked:
+        space = self._meta.space
+        return await self._database.read(
+            lambda connection: scrub_reading.runs(connection, space, after, max_bytes, verify)
+        )
+
+    async def count(self, *, at_once: bool) -> Counted:
+        """Over a connection of its own, so that nobody waits for it."""
+        closing = self._database.is_closing
+        pause = self._database.is_threaded and not at_once
+        return await self._database.read_aside(lambda connection: scrub_reading.count(connection, closing, pause=pause))
+
+    async def seeds(self) -> dict[Dot, bytes]:
+        refs = self._refs
+        return await self._database.read(lambda connection: scrub_reading.seeds(connection, refs))
+
+    # ---- what is kept
+
+    async def load(self) -> tuple[ScrubState, list[Finding]]:
+        return await self._database.read(_load)
+
+    async def save(self, state: ScrubState) -> None:
+        data = _encode(state)
+        await self._write(lambda connection: _save(connection, data))
+
+    async def note(self, findings: Sequence[Finding], *, keep_rows: bool = False) -> None:
+        """Keep findings, instead of those with their ids. With `keep_rows`, also the rows as they are now."""
+        await self._write(lambda connection: self._note(connection, findings, keep_rows=keep_rows))
+
+    async def forget(self, older_than_ms: int) -> int:
+        """Those findings that are older, in daemon time, and those that are too many. Gives the smallest id left."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            connection.execute("DELETE FROM finding WHERE age_ms < ?", (self._meta.age_ms - older_than_ms,))
+            connection.execute(
+                "DELETE FROM finding WHERE id <= (SELECT id FROM finding ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                (FINDINGS,),
+            )
+            return int(connection.execute("SELECT coalesce(min(id), 0) FROM finding").fetchone()[0])
+
+        return await self._write(work)
+
+    # ---- putting the copy in order
+
+    async def set_aside(self, findings: Sequence[Finding], state: CopyState) -> CopyState:
+        """Take records that cannot be read out of the copy; their rows are kept with the findings."""
+
+        def work(connection: sqlite3.Connection) -> CopyState:
+            self._note(connection, findings, keep_rows=True)
+            steps: list[tuple[int, int]] = []
+            visible = state.visible
+            for finding in findings:
+                number = self._refs.number_of.get(finding.collection)
+                row = connection.execute(
+                    "SELECT id, flags, share FROM record WHERE collection = ? AND key = ?", (number, finding.key)
+                ).fetchone()
+                if row is None:
+                    continue
+                row_id, flags, share = row
+                connection.execute("DELETE FROM record WHERE id = ?", (row_id,))
+                steps.append((bucket_of(finding.collection, finding.key), -unsigned(share)))
+                if not flags & PARKED:
+                    visible -= 1
+                    connection.execute("UPDATE collection SET visible = visible - 1 WHERE number = ?", (number,))
+            return _moved(connection, replace(state, digest=digest.moved(state.digest, steps), visible=visible))
+
+        return await self._write(work)
+
+    async def settle(self, counted: Counted, state: CopyState, scrub: ScrubState) -> CopyState:
+        """Let digest and counts say what the rows say, and keep `scrub`. Writes since it was counted have moved both
+        alike.
+        """
+        data = _encode(scrub)
+
+        def work(connection: sqlite3.Connection) -> CopyState:
+            difference = digest.difference(counted.sums, counted.kept)
+            for number, step in counted.visible.items():
+                connection.execute("UPDATE collection SET visible = visible + ? WHERE number = ?", (step, number))
+            _save(connection, data)
+            visible = state.visible + sum(counted.visible.values())
+            return _moved(connection, replace(state, digest=digest.added(state.digest, difference), visible=visible))
+
+        return await self._write(work)
+
+    def _note(self, connection: sqlite3.Connection, findings: Sequence[Finding], *, keep_rows: bool) -> None:
+        for finding in findings:
+            row = (None, None)
+            if keep_rows:
+                row = connection.execute(
+                    "SELECT stamps, body FROM record WHERE collection = ? AND key = ? AND length(body) <= ?",
+                    (self._refs.number_of.get(finding.collection), finding.key, _SET_ASIDE_BYTES),
+                ).fetchone() or (None, None)
+            connection.execute(
+                "INSERT INTO finding (id, at_ms, age_ms, found, collection, key, device, done, stamps, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET done = excluded.done, device = excluded.device",
+                (finding.id, finding.at_ms, self._meta.age_ms, finding.found, finding.collection, finding.key,
+                 finding.device, finding.done, *row),
+            )  # fmt: skip
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._database.write(lambda connection: Outcome(work(connection)))
+
+
+def _load(connection: sqlite3.Connection) -> tuple[ScrubState, list[Finding]]:
+    row = connection.execute("SELECT state FROM scrub").fetchone()
+    try:
+        state = ScrubState() if row is None else _decode(row[0])
+    except ValueError:
+        state = ScrubState()  # nothing depends on it but how far the scrub is
+    findings = [
+        Finding(*columns)
+        for columns in connection.execute(
+            "SELECT id, at_ms, found, collection, key, device, done FROM finding ORDER BY id"
+        )
+    ]
+    return state, findings
+
+
+def _save(connection: sqlite3.Connection, data: bytes) -> None:
+    connection.execute("INSERT OR REPLACE INTO scrub (one, state) VALUES (1, ?)", (data,))
+
+
+def _moved(connection: sqlite3.Connection, state: CopyState) -> CopyState:
+    connection.execute("UPDATE space SET digest = ?, visible = ?", (state.digest, state.visible))
+    return state
