@@ -44,6 +44,7 @@ from peerd.protocol.courier_steps import (
     FetchHeads,
     FetchSegments,
     MakeSnapshot,
+    MendRoster,
     Moment,
     Poll,
     PutHead,
@@ -295,6 +296,9 @@ class CourierRunner:
             case CheckSegments():
                 there = await self._sealed.segments_there(step.stream, step.numbers)
                 courier.segments_checked(there, self._moment())
+            case MendRoster():
+                await self._sealed.mend_roster()
+                courier.roster_mended(self._moment())
             case Delete():
                 await self._save(courier)
                 await self._sealed.delete(step)

@@ -12,16 +12,15 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from peerd.core import epochs
-from peerd.core.statements import SignedStatement
 from peerd.core.stored import SegmentId
 from peerd.engine.ports import Keys
 from peerd.engine.relay_keys import SpaceKeys
 from peerd.engine.relay_ports import RelayStore, Sealing
+from peerd.engine.sealed_roster import SealedRoster
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.errors import RelayTrouble, RemoteProtocolError
-from peerd.protocol import relay_names, relay_objects, relay_roster
+from peerd.protocol import relay_names, relay_objects
 from peerd.protocol.courier_steps import Damage, Delete, SeenHead, SeenSegment, SegmentName
 from peerd.protocol.relay_damage import damage_of
 from peerd.protocol.relay_objects import Head, RelayObject, Segment, SignedHead
@@ -39,7 +38,7 @@ class SealedRelay:
         self._sealing = sealing
         self._keys = keys
         self._space_keys = SpaceKeys(space, spaces)
-        self._parts_left: set[bytes] = set()  # of our roster, that are known to be there
+        self._roster = SealedRoster(space, self._space_keys, store, sealing, keys)
 
     # ---- heads
 
@@ -60,7 +59,7 @@ class SealedRelay:
     async def put_head(self, head: Head, tag: str | None) -> str | None:
         """Write our head, with the roster as it is now. None: another one than that with this tag is there."""
         space, ours = self._space, self._keys.device
-        data = relay_objects.encode(await self._with_roster(head))
+        data = relay_objects.encode(await self._roster.put_into(head))
         signature = self._keys.sign(relay_objects.head_signing_input(space.id, ours, data))
         name = self._head_name(ours)
         sealed = self._sealing.seal_head(
@@ -72,51 +71,28 @@ class SealedRelay:
         )
         return await self._store.replace(name, sealed, tag)
 
-    async def _with_roster(self, head: Head) -> Head:
-        statements = self._space.roster.missing_from(frozenset())
-        if relay_roster.fits(statements):
-            return replace(head, statements=statements)
-        secret = self._space_keys.current_secret()
-        named, lacking = [], {}
-        for part in relay_roster.split(statements):
-            one = relay_roster.part_id(self._keys.device, part)
-            own = epochs.roster_part_secret(self._space.id, secret, one)
-            named.append((one, own))
-            if one not in self._parts_left:
-                name = relay_names.roster_name(self._space_keys.names(), one)
-                lacking[name] = self._sealing.seal_object(name, part, epochs.relay_keys(self._space.id, own))
-        await self._store.create(lacking)  # others under these names are of the same contents, sealed before
-        self._parts_left = {one for one, _ in named}
-        return replace(head, roster_parts=named)
-
     async def _open_head(self, device: bytes, name: str, found: RelayObject) -> SeenHead:
         try:
             signed = self._sealing.open_head(name, found.data or b"", self._space.id, self._space_keys.opening())
             head = relay_objects.decode_head(signed.data)
-            statements = await self._statements(head)
+            statements, missing = await self._roster.read(head)
         except RemoteProtocolError as problem:
             return SeenHead(found.tag, None, damage_of(problem))
         if signed.device != device:
             return SeenHead(found.tag, None, Damage.FORGED)
         await self._space.learn(statements)
         key = self._space.roster.public_key(device)
+        if key is None and missing:  # they may tell whose head it is
+            return SeenHead(found.tag, None, Damage.INCOMPLETE, missing)
         told = relay_objects.head_signing_input(self._space.id, device, signed.data)
         if key is None or not self._spaces.verify(key, signed.signature, told):
             return SeenHead(found.tag, None, Damage.FORGED)
         self._space.note_seen_on_relay(device, head.t_ms)
-        return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]))
+        return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]), missing=missing)
 
-    async def _statements(self, head: Head) -> list[SignedStatement]:
-        """Raises RemoteProtocolError too. Parts that are not there yet are left out: the next head names them again."""
-        if not head.roster_parts:
-            return head.statements
-        names = {relay_names.roster_name(self._space_keys.names(), part): key for part, key in head.roster_parts}
-        found = await self._store.lookup(list(names), contents=True)
-        return relay_roster.join(
-            self._sealing.open_object(name, found[name].data or b"", [epochs.relay_keys(self._space.id, key)])
-            for name, key in names.items()
-            if name in found
-        )
+    async def mend_roster(self) -> None:
+        """Somebody misses a part of the roster that our head names: leave it again if it is true."""
+        await self._roster.mend()
 
     # ---- segments
 

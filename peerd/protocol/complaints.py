@@ -2,7 +2,8 @@
 
 A complaint about a stream that goes on standing though its writer had time to answer is believed: what the stream
 claims to hold counts as not there. Its writer looks itself: what is really gone it leaves again in a new stream. A
-complaint about number 0 is about a snapshot, one about a head's `next` says that the stream holds less than claimed.
+complaint about number 0 is about a snapshot or a part of a roster, by its id, one about a head's `next` says that the
+stream holds less than claimed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Complaints:
         self._ran = ran
         self._tracked = {(one.accuser, one.about): one for one in memory.heard}
         self._looked_into: dict[SegmentName, float] = {}  # it was in order: when
+        self._mended_s = float("-inf")
         self.distrusted: frozenset[bytes] = frozenset()
         self.broken: frozenset[bytes] = frozenset()
 
@@ -67,6 +69,21 @@ class Complaints:
             if name[1] == stream and name not in self._looked_into:
                 return name
         return None
+
+    def of_roster(self, ours: Iterable[bytes], now_s: float) -> bool:
+        """Does somebody miss something whose id is none of our snapshots' (`ours`): a part of our roster? Not again and
+        again, whatever members say.
+        """
+        known = set(ours)
+        missed = any(name[2] == 0 and name[1] not in known and name not in self._looked_into for name in self.about_us)
+        return missed and now_s >= self._mended_s + HOUR_S
+
+    def roster_mended(self, now_s: float) -> None:
+        """What of it was missing is there."""
+        self._mended_s = now_s
+        for name in self.about_us:
+            if name[2] == 0:
+                self._looked_into.setdefault(name, now_s)
 
     def persistent(self, stream: bytes, now_s: float) -> bool:
         """Does somebody go on complaining, a day after we found everything in order?"""

@@ -5,7 +5,8 @@ found anew from what is known, so an outcome that got lost (a crash, a cancelled
 more: every step may be repeated. A step that could not be done is answered by `failed`, whatever it was.
 
     events      polled, heads_fetched, segments_fetched, applied, log_read, segment_put, segment_differs, head_put,
-                head_differs, segments_checked, snapshot_checked, deleted, snapshot_made, snapshot_taken, failed
+                head_differs, segments_checked, snapshot_checked, roster_mended, deleted, snapshot_made, snapshot_taken,
+                failed
     hints       noticed, committed, roster_changed, sync_now: `next` is worth asking again before the sleep is over
 """
 
@@ -27,6 +28,7 @@ from peerd.protocol.courier_steps import (
     FetchHeads,
     FetchSegments,
     MakeSnapshot,
+    MendRoster,
     Moment,
     Poll,
     PutHead,
@@ -46,6 +48,7 @@ _WAY_GIVING = (
     TakeSnapshot,
     CheckSnapshot,
     MakeSnapshot,
+    MendRoster,
     Delete,
 )  # once failed, they let others go first
 
@@ -182,7 +185,8 @@ class Courier:
             else:
                 parts.view.forget(device)
         changed = parts.view.changed({device: tag for device, tag in tags.items() if device != parts.us})
-        parts.to_fetch = dict.fromkeys([parts.us, *changed] if fetch_ours else changed)
+        again = [device for device in parts.view.incomplete if device in tags]
+        parts.to_fetch = dict.fromkeys([*([parts.us] if fetch_ours else []), *changed, *again])
         if changed:
             parts.polling.lively(moment)
 
@@ -277,6 +281,12 @@ class Courier:
         step, self._step = self._step, None
         if isinstance(step, CheckSnapshot):
             self._parts.judge(step.device, step.manifest, moment, good=complete)
+
+    def roster_mended(self, moment: Moment) -> None:
+        """All parts of our roster are there."""
+        self._went_well(moment)
+        self._step = None
+        self._parts.complaints.roster_mended(moment.now_s)
 
     def deleted(self, moment: Moment) -> None:
         """What was to be removed is."""

@@ -10,6 +10,7 @@ from peerd.protocol.courier_settings import DAY_S
 from peerd.protocol.courier_steps import (
     FetchHeads,
     FetchSegments,
+    MendRoster,
     Moment,
     Poll,
     PutHead,
@@ -132,7 +133,8 @@ class Choice:
         if name is None:
             if complaints.persistent(memory.stream, now_s) or parts.stream.is_crumbly:
                 self._renew_if_allowed(moment)
-            return None
+            snapshot = memory.snapshot.id if memory.snapshot else b""
+            return MendRoster() if complaints.of_roster([snapshot], now_s) else None
         if memory.oldest <= name[2] < memory.next:
             parts.verifying = name
             return FetchSegments([name])

@@ -25,6 +25,7 @@ _OURS = {
     "relay-rolled-back": "an older head than we left is there",
     "relay-cloned": "somebody else writes heads as this device: another copy of it may be running",
 }
+_LOST = 500  # complaints in our head
 _FOR_OTHERS = "what it leaves there is sealed for other devices: this one was removed, or the file is not its"
 
 
@@ -68,7 +69,8 @@ class Parts:
         heads = {device: head for device, (head, _) in readable.items()}
         lost = self.fetching.complaints(self.offers, now_s)
         lost += [name for name in self.memory.lost if name[2] == 0 and name[0] in heads and _made(heads[name[0]], name)]
-        self.memory.lost = lost
+        lost += self.fetching.missing_parts(heads, now_s)
+        self.memory.lost = lost = lost[:_LOST]
         self.reports.lost(lost, wall_ms)
         for device in readable:
             if self.fetching.readers[device].at_rest:
@@ -121,6 +123,7 @@ class Parts:
             self.reports.clear("relay-rolled-back", device)
         else:
             self.report("relay-rolled-back", device, "its head is an older one than we saw before", moment)
+        self.fetching.roster_seen(device, seen.missing, moment.now_s)
 
     def see_ours(self, seen: SeenHead | None, moment: Moment) -> None:
         """What stands in our name was fetched; None: nothing does any more."""

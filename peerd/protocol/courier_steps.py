@@ -7,6 +7,7 @@ speaks of devices, streams and numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -29,6 +30,7 @@ class Damage(Enum):
     MALFORMED = "it opens and makes no sense"
     FORGED = "it is signed by somebody else"
     UNKNOWN_KEY = "it is sealed under a key that this device does not have"
+    INCOMPLETE = "parts of the roster that it names are missing"
 
 
 class Moment(Struct, frozen=True):
@@ -142,6 +144,12 @@ class CheckSnapshot(Struct, frozen=True):
     manifest: Manifest
 
 
+class MendRoster(Struct, frozen=True):
+    """Look whether the parts of our roster are there, if our head names any, and leave again those that are not.
+    Answered by `roster_mended`.
+    """
+
+
 class Delete(Struct, frozen=True):
     """Keep the memory durably, then remove these; at most DELETE_NAMES of them. Answered by `deleted`."""
 
@@ -167,7 +175,7 @@ class TakeSnapshot(Struct, frozen=True):
 
 Step: TypeAlias = (
     Sleep | Poll | FetchHeads | FetchSegments | Apply | ReadLog | PutSegment | PutHead | CheckSegments | CheckSnapshot
-    | Delete | MakeSnapshot | TakeSnapshot
+    | MendRoster | Delete | MakeSnapshot | TakeSnapshot
 )  # fmt: skip
 
 
@@ -175,11 +183,14 @@ Step: TypeAlias = (
 
 
 class SeenHead(Struct, frozen=True):
-    """A head of another device as it was fetched: what it says, or why it is of no use."""
+    """A head of another device as it was fetched: what it says, or why it is of no use. `missing` are the ids of
+    parts of its roster that could not be had; until they can it is worth fetching again.
+    """
 
     tag: str
     head: Head | None
     damage: Damage | None = None
+    missing: Sequence[bytes] = ()
 
 
 class SeenSegment(Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from peerd.core.chain import Run
@@ -15,7 +15,7 @@ from peerd.protocol.coverage import Coverage
 from peerd.protocol.relay_memory import Known, Memory
 from peerd.protocol.relay_objects import Head
 from peerd.protocol.running_time import RunningTime
-from peerd.protocol.stream_reader import Parcel, StreamReader
+from peerd.protocol.stream_reader import COMPLAIN_S, COMPLAINTS, Parcel, StreamReader
 
 APPLY_BYTES = 1 << 20  # of runs at once
 LOST = 100  # complaints in our head
@@ -59,6 +59,11 @@ class Fetching:
         older = head.counter < known.counter
         known.counter = max(known.counter, head.counter)
         return not older
+
+    def roster_seen(self, device: bytes, missing: Sequence[bytes], now_s: float) -> None:
+        """Of the roster of this device's head these parts, by id, could not be had."""
+        known, at_s = self._memory.known[device], int(self._ran.at(now_s))
+        known.missing = {part: known.missing.get(part, at_s) for part in missing[:COMPLAINTS]}
 
     def forget_positions(self) -> None:
         """Our copy is another one than it was: nothing is known to be in it."""
@@ -151,7 +156,17 @@ class Fetching:
     @property
     def misses(self) -> bool:
         """Is there anything that its head speaks of and that is not to be had?"""
-        return any(known.absent for known in self._memory.known.values())
+        return any(known.absent or known.missing for known in self._memory.known.values())
+
+    def missing_parts(self, devices: Iterable[bytes], now_s: float) -> list[SegmentName]:
+        """Complaints about parts of the rosters of these devices: they are named like snapshots."""
+        at_s = self._ran.at(now_s)
+        return [
+            (device, part, 0)
+            for device in devices
+            for part, since_s in self._memory.known[device].missing.items()
+            if at_s - since_s >= COMPLAIN_S
+        ]
 
     def complaints(self, offers: Offers, now_s: float) -> list[SegmentName]:
         """About the streams of these devices. One that we made stands until the segment is here or is not needed."""

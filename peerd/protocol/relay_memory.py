@@ -64,7 +64,8 @@ class Litter(Struct, array_like=True):
 class Known(Struct, array_like=True):
     """Another device's head as we know it: never forgotten, so that going back is noticed. Everything below `position`
     of its stream is in our copy; `absent` numbers were not there or of no use, since when on the scale of
-    `running_time`. `chain` is that before `position`, b"" if it is not known.
+    `running_time`. `chain` is that before `position`, b"" if it is not known. `missing` parts of its roster
+    are likewise not to be had, by id.
     """
 
     counter: int
@@ -77,6 +78,7 @@ class Known(Struct, array_like=True):
     gone_ms: int = 0  # when it was first seen to be no member, by wall clock
     absent: dict[int, int] = field(default_factory=dict)
     chain: bytes = b""
+    missing: dict[bytes, int] = field(default_factory=dict)
 
 
 class Heard(Struct, array_like=True):

@@ -53,6 +53,7 @@ class Own(Struct, frozen=True):
 class RelayView:
     def __init__(self) -> None:
         self.heads: dict[bytes, Seen] = {}
+        self.incomplete: set[bytes] = set()  # whose roster was not all there
 
     def changed(self, tags: dict[bytes, str]) -> list[bytes]:
         """The devices whose head is there and is not the one that we know."""
@@ -60,6 +61,7 @@ class RelayView:
 
     def learn(self, device: bytes, seen: SeenHead) -> None:
         head = seen.head
+        (self.incomplete.add if seen.missing else self.incomplete.discard)(device)
         if head is None:
             self.heads[device] = Seen(seen.tag, None, {}, {})
             return
@@ -68,6 +70,7 @@ class RelayView:
 
     def forget(self, device: bytes) -> None:
         self.heads.pop(device, None)
+        self.incomplete.discard(device)
 
     def try_again(self) -> None:
         """Heads that could not be read may be readable now."""

@@ -10,7 +10,6 @@ import pytest
 from peerd.core.origin import Announcement
 from peerd.engine import sealed_relay
 from peerd.engine.sealed_relay import SealedRelay
-from peerd.protocol import relay_roster
 from peerd.protocol.courier_steps import Damage, Delete
 from peerd.protocol.relay_objects import Head, Segment
 from tests.engine.conftest import Device, MakeDevice
@@ -122,19 +121,3 @@ async def test_parts_of_a_snapshot_are_opened_or_not_there(
     assert found[0][1] == sealed
     assert await theirs.parts_there(SNAPSHOT, 3)
     assert not await theirs.parts_there(SNAPSHOT, 4)
-
-
-async def test_a_roster_that_does_not_fit_lies_beside_the_head(
-    two: tuple[Device, Device], make: MakeDevice, open_relay: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once, until it changes."""
-    monkeypatch.setattr(relay_roster, "INLINE_BYTES", 100)
-    desk, laptop = two
-    ours, theirs = await open_relay(desk), await open_relay(laptop)
-    await desk.spaces.admit(desk.space, make("attic").spaces.card())
-    tag = await ours.put_head(HEAD, None)
-    assert len(objects(folder)) == 2
-    tag = await ours.put_head(HEAD, tag)
-    assert len(objects(folder)) == 2
-    assert (await theirs.heads([desk.id]))[desk.id].head == HEAD
-    assert len(laptop.space.roster.members) == 3

@@ -16,6 +16,8 @@ from peerd.protocol.courier_steps import (
     Damage,
     FetchHeads,
     FetchSegments,
+    MendRoster,
+    Poll,
     PutHead,
     PutSegment,
     SeenHead,
@@ -424,6 +426,30 @@ def test_a_head_under_an_unknown_key_is_fetched_again_when_the_roster_grows(monk
     bench.run(MINUTE_S)
     assert b.copy.clock == a.copy.clock
     assert not bench.reports(b)
+
+
+def test_a_part_of_a_roster_that_is_missing_is_asked_for_and_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whoever reads the head, at every look; its author looks for it, at most once an hour."""
+    bench, a, b = left_by_one()
+    part = b"roster part no 1"
+    b.online = True
+    see = b._see
+    monkeypatch.setattr(b, "_see", lambda *there: replace(see(*there), missing=[part]))
+    bench.run(40 * MINUTE_S)
+    assert b.copy.clock == a.copy.clock
+    looks = bench.times(b, Poll, bench.now_s - 20 * MINUTE_S)
+    assert len(bench.times(b, FetchHeads, looks[0])) == len(looks)
+    assert bench.head(b).lost == []
+    b.restart()
+    bench.run(HOUR_S)
+    assert bench.head(b).lost == [(a.id, part, 0)]
+    assert ("relay-lost", a.id) in bench.reports(b)
+    assert len(bench.steps(a, MendRoster)) == 1
+    monkeypatch.undo()
+    bench.run(HOUR_S)
+    assert bench.head(b).lost == []
+    assert bench.reports(b) == set()
+    assert len(bench.steps(a, MendRoster)) == 1
 
 
 def test_what_is_refused_at_the_door_is_reported_and_holds_nothing_else_up() -> None:

@@ -21,6 +21,7 @@ from peerd.protocol.courier_steps import (
     FetchHeads,
     FetchSegments,
     MakeSnapshot,
+    MendRoster,
     Moment,
     Poll,
     PutHead,
@@ -210,6 +211,8 @@ class Device:
                 self._look(step, moment, now_s)
             case PutSegment() | PutHead() | Delete():
                 self._change(step, moment, now_s)
+            case MendRoster():
+                self.courier.roster_mended(moment)
             case MakeSnapshot():
                 self._make_snapshot(step, moment, now_s)
             case TakeSnapshot():
