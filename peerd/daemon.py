@@ -170,6 +170,8 @@ class Daemon:
         self._statuses.relays = self._relays
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
         self._bindings.memory.history_days = self._housekeeping.history_days
+        self._housekeeping.holders.holdings = self._relays.holdings
+        self._housekeeping.holders.seen = self._relays.last_seen
         self._housekeeping.set_agreed = self._clock.set_agreed
 
     # ---- from start to end
@@ -238,6 +240,7 @@ class Daemon:
             log.warning("stop took too long")
         await self._bindings.stop()
         await self._relays.stop()
+        await self._housekeeping.note_time()
         await self._spaces.close()
         self._lock.release()
         if self._ready:  # else it never ran, and why is said by whoever started it

@@ -284,8 +284,9 @@ class SpaceSettings(msgspec.Struct, frozen=True):
     history_days: Annotated[
         int,
         Setting(
-            explanation="How long replaced values are kept. No command reads them yet.",
-            check=WholeNumber(1, 3650, "days"),
+            explanation="How long replaced values are kept, and transactions that all active members and relays "
+            "have. With 0 they go within an hour.",
+            check=WholeNumber(0, 3650, "days"),
             default=30,
             live=True,
         ),

@@ -53,6 +53,11 @@ class CopyState(Struct, frozen=True):
         head = first_hash(self.space, announcement.device, origin)
         return replace(self, origins={**self.origins, origin: OriginState(announcement, 0, head, {})})
 
+    def with_horizon(self, horizon: ReadClock) -> CopyState:
+        """The copy whose log begins there, for these origins."""
+        begun = {origin: replace(self.origins[origin], horizon=seq) for origin, seq in horizon.items()}
+        return replace(self, origins={**self.origins, **begun})
+
     def positions(self) -> list[tuple[bytes, int, bytes]]:
         """(origin, seq, 8 bytes of the hash there) of every origin that has written."""
         return [(origin, state.seq, state.head[:8]) for origin, state in self.origins.items() if state.seq]

@@ -9,6 +9,7 @@ from msgspec import Struct
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, Dot
 from peerd.core.copy import CopyState
+from peerd.core.daemon_time import Age
 from peerd.core.record import Record
 from peerd.core.statements import SignedStatement
 from peerd.core.tables.plans import BindingPlan
@@ -26,10 +27,13 @@ class LogRow(Struct, frozen=True):
 
 
 class LogSlice(Struct, frozen=True):
-    """Rows after a position; `read_up_to` is the last position that was looked at, chosen or left out."""
+    """Rows after a position; `read_up_to` is the last position that was looked at, chosen or left out. Of the runs up
+    to position `trimmed` some are not in the log any more: whoever reads all of it, from before that, missed them.
+    """
 
     rows: list[LogRow]
     read_up_to: int
+    trimmed: int = 0
 
 
 class StagedRun(Struct, frozen=True):
@@ -40,13 +44,16 @@ class StagedRun(Struct, frozen=True):
 
 
 class StoredPeer(Struct, frozen=True):
-    """What is remembered of another device between two starts. `seen_ms`: wall clock when it was last linked."""
+    """What is remembered of another device between two starts. `seen_ms`: wall clock when it was last seen;
+    `heard_ms`: how old our database was then, or when we heard of its admission.
+    """
 
     device: bytes
     name: str = ""
     addresses: tuple[Address, ...] = ()
     seen_ms: int = 0
     acks: Clock = {}
+    heard_ms: int = 0
 
 
 class Awaited(Struct, frozen=True):
@@ -87,6 +94,7 @@ class Opened(Struct, frozen=True):
     staged: tuple[StagedRun, ...]
     awaited: tuple[Awaited, ...] = ()
     petition: StoredPetition | None = None
+    age: Age = Age()
 
 
 class RecordPage(Struct, frozen=True):
@@ -130,6 +138,20 @@ class StoredBinding(Struct, frozen=True):
     settings: bytes = b""
     note: bytes | None = None
     dot: Dot | None = None
+
+
+class Sizes(Struct, frozen=True):
+    """What the database of a space takes: its file, of which `free_bytes` hold nothing, and its WAL; and how much in
+    the file are transactions of the log and values of the local history. `wal_held` if somebody's reading keeps the WAL
+    from being emptied.
+    """
+
+    database_bytes: int
+    free_bytes: int
+    wal_bytes: int
+    log_bytes: int
+    history_bytes: int
+    wal_held: bool = False
 
 
 class RelayKept(Struct, frozen=True):

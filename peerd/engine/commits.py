@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from peerd.core.batch import Batch, Name
 from peerd.core.chain import Run
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.intents import Intent
 from peerd.core.origin import Announcement
@@ -291,6 +291,21 @@ class Commits:
                 await self.bound.load(self._store)
 
         await self._whole(putting())
+
+    # ---- the log becomes shorter
+
+    async def tend(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`, which is short, while nobody commits, and to its end. Raises what it raises, and StoreError."""
+
+        async def tending() -> None:
+            async with self._locked():
+                await work()
+
+        await self._whole(tending())
+
+    def trimmed(self, horizon: ReadClock) -> None:
+        """The log of these origins begins there now. For whoever tends."""
+        self.state = self.state.with_horizon(horizon)
 
     # ---- restores
 

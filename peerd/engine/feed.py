@@ -81,19 +81,18 @@ class Feed:
 
         self._space.on_commit.insert(0, ring)  # a watcher hears before anybody is told over a link
         try:
-            if cursor is None:
-                cursor = self._space.commits.last_position, 0
-                async for events in self._state():
-                    yield events
             current = False
             while True:
                 doorbell.clear()
                 if self._copy_id != self._space.copy_id:  # a snapshot took its place: positions tell nothing now
-                    current, self._copy_id = False, self._space.copy_id
-                    cursor = self._space.commits.last_position, 0
+                    self._copy_id, cursor = self._space.copy_id, None
+                read = None if cursor is None else await self._read(cursor)
+                if read is None:
+                    current, cursor = False, (self._space.commits.last_position, 0)
                     async for events in self._state():
                         yield events
-                told, cursor = await self._read(cursor)
+                    continue
+                told, cursor = read
                 if told:
                     current = False
                     while told:
@@ -135,9 +134,10 @@ class Feed:
                 after = page.records[-1][0]
         self._caught_up_at = self._space.commits.last_position + 1
 
-    async def _read(self, cursor: Cursor) -> tuple[list[_Told], Cursor]:
+    async def _read(self, cursor: Cursor) -> tuple[list[_Told], Cursor] | None:
         """The next changes after `cursor` that are told, some at a time, and the cursor after them; none if there is
-        no more. Runs that this copy's state does not hold yet wait for their doorbell.
+        no more. Runs that this copy's state does not hold yet wait for their doorbell. None: what follows is no longer
+        in the log.
         """
         while True:
             position, index = cursor
@@ -145,6 +145,8 @@ class Feed:
             slice_ = self._space.commits.tail.runs_after(after, BATCH_BYTES, 64)
             if slice_ is None:
                 slice_ = await self._space.store.runs_after(after, BATCH_BYTES, 64)
+            if after < slice_.trimmed:
+                return None
             rows = [row for row in slice_.rows if row.position <= self._space.commits.last_position]
             if not rows:
                 return [], cursor

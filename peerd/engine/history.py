@@ -39,12 +39,13 @@ class History:
         A cursor is the position of a run, and the index of the last entry in it that has been looked at.
         """
         last = self._space.commits.last_position
+        begins = await self._space.store.first_position()
         position, below = from_word(cursor, tuple[int, int]) if cursor else (last, WHOLE_RUN)
         position = min(position, last)
         found: list[LogEntry] = []
         size_bytes = scanned = 0
         width = WINDOW
-        while position > 0 and scanned < SCAN:
+        while position >= begins and scanned < SCAN:
             first, rows = await self._rows_up_to(position, width)
             for row in reversed(rows):
                 for index, dot, decoded in reversed(list(_entries(row))):
@@ -58,7 +59,7 @@ class History:
             scanned += position - first
             width = min(WINDOW, 2 * (position - first))
             position, below = first, WHOLE_RUN
-        return LogPage(transactions=found, cursor=to_word((position, WHOLE_RUN)) if position > 0 else None)
+        return LogPage(transactions=found, cursor=to_word((position, WHOLE_RUN)) if position >= begins else None)
 
     async def _rows_up_to(self, position: int, width: int) -> tuple[int, list[LogRow]]:
         """The runs up to `position`, as many as may be held at once, and the position before them."""

@@ -1,19 +1,23 @@
-"""What has to be done now and then: forget old history, save what is known of peers, judge our own clock."""
+"""What has to be done now and then: let go of what is old, save what is known of peers, judge our own clock."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
+from peerd.core.daemon_time import SYNCHRONISED, Passed, older
+from peerd.engine.holding import Holders
 from peerd.engine.ports import Times
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.switchboard import Switchboard
+from peerd.engine.trimming import Trimming
 from peerd.errors import StoreError
 from peerd.logs import get
 
 log = get(__name__)
 
+FIRST_S = 60.0
 EVERY_S = 3600.0
 OPEN_AGAIN_S = 10.0
 SAVE_PEERS_S = 2.0
@@ -31,6 +35,10 @@ class Housekeeping:
         self._spaces = spaces
         self._switchboard = switchboard
         self._times = times
+        self.holders = Holders()
+        self._trimming = Trimming(self.holders, times)
+        self._before_s = times.monotonic_s()
+        self._synced_s: dict[bytes, float] = {}  # when the age of a space last stood on a synchronised clock
         self._agreed_s: float | None = None
         self._members_changed = asyncio.Event()
         self._unsaved: set[tuple[bytes, bytes]] = set()  # space and device
@@ -79,13 +87,17 @@ class Housekeeping:
                 await self._spaces.open_again()
 
     async def run(self) -> None:
-        """Once an hour, until cancelled."""
-        before_s = self._times.monotonic_s()
+        """Soon after the start, then once an hour, until cancelled."""
+        wait_s = FIRST_S
         while True:
-            await asyncio.sleep(EVERY_S)
-            now_s = self._times.monotonic_s()
-            await self.tidy(round((now_s - before_s) * 1000))
-            before_s = now_s
+            await asyncio.sleep(wait_s)
+            wait_s = EVERY_S
+            await self.tidy(self._elapsed_ms())
+
+    def _elapsed_ms(self) -> int:
+        """What has passed while running, since this was asked last."""
+        before_s, self._before_s = self._before_s, self._times.monotonic_s()
+        return round((self._before_s - before_s) * 1000)
 
     async def tidy(self, elapsed_ms: int) -> None:
         """Let `elapsed_ms` of daemon time pass: age counts what passed while running, not what a clock says."""
@@ -94,7 +106,8 @@ class Housekeeping:
             link.ping()
         for space in list(self._spaces.by_id.values()):
             try:
-                forgotten = await self._age(space, elapsed_ms)
+                await self._grow_older(space, elapsed_ms)
+                gone = await self._trimming.trim(space, self.history_days(space.name) * DAY_MS)
                 for peer in list(space.peers.values()):
                     await space.store.save_peer(peer)
                 await self._spaces.renew_epoch(space)
@@ -102,18 +115,31 @@ class Housekeeping:
             except StoreError as problem:
                 log.warning("housekeeping failed", space=space.name, code=problem.code, cause=str(problem))
                 continue
-            if forgotten:
-                log.info("history forgotten", space=space.name, count=forgotten)
+            if gone.history:
+                log.info("history forgotten", space=space.name, count=gone.history)
+            if gone.runs:
+                log.info("log trimmed", space=space.name, count=gone.runs, size_bytes=gone.log_bytes)
             space.look_at_parked()
 
-    async def _age(self, space: Space, elapsed_ms: int) -> int:
-        """Gives how much history went. The store forgets some at a time, so that writers get their turn between."""
-        history_ms = self.history_days(space.name) * DAY_MS
-        forgotten = some = await space.store.age(elapsed_ms, history_ms)
-        while some:
-            some = await space.store.age(0, history_ms)
-            forgotten += some
-        return forgotten
+    async def note_time(self) -> None:
+        """The daemon stops: what passed since the last time counts."""
+        elapsed_ms = self._elapsed_ms()
+        for space in list(self._spaces.by_id.values()):
+            try:
+                await self._grow_older(space, elapsed_ms)
+            except StoreError as problem:
+                log.warning("age not noted", space=space.name, code=problem.code, cause=str(problem))
+
+    async def _grow_older(self, space: Space, elapsed_ms: int) -> None:
+        times = self._times
+        synced_s = self._synced_s.get(space.id)
+        since_ms = None if synced_s is None else round((times.boottime_s() - synced_s) * 1000)
+        passed = Passed(elapsed_ms, times.wall_ms(), times.quality(), since_ms)
+        age = older(space.age, passed)
+        await space.store.upkeep.note_age(age)
+        if passed.quality == SYNCHRONISED:
+            self._synced_s[space.id] = times.boottime_s()
+        space.age = age
 
     def judge_clock(self) -> None:
         """Some peer's clock within two minutes of ours, during the last seven days of ours: then it counts for more."""

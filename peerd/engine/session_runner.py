@@ -192,7 +192,7 @@ class SessionRunner:
             case CaughtUp():
                 self.on_caught_up(self)
             case Acked():
-                self.space.note_acks(self.theirs, effect.clock)
+                self.space.note_acks(self.theirs, effect.clock, whole=effect.whole)
             case RolledBack():
                 log.warning("copy went back in time", space=self.space.name, origin=effect.origin.hex())
                 self.space.commits.take_new_origin()

@@ -68,8 +68,10 @@ class Snapshots:
         return Outgoing(self._space, self._store, self.outgoing)
 
     def pinned(self) -> int | None:
-        """The position in the log after which nothing may be trimmed, for those that are being made."""
-        return min((one.position for one in self.outgoing if one.position is not None), default=None)
+        """The position in the log after which nothing may be trimmed, for those that are being made or taken in."""
+        if self._turn.locked():  # what is touched while one is merged into our copy is looked up in the log
+            return 0
+        return min((one.position or 0 for one in self.outgoing), default=None)
 
     async def serve(self, device: bytes, snapshot: bytes, number: int) -> Served:
         """What a device is being served: the snapshot that it names, if that can go on with this part, else another."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
 from peerd.core import compose
 from peerd.core.acceptance import vouches_due
-from peerd.core.clocks import Clock, join
+from peerd.core.clocks import Clock, ReadClock, join
 from peerd.core.copy import CopyState
 from peerd.core.roster import Refusal, Roster
 from peerd.core.snapshot_stored import Switched
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
+from peerd.core.trimming import is_active
 from peerd.engine.commits import Commit, Commits
 from peerd.engine.ports import Keys, Times
 from peerd.engine.scrubbing import Scrubbing
@@ -27,7 +28,6 @@ from peerd.protocol.session import Ours
 log = get(__name__)
 
 FLOOR_BYTES = 64 << 20
-ACTIVE_MS = 60 * 24 * 3600 * 1000
 
 
 class Space:
@@ -49,6 +49,7 @@ class Space:
         self.commits = Commits(opened, store, keys, times, verify, roster)
         self.peers = {peer.device: peer for peer in opened.peers}
         self.awaited = {one.device: one for one in opened.awaited}  # named by their ids, and not here yet
+        self.age = opened.age  # see `core.daemon_time`
         self.petition = opened.petition  # that we ask to be let in, by an invitation file
         self.on_commit: list[Callable[[Commit], None]] = []
         self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
@@ -62,9 +63,11 @@ class Space:
         self.snapshots = Snapshots(self, store.snapshots, times)
         self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id)
         self.on_switch: list[Callable[[], None]] = []  # a snapshot took the place of the copy
+        self.on_trim: list[Callable[[Clock], None]] = []  # the log begins later now; called with where it began
         self.commits.ring = self._ring
         self.commits.switched = self._switched
         self.commits.active = self.active
+        self._note_admitted(self.peers)
         if opened.origin_note:
             log.info("new origin needed", space=self.name, cause=opened.origin_note)
 
@@ -117,6 +120,13 @@ class Space:
             listener()
         self.look_at_parked()
 
+    def trimmed(self, horizon: ReadClock) -> None:
+        """The log of these origins begins there now."""
+        before = self.copy.horizon()
+        self.commits.trimmed(horizon)
+        for listener in self.on_trim:
+            listener(before)
+
     def check_room(self) -> None:
         """Others may not fill our disk to the last byte: what is left is for our own writes. Raises DiskFull."""
         free_bytes, all_bytes = self.store.room_bytes()
@@ -148,9 +158,8 @@ class Space:
     # ---- members
 
     def active(self) -> set[bytes]:
-        """The devices of members seen within 60 days, and ours."""
-        since = self._times.wall_ms() - ACTIVE_MS
-        seen = {device for device, peer in self.peers.items() if peer.seen_ms >= since}
+        """The devices of members seen within 60 days of the age of this database, and ours."""
+        seen = {device for device, peer in self.peers.items() if peer.seen_ms and is_active(self.age.ms, peer.heard_ms)}
         return {device for device in self.roster.members if device in seen or device == self._keys.device}
 
     def was_here(self, device: bytes) -> bool:
@@ -169,23 +178,34 @@ class Space:
 
     def note_seen_on_relay(self, device: bytes, t_ms: int) -> None:
         """A member says on a relay that it was there at this time, by its own clock."""
-        peer = self.peers.get(device, StoredPeer(device))
+        peer = self._peer(device)
         seen_ms = min(t_ms, self._times.wall_ms())
         if seen_ms > peer.seen_ms:
-            self.peers[device] = replace(peer, seen_ms=seen_ms)
+            self.peers[device] = replace(peer, seen_ms=seen_ms, heard_ms=self.age.ms)
 
     def note_seen(self, device: bytes, **changed: object) -> None:
         """Remember that a member was here, and what else is known of it."""
-        before = self.peers.get(device, StoredPeer(device))
-        peer = self.peers[device] = replace(before, seen_ms=self._times.wall_ms(), **changed)
+        before = self._peer(device)
+        now = {"seen_ms": self._times.wall_ms(), "heard_ms": self.age.ms}
+        peer = self.peers[device] = replace(before, **now, **changed)
         if (peer.name, peer.addresses) != (before.name, before.addresses):
             self.peer_known(self, device)
 
-    def note_acks(self, device: bytes, clock: Clock) -> None:
-        """What a member has applied, of what there is: whatever else it claims is not worth keeping."""
+    def note_acks(self, device: bytes, clock: Clock, *, whole: bool = False) -> None:
+        """What a member has applied, of what there is: whatever else it claims is not worth keeping. `whole`: it has no
+        more than that; a copy that went back in time no longer has what its former life acknowledged.
+        """
         known = {origin: seq for origin, seq in clock.items() if origin in self.copy.origins}
-        peer = self.peers.get(device, StoredPeer(device))
-        self.peers[device] = replace(peer, acks=join(peer.acks, known))
+        peer = self._peer(device)
+        self.peers[device] = replace(peer, acks=known if whole else join(peer.acks, known))
+
+    def _note_admitted(self, before: Collection[bytes]) -> None:
+        """Members that are new here: until they are seen, their time counts from now on."""
+        for device in self.roster.members.keys() - {self._keys.device, *before}:
+            self.peers[device] = replace(self._peer(device), heard_ms=self.age.ms, acks={})
+
+    def _peer(self, device: bytes) -> StoredPeer:
+        return self.peers.get(device, StoredPeer(device, heard_ms=self.age.ms))
 
     async def await_device(self, one: Awaited) -> None:
         """Remember, durably, that a device may join. Raises DiskFull, StoreError."""
@@ -239,6 +259,7 @@ class Space:
             log.warning("statement refused", space=self.name, code=refusal.code, cause=refusal.message)
         if self.roster == before:
             return False
+        self._note_admitted(before.members.keys())
         for listener in self.on_roster:
             listener(before)
         await self.stop_awaiting(self._not_awaited(before))

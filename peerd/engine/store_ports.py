@@ -10,6 +10,7 @@ from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
+from peerd.core.daemon_time import Age
 from peerd.core.record import Record
 from peerd.core.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState
 from peerd.core.snapshot_choice import Gap
@@ -26,11 +27,13 @@ from peerd.core.stored import (
     RecordPage,
     RelayKept,
     SegmentId,
+    Sizes,
     StagedRun,
     StoredBinding,
     StoredPeer,
     StoredPetition,
 )
+from peerd.core.trimming import Plan, Trimmed
 from peerd.core.writes import Writes
 from peerd.errors import StoreError
 
@@ -138,6 +141,30 @@ class ScrubStore(Protocol):
         ...
 
 
+class UpkeepStore(Protocol):
+    """What keeps a space's database from growing. Each call is one short transaction, durable when it returns; `size`
+    says how much it may do, in rows and pages.
+    """
+
+    async def note_age(self, age: Age) -> None:
+        """The database is so old now: what is written from now on has that age. See `core.daemon_time`."""
+        ...
+
+    async def forget(self, before_ms: int, size: int) -> int:
+        """Forget local history from before that age. Gives how many rows went."""
+        ...
+
+    async def trim(self, plan: Plan, size: int) -> Trimmed:
+        """Let runs go that the plan allows to: of each origin the oldest. Nobody else may be writing."""
+        ...
+
+    async def give_back(self, pages: int) -> int:
+        """Make the file smaller by so many pages that hold nothing, if it has many. Gives how many went."""
+        ...
+
+    async def sizes(self) -> Sizes: ...
+
+
 class SpaceStore(Protocol):
     """The database of one space. Every method that writes is durable when it returns."""
 
@@ -145,6 +172,8 @@ class SpaceStore(Protocol):
     def snapshots(self) -> SnapshotStore: ...
     @property
     def scrubs(self) -> ScrubStore: ...
+    @property
+    def upkeep(self) -> UpkeepStore: ...
     async def transact(
         self,
         decide: Callable[[Transaction], tuple[Writes | None, T]],
@@ -191,6 +220,10 @@ class SpaceStore(Protocol):
         """The position after which every run lies that `clock` does not cover."""
         ...
 
+    async def first_position(self) -> int:
+        """Of what the log has; behind the last position, if it has nothing."""
+        ...
+
     async def last_position(self) -> int: ...
     async def add_statements(self, statements: Sequence[SignedStatement]) -> None: ...
     async def save_peer(self, peer: StoredPeer) -> None: ...
@@ -214,12 +247,6 @@ class SpaceStore(Protocol):
         ...
 
     async def unstage(self, numbers: Sequence[int]) -> None: ...
-    async def age(self, elapsed_ms: int, history_ms: int) -> int:
-        """Let `elapsed_ms` of daemon time pass for this database and forget local history older than `history_ms`
-        of it. Gives the number of rows forgotten (at most some thousands a call).
-        """
-        ...
-
     async def size_bytes(self) -> int: ...
     def room_bytes(self) -> tuple[int, int]:
         """What is free on the disk, and all of it."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from peerd.core.clocks import includes
+from peerd.core.clocks import Clock, includes
 from peerd.core.device_id import short_id
 from peerd.core.links import newcomer_stays
 from peerd.engine.commits import Commit
@@ -68,6 +68,7 @@ class Switchboard:
         space.on_commit.append(lambda commit: self._on_commit(space, commit))
         space.on_roster.append(lambda _: self._on_roster(space))
         space.on_switch.append(lambda: self._on_switch(space))
+        space.on_trim.append(lambda before: self._on_trim(space, before))
         self.share()
 
     def remove_space(self, space: Space) -> None:
@@ -109,6 +110,14 @@ class Switchboard:
         for session in self.sessions(space):
             if not includes(session.machine.their_clock, horizon):
                 self._drop(self.links[session.theirs], "snapshot")
+
+    def _on_trim(self, space: Space, before: Clock) -> None:
+        """The same, for those who had what it began with before: they were not expected to come on with so little."""
+        horizon = space.copy.horizon()
+        for session in self.sessions(space):
+            clock = session.machine.their_clock
+            if includes(clock, before) and not includes(clock, horizon):
+                self._drop(self.links[session.theirs], "trimmed")
 
     def _guarded(self, session: SessionRunner, event: Callable[[], None]) -> None:
         """An event from our side must not fail because of what one peer did."""

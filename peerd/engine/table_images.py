@@ -51,7 +51,7 @@ class TableImages:
             return None
         slice_ = await self._space.store.runs_after(position, LOG_BYTES, RUNS_AT_ONCE)
         rows = [row for row in slice_.rows if row.position <= last]
-        if position < last and (not rows or rows[0].position != position + 1):
+        if position < slice_.trimmed or (position < last and not rows):
             return None
         names: dict[Name, None] = {}
         for row in rows:

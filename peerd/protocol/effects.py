@@ -78,9 +78,10 @@ class RolledBack(Struct, frozen=True):
 
 
 class Acked(Struct, frozen=True):
-    """What they have applied durably."""
+    """What they have applied durably. `whole`: that is all they have."""
 
     clock: Clock
+    whole: bool = False
 
 
 class LearnLacking(Struct, frozen=True):

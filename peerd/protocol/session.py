@@ -163,7 +163,7 @@ class Session:
         self.their_clock = {origin: seq for origin, seq, _ in message.positions}
         self._outflow.learn(self.their_clock)
         clock = ours.copy.clock()
-        effects: list[Effect] = [Acked(dict(self.their_clock))]
+        effects: list[Effect] = [Acked(dict(self.their_clock), whole=True)]
         own = ours.own_origin
         if own is not None and self.their_clock.get(own, 0) > clock.get(own, 0):
             effects.append(RolledBack(own))

@@ -136,7 +136,11 @@ class Database:
 
     def size_bytes(self) -> int:
         """What the files take on disk, the WAL included."""
-        return sum(_size(name) for name in (self.path, wal_of(self.path)))
+        return sum(self.file_sizes())
+
+    def file_sizes(self) -> tuple[int, int]:
+        """What the file takes on disk, and what its WAL does."""
+        return _size(self.path), _size(wal_of(self.path))
 
     async def close(self) -> None:
         """Finish what is queued, move the WAL into the database, close."""
@@ -195,6 +199,7 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
     """
     connection = _connect(path, WRITER_CACHE_KIB)
     try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is empty; see `room`
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {1_000 if checkpoints else 0}")

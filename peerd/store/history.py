@@ -13,11 +13,10 @@ from peerd.core.batch import Name
 from peerd.core.clocks import Dot
 from peerd.core.record_form import decode_record
 from peerd.core.restore import Image
-from peerd.core.writes import HistoryRow
+from peerd.core.writes import PARKED, HistoryRow
+from peerd.store import meta
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs
-
-FORGOTTEN_AT_ONCE = 4_000
 
 _encode_fields = msgspec.msgpack.Encoder().encode
 _decode_fields = msgspec.msgpack.Decoder(dict[str, bytes]).decode
@@ -88,14 +87,35 @@ def image(connection: sqlite3.Connection, refs: Refs, path: Path, number: int, k
         raise damaged(path, f"the image of a deleted record cannot be read ({problem})") from problem
 
 
-def forget(connection: sqlite3.Connection, before_age_ms: int) -> int:
-    """Forget what is older, the oldest first and at most `FORGOTTEN_AT_ONCE` rows of each kind; gives how many went.
-    Rows stand in the order of their age, so that the first one too young ends the search.
+def forget(connection: sqlite3.Connection, before_age_ms: int, size: int) -> int:
+    """Forget what is older, the oldest first and about `size` rows at most; gives how many went. Rows stand in the
+    order of their age, so that the first one too young ends the search.
     """
-    return sum(
-        connection.execute(
-            f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?) AND age_ms < ?",  # noqa: S608 - one of the two names below
-            (FORGOTTEN_AT_ONCE, before_age_ms),
-        ).rowcount
-        for table in ("history", "image")
+    row = connection.execute(
+        "SELECT count(*), max(id), sum(length(body)) FROM"
+        " (SELECT id, age_ms, body FROM history ORDER BY id LIMIT ?) WHERE age_ms < ?",
+        (size, before_age_ms),
+    ).fetchone()
+    count, last, body_bytes = row
+    if count:
+        connection.execute("DELETE FROM history WHERE id <= ?", (last,))
+        meta.grow(connection, history_bytes=-body_bytes)
+    return int(count) + _forget_images(connection, before_age_ms, max(1, size - count))
+
+
+def _forget_images(connection: sqlite3.Connection, before_age_ms: int, size: int) -> int:
+    """Gives how many went or became young again: those of records that stand parked. Whoever has such an image restores
+    the record in the end, and its author counts as present for longer than most settings say.
+    """
+    old: list[tuple[int, int]] = connection.execute(
+        "SELECT id, EXISTS (SELECT 1 FROM record WHERE collection = one.collection AND key = one.key AND flags & ?)"
+        " FROM (SELECT id, collection, key, age_ms FROM image ORDER BY id LIMIT ?) one WHERE age_ms < ?",
+        (PARKED, size, before_age_ms),
+    ).fetchall()
+    connection.executemany(
+        "INSERT OR REPLACE INTO image (collection, key, by_origin, by_seq, age_ms, fields)"
+        " SELECT collection, key, by_origin, by_seq, (SELECT age_ms FROM space), fields FROM image WHERE id = ?",
+        ((number,) for number, parked in old if parked),
     )
+    connection.executemany("DELETE FROM image WHERE id = ?", ((number,) for number, parked in old if not parked))
+    return len(old)

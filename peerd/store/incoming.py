@@ -175,6 +175,11 @@ def _move_history(connection: sqlite3.Connection, age_ms: int) -> bool:
         " SELECT collection, key, 0, 0, ?, stamps, body FROM incoming_history ORDER BY id LIMIT ?",
         (age_ms, CLEARED_AT_ONCE),
     ).rowcount
+    (body_bytes,) = connection.execute(
+        "SELECT coalesce(sum(length(body)), 0) FROM (SELECT body FROM incoming_history ORDER BY id LIMIT ?)",
+        (CLEARED_AT_ONCE,),
+    ).fetchone()
+    meta.grow(connection, history_bytes=body_bytes)
     connection.execute(
         "DELETE FROM incoming_history WHERE id IN (SELECT id FROM incoming_history ORDER BY id LIMIT ?)",
         (CLEARED_AT_ONCE,),
@@ -186,15 +191,17 @@ def _drop_runs(connection: sqlite3.Connection) -> bool:
     """Runs below the horizon: their ends are kept, for comparison."""
     for ref, horizon in connection.execute("SELECT ref, horizon FROM origin WHERE horizon > 0").fetchall():
         positions = connection.execute(
-            "SELECT position, origin, last, substr(head, 1, 8) FROM run WHERE origin = ? AND last <= ?"
-            " ORDER BY last LIMIT ?",
+            "SELECT position, size_bytes, age_ms, origin, last, substr(head, 1, 8) FROM run"
+            " WHERE origin = ? AND last <= ? ORDER BY last LIMIT ?",
             (ref, horizon, CLEARED_AT_ONCE),
         ).fetchall()
         if positions:
             connection.executemany(
-                "INSERT OR IGNORE INTO run_end (origin, seq, hash8) VALUES (?, ?, ?)", (row[1:] for row in positions)
+                "INSERT OR IGNORE INTO run_end (age_ms, origin, seq, hash8) VALUES (?, ?, ?, ?)",
+                (row[2:] for row in positions),
             )
             connection.executemany("DELETE FROM run WHERE position = ?", (row[:1] for row in positions))
+            meta.grow(connection, log_bytes=-sum(row[1] for row in positions))
             return True
     return False
 

@@ -58,6 +58,7 @@ def runs_after(
     """See the port. What is covered is skipped inside SQLite, before its entries are read."""
     rows: list[LogRow] = []
     size_bytes = 0
+    (trimmed,) = connection.execute("SELECT trimmed FROM space").fetchone()
     query = (
         "SELECT position, origin, first, signature, arrived_ms, size_bytes, entries FROM run "  # noqa: S608 - integers
         f"WHERE position > ?{_beyond(refs, covered)} ORDER BY position"
@@ -65,9 +66,9 @@ def runs_after(
     for at, ref, first, signature, arrived_ms, run_bytes, entries in connection.execute(query, (position,)):
         size_bytes += run_bytes
         if rows and (size_bytes > max_bytes or len(rows) >= max_runs):
-            return LogSlice(rows, rows[-1].position)
+            return LogSlice(rows, rows[-1].position, trimmed)
         rows.append(LogRow(at, Run(refs.origin_of[ref], first, _decode(entries), signature), arrived_ms))
-    return LogSlice(rows, max(position, last_position(connection)))
+    return LogSlice(rows, max(position, last_position(connection)), trimmed)
 
 
 def _beyond(refs: Refs, covered: Mapping[bytes, int]) -> str:
@@ -94,6 +95,12 @@ def bytes_after(connection: sqlite3.Connection, refs: Refs, position: int, cover
     """How many bytes the runs have after `position` that `covered` does not cover."""
     query = f"SELECT coalesce(sum(size_bytes), 0) FROM run WHERE position > ?{_beyond(refs, covered)}"  # noqa: S608 - integers
     return int(connection.execute(query, (position,)).fetchone()[0])
+
+
+def first_position(connection: sqlite3.Connection) -> int:
+    """The position of the first run that is left; behind the last one that was given, if none is."""
+    row = connection.execute("SELECT position FROM run ORDER BY position LIMIT 1").fetchone()
+    return last_position(connection) + 1 if row is None else int(row[0])
 
 
 def last_position(connection: sqlite3.Connection) -> int:

@@ -12,6 +12,7 @@ from peerd.core import digest
 from peerd.core.batch import AppliedRun
 from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState, OriginState
+from peerd.core.daemon_time import Age, Synced
 from peerd.core.origin import Announcement
 from peerd.errors import StoreError
 from peerd.store.failures import damaged
@@ -27,7 +28,7 @@ class Meta(Struct):
     own_origin: int | None  # its ref
     token: bytes
     position: int
-    age_ms: int
+    age: Age
     horizon: Clock = {}  # below it our log has nothing that counts
 
 
@@ -46,11 +47,13 @@ def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> tuple[Meta, 
         StoreDamaged: it says nothing, or nothing that makes sense.
     """
     row = connection.execute(
-        "SELECT id, copy_id, name, own_origin, token, position, age_ms, visible, digest FROM space"
+        "SELECT id, copy_id, name, own_origin, token, position, age_ms, synced_age_ms, synced_wall_ms, visible, digest"
+        " FROM space"
     ).fetchone()
     if row is None:
         raise damaged(path, "it does not say which space it holds")
-    *own, visible, sums = row
+    *own, age_ms, synced_age_ms, synced_wall_ms, visible, sums = row
+    own.append(Age(age_ms, None if synced_age_ms is None else Synced(synced_age_ms, synced_wall_ms)))
     origins: dict[bytes, OriginState] = {}
     try:
         for origin, device, admission, nonce, seq, head, context, horizon in connection.execute(
@@ -64,6 +67,11 @@ def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> tuple[Meta, 
     meta = Meta(*own)
     meta.horizon = state.horizon()
     return meta, state
+
+
+def write_age(connection: sqlite3.Connection, age: Age) -> None:
+    synced = (None, None) if age.synced is None else (age.synced.age_ms, age.synced.wall_ms)
+    connection.execute("UPDATE space SET age_ms = ?, synced_age_ms = ?, synced_wall_ms = ?", (age.ms, *synced))
 
 
 def write_origins(
@@ -116,8 +124,24 @@ def add_origins(
     )  # fmt: skip
 
 
-def write_space(connection: sqlite3.Connection, state: CopyState, position: int, own_origin: int | None) -> None:
+def write_space(
+    connection: sqlite3.Connection,
+    state: CopyState,
+    position: int,
+    own_origin: int | None,
+    log_bytes: int,
+    history_bytes: int,
+) -> None:
+    """Where the copy stands; the log and the history grew by so much."""
     connection.execute(
-        "UPDATE space SET position = ?, own_origin = ?, visible = ?, digest = ?",
-        (position, own_origin, state.visible, state.digest),
+        "UPDATE space SET position = ?, own_origin = ?, visible = ?, digest = ?, log_bytes = log_bytes + ?,"
+        " history_bytes = history_bytes + ?",
+        (position, own_origin, state.visible, state.digest, log_bytes, history_bytes),
+    )
+
+
+def grow(connection: sqlite3.Connection, *, log_bytes: int = 0, history_bytes: int = 0) -> None:
+    """The log and the history grew by so much; less than 0, if something went."""
+    connection.execute(
+        "UPDATE space SET log_bytes = log_bytes + ?, history_bytes = history_bytes + ?", (log_bytes, history_bytes)
     )

@@ -87,6 +87,7 @@ class Opening:
             staged=staging.load(connection, self._path),
             awaited=awaited.load(connection),
             petition=petitions.load(connection, self._path),
+            age=self.meta.age,
         )
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 

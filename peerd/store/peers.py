@@ -18,18 +18,18 @@ _decode_acks = msgspec.msgpack.Decoder(dict[bytes, int]).decode
 def save(connection: sqlite3.Connection, peer: StoredPeer) -> None:
     """Keep what is known of a device now, instead of what was known before."""
     connection.execute(
-        "INSERT OR REPLACE INTO peer (device, name, addresses, seen_ms, acks) VALUES (?, ?, ?, ?, ?)",
-        (peer.device, peer.name, _encode(peer.addresses), peer.seen_ms, _encode(peer.acks)),
+        "INSERT OR REPLACE INTO peer (device, name, addresses, seen_ms, acks, heard_age_ms) VALUES (?, ?, ?, ?, ?, ?)",
+        (peer.device, peer.name, _encode(peer.addresses), peer.seen_ms, _encode(peer.acks), peer.heard_ms),
     )
 
 
 def load(connection: sqlite3.Connection, path: Path) -> tuple[StoredPeer, ...]:
     """Raises StoreDamaged."""
-    rows = connection.execute("SELECT device, name, addresses, seen_ms, acks FROM peer ORDER BY device")
+    rows = connection.execute("SELECT device, name, addresses, seen_ms, acks, heard_age_ms FROM peer ORDER BY device")
     try:
         return tuple(
-            StoredPeer(device, name, _decode_addresses(addresses), seen_ms, _decode_acks(acks))
-            for device, name, addresses, seen_ms, acks in rows
+            StoredPeer(device, name, _decode_addresses(addresses), seen_ms, _decode_acks(acks), heard_ms)
+            for device, name, addresses, seen_ms, acks, heard_ms in rows
         )
     except ValueError as problem:
         raise damaged(path, f"what it knows of a device cannot be read ({problem})") from problem

@@ -77,7 +77,7 @@ class Scrubs:
         """Those findings that are older, in daemon time, and those that are too many. Gives the smallest id left."""
 
         def work(connection: sqlite3.Connection) -> int:
-            connection.execute("DELETE FROM finding WHERE age_ms < ?", (self._meta.age_ms - older_than_ms,))
+            connection.execute("DELETE FROM finding WHERE age_ms < ?", (self._meta.age.ms - older_than_ms,))
             connection.execute(
                 "DELETE FROM finding WHERE id <= (SELECT id FROM finding ORDER BY id DESC LIMIT 1 OFFSET ?)",
                 (FINDINGS,),
@@ -140,7 +140,7 @@ class Scrubs:
                 "INSERT INTO finding (id, at_ms, age_ms, found, collection, key, device, done, stamps, body)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET done = excluded.done, device = excluded.device",
-                (finding.id, finding.at_ms, self._meta.age_ms, finding.found, finding.collection, finding.key,
+                (finding.id, finding.at_ms, self._meta.age.ms, finding.found, finding.collection, finding.key,
                  finding.device, finding.done, *row),
             )  # fmt: skip
 

@@ -61,14 +61,14 @@ class Snapshots:
         return await self._database.write(lambda connection: Outcome(incoming.load(connection, refs, path), keep=False))
 
     async def begin(self, snapshot: bytes) -> None:
-        await self._write(lambda connection: incoming.begin(connection, snapshot, self._meta.age_ms))
+        await self._write(lambda connection: incoming.begin(connection, snapshot, self._meta.age.ms))
 
     async def take(self, standing: Standing, decide: Callable[[Standing, Reader], SideWrites], parts: int) -> Standing:
         def work(connection: sqlite3.Connection) -> Outcome[Standing]:
             reader = SideReader(connection, self._refs, self._database.path)
             writes = decide(standing, reader)
             new_refs, new_numbers = incoming.write(connection, self._refs, self._meta.space, writes, reader)
-            connection.execute("UPDATE incoming SET parts = ?, age_ms = ?", (parts, self._meta.age_ms))
+            connection.execute("UPDATE incoming SET parts = ?, age_ms = ?", (parts, self._meta.age.ms))
 
             def publish() -> None:
                 self._refs.ref_of.update(new_refs)
@@ -131,7 +131,7 @@ class Snapshots:
     async def clear_some(self) -> bool:
         return await self._database.write(
             lambda connection: Outcome(
-                incoming.clear_some(connection, self._meta.age_ms), pages=incoming.CLEARED_AT_ONCE // 8
+                incoming.clear_some(connection, self._meta.age.ms), pages=incoming.CLEARED_AT_ONCE // 8
             )
         )
 

@@ -37,7 +37,6 @@ from peerd.store import (
     awaited,
     bindings,
     founding,
-    history,
     log,
     peers,
     petitions,
@@ -57,6 +56,7 @@ from peerd.store.opening import Opening, lock_of
 from peerd.store.scrubs import Scrubs
 from peerd.store.snapshots import Snapshots
 from peerd.store.transaction import OpenTransaction, Written
+from peerd.store.upkeep import Upkeep
 
 logger = logs.get(__name__)
 
@@ -81,6 +81,7 @@ class SpaceStore:
         self._wall_ms = wall_ms
         self._closing: asyncio.Task[None] | None = None
         self.scrubs = Scrubs(database, opening.refs, opening.meta)
+        self.upkeep = Upkeep(database, opening.refs, opening.meta)
         self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin)
 
     @classmethod
@@ -243,6 +244,10 @@ class SpaceStore:
         reaching = join(self._meta.horizon, clock)
         return await self._database.read(lambda connection: log.position_before(connection, reaching))
 
+    async def first_position(self) -> int:
+        """Of what the log has; behind the last position, if it has nothing."""
+        return await self._database.read(log.first_position)
+
     async def last_position(self) -> int:
         return await self._database.read(log.last_position)
 
@@ -298,23 +303,6 @@ class SpaceStore:
         await self._write(lambda connection: relays.forget(connection, relay))
 
     # ---- housekeeping
-
-    async def age(self, elapsed_ms: int, history_ms: int) -> int:
-        """Let `elapsed_ms` of daemon time pass for this database and forget local history older than `history_ms` of
-        it, some thousand rows a call. Gives how many went.
-        """
-
-        def work(connection: sqlite3.Connection) -> Outcome[int]:
-            age_ms = self._meta.age_ms + max(0, elapsed_ms)
-            connection.execute("UPDATE space SET age_ms = ?", (age_ms,))
-            forgotten = history.forget(connection, age_ms - history_ms)
-
-            def publish() -> None:
-                self._meta.age_ms = age_ms
-
-            return Outcome(forgotten, pages=8 + forgotten, published=publish)
-
-        return await self._database.write(work)
 
     async def size_bytes(self) -> int:
         """What the database takes on disk."""

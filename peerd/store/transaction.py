@@ -111,12 +111,14 @@ def write(
     for number, step in steps.items():
         connection.execute("UPDATE collection SET visible = visible + ? WHERE number = ?", (step, number))
     if writes.history:
-        history.append(connection, writes.history, encode_stamps, ref_of, number_of, standing.age_ms)
+        history.append(connection, writes.history, encode_stamps, ref_of, number_of, standing.age.ms)
     if writes.images:
-        history.keep_images(connection, writes.images, ref_of, number_of, standing.age_ms)
-    position = log.append(connection, writes.runs, standing.position, ref_of, arrived_ms, standing.age_ms)
+        history.keep_images(connection, writes.images, ref_of, number_of, standing.age.ms)
+    position = log.append(connection, writes.runs, standing.position, ref_of, arrived_ms, standing.age.ms)
     own = standing.own_origin if own_origin is None else ref_of.get(own_origin, standing.own_origin)
-    meta.write_space(connection, writes.state, position, own)
+    log_bytes = sum(applied.run.size_bytes for applied in writes.runs)
+    history_bytes = sum(len(row.body) for row in writes.history)
+    meta.write_space(connection, writes.state, position, own, log_bytes, history_bytes)
     return Written(new_refs, new_numbers, position, own, _pages(writes))
 
 

@@ -95,7 +95,7 @@ def test_all_problems_are_reported_at_once_with_file_key_and_value(write: Callab
         ("spaces = 3", "spaces = 3: must be sections [spaces.NAME]"),
         ("[spaces]\nhome = 3", "spaces.home = 3: must be a section [spaces.home]"),
         ("[spaces.home]\ndays = 3", "spaces.home.days = 3: no such setting"),
-        ("[spaces.home]\nhistory_days = 0", "spaces.home.history_days = 0: must be a whole number of days"),
+        ("[spaces.home]\nhistory_days = -1", "spaces.home.history_days = -1: must be a whole number of days"),
         ('[spaces."a b"]\nhistory_days = 1', "spaces.\"a b\": the space 'a b' is not"),
     ],
 )
@@ -106,10 +106,10 @@ def test_a_key_that_would_do_nothing_is_a_problem(write: Callable[..., Path], te
 
 
 def test_what_is_wrong_under_a_bad_name_is_told_with_it(write: Callable[..., Path]) -> None:
-    file = write('[spaces."a b"]\nhistory_days = 0\ndays = 1')
+    file = write('[spaces."a b"]\nhistory_days = -1\ndays = 1')
     name, value, key = problems_of(file)
     assert "is not" in name
-    assert 'spaces."a b".history_days = 0: must be a whole number' in value
+    assert 'spaces."a b".history_days = -1: must be a whole number' in value
     assert "no such setting" in key
 
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peerd.core import compose, epochs
-from peerd.engine import housekeeping
+from peerd.engine import housekeeping, small_steps
 from peerd.errors import DiskFull
-from peerd.store import history
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, Hands, MakeDevice, Pipe, Until, Wire
@@ -80,7 +79,8 @@ async def test_each_space_has_its_own_days(desk: Device) -> None:
 
 async def test_a_mass_of_old_history_goes_at_once(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else whoever writes more in an hour than is forgotten at once would fill the disk."""
-    monkeypatch.setattr(history, "FORGOTTEN_AT_ONCE", 3)
+    monkeypatch.setattr(small_steps, "FIRST_SIZE", 3)
+    monkeypatch.setattr(small_steps, "MAX_SIZE", 3)
     for number in range(20):
         await desk.put("a", {"x": number})
     await desk.housekeeping.tidy(31 * DAY_MS)
@@ -96,6 +96,7 @@ async def test_once_an_hour_it_is_done_for_the_time_that_passed(
     async def tidy(elapsed_ms: int) -> None:
         passed.append(elapsed_ms)
 
+    monkeypatch.setattr(housekeeping, "FIRST_S", 0.001)
     monkeypatch.setattr(housekeeping, "EVERY_S", 0.001)
     monkeypatch.setattr(desk.housekeeping, "tidy", tidy)
     async with running(desk.housekeeping.run):
@@ -121,7 +122,7 @@ async def test_a_space_that_cannot_be_tidied_stops_no_other(
     async def full(*_: int) -> int:
         raise DiskFull("no space left")
 
-    monkeypatch.setattr(work.store, "age", full)
+    monkeypatch.setattr(work.store.upkeep, "note_age", full)
     await desk.housekeeping.tidy(31 * DAY_MS)
     del desk.spaces.by_id[work.id]
     assert await remembered(desk) == 0

@@ -519,7 +519,8 @@ async def test_another_history_further_back_is_refused(two: tuple[Device, Device
             connection.execute("UPDATE run SET head = ? WHERE last = 1", (bytes(32),))
             if table == "run_end":
                 connection.execute(
-                    "INSERT INTO run_end SELECT origin, last, substr(head, 1, 8) FROM run WHERE last = 1"
+                    "INSERT INTO run_end (origin, seq, hash8)"
+                    " SELECT origin, last, substr(head, 1, 8) FROM run WHERE last = 1"
                 )
                 connection.execute("DELETE FROM run WHERE last = 1")
         connection.close()

@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
+from peerd.core.daemon_time import Age
 from peerd.core.values import unpack
 from peerd.errors import StoreDamaged
-from peerd.store import history
 from tests.store.copies import Copy, delete, patch, put
 
 DAY_MS = 86_400_000
+
+
+async def grow_older(copy: Copy, elapsed_ms: int, history_ms: int, size: int = 1_000) -> int:
+    """Let time pass and forget what is older; gives how much went."""
+    age = Age(copy.store._meta.age.ms + elapsed_ms)
+    await copy.store.upkeep.note_age(age)
+    return await copy.store.upkeep.forget(age.ms - history_ms, size)
 
 
 async def past(copy: Copy, collection: str, key: str) -> dict[str, list[tuple[int, Any]]]:
@@ -56,24 +63,17 @@ async def test_history_is_forgotten_by_the_age_of_the_database_alone(copy: Copy)
     """Daemon time counts, across restarts; what is younger than the setting stays."""
     await copy.write([put("todo", "a", n=1), put("todo", "b", n=1)])
     await copy.write([patch("todo", "a", n=2)])
-    assert await copy.store.age(20 * DAY_MS, 30 * DAY_MS) == 0
+    assert await grow_older(copy, 20 * DAY_MS, 30 * DAY_MS) == 0
     await copy.write([patch("todo", "a", n=3), delete("todo", "b")])
     await copy.reopen()
-    assert await copy.store.age(10 * DAY_MS, 30 * DAY_MS) == 0
+    assert await grow_older(copy, 10 * DAY_MS, 30 * DAY_MS) == 0
     assert await past(copy, "todo", "a") == {"n": [(1, 1), (2, 2)]}
-    assert await copy.store.age(1, 30 * DAY_MS) == 1
+    assert await grow_older(copy, 1, 30 * DAY_MS) == 1
     assert await past(copy, "todo", "a") == {"n": [(2, 2)]}
     assert await image(copy, "todo", "b")
-    assert await copy.store.age(25 * DAY_MS, 30 * DAY_MS) == 3
+    assert await grow_older(copy, 25 * DAY_MS, 30 * DAY_MS) == 3
     assert await past(copy, "todo", "a") == {}
     assert await image(copy, "todo", "b") is None
-
-
-async def test_time_that_goes_backwards_does_not_count(copy: Copy) -> None:
-    """The age never falls, so that rows stay in its order."""
-    await copy.store.age(100, DAY_MS)
-    await copy.store.age(-1_000_000, DAY_MS)
-    assert copy.store._meta.age_ms == 100
 
 
 async def test_an_image_that_is_renewed_is_as_young_as_its_last_delete(copy: Copy) -> None:
@@ -82,19 +82,33 @@ async def test_an_image_that_is_renewed_is_as_young_as_its_last_delete(copy: Cop
         for key in ("a", "b"):
             await copy.write([put("todo", key, n=round_)])
         await copy.write([delete("todo", "a"), delete("todo", "b")][: 2 - round_])
-        await copy.store.age(DAY_MS, 100 * DAY_MS)
-    await copy.store.age(0, DAY_MS + 1)
+        await grow_older(copy, DAY_MS, 100 * DAY_MS)
+    await grow_older(copy, 0, DAY_MS + 1)
     assert await image(copy, "todo", "a")
     assert await image(copy, "todo", "b") is None
 
 
-async def test_forgetting_comes_in_portions(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_image_of_a_record_that_stands_parked_is_kept(copy: Copy) -> None:
+    """It is what the record is restored from, whenever that is. Parked: an edit is there, and no birth."""
+    for key in ("a", "b"):
+        await copy.write([put("todo", key, n=1)])
+        await copy.write([delete("todo", key)])
+    await copy.write([patch("todo", "a", n=2)])
+    assert await grow_older(copy, 31 * DAY_MS, 30 * DAY_MS) > 0
+    assert await image(copy, "todo", "a")
+    assert await image(copy, "todo", "b") is None
+    assert await grow_older(copy, 0, 0) == 0, "it is as if it was new"
+    await copy.write([put("todo", "a", n=3)])
+    assert await grow_older(copy, 1, 0) > 0
+    assert await image(copy, "todo", "a") is None
+
+
+async def test_forgetting_comes_in_portions(copy: Copy) -> None:
     """One call never holds the writer for long; the next goes on."""
-    monkeypatch.setattr(history, "FORGOTTEN_AT_ONCE", 2)
     await copy.write([put("todo", "a", n=0)])
     for number in range(1, 6):
         await copy.write([patch("todo", "a", n=number)])
-    assert [await copy.store.age(DAY_MS, 1) for _ in range(4)] == [2, 2, 1, 0]
+    assert [await grow_older(copy, DAY_MS, 1, size=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.parametrize("table", ["history", "image"])

@@ -118,7 +118,7 @@ async def test_the_hash_of_a_trimmed_run_is_found_among_the_ends(copy: Copy) -> 
     await copy.write([put("todo", "a", n=1)])
 
     def trim(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT INTO run_end SELECT origin, last, substr(head, 1, 8) FROM run")
+        connection.execute("INSERT INTO run_end (origin, seq, hash8) SELECT origin, last, substr(head, 1, 8) FROM run")
         connection.execute("DELETE FROM run")
 
     await copy.store._write(trim)

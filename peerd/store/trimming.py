@@ -1,0 +1,89 @@
+"""Taking runs out of the log, some at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from peerd.core.trimming import Plan, RunEnd, Trimmed, ends_to_keep, ends_too_many
+from peerd.store import meta
+from peerd.store.refs import Refs
+
+_PAGE_BYTES = 4096
+
+
+class _Row(NamedTuple):
+    position: int
+    seq: int
+    size_bytes: int
+    age_ms: int
+    hash8: bytes
+
+
+def trim(connection: sqlite3.Connection, refs: Refs, plan: Plan, size: int) -> Trimmed:
+    """Let runs go that the plan allows to: of each origin the oldest, `size` in all, where a large one counts as many
+    as it takes pages. At least one goes if any may.
+    """
+    runs = size_bytes = position = 0
+    horizon: dict[bytes, int] = {}
+    for ref, begins in connection.execute("SELECT ref, horizon FROM origin").fetchall():
+        origin = refs.origin_of[ref]
+        rows: list[_Row] = []
+        for row in _oldest(connection, ref, begins, plan, plan.clock.get(origin, 0)):
+            if size <= 0:
+                break
+            rows.append(row)
+            size -= 1 + row.size_bytes // _PAGE_BYTES
+        if rows:
+            _take_out(connection, ref, begins, rows, plan.standing.get(origin, ()))
+            runs += len(rows)
+            size_bytes += sum(row.size_bytes for row in rows)
+            position = max(position, rows[-1].position)
+            horizon[origin] = rows[-1].seq
+    if runs:
+        connection.execute("UPDATE space SET trimmed = max(trimmed, ?)", (position,))
+        meta.grow(connection, log_bytes=-size_bytes)
+    return Trimmed(runs, size_bytes, horizon)
+
+
+def _oldest(connection: sqlite3.Connection, ref: int, begins: int, plan: Plan, seq: int) -> Iterator[_Row]:
+    """Runs of an origin up to `seq`, until one comes that has to stay."""
+    if seq <= begins:
+        return
+    for row in connection.execute(
+        "SELECT position, last, size_bytes, age_ms, substr(head, 1, 8) FROM run"
+        " WHERE origin = ? AND last > ? AND last <= ? ORDER BY last",
+        (ref, begins, seq),
+    ):
+        found = _Row(*row)
+        if found.age_ms >= plan.before_ms or found.position > plan.up_to:
+            return
+        yield found
+
+
+def _take_out(
+    connection: sqlite3.Connection, ref: int, begins: int, rows: list[_Row], standing: Collection[int]
+) -> None:
+    """What is kept of them is their ends. The one at which the log began until now was kept for that alone, perhaps."""
+    former = connection.execute(
+        "SELECT seq, age_ms FROM run_end WHERE origin = ? AND seq = ?", (ref, begins)
+    ).fetchall()
+    ends = [RunEnd(*row) for row in former] + [RunEnd(row.seq, row.age_ms) for row in rows]
+    kept = {end.seq for end in ends_to_keep(ends, standing)}
+    if former and begins not in kept:
+        connection.execute("DELETE FROM run_end WHERE origin = ? AND seq = ?", (ref, begins))
+    connection.executemany(
+        "INSERT OR REPLACE INTO run_end (origin, seq, hash8, age_ms) VALUES (?, ?, ?, ?)",
+        ((ref, row.seq, row.hash8, row.age_ms) for row in rows if row.seq in kept),
+    )
+    connection.executemany("DELETE FROM run WHERE position = ?", ((row.position,) for row in rows))
+    connection.execute("UPDATE origin SET horizon = ? WHERE ref = ?", (rows[-1].seq, ref))
+    _thin(connection, ref, standing)
+
+
+def _thin(connection: sqlite3.Connection, ref: int, standing: Collection[int]) -> None:
+    seqs = [seq for (seq,) in connection.execute("SELECT seq FROM run_end WHERE origin = ? ORDER BY seq", (ref,))]
+    connection.executemany(
+        "DELETE FROM run_end WHERE origin = ? AND seq = ?", ((ref, seq) for seq in ends_too_many(seqs, standing))
+    )

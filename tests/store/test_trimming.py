@@ -1,0 +1,146 @@
+"""Runs leave the log whole, from the front of their origin, and what is needed of them stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from peerd.core.chain import Run
+from peerd.core.daemon_time import Age
+from peerd.core.trimming import Plan, ends_too_many
+from peerd.store import trimming
+from tests.store.copies import Copy, MakeCopy, patch, put
+
+DAY_MS = 86_400_000
+ALL = 1 << 62
+
+
+async def ages(copy: Copy, ms: int) -> None:
+    await copy.store.upkeep.note_age(Age(ms))
+
+
+async def positions(copy: Copy) -> list[int]:
+    return [row.position for row in (await copy.store.runs_after(0, 1 << 30)).rows]
+
+
+async def ends(copy: Copy) -> list[int]:
+    """Those that outlive their runs."""
+
+    def reading(transaction: Any) -> list[int]:
+        return [seq for (seq,) in transaction._connection.execute("SELECT seq FROM run_end ORDER BY origin, seq")]
+
+    return await copy.store.read(reading)
+
+
+def everything(copy: Copy, before_ms: int = ALL, up_to: int = ALL, **standing: Any) -> Plan:
+    return Plan(copy.state.clock(), before_ms, up_to, standing.get("standing", {}))
+
+
+async def written(copy: Copy, count: int = 5, every_ms: int = 60_000) -> None:
+    """Runs of one transaction each, one after the other."""
+    for number in range(count):
+        await ages(copy, number * every_ms)
+        await copy.write([put("todo", str(number), n=number)])
+
+
+async def test_what_is_old_enough_goes(copy: Copy) -> None:
+    await written(copy)
+    trimmed = await copy.store.upkeep.trim(everything(copy, before_ms=120_000), 100)
+    assert (trimmed.runs, trimmed.horizon) == (2, {copy.origin: 2})
+    assert trimmed.size_bytes > 0
+    assert await positions(copy) == [3, 4, 5]
+    assert await copy.store.first_position() == 3
+    assert (await copy.store.upkeep.trim(everything(copy, before_ms=120_000), 100)).runs == 0
+
+
+async def test_what_somebody_lacks_or_still_reads_stays(copy: Copy) -> None:
+    await written(copy)
+    lacking = Plan({copy.origin: 1}, ALL, ALL)
+    assert (await copy.store.upkeep.trim(lacking, 100)).horizon == {copy.origin: 1}
+    assert (await copy.store.upkeep.trim(Plan({}, ALL, ALL), 100)).runs == 0
+    assert (await copy.store.upkeep.trim(everything(copy, up_to=3), 100)).horizon == {copy.origin: 3}
+
+
+async def test_a_run_goes_whole_or_not_at_all(copy: Copy) -> None:
+    await copy.write([put("todo", "a", n=1)], [put("todo", "b", n=1)], [put("todo", "c", n=1)])
+    assert (await copy.store.upkeep.trim(Plan({copy.origin: 2}, ALL, ALL), 100)).runs == 0
+    assert (await copy.store.upkeep.trim(Plan({copy.origin: 3}, ALL, ALL), 100)).horizon == {copy.origin: 3}
+
+
+async def test_a_step_does_as_much_as_it_may(copy: Copy) -> None:
+    """A large run counts as more than a small one, and one goes in any case."""
+    await written(copy)
+    assert (await copy.store.upkeep.trim(everything(copy), 2)).runs == 2
+    await copy.write([put("todo", "large", text="x" * 50_000)])
+    await copy.write([put("todo", "small", n=1)])
+    assert (await copy.store.upkeep.trim(everything(copy), 4)).runs == 4
+    assert (await copy.store.upkeep.trim(everything(copy), 0)).runs == 0
+
+
+async def test_each_origin_goes_by_itself(make_copy: MakeCopy) -> None:
+    """What one device still lacks of one author holds nothing back of another."""
+    desk, laptop = await make_copy(), await make_copy("laptop", b"L" * 32)
+    await laptop.write([put("todo", "theirs", n=1)])
+    run: Run = (await laptop.store.runs_after(0, 1 << 20)).rows[0].run
+    await desk.write([put("todo", "ours", n=1)])
+    await desk.take(laptop.state.origins[laptop.origin].announcement, run)
+    await desk.write([put("todo", "ours", n=2)])
+    await desk.store.upkeep.trim(Plan({desk.origin: 2}, ALL, ALL), 100)
+    assert await positions(desk) == [2]
+    slice_ = await desk.store.runs_after(1, 1 << 20)
+    assert slice_.trimmed == 3, "whoever reads all of the log from before that has missed something"
+
+
+async def test_the_horizon_outlives_the_process_and_what_is_below_is_not_sent(copy: Copy) -> None:
+    await written(copy)
+    await copy.store.upkeep.trim(everything(copy, up_to=3), 100)
+    assert await copy.store.position_before({}) == 3
+    opened = await copy.reopen()
+    assert opened.state.horizon() == {copy.origin: 3}
+    assert await copy.store.last_position() == 5
+    assert await positions(copy) == [4, 5]
+    await copy.write([put("todo", "more", n=1)])
+    assert await positions(copy) == [4, 5, 6]
+
+
+async def test_an_empty_log_goes_on_at_the_next_position(copy: Copy) -> None:
+    await written(copy)
+    await copy.store.upkeep.trim(everything(copy), 100)
+    assert await positions(copy) == []
+    assert await copy.store.first_position() == 6
+    await copy.reopen()
+    await copy.write([patch("todo", "0", n=9)])
+    assert await positions(copy) == [6]
+
+
+# --- ends of runs ---------------------------------------------------------------------------------------
+
+
+async def test_one_end_a_minute_is_kept_and_the_horizon_itself(copy: Copy) -> None:
+    await written(copy, 10, every_ms=20_000)
+    heads = {row.run.last: row for row in (await copy.store.runs_after(0, 1 << 20)).rows}
+    before = await copy.store.read(lambda transaction: transaction.hash8(copy.origin, 3))
+    for up_to in (2, 4, 5, 8):  # however it is cut into steps
+        await copy.store.upkeep.trim(everything(copy, up_to=up_to), 100)
+    assert await ends(copy) == [3, 6, 8]
+    assert heads[3].run.last == 3
+    assert await copy.store.read(lambda transaction: transaction.hash8(copy.origin, 3)) == before
+    assert await copy.store.read(lambda transaction: transaction.hash8(copy.origin, 2)) is None
+
+
+async def test_where_members_stand_is_kept(copy: Copy) -> None:
+    await written(copy, 10, every_ms=1_000)
+    await copy.store.upkeep.trim(everything(copy, standing={copy.origin: {2, 7}}), 100)
+    assert await ends(copy) == [2, 7, 10]
+
+
+async def test_there_are_only_so_many_ends(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trimming, "ends_too_many", lambda seqs, standing: ends_too_many(seqs, standing, 8))
+    await written(copy, 60)
+    for up_to in range(5, 61, 5):
+        await copy.store.upkeep.trim(everything(copy, up_to=up_to, standing={copy.origin: {2}}), 100)
+    kept = await ends(copy)
+    assert len(kept) <= 9
+    assert kept[0] == 2
+    assert kept[-1] == 60
