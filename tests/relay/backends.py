@@ -7,13 +7,15 @@ the same relay, as another device would; the ways it gave are closed by whoever 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 from peerd.engine.relay_ports import RelayStore
 from peerd.relay.folder import FolderRelay
 from tests.relay.model import ModelRelay, Storage
+from tests.relay.mounts import mounted
 
 Open: TypeAlias = Callable[[], RelayStore]
 Factory: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Open]]
@@ -30,9 +32,22 @@ async def folder(place: Path) -> AsyncIterator[Open]:
 
 
 @asynccontextmanager
+async def _on_stick(place: Path, kind: str) -> AsyncIterator[Open]:
+    """Names without case, no links, times of two seconds, folders that perhaps cannot be synced."""
+    with contextmanager(mounted)(place, kind) as mount:
+        async with folder(mount.path) as open_one:
+            yield open_one
+
+
+@asynccontextmanager
 async def model(_place: Path) -> AsyncIterator[Open]:
     storage = Storage()
     yield lambda: ModelRelay(storage)
 
 
-BACKENDS: dict[str, Factory] = {"folder": folder, "model": model}
+BACKENDS: dict[str, Factory] = {
+    "folder": folder,
+    "folder on FAT": partial(_on_stick, kind="vfat"),
+    "folder on exFAT": partial(_on_stick, kind="exfat"),
+    "model": model,
+}

@@ -1,31 +1,51 @@
-"""File systems of a test's own: small, read-only, gone."""
+"""File systems of a test's own: small, read-only, gone, or such as sticks have."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+_MAKE = {
+    "ext4": (1 << 20, ["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal"]),
+    "vfat": (64 << 20, ["mkfs.vfat"]),
+    "exfat": (64 << 20, ["mkfs.exfat"]),
+}
+
 
 class Mount:
-    """A small file system at a folder, mounted and unmounted at will."""
+    """A file system at a folder, mounted and unmounted at will: a small one ("tmpfs", "ext4"), or one that knows no
+    links and no case ("vfat", "exfat"), by the kernel or, for exFAT, by FUSE.
+    """
 
     def __init__(self, place: Path, kind: str) -> None:
         self.path = place / "mnt"
         self.path.mkdir()
         self._what = ["-t", "tmpfs", "-o", "size=256k", "peerd-test"]
-        if kind == "ext4":
-            image = place / "image"
-            with image.open("wb") as file:
-                file.truncate(1 << 20)
-            _run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(image))
-            self._what = ["-o", "loop", str(image)]
+        self._image = place / "image"
+        self._is_exfat = kind == "exfat"
+        if kind in _MAKE:
+            size_bytes, make = _MAKE[kind]
+            with self._image.open("wb") as file:
+                file.truncate(size_bytes)
+            _run(*make, str(self._image))
+            self._what = ["-t", kind, "-o", "loop", str(self._image)]
 
     def mount(self) -> None:
-        _run("mount", *self._what, str(self.path))
+        try:
+            _run("mount", *self._what, str(self.path))
+        except subprocess.CalledProcessError:
+            if not self._is_exfat or shutil.which("mount.exfat-fuse") is None:
+                raise
+            loop = _run("losetup", "-f", "--show", str(self._image)).strip()
+            try:
+                _run("mount.exfat-fuse", loop, str(self.path))
+            finally:
+                _run("losetup", "-d", loop)  # as soon as it is not mounted any more
 
     def unmount(self) -> None:
         _run("umount", str(self.path))
@@ -48,5 +68,5 @@ def mounted(place: Path, kind: str) -> Iterator[Mount]:
         _run("umount", "-l", str(mount.path))
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

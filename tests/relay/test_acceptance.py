@@ -95,7 +95,11 @@ async def test_what_is_there_with_other_bytes_is_told_and_left(desk: RelayStore,
     assert await data_of(desk, name(2)) == b"two"
 
 
-async def test_of_two_who_create_at_once_one_is_told(desk: RelayStore, laptop: RelayStore) -> None:
+async def test_of_two_who_create_at_once_one_is_told(
+    desk: RelayStore, laptop: RelayStore, request: pytest.FixtureRequest
+) -> None:
+    if "exFAT" in request.node.name:
+        pytest.skip("in FUSE it has neither links nor a rename that never replaces: both may succeed, as files.py says")
     for turn in range(20):
         one, two = await asyncio.gather(desk.create({name(turn): b"desk"}), laptop.create({name(turn): b"laptop"}))
         assert (list(one), list(two)) in [([], [name(turn)]), ([name(turn)], [])]
