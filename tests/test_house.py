@@ -61,6 +61,7 @@ ELSEWHERE: dict[str, str] = {
     "store/snapshot_reading.py": "tests/engine/test_snapshots.py",
     "store/switching.py": "tests/store/test_snapshots.py, tests/engine/test_snapshots.py",
     "protocol/control_relays.py": "nothing but the shapes of values: tests/control/test_relays.py",
+    "protocol/control_recopy.py": "nothing but the shapes of values: tests/control/test_recopy.py",
     "protocol/control_tickets.py": "nothing but the shapes of values: tests/control/test_tickets.py",
     "protocol/control_tables.py": "nothing but the shapes of values: tests/control/test_tables.py",
     "protocol/effects.py": "nothing but the shapes of values",

@@ -77,6 +77,9 @@ _OF_THE_STATE: Final = {
     "was written. Read it again and decide anew, or write with --seen to keep both.",
     "record-not-found": "There is no such record, or it cannot be shown at the moment. `peerctl list SPACE "
     "COLLECTION` shows what there is.",
+    "no-aside": "There is no copy of the space that was set aside under this name, or it is of another space. `peerctl "
+    "recopy SPACE --list` shows those there are.",
+    "recopy-running": "An old copy is being taken in already. Wait for it, and try again.",
     "space-exists": "A space of this name is on this device already. Choose another name; `join --name` gives a "
     "joined space another one here.",
     "space-not-found": "There is no space of this name on this device. `peerctl space list` lists them.",

@@ -15,6 +15,7 @@ from peerd.cli import (
     exits,
     history,
     pairing,
+    recopies,
     records,
     relays,
     scrub,
@@ -31,7 +32,21 @@ from peerd.errors import PeerdError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_FAMILIES = (status, spaces, pairing, records, bulk, conflicts, tables, relays, history, backups, scrub, upkeep)
+_FAMILIES = (
+    status,
+    spaces,
+    pairing,
+    records,
+    bulk,
+    conflicts,
+    tables,
+    relays,
+    history,
+    recopies,
+    backups,
+    scrub,
+    upkeep,
+)
 
 
 def parser() -> argparse.ArgumentParser:

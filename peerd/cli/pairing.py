@@ -154,6 +154,12 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
         out.document(joined)
     else:
         out.talk(f"joined {joined['space']}, let in by {_called(joined)}")
+        if joined.get("aside"):
+            out.talk(
+                f"the old copy was set aside; once this one is in sync, `peerctl recopy {joined['space']} --list` says "
+                "what only the old one has, and `--aside latest` takes it in",
+                "yellow",
+            )
     return exits.OK
 
 

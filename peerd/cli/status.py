@@ -81,6 +81,7 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
             for one in space.get("tables", ())
         ]
         rows += scrub.lines(space)
+        rows += [["aside", name, one["name"], one["differing"], *_why(one)] for one in space.get("asides", ())]
         for peer in space["peers"]:
             lag = [peer.get("behind"), peer.get("ahead"), moment(peer.get("since_ms"))]
             rows.append(["peer", name, peer["name"], peer["device"], peer["state"], *lag, *_why(peer)])
@@ -124,6 +125,8 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
         if words != space.get("reason"):
             _explain({**notice, "reason": words}, out, indent="  ")
     scrub.show(space, out)
+    for aside in space.get("asides", ()):
+        _explain(aside, out, indent="  ")
     rows = [
         [
             peer["name"],

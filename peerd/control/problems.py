@@ -65,6 +65,8 @@ CODES: Final[dict[str, Code]] = {
     "removed": Code(403, "This device is no member of the space any more"),
     # when it was sent
     "precondition-failed": Code(412, "It has changed in the meantime"),
+    "no-aside": Code(404, "There is no such old copy of the space"),
+    "recopy-running": Code(409, "An old copy is being taken in"),
     "space-exists": Code(409, "There is a space of this name already"),
     "merge-fixed": Code(409, "How a collection merges is fixed when it is created"),
     "invitation-open": Code(409, "There is an open invitation already"),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Resolution,
         WriteResult,
     )
+    from peerd.protocol.control_recopy import AsideList, Recopied
     from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync
     from peerd.protocol.control_reports import (
         Forgotten,
@@ -107,6 +108,12 @@ class Service(Protocol):
 
     async def scrub_space(self, name: str) -> ScrubView:
         """Look at all of its copy now; answers when that is done, or is going to take long."""
+        ...
+
+    async def asides(self, space: str) -> AsideList: ...
+
+    async def recopy(self, space: str, aside: str) -> Recopied:
+        """Take in a copy that was set aside. `no-aside` (404), `recopy-running` (409), `removed` (403)."""
         ...
 
     async def collections(self, space: str) -> CollectionList: ...

@@ -1,14 +1,14 @@
 """Writing again what a copy that was set aside has, and the copy in its place lacks.
 
 Both are rows with a clock, as in `snapshot_merge`. But one name may stand for two transactions here: a dot means the
-same on both sides only as far as both hold the same history of its origin. How far that is stands in `common`.
+same on both sides only as far as both hold the same history of its origin. How far that is stands in `shared`.
 
-    a dot of the copy set aside   up to `common`: the other side saw it, so if it lacks it, it removed it: nothing to do
+    a dot of the copy set aside   up to `shared`: the other side saw it, so if it lacks it, it removed it: nothing to do
                                   behind it: nobody there ever saw it: what it wrote is written again
-    a dot of the other copy       up to `common`, and the copy set aside lacks it: that removed it: removed again
+    a dot of the other copy       up to `shared`, and the copy set aside lacks it: that removed it: removed again
                                   behind it: the copy set aside never saw it: kept
 
-So the outcome is the merge of both under the dotted rule, had the transactions behind `common` had names of their own.
+So the outcome is the merge of both under the dotted rule, had the transactions behind `shared` had names of their own.
 What is written again keeps the time at which it was written first, so that it wins or loses against what was written
 meanwhile as it would have. docs/recovery.md, "A fork"; PROTOCOL.md, "Recopy".
 """
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from peerd.core.batch import Name
-from peerd.core.clocks import Clock, Dot, ReadClock, covers
+from peerd.core.clocks import Dot, ReadClock, covers
 from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.record import Record, Stamp
@@ -34,34 +34,12 @@ class Step(NamedTuple):
     stamp: Stamp | None
 
 
-class Position(NamedTuple):
-    """Where a copy stands with an origin, and the first 8 bytes of the hash at the ends of runs, as far as kept."""
-
-    seq: int
-    ends: Mapping[int, bytes]
-
-
-def common(aside: Mapping[bytes, Position], other: Mapping[bytes, Position]) -> Clock:
-    """How far two copies hold the same history of each origin, as far as their hashes tell: up to where the one that
-    is less far stands, unless two hashes differ; then up to the last end before that on which both agree.
-    """
-    return {origin: _common(at, other[origin]) for origin, at in aside.items() if origin in other}
-
-
-def _common(one: Position, other: Position) -> int:
-    both = sorted(seq for seq in one.ends.keys() & other.ends.keys())
-    differing = next((seq for seq in both if one.ends[seq] != other.ends[seq]), None)
-    if differing is None:
-        return min(one.seq, other.seq)
-    return max((seq for seq in both if seq < differing), default=0)
-
-
 def steps(
     name: Name, aside: Record | None, now: Record | None, shared: ReadClock, *, removes: bool = True
 ) -> list[Step]:
     """What has to be written to the record `name`, which stands at `now`, so that nothing of `aside` is lost; nothing
-    if that is so already, or was done before. `shared` is `common` of the two copies. Without `removes`, what `aside`
-    lacks is no reason to remove anything: it may have lost it. Nothing given is changed.
+    if that is so already, or was done before. `shared` is how far the histories of both are the same. Without
+    `removes`, what `aside` lacks is no reason to remove anything: it may have lost it. Nothing given is changed.
     """
     was, here = aside or _NONE, now or _NONE
     found: list[Step] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -75,6 +75,46 @@ class StoredPetition(Struct, frozen=True):
     expires_ms: int
 
 
+AsideCursor: TypeAlias = tuple[str, str]  # collection, key
+
+
+class Aside(Struct, frozen=True):
+    """A copy of the space that was set aside. `records` are visible ones; not `is_whole`: it is damaged, and may have
+    lost some. `written_ms`: wall clock, when its file was last written.
+    """
+
+    name: str
+    records: int
+    is_whole: bool
+    written_ms: int
+
+
+class AsidePair(NamedTuple):
+    """A record as it stands in a copy that was set aside, and here; None where it does not exist."""
+
+    name: tuple[str, str]
+    aside: Record | None
+    here: Record | None
+
+
+class AsidePage(Struct, frozen=True):
+    """Records that are not the same in both, in order; `cursor` is None after the last. `unreadable` are left out."""
+
+    pairs: list[AsidePair]
+    cursor: AsideCursor | None
+    unreadable: int
+
+
+class Recopy(Struct, frozen=True):
+    """That the copy set aside as `name` is being taken in, and how far that is. Not `removes`: it may have lost
+    records, so what it lacks is no delete.
+    """
+
+    name: str
+    removes: bool
+    cursor: AsideCursor = ("", "")
+
+
 class Opened(Struct, frozen=True):
     """Everything about a space that is in its database but not in its tables of records.
 
@@ -95,6 +135,7 @@ class Opened(Struct, frozen=True):
     awaited: tuple[Awaited, ...] = ()
     petition: StoredPetition | None = None
     age: Age = Age()
+    recopy: Recopy | None = None
 
 
 class RecordPage(Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from peerd.core.batch import Batch, Name
+from peerd.core.batch import Author, Batch, Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState
@@ -155,6 +155,15 @@ class Commits:
         if self._drain is None or self._drain.done():
             self._drain = asyncio.create_task(self._drain_pending(), name="group commit")
         return await answer
+
+    async def write_so(self, decide: Callable[[Batch, Author], None]) -> None:
+        """Let `decide` write transactions of ours, durable as a whole. Raises UserError "removed", or StoreError."""
+
+        async def writing() -> None:
+            async with self._locked():
+                await self._transact(lambda _, batch: decide(batch, self._authorship.author(self.state, self.roster)))
+
+        await self._whole(writing())
 
     async def _drain_pending(self) -> None:
         while self._pending:

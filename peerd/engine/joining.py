@@ -130,7 +130,14 @@ class Joining:
         return self._joined(attempt.space, end)
 
     def _joined(self, space: Space, end: Finished) -> Joined:
-        return Joined(space=space.name, id=space.id.hex(), device=format_device_id(end.device), device_name=end.name)
+        asides = space.store.asides.offered()
+        return Joined(
+            space=space.name,
+            id=space.id.hex(),
+            device=format_device_id(end.device),
+            device_name=end.name,
+            aside=asides[-1].name if asides else "",
+        )
 
     async def _reach(self, group: tuple[Address, ...], named: bytes | None) -> Link:
         problem: LinkLost | None = None

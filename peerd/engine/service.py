@@ -42,6 +42,7 @@ from peerd.protocol.control_messages import (
     Resolution,
     WriteResult,
 )
+from peerd.protocol.control_recopy import AsideList, Recopied
 from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync
 from peerd.protocol.control_reports import (
     Forgotten,
@@ -144,6 +145,12 @@ class Service:
         space = self._spaces.named(name)
         await space.scrub.now()
         return describe_scrub(space)
+
+    async def asides(self, space: str) -> AsideList:
+        return AsideList(asides=[one.view() for one in await self._spaces.named(space).recopying.found()])
+
+    async def recopy(self, space: str, aside: str) -> Recopied:
+        return await self._spaces.named(space).recopying.take_in(aside)
 
     async def collections(self, space: str) -> CollectionList:
         one = self._spaces.named(space)

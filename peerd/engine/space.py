@@ -18,6 +18,7 @@ from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
 from peerd.core.trimming import is_active
 from peerd.engine.commits import Commit, Commits
 from peerd.engine.ports import Keys, Times
+from peerd.engine.recopying import Recopying
 from peerd.engine.scrubbing import Scrubbing
 from peerd.engine.snapshots import Snapshots
 from peerd.engine.store_ports import SpaceStore
@@ -62,6 +63,7 @@ class Space:
         self._times = times
         self.snapshots = Snapshots(self, store.snapshots, times)
         self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id)
+        self.recopying = Recopying(self, opened.recopy, times)
         self.on_switch: list[Callable[[], None]] = []  # a snapshot took the place of the copy
         self.on_trim: list[Callable[[Clock], None]] = []  # the log begins later now; called with where it began
         self.commits.ring = self._ring
@@ -75,8 +77,10 @@ class Space:
         await self.commits.open()
         await self.scrub.open()
         await self.snapshots.open()
+        self.recopying.open()
 
     async def close(self) -> None:
+        await self.recopying.close()
         await self.scrub.close()
         await self.commits.close()
         await self.snapshots.close()

@@ -164,6 +164,7 @@ class Statuses:
             next_step=step,
             tables=list(notices),
             scrub=describe_scrub(space),
+            asides=list(space.recopying.notices()),
         )
 
     def _space_state(

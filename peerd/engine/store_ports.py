@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Clock, Dot
 from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
 from peerd.core.record import Record
@@ -19,11 +19,15 @@ from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, Snapsh
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import (
     ArrivalPage,
+    Aside,
+    AsideCursor,
+    AsidePage,
     Awaited,
     CollectionCount,
     LogSlice,
     Note,
     Opened,
+    Recopy,
     RecordPage,
     RelayKept,
     SegmentId,
@@ -165,6 +169,41 @@ class UpkeepStore(Protocol):
     async def sizes(self) -> Sizes: ...
 
 
+class Beside(Protocol):
+    """A copy that was set aside, open for reading beside the one that took its place. Reading raises StoreError."""
+
+    async def look(self) -> Aside: ...
+    async def shared(self) -> Clock:
+        """How far both hold the same history of each origin, as far as hashes are kept."""
+        ...
+
+    async def page(self, after: AsideCursor) -> AsidePage:
+        """Records after `after` that are not the same in both; ("", "") is before the first."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Asides(Protocol):
+    """The copies of a space that were set aside."""
+
+    def offered(self) -> Sequence[Path]:
+        """Those that nobody took in yet, the oldest first."""
+        ...
+
+    def path_of(self, name: str) -> Path:
+        """By a path, a file's name, or "latest". Raises UserError "no-aside"."""
+        ...
+
+    async def open(self, path: Path) -> Beside:
+        """Raises UserError "no-aside" if it is of another space; StoreError."""
+        ...
+
+    def settle(self, path: Path) -> Path:
+        """It was taken in, and is not offered any more: where it is now. Raises StoreError."""
+        ...
+
+
 class SpaceStore(Protocol):
     """The database of one space. Every method that writes is durable when it returns."""
 
@@ -174,6 +213,8 @@ class SpaceStore(Protocol):
     def scrubs(self) -> ScrubStore: ...
     @property
     def upkeep(self) -> UpkeepStore: ...
+    @property
+    def asides(self) -> Asides: ...
     async def transact(
         self,
         decide: Callable[[Transaction], tuple[Writes | None, T]],
@@ -244,6 +285,10 @@ class SpaceStore(Protocol):
     async def forget_relay(self, relay: str) -> None: ...
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
+        ...
+
+    async def save_recopy(self, recopy: Recopy | None) -> None:
+        """Keep which copy that was set aside is being taken in; None: none is."""
         ...
 
     async def unstage(self, numbers: Sequence[int]) -> None: ...

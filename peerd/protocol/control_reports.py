@@ -81,9 +81,21 @@ class ScrubView(Struct, kw_only=True):
     next_step: str = ""
 
 
+class AsideNotice(Struct, kw_only=True):
+    """A copy of the space that was set aside and may hold what this one lacks. `differing` is how many of its records
+    do, None while that is being found out.
+    """
+
+    name: str
+    reason: str
+    next_step: str
+    differing: int | None = None
+
+
 class SpaceView(Struct, kw_only=True):
     """`reason` is the worst of what is wrong with it, also with its tables; `tables` is all that there is to say of
-    them. `scrub` says whether the copy is what was written.
+    them. `scrub` says whether the copy is what was written; `asides` are copies that were set aside and wait for a
+    person.
     """
 
     name: str
@@ -99,6 +111,7 @@ class SpaceView(Struct, kw_only=True):
     next_step: str = ""
     tables: list[TableNotice] = []
     scrub: ScrubView | None = None
+    asides: list[AsideNotice] = []
 
 
 class SpaceList(Struct, kw_only=True):
@@ -230,6 +243,7 @@ class Joined(Struct, kw_only=True):
     id: str
     device: str
     device_name: str
+    aside: str = ""  # the file of an old copy that made way for this one
 
 
 class Admission(Request):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from peerd import logs
 from peerd.core.copy import CopyState
 from peerd.core.stored import Opened
-from peerd.store import awaited, meta, peers, petitions, roster, staging
+from peerd.store import asides, awaited, meta, peers, petitions, roster, staging
 from peerd.store.database import Outcome
 from peerd.store.machine import Machine
 from peerd.store.mark import Mark, MarkFile, Standing, objection
@@ -88,6 +88,7 @@ class Opening:
             awaited=awaited.load(connection),
             petition=petitions.load(connection, self._path),
             age=self.meta.age,
+            recopy=asides.load(connection),
         )
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 

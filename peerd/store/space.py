@@ -24,6 +24,7 @@ from peerd.core.stored import (
     LogSlice,
     Note,
     Opened,
+    Recopy,
     RecordPage,
     RelayKept,
     SegmentId,
@@ -34,6 +35,7 @@ from peerd.core.stored import (
 )
 from peerd.core.writes import Writes
 from peerd.store import (
+    asides,
     awaited,
     bindings,
     founding,
@@ -69,7 +71,14 @@ class SpaceStore:
     """
 
     def __init__(
-        self, database: Database, opening: Opening, lock: Lock, mark: MarkFile, wall_ms: Callable[[], int]
+        self,
+        database: Database,
+        opening: Opening,
+        lock: Lock,
+        mark: MarkFile,
+        wall_ms: Callable[[], int],
+        *,
+        threaded: bool,
     ) -> None:
         self.opened: Opened = opening.opened
         self._database = database
@@ -83,6 +92,7 @@ class SpaceStore:
         self.scrubs = Scrubs(database, opening.refs, opening.meta)
         self.upkeep = Upkeep(database, opening.refs, opening.meta)
         self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin)
+        self.asides = asides.Asides(database.path, opening.meta.space, threaded=threaded)
 
     @classmethod
     async def create(
@@ -130,7 +140,7 @@ class SpaceStore:
                 logger.info("database migrated", path=str(path), version=number)
             opening = Opening(path, device, mark_file, machine or this_machine(), random_bytes)
             await database.write(opening.work)
-            return cls(database, opening, lock, mark_file, wall_ms)
+            return cls(database, opening, lock, mark_file, wall_ms, threaded=threaded)
         except BaseException:
             try:
                 if database is not None:
@@ -268,6 +278,10 @@ class SpaceStore:
     async def save_petition(self, petition: StoredPetition | None) -> None:
         """Keep that this device asks to be let in, or that it does no longer."""
         await self._write(lambda connection: petitions.save(connection, petition))
+
+    async def save_recopy(self, recopy: Recopy | None) -> None:
+        """Keep which copy that was set aside is being taken in, or that none is any more."""
+        await self._write(lambda connection: asides.save(connection, recopy))
 
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""

@@ -36,6 +36,7 @@ from peerd.protocol.control_messages import (
     Resolution,
     WriteResult,
 )
+from peerd.protocol.control_recopy import AsideList, AsideView, Recopied
 from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync, RelayView
 from peerd.protocol.control_reports import (
     DeviceStatus,
@@ -85,6 +86,7 @@ BINDING = BindingView(
     tables=[BoundTable(table="tasks", collection="todo.tasks", key="surrogate", rows=3, waiting=0, parked=0, held=0)],
 )
 RELAY = RelayView(relay="folder", space="home", state="idle", last_success_ms=5)
+ASIDE = AsideView(name="00ff.aside-1", records=9, differing=3, unreadable=0, damaged=False, written_ms=5)
 HELD = HeldList(held=[HeldTable(table="tasks", rows=150)])
 RECORD = RecordView(collection="todo", key="1", value={"title": "milk", "n": 1}, etag="e1", conflicts=["title"])
 SPACE = SpaceView(
@@ -333,6 +335,14 @@ class FakeService:
     async def join_by_file(self, file: bytes, code: str, name: str | None) -> Petitioned:
         self._called("join_by_file", file, code, name)
         return Petitioned(space="home", id="00ff", expires_ms=7, relays=["folder"])
+
+    async def asides(self, space: str) -> AsideList:
+        self._called("asides", space)
+        return AsideList(asides=[ASIDE])
+
+    async def recopy(self, space: str, aside: str) -> Recopied:
+        self._called("recopy", space, aside)
+        return Recopied(space="home", records=3, unreadable=0, aside="/state/set-aside/00ff-1.db")
 
     async def join(self, request: NewJoin) -> Joined:
         self._called("join", request)

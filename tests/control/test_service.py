@@ -18,6 +18,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/tables/clean"): {"database": "/home/ann/todo.db"},
     ("POST", "/v1/relays/sync"): {"relay": "folder", "space": "home"},
     ("POST", "/v1/relays/check"): {},
+    ("POST", "/v1/spaces/{space}/recopy"): {"aside": "latest"},
     ("POST", "/v1/spaces/{space}/tickets"): {},
     ("POST", "/v1/petitions"): {"file": "", "code": "x"},
     ("POST", "/v1/backups"): {"path": "/mnt/backup"},

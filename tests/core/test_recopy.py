@@ -14,7 +14,7 @@ from peerd.core.clocks import Clock, Dot, covers
 from peerd.core.entry import Change, Kind
 from peerd.core.intents import plan
 from peerd.core.reading import Rules
-from peerd.core.recopy import Position, common, steps
+from peerd.core.recopy import steps
 from peerd.core.record import Record, Stamp, apply_change
 from peerd.core.snapshot_merge import merge
 
@@ -117,20 +117,6 @@ def test_a_copy_that_may_have_lost_records_removes_none() -> None:
     was = record((), x={A2: b"\x02"})
     assert after(None, here, ONE, {FORKED: 1}, removes=False).births == {A1}
     assert after(was, here, ONE, {FORKED: 1}, removes=False).fields["x"] == {A1: b"\x01", Dot(NEW, 1): b"\x02"}
-
-
-@pytest.mark.parametrize(
-    ("aside", "other", "is_common"),
-    [
-        (Position(5, {3: b"3", 5: b"5"}), Position(9, {3: b"3", 5: b"5", 9: b"9"}), 5),
-        (Position(9, {3: b"3", 9: b"9"}), Position(4, {3: b"3", 4: b"4"}), 4),  # nothing says otherwise
-        (Position(7, {3: b"3", 5: b"5", 7: b"x"}), Position(7, {3: b"3", 5: b"5", 7: b"7"}), 5),
-        (Position(7, {3: b"3", 5: b"x", 7: b"7"}), Position(7, {3: b"3", 5: b"5", 7: b"7"}), 3),
-        (Position(2, {2: b"x"}), Position(2, {2: b"2"}), 0),
-    ],
-)
-def test_common_history_ends_before_the_first_difference(aside: Position, other: Position, is_common: int) -> None:
-    assert common({FORKED: aside, OTHER: aside}, {FORKED: other}) == {FORKED: is_common}
 
 
 # ---- random forks

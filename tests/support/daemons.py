@@ -441,12 +441,15 @@ def invited(device: Device, space: str, *, yes: bool = True) -> Iterator[Invitat
         invitation.close()
 
 
-def pair(inviter: Device, joiner: Device, space: str, *, by_address: bool = True) -> None:
-    """Let a device in by code; with `by_address` its address is given, else discovery has to find it."""
+def pair(inviter: Device, joiner: Device, space: str, *, by_address: bool = True) -> dict[str, Any]:
+    """Let a device in by code; with `by_address` its address is given, else discovery has to find it. Gives what the
+    joiner was told.
+    """
     with invited(inviter, space) as invitation:
         body = {"code": invitation.code, "yes": True}
-        joiner.call("POST", "joins", body={**body, "host": inviter.address} if by_address else body)
+        told = joiner.call("POST", "joins", body={**body, "host": inviter.address} if by_address else body)
         invitation.until("admitted")
+        return dict(told)
 
 
 def _line(text: str) -> dict[str, Any]:

@@ -36,6 +36,11 @@ def write_is_refused(device: Device) -> bool:
     return False
 
 
+def offered(device: Device) -> list[int | None]:
+    """How many records of each old copy differ, as status says."""
+    return [one["differing"] for one in device.space("home")["asides"]]
+
+
 def names(device: Device) -> set[str]:
     """The members it knows of."""
     listed = device.call("GET", "spaces", "home", "members")["members"]
@@ -102,6 +107,35 @@ def test_let_in_again(house: House) -> None:
     lost.start()
     kitchen.start()
     assert set(house.agree("home")["notes"]) == {"before", "again", "welcome"}
+
+
+def test_what_only_it_had_is_taken_in_after_a_new_invitation(house: House) -> None:
+    """Written while it was away and removed: refused by everybody, offered when it is back, and taken in by one
+    command. A field that both changed is a conflict; the old copy stays readable meanwhile and after.
+    """
+    kitchen, study, lost = house.devices
+    lost.call("POST", "pause")
+    lost.wait(lambda: not lost.linked(), "it is cut off")
+    lost.put("home", "notes", "only here", {"by": "lost"})
+    lost.patch("home", "notes", "before", by="lost, later")
+    kitchen.ctl("remove", "home", "lost", "--yes")
+    kitchen.patch("home", "notes", "before", by="kitchen")
+    house.agree("home", [kitchen, study])
+    lost.call("POST", "resume")
+    lost.wait(lambda: lost.peer("home", study).get("state") == "refused", "it is refused")
+    assert lost.get("home", "notes", "only here") == {"by": "lost"}
+    joined = pair(study, lost, "home")
+    assert joined["aside"].endswith(".aside-1")
+    house.agree("home")
+    lost.wait(lambda: offered(lost) == [2], "it says what the old copy has")
+    assert lost.ctl("recopy", "home", "--aside", "latest")["records"] == 2
+    export = house.agree("home")
+    assert export["notes"]["only here"] == {"by": "lost"}
+    for device in house.devices:
+        (conflict,) = device.call("GET", "spaces", "home", "conflicts")["conflicts"]
+        assert {one["value"] for one in conflict["values"]} == {"lost, later", "kitchen"}
+    assert offered(lost) == []
+    assert [path.suffix for path in (lost.state_dir / "set-aside").iterdir()] == [".db"]
 
 
 def test_forgotten_after_a_removal(house: House) -> None:

@@ -1,0 +1,297 @@
+"""Copies of this space that were set aside: which there are, and reading one beside the copy that took its place.
+
+`spaces/ID.aside-N` are offered: nobody has taken them in yet. What was taken in goes to `set-aside/`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from peerd.core import digest
+from peerd.core.batch import Name
+from peerd.core.clocks import Clock
+from peerd.core.record import Record
+from peerd.core.record_form import digest_of
+from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, Recopy
+from peerd.errors import StoreDamaged, UserError
+from peerd.store import records, runners
+from peerd.store.database import connect_reader
+from peerd.store.failures import translate
+from peerd.store.refs import Refs
+from peerd.store.runners import Runner
+
+T = TypeVar("T")
+
+ROWS_AT_ONCE = 1_000
+FOLDER = "set-aside"
+
+
+class Asides:
+    """Of the database at `path`, which is open."""
+
+    def __init__(self, path: Path, space: bytes, *, threaded: bool) -> None:
+        self._path = path
+        self._space = space
+        self._threaded = threaded
+
+    def offered(self) -> list[Path]:
+        """Those that were not taken in, the oldest first."""
+        found = [one for one in self._path.parent.glob(f"{self._path.stem}.aside-*") if _number(one)]
+        return sorted(found, key=_number)
+
+    def path_of(self, name: str) -> Path:
+        """The file that a person means: the whole path, its name, or "latest".
+
+        Raises:
+            UserError: "no-aside", there is none.
+        """
+        if name == "latest":
+            offered = self.offered()
+            if offered:
+                return offered[-1]
+        else:
+            for path in (self._path.parent / name, self._path.parent.parent / FOLDER / name):
+                if path.is_file():
+                    return path
+        raise UserError(
+            "there is no old copy of this space to take in" if name == "latest" else f"there is no old copy {name!r}",
+            code="no-aside",
+            status=404,
+            next_step="`peerctl recopy SPACE --list` shows those there are.",
+        )
+
+    async def open(self, path: Path) -> Beside:
+        """Raises UserError "no-aside" if it holds another space, or StoreError."""
+        refs = Refs()
+
+        def connect() -> sqlite3.Connection:
+            connection = connect_reader(path)
+            connection.execute("ATTACH DATABASE ? AS live", (f"{self._path.absolute().as_uri()}?mode=rw",))
+            return connection
+
+        try:
+            runner = await runners.start(connect, threaded=self._threaded)
+        except (sqlite3.Error, OSError) as problem:
+            raise translate(problem, path) from problem
+        beside = Beside(path, refs, runner)
+        is_ours = False
+        try:
+            is_ours = await beside.load() == self._space
+        finally:
+            if not is_ours:
+                await beside.close()
+        if not is_ours:
+            raise UserError(f"{path} is no copy of this space", code="no-aside", status=404)
+        return beside
+
+    def settle(self, path: Path) -> Path:
+        """It was taken in: where it is now. Raises StoreError."""
+        if path.parent != self._path.parent:
+            return path
+        folder = self._path.parent.parent / FOLDER
+        number = 1
+        while (kept := folder / f"{self._path.stem}-{number}.db").exists():
+            number += 1
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for suffix in ("-wal", "-shm", ""):
+                part = path.with_name(path.name + suffix)
+                if part.exists():
+                    part.replace(kept.with_name(kept.name + suffix))
+        except OSError as problem:
+            raise translate(problem, kept) from problem
+        return kept
+
+
+def _number(path: Path) -> int:
+    digits = path.suffix.removeprefix(".aside-")
+    return int(digits) if digits.isdecimal() else 0
+
+
+class _Row(NamedTuple):
+    key: str
+    share: int
+    stamps: bytes
+    body: bytes
+
+
+class Beside:
+    """A copy that was set aside, open for reading; `main` is that copy here, `live` the one in its place."""
+
+    def __init__(self, path: Path, refs: Refs, runner: Runner) -> None:
+        self.path = path
+        self._refs = refs
+        self._runner = runner
+
+    async def close(self) -> None:
+        await self._runner.close()
+
+    async def _read(self, reading: Callable[[sqlite3.Connection], T]) -> T:
+        def inside(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN")
+            try:
+                return reading(connection)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+        try:
+            return await self._runner.run(inside)
+        except sqlite3.Error as problem:
+            raise translate(problem, self.path) from problem
+
+    async def load(self) -> bytes:
+        """The space that it holds."""
+
+        def work(connection: sqlite3.Connection) -> bytes:
+            self._refs.load(connection)
+            row = connection.execute("SELECT id FROM space").fetchone()
+            return bytes(row[0]) if row else b""
+
+        return await self._read(work)
+
+    async def look(self) -> Aside:
+        """What it is, and whether its records are those that it counted: one that is damaged may have lost some."""
+        return await self._read(self._look)
+
+    def _look(self, connection: sqlite3.Connection) -> Aside:
+        (count, kept) = connection.execute("SELECT visible, digest FROM main.space").fetchone()
+        names = {number: name for name, number in self._refs.number_of.items()}
+        rows = connection.execute("SELECT collection, key, stamps, body FROM main.record")
+        is_whole = digest.moved(digest.EMPTY, self._shares(rows, names)) == kept
+        return Aside(self.path.name, count, is_whole, round(self.path.stat().st_mtime * 1000))
+
+    def _shares(
+        self, rows: Iterable[tuple[int, str, bytes, bytes]], names: dict[int, str]
+    ) -> Iterator[tuple[int, int]]:
+        try:
+            for number, key, stamps, body in rows:
+                yield digest_of(names[number], key, self._refs.decode_stamps(stamps), body)
+        except (ValueError, LookupError, TypeError, sqlite3.DatabaseError):
+            return  # the sums will not be equal then
+
+    async def shared(self) -> Clock:
+        """How far both copies hold the same history of each origin: to where the one that is less far stands, unless
+        two hashes differ; then to the last end of a run before that at which both have the same.
+        """
+        return await self._read(_shared)
+
+    async def page(self, after: AsideCursor) -> AsidePage:
+        """Records after `after` that are not the same in both, some thousand rows of each looked at."""
+        return await self._read(lambda connection: self._page(connection, after))
+
+    def _page(self, connection: sqlite3.Connection, after: AsideCursor) -> AsidePage:
+        collection, key = after
+        here = dict(connection.execute("SELECT name, number FROM live.collection"))
+        names = sorted(name for name in {*self._refs.number_of, *here} if name >= collection)
+        if not names:
+            return AsidePage([], None, 0)
+        name = names[0]
+        beyond = key if name == collection else ""
+        was = _rows(connection, "main", self._refs.number_of.get(name), beyond)
+        now = _rows(connection, "live", here.get(name), beyond)
+        full = [rows[-1].key for rows in (was, now) if len(rows) == ROWS_AT_ONCE]
+        bound = min(full, key=str.encode) if full else None
+        live = Refs()
+        live.origin_of = dict(connection.execute("SELECT ref, id FROM live.origin"))
+        pairs, unreadable = self._pairs(name, _by_key(was, bound), _by_key(now, bound), live)
+        following = (name, bound) if bound is not None else (names[1], "") if len(names) > 1 else None
+        return AsidePage(pairs, following, unreadable)
+
+    def _pairs(
+        self, collection: str, was: dict[str, _Row], now: dict[str, _Row], live: Refs
+    ) -> tuple[list[AsidePair], int]:
+        """Those that differ; and how many of the old ones cannot be read, about which nothing is said."""
+        pairs: list[AsidePair] = []
+        unreadable = 0
+        for key in sorted(was.keys() | now.keys(), key=str.encode):
+            mine, other = was.get(key), now.get(key)
+            if mine is not None and other is not None and mine.share == other.share:
+                continue
+            try:
+                aside = None if mine is None else self._decode((collection, key), mine)
+            except StoreDamaged:
+                unreadable += 1
+                continue
+            here = None if other is None else records.decode(live, self.path, other.stamps, other.body)
+            pairs.append(AsidePair((collection, key), aside, here))
+        return pairs, unreadable
+
+    def _decode(self, name: Name, row: _Row) -> Record:
+        """Raises StoreDamaged, also if it is not what was written."""
+        record = records.decode(self._refs, self.path, row.stamps, row.body)
+        if digest_of(*name, self._refs.decode_stamps(row.stamps), row.body)[1] != records.unsigned(row.share):
+            raise StoreDamaged("a record is not what was written")
+        return record
+
+
+# ---- what is being taken in
+
+
+def save(connection: sqlite3.Connection, recopy: Recopy | None) -> None:
+    """Keep that this one is being taken in; None: nothing is."""
+    connection.execute("DELETE FROM recopy")
+    if recopy is not None:
+        connection.execute(
+            "INSERT INTO recopy (one, name, removes, collection, key) VALUES (1, ?, ?, ?, ?)",
+            (recopy.name, recopy.removes, *recopy.cursor),
+        )
+
+
+def load(connection: sqlite3.Connection) -> Recopy | None:
+    row = connection.execute("SELECT name, removes, collection, key FROM recopy").fetchone()
+    return None if row is None else Recopy(row[0], bool(row[1]), (row[2], row[3]))
+
+
+# ---- rows
+
+
+def _by_key(rows: Iterable[_Row], bound: str | None) -> dict[str, _Row]:
+    return {row.key: row for row in rows if bound is None or row.key.encode() <= bound.encode()}
+
+
+def _rows(connection: sqlite3.Connection, schema: str, number: int | None, after: str) -> list[_Row]:
+    """In the order of SQLite's keys, which is that of their UTF-8 bytes."""
+    if number is None:
+        return []
+    query = (
+        f"SELECT key, share, stamps, body FROM {schema}.record WHERE collection = ? AND key > ?"  # noqa: S608 - one of two names
+        " ORDER BY key LIMIT ?"
+    )
+    return [_Row(*row) for row in connection.execute(query, (number, after, ROWS_AT_ONCE))]
+
+
+_ENDS = (
+    "(SELECT last AS seq, substr(head, 1, 8) AS hash8 FROM {0}.run WHERE origin = :{0}"
+    " UNION SELECT seq, hash8 FROM {0}.run_end WHERE origin = :{0}"
+    " UNION SELECT seq, substr(head, 1, 8) FROM {0}.origin WHERE ref = :{0} AND seq > 0)"
+)
+_BOTH = f"{_ENDS.format('main')} AS a JOIN {_ENDS.format('live')} AS b USING (seq)"
+# Runs travel whole, so an end inside a run of the other copy is of another history too.
+_INSIDE = "SELECT min(a.seq) FROM {0} AS a JOIN {1}.run AS r ON r.origin = :{1} AND r.first <= a.seq AND a.seq < r.last"
+_DIFFERING = (
+    f"SELECT min(a.seq) FROM {_BOTH} WHERE a.hash8 <> b.hash8",  # noqa: S608 - two names
+    _INSIDE.format(_ENDS.format("main"), "live"),
+    _INSIDE.format(_ENDS.format("live"), "main"),
+)
+_AGREED = f"SELECT max(a.seq) FROM {_BOTH} WHERE a.hash8 = b.hash8 AND a.seq < :differing"  # noqa: S608 - two names
+
+
+def _shared(connection: sqlite3.Connection) -> Clock:
+    both = connection.execute(
+        "SELECT a.id, a.ref, a.seq, b.ref, b.seq FROM main.origin AS a JOIN live.origin AS b ON a.id = b.id"
+    ).fetchall()
+    found: Clock = {}
+    for origin, ref, seq, live_ref, live_seq in both:
+        refs = {"main": ref, "live": live_ref}
+        differing = [at for query in _DIFFERING if (at := connection.execute(query, refs).fetchone()[0]) is not None]
+        up_to = min(seq, live_seq)
+        if differing and min(differing) <= up_to:
+            (agreed,) = connection.execute(_AGREED, {**refs, "differing": min(differing)}).fetchone()
+            up_to = agreed or 0
+        if up_to:
+            found[origin] = up_to
+    return found
