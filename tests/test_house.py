@@ -46,6 +46,7 @@ ELSEWHERE: dict[str, str] = {
     "engine/ports.py": "nothing but interfaces",
     "engine/relay_ports.py": "nothing but interfaces",
     "engine/scrub_status.py": "tests/engine/test_statuses.py",
+    "engine/past_ports.py": "nothing but interfaces",
     "engine/store_ports.py": "nothing but interfaces",
     "engine/table_ports.py": "nothing but interfaces",
     "engine/session_runner.py": "tests/engine/test_link_runner.py, tests/network_simulation/test_histories.py",

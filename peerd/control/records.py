@@ -54,6 +54,8 @@ _encode: Final = msgspec.json.Encoder().encode
 
 LIMIT = Parameter(name="limit", about=f"At most so many, 1 to {LIMIT_MAX}; default {LIMIT_DEFAULT}.", kind="integer")
 CURSOR = Parameter(name="cursor", about="Continue a list: the `cursor` of the page before.")
+COLLECTION = Parameter(name="collection", about="Only of this collection.")
+KEY = Parameter(name="key", about="Only of the record with this key; needs collection.")
 _IF_MATCH = Parameter(name="If-Match", about='Only if the record still has this ETag; "*": only if it exists.')
 _IF_ABSENT = Parameter(name="If-None-Match", about='"*": only if there is no such record.')
 _SEEN = Parameter(name="Peerd-Seen", about="The ETag of what the writer had seen; what came later stays beside it.")
@@ -153,6 +155,18 @@ def limit_of(request: Request) -> int:
     if not (text.isdigit() and len(text) <= 4 and 1 <= int(text) <= LIMIT_MAX):
         raise refusal("bad-query", f"limit is not a number from 1 to {LIMIT_MAX}", "Ask for more with the cursor.")
     return int(text)
+
+
+def key_of(request: Request) -> str | None:
+    """The parameter `key`, which needs `collection` beside it.
+
+    Raises:
+        UserError: `bad-query`.
+    """
+    key = request.query.get("key")
+    if key is not None and "collection" not in request.query:
+        raise refusal("bad-query", "a key is one of a collection", "Give collection=NAME beside it.")
+    return key
 
 
 # --- conditions -----------------------------------------------------------------------------------

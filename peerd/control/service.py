@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CollectionList,
         CollectionSettings,
         ConflictList,
+        LogFilter,
         LogPage,
         RecordPage,
         RecordView,
@@ -169,16 +170,7 @@ class Service(Protocol):
         """
         ...
 
-    async def log(
-        self,
-        space: str,
-        *,
-        device: str | None,
-        collection: str | None,
-        key: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> LogPage: ...
+    async def log(self, space: str, wanted: LogFilter, limit: int, cursor: str | None) -> LogPage: ...
 
     # --- conflicts ---
 

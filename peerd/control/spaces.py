@@ -10,13 +10,12 @@ import msgspec
 from peerd.control.bodies import decode_as
 from peerd.control.messages import Answer, Request, Stream
 from peerd.control.problems import refusal
-from peerd.control.records import CURSOR, LIMIT, limit_of, parsed
+from peerd.control.records import COLLECTION, CURSOR, KEY, LIMIT, key_of, limit_of, parsed
 from peerd.control.router import RECORD_BODY_BYTES, Parameter, Route
 from peerd.core import names
 from peerd.core.limits import VALUE_DEPTH
 from peerd.protocol.control_messages import (
     ConflictList,
-    LogPage,
     Resolution,
     WriteResult,
 )
@@ -69,32 +68,12 @@ async def forget_space(service: Service, request: Request) -> Answer:
     return Answer(_encode(await service.forget_space(request.names["space"], delete=copy == "delete")))
 
 
-async def read_log(service: Service, request: Request) -> Answer:
-    query = request.query
-    page = await service.log(
-        request.names["space"],
-        device=query.get("device"),
-        collection=query.get("collection"),
-        key=_key_of(request),
-        limit=limit_of(request),
-        cursor=query.get("cursor"),
-    )
-    return Answer(_encode(page))
-
-
-def _key_of(request: Request) -> str | None:
-    key = request.query.get("key")
-    if key is not None and "collection" not in request.query:
-        raise refusal("bad-query", "a key is one of a collection", "Give collection=NAME beside it.")
-    return key
-
-
 async def list_conflicts(service: Service, request: Request) -> Answer:
     query = request.query
     found = await service.conflicts(
         request.names["space"],
         collection=query.get("collection"),
-        key=_key_of(request),
+        key=key_of(request),
         limit=limit_of(request),
         cursor=query.get("cursor"),
     )
@@ -174,8 +153,6 @@ def _check_text(text: str | None) -> None:
 
 
 _BASE: Final = "/v1/spaces/{space}"
-_COLLECTION: Final = Parameter(name="collection", about="Only of this collection.")
-_KEY: Final = Parameter(name="key", about="Only of the record with this key; needs collection.")
 
 ROUTES: Final = (
     Route(
@@ -214,25 +191,10 @@ ROUTES: Final = (
     ),
     Route(
         method="GET",
-        pattern=_BASE + "/log",
-        handler=read_log,
-        about="The transactions that this device has, newest first.",
-        query=(
-            Parameter(name="device", about="Only what this device wrote (its id)."),
-            _COLLECTION,
-            _KEY,
-            LIMIT,
-            CURSOR,
-        ),
-        answer=LogPage,
-        refusals=("bad-cursor", "bad-device-id"),
-    ),
-    Route(
-        method="GET",
         pattern=_BASE + "/conflicts",
         handler=list_conflicts,
         about="What is in dispute, with all values.",
-        query=(_COLLECTION, _KEY, LIMIT, CURSOR),
+        query=(COLLECTION, KEY, LIMIT, CURSOR),
         answer=ConflictList,
         refusals=("bad-cursor",),
     ),

@@ -36,6 +36,40 @@ class LogSlice(Struct, frozen=True):
     trimmed: int = 0
 
 
+NEVER_MS = (1 << 63) - 1
+
+
+class LogWish(Struct, frozen=True):
+    """Which runs are wanted, from `position` backwards: by these origins (None: any), that arrived between these times
+    by the wall clock here, both included.
+    """
+
+    position: int
+    origins: frozenset[bytes] | None = None
+    since_ms: int = 0
+    until_ms: int = NEVER_MS
+    max_runs: int = 200
+    max_bytes: int = 4 << 20
+
+
+class LogBack(Struct, frozen=True):
+    """Runs, the newest first; `position` is where to go on, 0 if there are no more."""
+
+    rows: list[LogRow]
+    position: int
+
+
+class Reach(Struct, frozen=True):
+    """How far back a copy knows what was, by its own wall clock; None: to its beginning. `log_ms`: since then it has
+    every transaction (NEVER_MS: its log is empty). `history_ms`: since then it has everything that was dropped.
+    `snapshot_ms`: when a snapshot last brought what others had done before.
+    """
+
+    log_ms: int | None
+    history_ms: int | None
+    snapshot_ms: int | None
+
+
 class StagedRun(Struct, frozen=True):
     """A run that waits for what it depends on: durable, bounded, not part of the clock."""
 

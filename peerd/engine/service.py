@@ -18,7 +18,7 @@ from peerd.engine.conflicts import Conflicts
 from peerd.engine.dialing import Dialing
 from peerd.engine.feed import Feed
 from peerd.engine.file_invitations import FileInvitations
-from peerd.engine.history import History
+from peerd.engine.history import History, Wanted
 from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.records import Records
@@ -36,6 +36,7 @@ from peerd.protocol.control_messages import (
     CollectionList,
     CollectionSettings,
     ConflictList,
+    LogFilter,
     LogPage,
     RecordPage,
     RecordView,
@@ -181,12 +182,13 @@ class Service:
     ) -> AsyncGenerator[Sequence[ChangeEvent], None]:
         return await Feed(self._spaces.named(space)).open(since, follow=follow)
 
-    async def log(
-        self, space: str, *, device: str | None, collection: str | None, key: str | None, limit: int, cursor: str | None
-    ) -> LogPage:
+    # ---- what was
+
+    async def log(self, space: str, wanted: LogFilter, limit: int, cursor: str | None) -> LogPage:
         one = self._spaces.named(space)
-        who = None if device is None else self._spaces.device_from(device, one)
-        return await History(one).page(device=who, collection=collection, key=key, limit=limit, cursor=cursor)
+        who = None if wanted.device is None else self._spaces.device_from(wanted.device, one)
+        chosen = Wanted(who, wanted.collection, wanted.key, wanted.since_ms, wanted.until_ms)
+        return await History(one).page(chosen, limit, cursor)
 
     # ---- conflicts
 

@@ -39,6 +39,7 @@ from peerd.core.stored import (
 )
 from peerd.core.trimming import Plan, Trimmed
 from peerd.core.writes import Writes
+from peerd.engine.past_ports import Lookback
 from peerd.errors import StoreError
 
 T = TypeVar("T")
@@ -215,6 +216,8 @@ class SpaceStore(Protocol):
     def upkeep(self) -> UpkeepStore: ...
     @property
     def asides(self) -> Asides: ...
+    @property
+    def lookback(self) -> Lookback: ...
     async def transact(
         self,
         decide: Callable[[Transaction], tuple[Writes | None, T]],

@@ -246,11 +246,35 @@ class LogEntry(Struct, kw_only=True):
     changes: list[LogChange]
 
 
+class Beginning(Struct, kw_only=True):
+    """Since when this copy knows what was; before that it had not begun, or knows it no more.
+
+    cause `trimmed`: older transactions are not kept (`time_ms` None: none are). `snapshot`: what others had done before
+    came all at once, as it stood then. `forgotten`: what was dropped before is older than the setting `history_days`.
+    """
+
+    time_ms: int | None
+    cause: Literal["trimmed", "snapshot", "forgotten"]
+
+
+class LogFilter(Struct, kw_only=True, frozen=True):
+    """Which transactions of a log are wanted. Times are when they arrived here, both included."""
+
+    device: str | None = None
+    collection: str | None = None
+    key: str | None = None
+    since_ms: int = 0
+    until_ms: int = (1 << 63) - 1
+
+
 class LogPage(Struct, kw_only=True):
-    """Newest first, in the order in which this device applied them."""
+    """Newest first, in the order in which this device applied them. `begins`: where the log begins here, None if with
+    the space. A page may be empty and still have a cursor: it takes only so long.
+    """
 
     transactions: list[LogEntry]
     cursor: str | None = None
+    begins: Beginning | None = None
 
 
 class Problem(msgspec.Struct, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import msgspec
 
 from peerd.core.batch import Name
 from peerd.core.clocks import Dot
+from peerd.core.past import Removal
+from peerd.core.record import Record
 from peerd.core.record_form import decode_record
 from peerd.core.restore import Image
+from peerd.core.snapshot_merge import IN_A_SNAPSHOT
 from peerd.core.writes import PARKED, HistoryRow
 from peerd.store import meta
 from peerd.store.failures import damaged
@@ -28,12 +31,14 @@ def append(
     encode_stamps: Callable[[list[list[Any]]], bytes],
     ref_of: Mapping[bytes, int],
     number_of: Mapping[str, int],
+    arrived_ms: int,
     age_ms: int,
 ) -> None:
     connection.executemany(
-        "INSERT INTO history (collection, key, by_origin, by_seq, age_ms, stamps, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO history (collection, key, by_origin, by_seq, arrived_ms, age_ms, stamps, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            (number_of[row.name[0]], row.name[1], ref_of[row.by.origin], row.by.seq, age_ms,
+            (number_of[row.name[0]], row.name[1], ref_of[row.by.origin], row.by.seq, arrived_ms, age_ms,
              encode_stamps(row.stamps), row.body)
             for row in rows
         ),
@@ -46,13 +51,27 @@ def past(connection: sqlite3.Connection, refs: Refs, path: Path, number: int, ke
     for stamps, body in connection.execute(
         "SELECT stamps, body FROM history WHERE collection = ? AND key = ? ORDER BY id", (number, key)
     ):
-        try:
-            dropped = decode_record(refs.decode_stamps(stamps), body)
-        except (ValueError, LookupError, TypeError) as problem:
-            raise damaged(path, f"the history cannot be read ({problem})") from problem
-        for field, siblings in dropped.fields.items():
+        for field, siblings in _dropped(refs, path, stamps, body).fields.items():
             values.setdefault(field, {}).update(siblings)
     return values
+
+
+def removals(connection: sqlite3.Connection, refs: Refs, path: Path, number: int, key: str) -> Iterator[Removal]:
+    """What was dropped of a record, the last first; read as far as the caller goes. Raises StoreDamaged."""
+    for by_origin, by_seq, arrived_ms, stamps, body in connection.execute(
+        "SELECT by_origin, by_seq, arrived_ms, stamps, body FROM history WHERE collection = ? AND key = ?"
+        " ORDER BY id DESC",
+        (number, key),
+    ):
+        by = Dot(refs.origin_of[by_origin], by_seq) if by_origin else IN_A_SNAPSHOT
+        yield Removal(by, arrived_ms, _dropped(refs, path, stamps, body))
+
+
+def _dropped(refs: Refs, path: Path, stamps: bytes, body: bytes) -> Record:
+    try:
+        return decode_record(refs.decode_stamps(stamps), body)
+    except (ValueError, LookupError, TypeError) as problem:
+        raise damaged(path, f"the history cannot be read ({problem})") from problem
 
 
 def keep_images(
@@ -100,6 +119,8 @@ def forget(connection: sqlite3.Connection, before_age_ms: int, size: int) -> int
     if count:
         connection.execute("DELETE FROM history WHERE id <= ?", (last,))
         meta.grow(connection, history_bytes=-body_bytes)
+        connection.execute("UPDATE space SET forgotten_age_ms = max(forgotten_age_ms, ?)", (before_age_ms,))
+    connection.execute("DELETE FROM leap WHERE age_ms < ?", (before_age_ms,))
     return int(count) + _forget_images(connection, before_age_ms, max(1, size - count))
 
 

@@ -171,8 +171,9 @@ def _delete_some(connection: sqlite3.Connection, table: str, key: str) -> bool:
 
 def _move_history(connection: sqlite3.Connection, age_ms: int) -> bool:
     moved = connection.execute(
-        "INSERT INTO history (collection, key, by_origin, by_seq, age_ms, stamps, body)"
-        " SELECT collection, key, 0, 0, ?, stamps, body FROM incoming_history ORDER BY id LIMIT ?",
+        "INSERT INTO history (collection, key, by_origin, by_seq, arrived_ms, age_ms, stamps, body)"
+        " SELECT collection, key, 0, 0, (SELECT coalesce(max(arrived_ms), 0) FROM leap), ?, stamps, body"
+        " FROM incoming_history ORDER BY id LIMIT ?",
         (age_ms, CLEARED_AT_ONCE),
     ).rowcount
     (body_bytes,) = connection.execute(

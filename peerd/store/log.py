@@ -61,7 +61,7 @@ def runs_after(
     (trimmed,) = connection.execute("SELECT trimmed FROM space").fetchone()
     query = (
         "SELECT position, origin, first, signature, arrived_ms, size_bytes, entries FROM run "  # noqa: S608 - integers
-        f"WHERE position > ?{_beyond(refs, covered)} ORDER BY position"
+        f"WHERE position > ?{beyond(refs, covered)} ORDER BY position"
     )
     for at, ref, first, signature, arrived_ms, run_bytes, entries in connection.execute(query, (position,)):
         size_bytes += run_bytes
@@ -71,7 +71,8 @@ def runs_after(
     return LogSlice(rows, max(position, last_position(connection)), trimmed)
 
 
-def _beyond(refs: Refs, covered: Mapping[bytes, int]) -> str:
+def beyond(refs: Refs, covered: Mapping[bytes, int]) -> str:
+    """A condition of SQL that leaves out what is covered; "" if nothing is."""
     pairs = [(refs.ref_of.get(origin), seq) for origin, seq in covered.items()]
     cases = "".join(f" WHEN {ref} THEN {int(seq)}" for ref, seq in pairs if ref is not None)
     return f" AND last > CASE origin{cases} ELSE 0 END" if cases else ""
@@ -93,7 +94,7 @@ def position_before(connection: sqlite3.Connection, clock: Mapping[bytes, int]) 
 
 def bytes_after(connection: sqlite3.Connection, refs: Refs, position: int, covered: Mapping[bytes, int]) -> int:
     """How many bytes the runs have after `position` that `covered` does not cover."""
-    query = f"SELECT coalesce(sum(size_bytes), 0) FROM run WHERE position > ?{_beyond(refs, covered)}"  # noqa: S608 - integers
+    query = f"SELECT coalesce(sum(size_bytes), 0) FROM run WHERE position > ?{beyond(refs, covered)}"  # noqa: S608 - integers
     return int(connection.execute(query, (position,)).fetchone()[0])
 
 
@@ -106,6 +107,14 @@ def first_position(connection: sqlite3.Connection) -> int:
 def last_position(connection: sqlite3.Connection) -> int:
     """The last position that was given; its run may be trimmed."""
     return int(connection.execute("SELECT position FROM space").fetchone()[0])
+
+
+def position_of(connection: sqlite3.Connection, ref: int, seq: int) -> int:
+    """The position of the run that holds a transaction; 0 if there is none."""
+    row = connection.execute(
+        "SELECT position, first FROM run WHERE origin = ? AND last >= ? ORDER BY last LIMIT 1", (ref, seq)
+    ).fetchone()
+    return int(row[0]) if row is not None and row[1] <= seq else 0
 
 
 def hash8(connection: sqlite3.Connection, ref: int, seq: int) -> bytes | None:

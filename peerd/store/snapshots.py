@@ -31,11 +31,19 @@ FEW_TOUCHED = 500  # records that are left for the step itself
 class Snapshots:
     """`own_origin_ended` is called when a switch ended the own origin."""
 
-    def __init__(self, database: Database, refs: Refs, meta: Meta, own_origin_ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        refs: Refs,
+        meta: Meta,
+        own_origin_ended: Callable[[], None],
+        wall_ms: Callable[[], int],
+    ) -> None:
         self._database = database
         self._refs = refs
         self._meta = meta
         self._own_origin_ended = own_origin_ended
+        self._wall_ms = wall_ms
 
     # ---- reading
 
@@ -107,7 +115,7 @@ class Snapshots:
     async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
         def work(connection: sqlite3.Connection) -> Outcome[Switched]:
             site = Site(connection, self._refs, self._database.path, standing)
-            switched = switching.switch(site, self._meta, position, copy_id)
+            switched = switching.switch(site, self._meta, position, copy_id, self._wall_ms())
 
             def publish() -> None:
                 self._meta.copy_id = copy_id

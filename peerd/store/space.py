@@ -51,6 +51,7 @@ from peerd.store import (
 from peerd.store.copying import copy_database
 from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
+from peerd.store.lookback import Lookback
 from peerd.store.machine import Machine, this_machine
 from peerd.store.mark import MarkFile
 from peerd.store.migrate import migrate
@@ -91,8 +92,9 @@ class SpaceStore:
         self._closing: asyncio.Task[None] | None = None
         self.scrubs = Scrubs(database, opening.refs, opening.meta)
         self.upkeep = Upkeep(database, opening.refs, opening.meta)
-        self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin)
+        self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin, wall_ms)
         self.asides = asides.Asides(database.path, opening.meta.space, threaded=threaded)
+        self.lookback = Lookback(database, opening.refs, opening.meta)
 
     @classmethod
     async def create(

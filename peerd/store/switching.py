@@ -165,7 +165,7 @@ def touched(connection: sqlite3.Connection, position: int) -> Touched:
     return Touched(list(names), position)
 
 
-def switch(site: Site, standing: Meta, position: int, copy_id: bytes) -> Switched:
+def switch(site: Site, standing: Meta, position: int, copy_id: bytes, arrived_ms: int) -> Switched:
     """The rest of the merging, and then the merged rows are the copy's.
 
     Raises:
@@ -178,14 +178,14 @@ def switch(site: Site, standing: Meta, position: int, copy_id: bytes) -> Switche
         site.standing = merge_named(site, found.names)
         position = found.position
     side.exchange(site.connection)
-    ended = _move_origins(site, standing)
+    ended = _move_origins(site, standing, arrived_ms)
     own_origin = None if ended else standing.own_origin
     _write_space(site, own_origin, copy_id)
     _, state = meta.load(site.connection, site.refs, site.path)
     return Switched(copy_id, state, ended)
 
 
-def _move_origins(site: Site, standing: Meta) -> bool:
+def _move_origins(site: Site, standing: Meta, arrived_ms: int) -> bool:
     """Origins stand where the further side has them; the ends that both know stay. Does our own origin end, because
     the snapshot knows more of it?
     """
@@ -197,6 +197,10 @@ def _move_origins(site: Site, standing: Meta) -> bool:
         ref = refs.ref_of[origin]
         was = before.origins[origin]
         keep_ends += [(ref, one.seq, one.head[:8]) for one in (was, at) if one.seq]
+        connection.execute(
+            "INSERT OR REPLACE INTO leap (origin, first, last, arrived_ms, age_ms) VALUES (?, ?, ?, ?, ?)",
+            (ref, was.seq + 1, at.seq, arrived_ms, standing.age.ms),
+        )
         connection.execute(
             "UPDATE origin SET seq = ?, head = ?, context = ?, signature = ?, horizon = ? WHERE ref = ?",
             (at.seq, at.head, refs.encode_clock(at.context, refs.ref_of), site.standing.origins[origin].signature,

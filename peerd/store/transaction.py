@@ -111,7 +111,7 @@ def write(
     for number, step in steps.items():
         connection.execute("UPDATE collection SET visible = visible + ? WHERE number = ?", (step, number))
     if writes.history:
-        history.append(connection, writes.history, encode_stamps, ref_of, number_of, standing.age.ms)
+        history.append(connection, writes.history, encode_stamps, ref_of, number_of, arrived_ms, standing.age.ms)
     if writes.images:
         history.keep_images(connection, writes.images, ref_of, number_of, standing.age.ms)
     position = log.append(connection, writes.runs, standing.position, ref_of, arrived_ms, standing.age.ms)

@@ -18,7 +18,7 @@ def entry(number: int, *changes: dict[str, Any], name: str = "nas") -> dict[str,
         "device": "NASAAAA-NASBBBB",
         "device_name": name,
         "time_ms": 1000 * number,
-        "arrived_ms": 0,
+        "arrived_ms": 1000 * number,
         "changes": list(changes),
     }
 
@@ -37,7 +37,7 @@ def test_log_lists_transactions_with_their_changes(daemon: Any, peerctl: Any) ->
         f"1970-01-01 00:00:01\tnas\t{'ab' * 16}:1\tput books/k1",
     ]
     assert daemon.asked[0].query == {"limit": "50"}
-    assert json.loads(peerctl("log", "home", "--json").out) == {"transactions": page["transactions"]}
+    assert json.loads(peerctl("log", "home", "--json").out) == {"transactions": page["transactions"], "begins": None}
 
 
 def test_on_a_terminal_a_long_transaction_is_summed_up(daemon: Any, on_terminal: Any) -> None:
@@ -68,3 +68,33 @@ def test_log_passes_its_filters_on(daemon: Any, peerctl: Any) -> None:
     assert daemon.asked[0].query == {"limit": "50", "device": "D", "collection": "books", "key": "k"}
     assert peerctl("log", "home", "--limit", "-1").code == 2
     assert peerctl("log", "home", "--key", "k").code == 2
+
+
+def test_log_takes_times_and_asks_for_them_in_milliseconds(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, {"transactions": [], "cursor": None})
+    assert peerctl("log", "home", "--since", "2026-05-01T00:00Z", "--until", "2026-05-01T00:00:01Z").code == 0
+    assert daemon.asked[0].query == {"limit": "50", "since_ms": "1777593600000", "until_ms": "1777593601000"}
+    assert peerctl("log", "home", "--since", "1h", "--until", "2h").code == 2
+    assert peerctl("log", "home", "--since", "soon").code == 2
+
+
+def test_a_time_that_is_not_the_arrival_has_it_beside_it(daemon: Any, peerctl: Any) -> None:
+    late = {**entry(2, PUT), "arrived_ms": 3_600_000}
+    daemon.on("GET", WHERE, {"transactions": [late, {**entry(1, PUT), "arrived_ms": None}], "cursor": None})
+    first, second = peerctl("log", "home").out.splitlines()
+    assert first.startswith("1970-01-01 00:00:02 (here 1970-01-01 01:00:00)\tnas\t")
+    assert second.startswith("1970-01-01 00:00:01\tnas\t")
+
+
+@pytest.mark.parametrize("cause", ["trimmed", "snapshot", "forgotten"])
+def test_where_the_log_begins_is_said_at_its_end(daemon: Any, peerctl: Any, cause: str) -> None:
+    """Not where only a part of it was asked for."""
+    begins = {"time_ms": 1000, "cause": cause}
+    pages = {
+        None: {"transactions": [entry(3)], "cursor": "c", "begins": begins},
+        "c": {"transactions": [entry(2)], "cursor": None, "begins": begins},
+    }
+    daemon.on_call("GET", WHERE, lambda request: pages[request.query.get("cursor")])
+    assert "1970-01-01 00:00:01" in peerctl("log", "home").err
+    assert peerctl("log", "home", "--limit", "1").err == ""
+    assert json.loads(peerctl("log", "home", "--json").out)["begins"] == begins

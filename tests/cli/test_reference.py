@@ -32,7 +32,7 @@ def test_the_page_of_errors_is_what_explain_says() -> None:
         "peerctl put SPACE COLLECTION KEY [JSON] [--patch] [--create] [--if-match ETAG] [--seen ETAG]",
         "peerctl import SPACE COLLECTION FILE.ndjson --key FIELD [--each]",
         "peerctl resolve SPACE ID (--choose N | --value JSON | --drop) [--if-match ETAG]",
-        "peerctl log SPACE [--device DEVICE] [--collection COLLECTION] [--key KEY] [--limit N]",
+        "peerctl list SPACE [COLLECTION] [--prefix PREFIX]",
     ],
 )
 def test_usages_are_written_as_people_read_them(usage: str) -> None:

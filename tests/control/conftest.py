@@ -30,6 +30,7 @@ from peerd.protocol.control_messages import (
     ConflictView,
     LogChange,
     LogEntry,
+    LogFilter,
     LogPage,
     RecordPage,
     RecordView,
@@ -231,17 +232,8 @@ class FakeService:
         finally:
             self.open_feeds -= 1
 
-    async def log(
-        self,
-        space: str,
-        *,
-        device: str | None,
-        collection: str | None,
-        key: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> LogPage:
-        self._called("log", space, device, collection, key, limit, cursor)
+    async def log(self, space: str, wanted: LogFilter, limit: int, cursor: str | None) -> LogPage:
+        self._called("log", space, wanted, limit, cursor)
         change = LogChange(kind="put", collection="todo", key="1", set={"title": "milk"})
         entry = LogEntry(dot="aa:3", device="D", device_name="attic", time_ms=1, arrived_ms=2, changes=[change])
         return LogPage(transactions=[entry])

@@ -43,14 +43,6 @@ async def test_a_space_has_a_plain_name(talk: Any, service: Any, name: str) -> N
     assert service.calls == []
 
 
-async def test_the_log_is_filtered(talk: Any, service: Any) -> None:
-    reply = await talk.ask("GET", "/v1/spaces/home/log?device=D&collection=_settings&key=a%2Fb&limit=5&cursor=c")
-    assert reply.json["transactions"][0]["changes"] == [
-        {"kind": "put", "collection": "todo", "key": "1", "set": {"title": "milk"}}
-    ]
-    assert service.calls == [("log", "home", "D", "_settings", "a/b", 5, "c")]
-
-
 @pytest.mark.parametrize("listed", ["log", "conflicts"])
 async def test_a_key_without_a_collection_names_no_record(talk: Any, service: Any, listed: str) -> None:
     (await talk.ask("GET", f"/v1/spaces/home/{listed}?key=a")).problem(400, "bad-query")

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from peerd.core.daemon_time import Age
 from peerd.core.device_id import format_device_id
+from peerd.core.trimming import Plan
 from peerd.engine import history
 from peerd.engine.cursors import to_word
-from peerd.engine.history import History
+from peerd.engine.history import History, Wanted
 from peerd.errors import UserError
-from peerd.protocol.control_messages import ChangeRequest, LogEntry, LogPage
+from peerd.protocol.control_messages import Beginning, ChangeRequest, LogEntry, LogPage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from peerd.core.stored import LogSlice
+    from peerd.core.stored import LogBack
     from tests.engine.conftest import Device
 
 
 async def page(on: Device, **chosen: Any) -> LogPage:
-    every: dict[str, Any] = {"device": None, "collection": None, "key": None, "limit": 1000, "cursor": None}
-    return await History(on.space).page(**{**every, **chosen})
+    limit, cursor = chosen.pop("limit", 1000), chosen.pop("cursor", None)
+    return await History(on.space).page(Wanted(**chosen), limit, cursor)
 
 
 async def all_pages(on: Device, **chosen: Any) -> list[LogEntry]:
@@ -37,6 +40,26 @@ async def all_pages(on: Device, **chosen: Any) -> list[LogEntry]:
             return found
         assert one.cursor != cursor
         cursor = one.cursor
+
+
+async def snapshot_of(sender: Device, receiver: Device) -> None:
+    """Let one take over the state of the other."""
+    await receiver.space.learn(sender.space.roster.statements)
+    async with aclosing(sender.space.snapshots.begin_outgoing().parts()) as parts:
+        assert await receiver.space.snapshots.take_in(b"a snapshot of it", parts)
+
+
+async def trim(device: Device, position: int) -> None:
+    """Let go of the runs up to there, whoever may lack them."""
+    await device.space.store.upkeep.trim(Plan(device.clock_now(), 1 << 60, position, {}), 1_000)
+
+
+async def age(device: Device, elapsed_ms: int, history_ms: int) -> None:
+    """Let time pass for the database, and have it forget what is older."""
+    aged = Age(device.space.age.ms + elapsed_ms)
+    device.space.age = aged
+    await device.space.store.upkeep.note_age(aged)
+    await device.space.store.upkeep.forget(aged.ms - history_ms, 1_000)
 
 
 def keys(entries: Sequence[LogEntry]) -> list[str]:
@@ -155,14 +178,14 @@ async def test_large_transactions_are_not_held_together(desk: Device, monkeypatc
         await desk.put(f"{number:02}", {"x": "y" * 20_000})
     await desk.put("small", {})
     held: list[int] = []
-    read = desk.space.store.runs_after
+    read = desk.space.store.lookback.rows_back
 
-    async def spy(*asked: Any) -> LogSlice:
+    async def spy(*asked: Any) -> LogBack:
         slice_ = await read(*asked)
         held.append(sum(len(entry) for row in slice_.rows for entry in row.run.entries))
         return slice_
 
-    monkeypatch.setattr(desk.space.store, "runs_after", spy)
+    monkeypatch.setattr(desk.space.store.lookback, "rows_back", spy)
     found = await page(desk)
     assert max(held) < 100_000
     assert found.cursor is not None, "a page of people's log is no megabytes either"
@@ -191,3 +214,130 @@ async def test_pages_outlive_a_restart(desk: Device) -> None:
     first = await page(desk, limit=2)
     again = await desk.reopen()
     assert keys((await page(again, cursor=first.cursor)).transactions) == ["2", "1", "0"]
+
+
+async def test_times_are_those_of_the_arrival_here(two: tuple[Device, Device]) -> None:
+    """Both ends count; what the author's clock said does not matter."""
+    desk, laptop = two
+    start_ms = desk.clock.wall_ms()
+    for number in range(5):
+        await desk.put(f"{number}", {})
+        if number == 2:
+            await laptop.put("early", {})
+        desk.clock.pass_s(1)
+    await laptop.tell(desk)
+    arrived_ms = desk.clock.wall_ms()
+    for limit in (1, 2, 100):
+        found = await all_pages(desk, limit=limit, since_ms=start_ms + 1000, until_ms=start_ms + 3000)
+        assert keys(found) == ["3", "2", "1"]
+        assert keys(await all_pages(desk, limit=limit, since_ms=start_ms + 4001)) == ["early"]
+        assert keys(await all_pages(desk, limit=limit, until_ms=start_ms)) == ["0"]
+        assert await all_pages(desk, limit=limit, since_ms=arrived_ms + 1) == []
+        assert await all_pages(desk, limit=limit, until_ms=start_ms - 1) == []
+        mine = await all_pages(desk, limit=limit, device=desk.id, since_ms=start_ms + 3001, collection="notes")
+        assert keys(mine) == ["4"]
+
+
+async def test_a_clock_that_was_set_back_hides_nothing(desk: Device) -> None:
+    start_ms = desk.clock.now_ms
+    for number, at_ms in enumerate([0, 10_000, -90_000, -89_000, 20_000]):
+        desk.clock.now_ms = start_ms + at_ms
+        await desk.put(f"{number}", {})
+    assert keys(await all_pages(desk, since_ms=start_ms + 5_000)) == ["4", "1"]
+    assert keys(await all_pages(desk, until_ms=start_ms)) == ["3", "2", "0"]
+
+
+async def test_a_record_is_found_without_reading_the_log(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the dots of what it is and was: created, changed, deleted, made again; with others in one transaction."""
+    for number in range(3):
+        await desk.put("a", {"n": number, "m": 0})
+        await desk.put(f"other{number}", {})
+    await desk.delete("a")
+    await desk.write(
+        ChangeRequest(kind="put", collection="notes", key="a", value={"n": 9}),
+        ChangeRequest(kind="put", collection="notes", key="b", value={}),
+    )
+    await desk.patch("a", set={"x": 1})
+
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(desk.space.store.lookback, "rows_back", never)
+    for limit in (1, 2, 100):
+        found = await all_pages(desk, collection="notes", key="a", limit=limit)
+        kinds = [change.kind for entry in found for change in entry.changes if change.key == "a"]
+        assert kinds == ["patch", "put", "delete", "patch", "patch", "put"]
+        assert await all_pages(desk, collection="notes", key="nothing", limit=limit) == []
+        assert await all_pages(desk, collection="nothing", key="a", limit=limit) == []
+    monkeypatch.setattr(history, "SCAN", 2)
+    assert len(await all_pages(desk, collection="notes", key="a")) == 6
+
+
+async def test_the_times_and_authors_of_a_record(two: tuple[Device, Device]) -> None:
+    desk, laptop = two
+    await desk.put("a", {"n": 1})
+    await desk.tell(laptop)
+    desk.clock.pass_s(60)
+    later_ms = desk.clock.wall_ms()
+    await laptop.patch("a", set={"n": 2})
+    await laptop.tell(desk)
+    await desk.patch("a", set={"n": 3})
+    for limit in (1, 100):
+        a: dict[str, Any] = {"collection": "notes", "key": "a", "limit": limit}
+        assert len(await all_pages(desk, **a, since_ms=later_ms)) == 2
+        assert len(await all_pages(desk, **a, until_ms=later_ms - 1)) == 1
+        (one,) = await all_pages(desk, **a, since_ms=later_ms, device=laptop.id)
+        assert one.changes[0].set == {"n": 2}
+
+
+# ---- where it begins
+
+DAY_MS = 86_400_000
+
+
+async def test_a_log_that_is_whole_begins_with_the_space(desk: Device) -> None:
+    await desk.put("a", {})
+    assert (await page(desk)).begins is None
+
+
+async def test_a_newcomer_by_snapshot_says_when_it_came(two: tuple[Device, Device]) -> None:
+    """What others had done before is not in its log, and it does not say that there was nothing."""
+    desk, laptop = two
+    await desk.put("a", {})
+    desk.clock.pass_s(60)
+    came_ms = desk.clock.wall_ms()
+    await snapshot_of(desk, laptop)
+    desk.clock.pass_s(60)
+    found = await page(laptop)
+    assert (found.transactions, found.begins) == ([], Beginning(time_ms=came_ms, cause="snapshot"))
+    await laptop.put("b", {})
+    found = await page(laptop, collection="notes", key="a")
+    assert (found.transactions, found.begins) == ([], Beginning(time_ms=came_ms, cause="snapshot"))
+
+
+async def test_a_trimmed_log_says_where_it_begins(desk: Device) -> None:
+    for number in range(4):
+        await desk.put("a", {"n": number})
+        desk.clock.pass_s(1)
+    await trim(desk, 2)
+    begins = Beginning(time_ms=desk.clock.wall_ms() - 2000, cause="trimmed")
+    for chosen in ({}, {"collection": "notes", "key": "a"}):
+        found = await page(desk, **chosen)
+        assert [entry.changes[0].set for entry in found.transactions] == [{"n": 3}, {"n": 2}]
+        assert found.begins == begins
+    await trim(desk, 4)
+    assert (await page(desk)).begins == Beginning(time_ms=None, cause="trimmed")
+
+
+async def test_of_single_records_history_says_where_it_begins(desk: Device) -> None:
+    """What it had forgotten cannot be found by record, though the log may have it."""
+    for number in range(4):
+        await desk.put("a", {"n": number})
+        await age(desk, DAY_MS, 100 * DAY_MS)
+        desk.clock.pass_s(DAY_MS / 1000)
+    third_ms = desk.clock.wall_ms() - 2 * DAY_MS
+    await age(desk, 0, 2 * DAY_MS - 1)
+    assert (await page(desk)).begins is None
+    found = await page(desk, collection="notes", key="a")
+    assert found.begins == Beginning(time_ms=third_ms, cause="forgotten")
+    assert [entry.changes[0].set["n"] for entry in found.transactions] == [3, 2, 0]  # it was made by the first

@@ -11,7 +11,7 @@ import pytest
 from peerd.control.service import Service as Contract
 from peerd.core.device_id import format_device_id, short_id
 from peerd.errors import UserError
-from peerd.protocol.control_messages import ChangeRequest, CollectionChange, Resolution
+from peerd.protocol.control_messages import ChangeRequest, CollectionChange, LogFilter, Resolution
 from peerd.protocol.control_reports import NewJoin, Reloaded
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def test_an_unknown_space_is_a_404_wherever_it_is_named(desk: Device) -> N
         service.write("away", []),
         service.write_each("away", []),
         service.changes("away", None, follow=False),
-        service.log("away", device=None, collection=None, key=None, limit=10, cursor=None),
+        service.log("away", LogFilter(), 10, None),
         service.conflicts("away", collection=None, key=None, limit=10, cursor=None),
         service.resolve("away", "x", Resolution(choose=0)),
         service.invite("away", assume_yes=True),
@@ -84,9 +84,9 @@ async def test_the_log_is_filtered_by_device_in_every_form_of_its_name(two: tupl
     await laptop.tell(desk)
     whole = format_device_id(laptop.id)
     for word in ("laptop", short_id(laptop.id), short_id(laptop.id).lower(), whole, whole.lower().replace("-", "")):
-        page = await desk.service.log("home", device=word, collection=None, key=None, limit=10, cursor=None)
+        page = await desk.service.log("home", LogFilter(device=word), 10, None)
         assert [one.changes[0].key for one in page.transactions] == ["b"]
-    work = desk.service.log("home", device="nobody", collection=None, key=None, limit=10, cursor=None)
+    work = desk.service.log("home", LogFilter(device="nobody"), 10, None)
     with pytest.raises(UserError, match="no member of home is called 'nobody'") as refused:
         await work
     assert (refused.value.code, refused.value.status) == ("bad-device-id", 400)

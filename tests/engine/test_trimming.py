@@ -9,7 +9,7 @@ import pytest
 
 from peerd.engine.cursors import to_word
 from peerd.engine.feed import Feed
-from peerd.engine.history import History
+from peerd.engine.history import History, Wanted
 from peerd.engine.relays import Holding, SeenThere
 from peerd.engine.table_images import TableImages
 from peerd.protocol.control_messages import ChangeRequest
@@ -305,7 +305,7 @@ async def test_the_log_for_people_ends_where_it_begins(desk: Device) -> None:
         await desk.put("a", {"x": number})
     await days(desk, 31)
     await desk.put("a", {"x": 5})
-    page = await History(desk.space).page(device=None, collection=None, key=None, limit=10, cursor=None)
+    page = await History(desk.space).page(Wanted(), 10, None)
     assert len(page.transactions) == 1
     assert page.cursor is None
 

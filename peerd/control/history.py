@@ -1,0 +1,66 @@
+"""The routes of what was: the log, what a record was, and putting it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from peerd.control.messages import Answer, Request
+from peerd.control.problems import refusal
+from peerd.control.records import COLLECTION, CURSOR, KEY, LIMIT, key_of, limit_of
+from peerd.control.router import Parameter, Route
+from peerd.core.limits import INT64_MAX
+from peerd.protocol.control_messages import LogFilter, LogPage
+
+if TYPE_CHECKING:
+    from peerd.control.service import Service
+
+_encode: Final = msgspec.json.Encoder().encode
+_DIGITS: Final = 18  # that many always fit
+
+
+async def read_log(service: Service, request: Request) -> Answer:
+    query = request.query
+    wanted = LogFilter(
+        device=query.get("device"),
+        collection=query.get("collection"),
+        key=key_of(request),
+        since_ms=_time_of(request, "since_ms", 0),
+        until_ms=_time_of(request, "until_ms", INT64_MAX),
+    )
+    return Answer(_encode(await service.log(request.names["space"], wanted, limit_of(request), query.get("cursor"))))
+
+
+def _time_of(request: Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    return default if text is None else _milliseconds(name, text)
+
+
+def _milliseconds(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise refusal("bad-query", f"{name} is no time", "Give it in milliseconds since 1970-01-01 UTC.")
+    return int(text)
+
+
+_BASE: Final = "/v1/spaces/{space}"
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        pattern=_BASE + "/log",
+        handler=read_log,
+        about="The transactions that this device has, newest first, in the order in which they arrived here.",
+        query=(
+            Parameter(name="device", about="Only what this device wrote (its id)."),
+            COLLECTION,
+            KEY,
+            Parameter(name="since_ms", about="Only what arrived here at this time or later.", kind="integer"),
+            Parameter(name="until_ms", about="Only what arrived here at this time or before.", kind="integer"),
+            LIMIT,
+            CURSOR,
+        ),
+        answer=LogPage,
+        refusals=("bad-cursor", "bad-device-id"),
+    ),
+)

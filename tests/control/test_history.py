@@ -1,0 +1,31 @@
+"""What was, over the socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from peerd.protocol.control_messages import LogFilter
+
+
+async def test_the_log_is_filtered(talk: Any, service: Any) -> None:
+    query = "device=D&collection=_settings&key=a%2Fb&since_ms=5&until_ms=1750000000000&limit=5&cursor=c"
+    reply = await talk.ask("GET", f"/v1/spaces/home/log?{query}")
+    assert reply.json["transactions"][0]["changes"] == [
+        {"kind": "put", "collection": "todo", "key": "1", "set": {"title": "milk"}}
+    ]
+    wanted = LogFilter(device="D", collection="_settings", key="a/b", since_ms=5, until_ms=1_750_000_000_000)
+    assert service.calls == [("log", "home", wanted, 5, "c")]
+
+
+async def test_without_a_filter_everything_is_wanted(talk: Any, service: Any) -> None:
+    await talk.ask("GET", "/v1/spaces/home/log")
+    assert service.calls == [("log", "home", LogFilter(), 100, None)]
+
+
+@pytest.mark.parametrize("time", ["-1", "1.5", "yesterday", "", "9" * 19, "%C2%B2"])
+@pytest.mark.parametrize("name", ["since_ms", "until_ms"])
+async def test_what_is_no_time_is_refused(talk: Any, service: Any, name: str, time: str) -> None:
+    (await talk.ask("GET", f"/v1/spaces/home/log?{name}={time}")).problem(400, "bad-query")
+    assert service.calls == []
