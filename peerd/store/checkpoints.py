@@ -2,13 +2,17 @@
 
     4 MiB in 100 commits, or 32 MiB      PASSIVE: copies what it can while the writer goes on
     then, if little came meanwhile,      PASSIVE again while the writer waits at the gate: all is copied, and the next
-    or the file is above 64 MiB          commit starts the WAL from its beginning
-    quiet for 5 s                        PASSIVE; TRUNCATE if the file is large
+                                         commit starts the WAL from its beginning, unless somebody is just reading
+    or the file is above 64 MiB          TRUNCATE while writer and reader wait, each at its gate: it begins anew
+    quiet for 5 s                        PASSIVE; TRUNCATE likewise if the file is large
 
 The second line is what bounds the WAL under writes that never pause: without it each checkpoint ends behind commits
 that were made meanwhile, and the file only grows. Small commits go round soon because a commit into a part of the file
 that exists takes half the time of one that makes it longer; large ones go further because a page that is changed by
 many of them is then copied once.
+
+Reads of ours are short, and the last line waits for the end of one. A read that takes long, of another process or one
+that we do aside, keeps the WAL from being emptied: it grows until that ends, which nobody can help and `held` says.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ SMALL_PAGES = (4 << 20) // PAGE_BYTES
 SMALL_COMMITS = 100
 LARGE_WAL_BYTES = 64 << 20
 QUIET_S = 5.0
+READ_S = 0.02  # longer we do not wait for the end of a read, since writers wait meanwhile
 LONGEST_WAIT_S = 300.0
 
 
@@ -39,13 +44,23 @@ class _Count(NamedTuple):
     commits: int = 0
 
 
-class Checkpoints:
-    """The writer holds `gate` during each transaction and reports it to `committed`."""
+class Gates(NamedTuple):
+    """Held by the writer during each transaction, and by the reader during each read."""
 
-    def __init__(self, runner: Runner, wal: Path, gate: threading.Lock) -> None:
+    writing: threading.Lock
+    reading: threading.Lock
+
+
+class Checkpoints:
+    """The writer reports each transaction to `committed`. `held`: the WAL is large, and somebody's reading keeps it
+    from being emptied.
+    """
+
+    def __init__(self, runner: Runner, wal: Path, gates: Gates) -> None:
+        self.held = False
         self._written = _Count()  # changed by the writer's thread alone, as the next is by ours
         self._moved = _Count()
-        self._gate = gate
+        self._gates = gates
         self._runner = runner
         self._wal = wal
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +96,7 @@ class Checkpoints:
         if self._task is not None:
             await asyncio.wait([self._task])
         try:
-            await self._attempt(lambda connection: self._checkpoint(connection, "TRUNCATE"))
+            await self._attempt(self._at_the_end)
         finally:
             await self._runner.close()
 
@@ -110,20 +125,39 @@ class Checkpoints:
 
     def _when_due(self, connection: sqlite3.Connection) -> None:
         self._checkpoint(connection, "PASSIVE")
-        if self.pending_pages < SMALL_PAGES or self._is_large():
-            with self._gate:
+        if self._is_large():
+            self._empty(connection)
+        elif self.pending_pages < SMALL_PAGES:
+            with self._gates.writing:
                 self._checkpoint(connection, "PASSIVE")
 
     def _when_quiet(self, connection: sqlite3.Connection) -> None:
         self._checkpoint(connection, "PASSIVE")
         if self._is_large():
-            with self._gate:
-                self._checkpoint(connection, "TRUNCATE")
+            self._empty(connection)
 
-    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
+    def _at_the_end(self, connection: sqlite3.Connection) -> None:
+        self._checkpoint(connection, "TRUNCATE")
+
+    def _empty(self, connection: sqlite3.Connection) -> None:
+        with self._gates.writing:
+            if not self._gates.reading.acquire(timeout=READ_S):
+                self._checkpoint(connection, "PASSIVE")  # our own reader is busy: the next time
+                return
+            try:
+                held = not self._checkpoint(connection, "TRUNCATE")
+            finally:
+                self._gates.reading.release()
+        if held and not self.held:
+            log.warning("journal held by a reader", path=str(self._wal))
+        self.held = held
+
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> bool:
+        """False if somebody was in the way."""
         written = self._written
-        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         self._moved = written
+        return not busy
 
     def _is_large(self) -> bool:
         try:

@@ -18,7 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from peerd.errors import StoreError
 from peerd.store import runners
-from peerd.store.checkpoints import Checkpoints
+from peerd.store.checkpoints import Checkpoints, Gates
 from peerd.store.failures import translate
 from peerd.store.runners import Runner
 
@@ -46,12 +46,12 @@ class Database:
     """Made by `open_database`."""
 
     def __init__(
-        self, path: Path, writer: Runner, reader: Runner, gate: threading.Lock, checkpoints: Checkpoints | None
+        self, path: Path, writer: Runner, reader: Runner, gates: Gates, checkpoints: Checkpoints | None
     ) -> None:
         self.path = path
         self._writer = writer
         self._reader = reader
-        self._gate = gate
+        self._gates = gates
         self._checkpoints = checkpoints
         self._broken: StoreError | None = None
         self._closing = False
@@ -83,7 +83,7 @@ class Database:
             StoreBusy, StoreDamaged, StoreError.
         """
         self._check()
-        return await self._reader.run(lambda connection: self._reading(connection, reading))
+        return await self._reader.run(lambda connection: self._reading_at_gate(connection, reading))
 
     async def read_aside(self, reading: Callable[[sqlite3.Connection], T]) -> T:
         """As `read`, over a connection that is opened for it alone: nobody waits for what takes its time."""
@@ -105,7 +105,7 @@ class Database:
         if self._broken is not None:
             raise self._broken
         try:
-            with self._gate:
+            with self._gates.writing:
                 outcome = committed(connection, work)
         except sqlite3.Error as problem:
             error = translate(problem, self.path)
@@ -118,6 +118,10 @@ class Database:
                 self._checkpoints.committed(outcome.pages)
             outcome.published()
         return outcome.result
+
+    def _reading_at_gate(self, connection: sqlite3.Connection, reading: Callable[[sqlite3.Connection], T]) -> T:
+        with self._gates.reading:
+            return self._reading(connection, reading)
 
     def _reading(self, connection: sqlite3.Connection, reading: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -137,6 +141,11 @@ class Database:
     def size_bytes(self) -> int:
         """What the files take on disk, the WAL included."""
         return sum(self.file_sizes())
+
+    @property
+    def wal_held(self) -> bool:
+        """The WAL is large, and somebody's reading keeps it from being emptied."""
+        return self._checkpoints is not None and self._checkpoints.held
 
     def file_sizes(self) -> tuple[int, int]:
         """What the file takes on disk, and what its WAL does."""
@@ -176,13 +185,13 @@ async def open_database(path: Path, *, threaded: bool) -> Database:
         StoreBusy, StoreDamaged, StoreError.
     """
     opened: list[Runner] = []
-    gate = threading.Lock()
+    gates = Gates(threading.Lock(), threading.Lock())
     try:
         opened.append(await runners.start(lambda: connect_writer(path, checkpoints=not threaded), threaded=threaded))
         opened.append(await runners.start(lambda: connect_reader(path), threaded=threaded))
         if not threaded:
-            return Database(path, opened[0], opened[1], gate, None)
-        opened.append(await runners.start(lambda: connect_writer(path, checkpoints=False), threaded=True))
+            return Database(path, opened[0], opened[1], gates, None)
+        opened.append(await runners.start(lambda: _connect_checkpoints(path), threaded=True))
     except BaseException as problem:
         for runner in reversed(opened):
             await runner.close()
@@ -190,7 +199,7 @@ async def open_database(path: Path, *, threaded: bool) -> Database:
             raise translate(problem, path) from problem
         raise
     writer, reader, third = opened
-    return Database(path, writer, reader, gate, Checkpoints(third, wal_of(path), gate))
+    return Database(path, writer, reader, gates, Checkpoints(third, wal_of(path), gates))
 
 
 def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
@@ -206,6 +215,13 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def _connect_checkpoints(path: Path) -> sqlite3.Connection:
+    """It does not wait for readers: writers wait for it."""
+    connection = connect_writer(path, checkpoints=False)
+    connection.execute("PRAGMA busy_timeout = 0")
     return connection
 
 

@@ -56,7 +56,7 @@ class Upkeep:
     async def sizes(self) -> Sizes:
         free_bytes, log_bytes, history_bytes = await self._database.read(room.sizes)
         database_bytes, wal_bytes = self._database.file_sizes()
-        return Sizes(database_bytes, free_bytes, wal_bytes, log_bytes, history_bytes)
+        return Sizes(database_bytes, free_bytes, wal_bytes, log_bytes, history_bytes, self._database.wal_held)
 
 
 def _if_any(count: int, *, pages: int) -> Outcome[int]:

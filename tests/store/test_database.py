@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,57 @@ async def test_the_wal_stays_bounded_under_writes_without_a_pause(
         await copy.write([put("todo", f"key {number}", text="x" * 60_000)])
     assert wal.stat().st_size < 8 << 20
     assert await copy.store.size_bytes() > 30 << 20
+
+
+@pytest.mark.parametrize("threaded", [True])
+async def test_the_wal_stays_bounded_under_writes_and_reads_without_a_pause(
+    make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody is always reading: no moment in which the WAL could begin anew by itself."""
+    monkeypatch.setattr(checkpoints, "DUE_PAGES", 64)
+    monkeypatch.setattr(checkpoints, "LARGE_WAL_BYTES", 1 << 20)
+    copy = await make_copy()
+    wal = copy.path.with_name("space.db-wal")
+    ended = False
+
+    async def read_on() -> None:
+        while not ended:
+            await asyncio.gather(*(copy.store.page("todo", "", None, 20) for _ in range(4)))
+
+    reading = asyncio.create_task(read_on())
+    sizes = []
+    for number in range(300):
+        await copy.write([put("todo", f"key {number % 20}", text="x" * 60_000)])
+        sizes.append(wal.stat().st_size)
+    ended = True
+    await reading
+    assert max(sizes) < 8 << 20
+    assert not (await copy.store.upkeep.sizes()).wal_held
+
+
+@pytest.mark.parametrize("threaded", [True])
+async def test_whoever_reads_without_end_is_told_of_and_stops_nobody(
+    make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch, log_events: LogEvents
+) -> None:
+    """The WAL grows as long as another process keeps an old state of it, and is emptied when that ends."""
+    monkeypatch.setattr(checkpoints, "DUE_PAGES", 64)
+    monkeypatch.setattr(checkpoints, "QUIET_S", 0.02)
+    monkeypatch.setattr(checkpoints, "LARGE_WAL_BYTES", 1 << 20)
+    copy = await make_copy()
+    await copy.write([put("todo", "a", n=1)])
+    wal = copy.path.with_name("space.db-wal")
+    database = copy.store._database
+    with closing(sqlite3.connect(copy.path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM record").fetchone()
+        for number in range(100):
+            await copy.write([put("todo", f"key {number}", text="x" * 60_000)])
+        await until(lambda: database.wal_held)
+        assert (await copy.store.upkeep.sizes()).wal_held
+        assert wal.stat().st_size > 4 << 20
+    await copy.write([put("todo", "b", n=1)])
+    await until(lambda: wal.stat().st_size == 0 and not database.wal_held)
+    assert [one["event"] for one in log_events()].count("journal held by a reader") == 1
 
 
 @pytest.mark.parametrize("threaded", [True])
