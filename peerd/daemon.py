@@ -172,6 +172,8 @@ class Daemon:
         self._bindings.memory.history_days = self._housekeeping.history_days
         self._housekeeping.holders.holdings = self._relays.holdings
         self._housekeeping.holders.seen = self._relays.last_seen
+        self._statuses.growth.holders = self._housekeeping.holders
+        self._statuses.growth.history_days = self._housekeeping.history_days
         self._housekeeping.set_agreed = self._clock.set_agreed
 
     # ---- from start to end

@@ -64,6 +64,7 @@ ELSEWHERE: dict[str, str] = {
     "protocol/control_relays.py": "nothing but the shapes of values: tests/control/test_relays.py",
     "protocol/control_recopy.py": "nothing but the shapes of values: tests/control/test_recopy.py",
     "protocol/control_tickets.py": "nothing but the shapes of values: tests/control/test_tickets.py",
+    "protocol/control_growth.py": "nothing but the shapes of values: tests/engine/test_growth.py",
     "protocol/control_tables.py": "nothing but the shapes of values: tests/control/test_tables.py",
     "protocol/effects.py": "nothing but the shapes of values",
     "protocol/pairing_inviter.py": "one conversation with the joiner: tests/protocol/test_pairing.py",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
 from peerd.cli.status import STATE_STYLES, short
-from peerd.cli.text import moment
+from peerd.cli.text import counted, moment, size
 from peerd.control.client import path
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def add(commands: Commands) -> None:
         "members",
         "list the members of a space",
         "`admitted, never seen`: it has shown no sign of having a copy yet; its join may have failed. When a member "
-        "was admitted is not known: statements about members carry no time.",
+        "was admitted is not known: statements about members carry no time. HOLDS BACK: what is older than "
+        "`history_days` and kept because that member or relay lacks it, since when. `dormant`: a member that "
+        "was not seen for 60 days, or a relay that has failed for as long, holds nothing back; the member gets a "
+        "snapshot when it comes again.",
     )
     members.add_argument("space", metavar="SPACE")
     members.set_defaults(run=run_members)
@@ -137,11 +140,26 @@ def run_members(arguments: argparse.Namespace, client: Client, out: Output) -> i
             member["role"],
             member["state"],
             moment(member.get("seen_ms")),
+            _held(member.get("holding")),
         ]
         for member in found["members"]
     ]
-    out.table(("NAME", "DEVICE", "ROLE", "STATE", "LAST SEEN"), rows, STATE_STYLES)
+    rows += [[one["relay"], "", "relay", "", "", _held(one["holding"])] for one in found.get("relays", ())]
+    out.table(("NAME", "DEVICE", "ROLE", "STATE", "LAST SEEN", "HOLDS BACK"), rows, STATE_STYLES)
     return exits.OK
+
+
+def _held(holding: Mapping[str, Any] | None) -> str:
+    """What somebody keeps from being trimmed."""
+    if holding is None:
+        return ""
+    if not holding["active"]:
+        return f"nothing: dormant for {counted(holding['silent_days'], 'day')}"
+    if not holding["transactions"]:
+        return "nothing"
+    held = f"{counted(holding['transactions'], 'transaction')} ({size(holding['size_bytes'])})"
+    since = moment(holding.get("since_ms"))
+    return f"{held} since {since}" if since else held
 
 
 def run_remove(arguments: argparse.Namespace, client: Client, out: Output) -> int:

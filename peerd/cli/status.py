@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from peerd.cli import exits, scrub
-from peerd.cli.text import counted, moment, span
+from peerd.cli.text import counted, moment, size, span
 from peerd.control.client import path
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _COLOURS: Final = {
     "yellow": ("syncing", "connecting", "offline", "alone", "paused", "waiting"),
     "red": ("degraded", "refused", "blocked", "diverged", "stopped", "removed", "failed"),
 }
+_SIZES: Final = ("database_bytes", "free_bytes", "wal_bytes", "log_bytes", "history_bytes")
 STATE_STYLES: Final = {state: colour for colour, states in _COLOURS.items() for state in states}
 
 
@@ -82,6 +83,8 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
         ]
         rows += scrub.lines(space)
         rows += [["aside", name, one["name"], one["differing"], *_why(one)] for one in space.get("asides", ())]
+        if sizes := space.get("sizes"):
+            rows.append(["sizes", name, *(sizes[one] for one in _SIZES), "held" if sizes.get("wal_held") else ""])
         for peer in space["peers"]:
             lag = [peer.get("behind"), peer.get("ahead"), moment(peer.get("since_ms"))]
             rows.append(["peer", name, peer["name"], peer["device"], peer["state"], *lag, *_why(peer)])
@@ -127,6 +130,7 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
     scrub.show(space, out)
     for aside in space.get("asides", ()):
         _explain(aside, out, indent="  ")
+    _show_sizes(space.get("sizes"), out)
     rows = [
         [
             peer["name"],
@@ -141,6 +145,24 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
     out.table(("PEER", "DEVICE", "STATE", "SINCE", "WE LACK", "IT LACKS"), rows, STATE_STYLES)
     for peer in space["peers"]:
         _explain(peer, out, indent=f"  {peer['name']}: ")
+
+
+def _show_sizes(sizes: Mapping[str, Any] | None, out: Output) -> None:
+    if not sizes:
+        return
+    parts = [
+        f"{size(sizes['database_bytes'])} on disk",
+        f"log {size(sizes['log_bytes'])}",
+        f"history {size(sizes['history_bytes'])}",
+        f"free {size(sizes['free_bytes'])}",
+        f"journal {size(sizes['wal_bytes'])}",
+    ]
+    out.text("  " + ", ".join(parts), "dim")
+    if sizes.get("wal_held"):
+        out.text("  the journal grows: something reads the database and keeps it from being emptied", "yellow")
+        out.text(
+            "  next: Find out what has the file open, with `fuser -v` or `lsof`; the journal is emptied afterwards."
+        )
 
 
 def _how_long(since_ms: object) -> str:

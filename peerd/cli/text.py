@@ -104,6 +104,15 @@ def _pair(count: int, per: int, large: str, small: str) -> str:
     return f"{many} {large} {rest} {small}" if rest else f"{many} {large}"
 
 
+def size(size_bytes: float) -> str:
+    """A number of bytes in the largest unit that fits: 17 B, 1.4 KiB, 20 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if size_bytes >= 10 or unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:,.1f} TiB"
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """1 record, 2 records, 12,345 records."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

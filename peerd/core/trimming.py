@@ -42,6 +42,16 @@ class Trimmed(Struct, frozen=True):
     horizon: Clock = {}
 
 
+class HeldBack(Struct, frozen=True):
+    """Transactions that are old enough to go and that somebody lacks; `since_ms` is when the first of them came here,
+    wall clock.
+    """
+
+    transactions: int = 0
+    size_bytes: int = 0
+    since_ms: int | None = None
+
+
 class RunEnd(Struct, frozen=True):
     seq: int
     age_ms: int

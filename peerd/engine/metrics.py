@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from peerd.core.device_id import short_id
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.scrub_status import describe_scrub
+from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
@@ -23,6 +24,12 @@ _HELP = {
     "peerd_log_position": ("counter", "Runs in the local log"),
     "peerd_staged_runs": ("gauge", "Runs that wait for what they depend on"),
     "peerd_database_bytes": ("gauge", "Size of the database with its journal"),
+    "peerd_database_free_bytes": ("gauge", "Bytes of the database's file that hold nothing at the moment"),
+    "peerd_wal_bytes": ("gauge", "Size of the database's journal"),
+    "peerd_log_bytes": ("gauge", "Bytes of the transactions in the log"),
+    "peerd_history_bytes": ("gauge", "Bytes of replaced values in the local history"),
+    "peerd_held_back_transactions": ("gauge", "Old transactions that are kept because a peer or a relay lacks them"),
+    "peerd_held_back_bytes": ("gauge", "Bytes of the same"),
     "peerd_behind_transactions": ("gauge", "Transactions that a peer has and this device lacks"),
     "peerd_ahead_transactions": ("gauge", "Transactions that this device has and a peer is not known to have"),
     "peerd_damaged_records": ("gauge", "Findings of damage in this copy that are not put right"),
@@ -50,7 +57,7 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
     for space in spaces.by_id.values():
         label = f'space="{_escaped(space.name)}"'
         conflicts, parked = await Conflicts(space).counts()
-        scrub = describe_scrub(space)
+        scrub, sizes = describe_scrub(space), await statuses.growth.sizes(space)
         values: dict[str, float] = {
             "peerd_damaged_records": scrub.damaged,
             "peerd_repaired_records": scrub.repaired,
@@ -61,12 +68,17 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
             "peerd_transactions": sum(space.copy.clock().values()),
             "peerd_log_position": space.commits.last_position,
             "peerd_staged_runs": len(space.commits.staging),
-            "peerd_database_bytes": await space.store.size_bytes(),
+            "peerd_database_bytes": sizes.database_bytes + sizes.wal_bytes,
+            "peerd_database_free_bytes": sizes.free_bytes,
+            "peerd_wal_bytes": sizes.wal_bytes,
+            "peerd_log_bytes": sizes.log_bytes,
+            "peerd_history_bytes": sizes.history_bytes,
         }
         if scrub.finished_ms is not None:
             values["peerd_scrub_last_success_seconds"] = scrub.finished_ms / 1000
         for name, value in values.items():
             samples[name].append(f"{name}{{{label}}} {value}")
+        await _add_held(samples, label, space, statuses)
         for other in statuses.peers_of(space):
             both = f'{label},device="{other.device.replace("-", "")[:8]}"'
             if other.behind is not None:
@@ -80,6 +92,17 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
         if samples[name]:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples[name]]
     return "\n".join(lines) + "\n"
+
+
+async def _add_held(samples: dict[str, list[str]], label: str, space: Space, statuses: Statuses) -> None:
+    members, relays = await statuses.growth.holding(space)
+    holding = [(f'device="{short_id(device)}"', one) for device, one in members.items()]
+    holding += [(f'relay="{_escaped(one.relay)}"', one.holding) for one in relays]
+    for who, one in holding:
+        samples["peerd_held_back_transactions"].append(
+            f"peerd_held_back_transactions{{{label},{who}}} {one.transactions}"
+        )
+        samples["peerd_held_back_bytes"].append(f"peerd_held_back_bytes{{{label},{who}}} {one.size_bytes}")
 
 
 def _add_relay(samples: dict[str, list[str]], view: RelayView) -> None:

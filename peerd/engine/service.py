@@ -220,7 +220,7 @@ class Service:
         return await self._joining.join(request.code, named, hosts, request.name)
 
     async def members(self, space: str) -> MemberList:
-        return self._statuses.members(self._spaces.named(space))
+        return await self._statuses.members(self._spaces.named(space))
 
     async def admit(self, space: str, device: str, role: str) -> MemberView:
         one, who = self._spaces.named(space), self._spaces.device_from(device)

@@ -11,6 +11,7 @@ from peerd.core.names import RESERVED_PREFIX
 from peerd.core.stored import Address, StoredPeer
 from peerd.engine.binding_notices import PARKED, in_words
 from peerd.engine.conflicts import Conflicts
+from peerd.engine.growth import Growth
 from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay_status import RELAYED, describe_relayed, is_behind_on_relay, petition_state
@@ -77,6 +78,7 @@ class Statuses:
     ) -> None:
         self.problems: Callable[[], list[tuple[str, str]]] = list
         self.machine: Callable[[], MachineStatus | None] = lambda: None
+        self.growth = Growth()
         self.restart_needed: list[str] = []
         self.tables: Callable[[Space], Awaitable[Sequence[TableNotice]]] = _no_tables
         self.relays: Relays | None = None
@@ -165,6 +167,7 @@ class Statuses:
             tables=list(notices),
             scrub=describe_scrub(space),
             asides=list(space.recopying.notices()),
+            sizes=await self.growth.sizes(space),
         )
 
     def _space_state(
@@ -314,8 +317,9 @@ class Statuses:
             since_ms=link.opened_ms if link else note.since_ms or None,
         )
 
-    def members(self, space: Space) -> MemberList:
+    async def members(self, space: Space) -> MemberList:
         ours = self._keys.device
+        holding, relays = await self.growth.holding(space)
         views = [
             MemberView(
                 device=format_device_id(member.device),
@@ -324,6 +328,7 @@ class Statuses:
                 state="this device" if member.device == ours else self._member_state(space, member.device, member.name),
                 own=member.device == ours,
                 seen_ms=None if member.device == ours else _seen_ms(space, member.device),
+                holding=holding.get(member.device),
             )
             for member in sorted(space.roster.members.values(), key=lambda one: (one.depth, one.name))
         ]
@@ -331,7 +336,7 @@ class Statuses:
             MemberView(device=format_device_id(device), name=removal.name, role="", state="removed", own=device == ours)
             for device, removal in space.roster.removed.items()
         ]
-        return MemberList(members=views)
+        return MemberList(members=views, relays=relays)
 
     def _member_state(self, space: Space, device: bytes, name: str) -> str:
         state = self._peer(space, device, name).state

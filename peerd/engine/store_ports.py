@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
-from peerd.core.clocks import Clock, Dot
+from peerd.core.clocks import Clock, Dot, ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
 from peerd.core.record import Record
@@ -37,7 +37,7 @@ from peerd.core.stored import (
     StoredPeer,
     StoredPetition,
 )
-from peerd.core.trimming import Plan, Trimmed
+from peerd.core.trimming import HeldBack, Plan, Trimmed
 from peerd.core.writes import Writes
 from peerd.engine.past_ports import Lookback
 from peerd.errors import StoreError
@@ -161,6 +161,10 @@ class UpkeepStore(Protocol):
 
     async def trim(self, plan: Plan, size: int) -> Trimmed:
         """Let runs go that the plan allows to: of each origin the oldest. Nobody else may be writing."""
+        ...
+
+    async def held_back(self, clocks: Sequence[ReadClock], before_ms: int) -> Sequence[HeldBack]:
+        """What is older than that and lacking at each of these clocks."""
         ...
 
     async def give_back(self, pages: int) -> int:

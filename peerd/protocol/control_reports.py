@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from peerd.protocol.control_growth import HoldingBack, RelayHolding, SpaceSizes
 from peerd.protocol.control_messages import Request
 
 # --- devices and spaces ---------------------------------------------------------------------------
@@ -94,8 +95,8 @@ class AsideNotice(Struct, kw_only=True):
 
 class SpaceView(Struct, kw_only=True):
     """`reason` is the worst of what is wrong with it, also with its tables; `tables` is all that there is to say of
-    them. `scrub` says whether the copy is what was written; `asides` are copies that were set aside and wait for a
-    person.
+    them. `scrub` says whether the copy is what was written, `sizes` what it takes; `asides` are copies that were set
+    aside and wait for a person.
     """
 
     name: str
@@ -112,6 +113,7 @@ class SpaceView(Struct, kw_only=True):
     tables: list[TableNotice] = []
     scrub: ScrubView | None = None
     asides: list[AsideNotice] = []
+    sizes: SpaceSizes | None = None
 
 
 class SpaceList(Struct, kw_only=True):
@@ -254,7 +256,9 @@ class Admission(Request):
 
 
 class MemberView(Struct, kw_only=True):
-    """`expires_ms` is until when a device is awaited that was named by its id, None of others."""
+    """`expires_ms` is until when a device is awaited that was named by its id, None of others. `holding` is said of
+    other members.
+    """
 
     device: str
     name: str
@@ -263,7 +267,11 @@ class MemberView(Struct, kw_only=True):
     own: bool = False
     seen_ms: int | None = None
     expires_ms: int | None = None
+    holding: HoldingBack | None = None
 
 
 class MemberList(Struct, kw_only=True):
+    """`relays`: what those that this space goes through hold back."""
+
     members: list[MemberView]
+    relays: list[RelayHolding] = []

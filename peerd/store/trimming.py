@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from peerd.core.trimming import Plan, RunEnd, Trimmed, ends_to_keep, ends_too_many
+from peerd.core.clocks import ReadClock
+from peerd.core.trimming import HeldBack, Plan, RunEnd, Trimmed, ends_to_keep, ends_too_many
 from peerd.store import meta
 from peerd.store.refs import Refs
 
@@ -45,6 +46,43 @@ def trim(connection: sqlite3.Connection, refs: Refs, plan: Plan, size: int) -> T
         connection.execute("UPDATE space SET trimmed = max(trimmed, ?)", (position,))
         meta.grow(connection, log_bytes=-size_bytes)
     return Trimmed(runs, size_bytes, horizon)
+
+
+def held_back(connection: sqlite3.Connection, refs: Refs, clock: ReadClock, before_ms: int) -> HeldBack:
+    """What would be old enough to go, and is lacking at `clock`. Only what is held back is looked at."""
+    transactions = size_bytes = 0
+    first: list[tuple[int, int]] = []  # position and when it came
+    for ref, begins, last in connection.execute("SELECT ref, horizon, seq FROM origin").fetchall():
+        after = max(begins, clock.get(refs.origin_of[ref], 0))
+        end = _last_older(connection, ref, after, last, before_ms)
+        if end == after:
+            continue
+        transactions += end - after
+        (some,) = connection.execute(
+            "SELECT sum(size_bytes) FROM run WHERE origin = ? AND last > ? AND last <= ?", (ref, after, end)
+        ).fetchone()
+        size_bytes += some
+        first += connection.execute(
+            "SELECT position, arrived_ms FROM run WHERE origin = ? AND last > ? ORDER BY last LIMIT 1", (ref, after)
+        ).fetchall()
+    return HeldBack(transactions, size_bytes, min(first)[1] if first else None)
+
+
+def _last_older(connection: sqlite3.Connection, ref: int, after: int, last: int, before_ms: int) -> int:
+    """Where the last run of an origin ends that is older than that, or `after`. Later runs are younger, so it is found
+    by halves.
+    """
+    low, high = after, last
+    while low < high:
+        row = connection.execute(
+            "SELECT last, age_ms FROM run WHERE origin = ? AND last > ? ORDER BY last LIMIT 1", (ref, (low + high) // 2)
+        ).fetchone()
+        if row is not None and row[1] < before_ms:
+            low = row[0]
+        else:
+            high = (low + high) // 2
+    row = connection.execute("SELECT max(last) FROM run WHERE origin = ? AND last <= ?", (ref, low)).fetchone()
+    return max(after, row[0] or 0)
 
 
 def _oldest(connection: sqlite3.Connection, ref: int, begins: int, plan: Plan, seq: int) -> Iterator[_Row]:

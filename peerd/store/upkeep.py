@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
+from peerd.core.clocks import ReadClock
 from peerd.core.daemon_time import Age
 from peerd.core.stored import Sizes
-from peerd.core.trimming import Plan, Trimmed
+from peerd.core.trimming import HeldBack, Plan, Trimmed
 from peerd.store import history, meta, room, trimming
 from peerd.store.database import Database, Outcome
 from peerd.store.meta import Meta
@@ -47,6 +49,12 @@ class Upkeep:
             return Outcome(trimmed, keep=trimmed.runs > 0, pages=8 + trimmed.runs, published=publish)
 
         return await self._database.write(work)
+
+    async def held_back(self, clocks: Sequence[ReadClock], before_ms: int) -> list[HeldBack]:
+        def reading(connection: sqlite3.Connection) -> list[HeldBack]:
+            return [trimming.held_back(connection, self._refs, clock, before_ms) for clock in clocks]
+
+        return await self._database.read(reading)
 
     async def give_back(self, pages: int) -> int:
         return await self._database.write(

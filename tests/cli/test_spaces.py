@@ -10,12 +10,13 @@ import pytest
 NAS = "NASAAAA-NASBBBB-NASCCCC-NASDDDD-NASEEEE-NASFFFF-NASGGGG-NASHHHH"
 PHONE = "PHONEAA-PHONEBB-PHONECC-PHONEDD-PHONEEE-PHONEFF-PHONEGG-PHONEHH"
 HOME = {"name": "home", "id": "00ff", "state": "in sync", "records": 5, "conflicts": 1, "peers": [{}, {}]}
-MEMBERS = {
+MEMBERS: dict[str, Any] = {
     "members": [
         {"device": NAS, "name": "nas", "role": "admin", "state": "this device", "own": True},
         {"device": PHONE, "name": "phone", "role": "member", "state": "member", "own": False, "seen_ms": 1000},
     ]
 }
+NOTHING = {"active": True, "silent_days": 0, "transactions": 0, "size_bytes": 0, "since_ms": None}
 WHERE = "/v1/spaces/home/members"
 
 
@@ -56,9 +57,30 @@ def test_no_space_says_how_to_begin(daemon: Any, peerctl: Any) -> None:
 def test_members_lists_who_is_in_and_when_it_was_seen(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", WHERE, MEMBERS)
     assert peerctl("members", "home").out == (
-        f"nas\t{NAS}\tadmin\tthis device\t\nphone\t{PHONE}\tmember\tmember\t1970-01-01 00:00:01\n"
+        f"nas\t{NAS}\tadmin\tthis device\t\t\nphone\t{PHONE}\tmember\tmember\t1970-01-01 00:00:01\t\n"
     )
     assert json.loads(peerctl("members", "home", "--json").out) == MEMBERS
+
+
+@pytest.mark.parametrize(
+    ("holding", "shown"),
+    [
+        (NOTHING, "nothing"),
+        (
+            {**NOTHING, "transactions": 1204, "size_bytes": 3_500_000, "since_ms": 1000},
+            "1,204 transactions (3.3 MiB) since 1970-01-01 00:00:01",
+        ),
+        ({**NOTHING, "active": False, "silent_days": 71}, "nothing: dormant for 71 days"),
+    ],
+)
+def test_members_says_who_holds_what_back(daemon: Any, peerctl: Any, holding: dict[str, Any], shown: str) -> None:
+    """Relays too: they stand in the same table."""
+    nas, phone = MEMBERS["members"]
+    relay = {"relay": "attic", "holding": holding}
+    daemon.on("GET", WHERE, {"members": [nas, {**phone, "holding": holding}], "relays": [relay]})
+    _, member, last = peerctl("members", "home").out.splitlines()
+    assert member.split("\t")[5] == shown
+    assert last == f"attic\t\trelay\t\t\t{shown}"
 
 
 @pytest.mark.parametrize("named", [PHONE, PHONE.replace("-", "").lower(), "PHONEAAP", "phoneaap", "phone"])

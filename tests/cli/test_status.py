@@ -213,6 +213,32 @@ def test_what_there_is_to_say_of_tables_is_said_once(daemon: Any, peerctl: Any, 
     assert "tables\thome\ttodo\ttasks\tparked-unique\t2\t2 rows of tasks are parked\trename one" in got.out.splitlines()
 
 
+SIZES = {
+    "database_bytes": 20 << 20,
+    "free_bytes": 1 << 20,
+    "wal_bytes": 0,
+    "wal_held": False,
+    "log_bytes": 5_000_000,
+    "history_bytes": 100,
+}
+
+
+def test_sizes_are_told(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    daemon.on("GET", "/v1/status", changed(sizes=SIZES))
+    assert "sizes\thome\t20971520\t1048576\t0\t5000000\t100\t\n" in peerctl("status").out
+    assert "20 MiB on disk, log 4.8 MiB, history 100 B, free 1.0 MiB, journal 0 B" in plain(on_terminal("status").out)
+
+
+def test_a_journal_that_is_held_is_told(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    """All is well otherwise: nobody but whoever reads the file can end that."""
+    daemon.on("GET", "/v1/status", changed(sizes={**SIZES, "wal_held": True}))
+    assert "\t100\theld\n" in peerctl("status").out
+    shown = on_terminal("status")
+    assert shown.code == 0
+    assert "something reads the database" in plain(shown.out)
+    assert "lsof" in plain(shown.out)
+
+
 def test_parked_rows_wait_for_a_person_as_conflicts_do(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", "/v1/status", changed(tables=[PARKED]))
     assert peerctl("status").code == 5

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerd.cli.text import counted, moment, shortened, span, visible, visible_json, width
+from peerd.cli.text import counted, moment, shortened, size, span, visible, visible_json, width
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,21 @@ def test_a_moment_beyond_the_calendar_is_shown_as_the_number_it_is() -> None:
 )
 def test_a_span_names_its_two_largest_units(seconds: float, shown: str) -> None:
     assert span(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1500, "1.5 KiB"),
+        (20 << 20, "20 MiB"),
+        (3 << 30, "3.0 GiB"),
+        (5000 << 40, "5,000.0 TiB"),
+    ],
+)
+def test_a_size_is_in_the_largest_unit_that_fits(size_bytes: int, shown: str) -> None:
+    assert size(size_bytes) == shown
 
 
 def test_counts_agree_with_their_noun() -> None:

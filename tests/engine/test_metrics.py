@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from peerd.core.device_id import short_id
 from peerd.engine import metrics
+from peerd.engine.relays import Holding
 from peerd.protocol.control_messages import CollectionChange
 from peerd.protocol.control_relays import RelayView
 
@@ -75,9 +76,26 @@ async def test_visible_records_are_counted(desk: Device) -> None:
     assert found["peerd_log_position", home] == desk.space.commits.last_position
     assert found["peerd_staged_runs", home] == 0
     assert found["peerd_parked_records", home] == 1
-    assert found["peerd_database_bytes", home] > 0
+    sizes = await desk.space.store.upkeep.sizes()
+    assert found["peerd_database_bytes", home] == sizes.database_bytes + sizes.wal_bytes
+    assert found["peerd_database_free_bytes", home] == sizes.free_bytes
+    assert found["peerd_wal_bytes", home] == sizes.wal_bytes
+    assert found["peerd_log_bytes", home] == sizes.log_bytes > 0
+    assert found["peerd_history_bytes", home] == sizes.history_bytes > 0
     assert found["peerd_links", ()] == 0
     assert found["peerd_converged", ()] == 1
+
+
+async def test_what_is_held_back_is_counted_for_each(two: tuple[Device, Device]) -> None:
+    desk, laptop = two
+    desk.statuses.growth.holders.holdings = lambda _: [Holding("nas", desk.clock_now(), 0.0)]
+    await desk.put("a", {"n": 1})
+    await desk.housekeeping.tidy(31 * 24 * 3600 * 1000)
+    found = await rendered(desk)
+    home = ("space", "home")
+    assert found["peerd_held_back_transactions", (home, ("device", short_id(laptop.id)))] == 1
+    assert found["peerd_held_back_bytes", (home, ("device", short_id(laptop.id)))] > 0
+    assert found["peerd_held_back_transactions", (home, ("relay", "nas"))] == 0
 
 
 async def test_conflicts_are_counted_until_they_are_settled(desk: Device) -> None:

@@ -350,7 +350,7 @@ async def test_a_device_that_was_removed_says_by_whom(two: Two) -> None:
     assert "peerctl space forget home" in view.next_step
     assert (await laptop.statuses.status()).device.state == "degraded"
     assert not laptop.statuses.health().converged
-    assert [one.state for one in laptop.statuses.members(laptop.space).members] == ["offline", "removed"]
+    assert [one.state for one in (await laptop.statuses.members(laptop.space)).members] == ["offline", "removed"]
 
 
 async def test_a_space_that_stopped_says_why(desk: Device) -> None:
@@ -455,7 +455,7 @@ async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDev
     await desk.spaces.admit(desk.space, gone.spaces.card())
     await desk.spaces.remove(desk.space, gone.id)
     await until(lambda: peer(desk, laptop).state == "in sync")
-    views = {one.name: one for one in desk.statuses.members(desk.space).members}
+    views = {one.name: one for one in (await desk.statuses.members(desk.space)).members}
     assert {name: (one.role, one.state, one.own) for name, one in views.items()} == {
         "desk": ("admin", "this device", True),
         "laptop": ("admin", "in sync", False),
@@ -465,7 +465,7 @@ async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDev
     assert views["laptop"].seen_ms == desk.clock.wall_ms()
     assert views["reader"].seen_ms is None
     desk.space.peers[desk.id] = StoredPeer(desk.id, seen_ms=5)  # others know it, and told it of itself
-    (own,) = [one for one in desk.statuses.members(desk.space).members if one.own]
+    (own,) = [one for one in (await desk.statuses.members(desk.space)).members if one.own]
     assert own.seen_ms is None
 
 

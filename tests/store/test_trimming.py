@@ -144,3 +144,35 @@ async def test_there_are_only_so_many_ends(copy: Copy, monkeypatch: pytest.Monke
     assert len(kept) <= 9
     assert kept[0] == 2
     assert kept[-1] == 60
+
+
+# --- what somebody holds back ---------------------------------------------------------------------------
+
+
+async def test_what_is_lacking_and_old_is_held_back(copy: Copy) -> None:
+    """By whole runs, whatever there is of young ones."""
+    await written(copy, 10)
+    rows = (await copy.store.runs_after(0, 1 << 20)).rows
+    sizes = [row.run.size_bytes for row in rows]
+    for before_ms in (0, 1, 200_000, ALL):
+        old = [row.position for row in rows if (row.position - 1) * 60_000 < before_ms]
+        for after in (0, 3, 9, 10):
+            (held,) = await copy.store.upkeep.held_back([{copy.origin: after}], before_ms)
+            lacking = [position for position in old if position > after]
+            assert held.transactions == len(lacking)
+            assert held.size_bytes == sum(sizes[position - 1] for position in lacking)
+            assert (held.since_ms is None) == (not lacking)
+
+
+async def test_what_has_gone_is_held_back_by_nobody(copy: Copy) -> None:
+    await written(copy)
+    await copy.store.upkeep.trim(everything(copy, up_to=3), 100)
+    one, other = await copy.store.upkeep.held_back([{}, {copy.origin: 4}], ALL)
+    assert (one.transactions, other.transactions) == (2, 1)
+
+
+async def test_runs_of_many_transactions_are_held_back_whole(copy: Copy) -> None:
+    for _ in range(3):
+        await copy.write(*[[put("todo", str(number), n=number)] for number in range(5)])
+    (held,) = await copy.store.upkeep.held_back([{copy.origin: 5}], ALL)
+    assert held.transactions == 10
