@@ -280,8 +280,8 @@ _OF_RELAYS: Final = {
     "itself.",
     "relay-throttled": "The relay asks to be left alone for a while. It is.",
     "relay-unknown-key": "What a device leaves on the relay is sealed for others: this device was removed from the "
-    "space, or somebody put another file in its place. Ask a member. If it was removed, what is written here stays "
-    "here alone.",
+    "space and nobody has left word of it there yet, or somebody put another file in its place. Ask a member. If it "
+    "was removed, what is written here stays here alone.",
     "relay-unreachable": "The relay cannot be reached: the network is down, the folder is not mounted, or the stick is "
     "not plugged in. It is tried again.",
     "relay-unreadable": "Something on the relay does not open: it is not complete yet, or damaged. It is tried again, "

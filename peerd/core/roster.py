@@ -155,6 +155,11 @@ class Roster:
         theirs = ids if isinstance(ids, set | frozenset) else frozenset(ids)
         return tuple(entry.signed for one, entry in self._lineage.entries.items() if one not in theirs)
 
+    def up_to(self, statement: bytes) -> tuple[SignedStatement, ...]:
+        """One of them and all that its author knew, causes first: what somebody needs who is to believe it."""
+        last = self._lineage.entries[statement]
+        return tuple(one.signed for one in self._lineage.entries.values() if one is last or last.saw(one))
+
     # ---- the members
 
     @cached_property

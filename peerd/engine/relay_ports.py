@@ -61,8 +61,12 @@ class Sealing(Protocol):
 
     def open_object(self, name: str, data: bytes, keys: Iterable[RelayKeys]) -> bytes: ...
 
-    def seal_head(self, name: str, head: SignedHead, space: bytes, keys: RelayKeys, members: Sequence[bytes]) -> bytes:
-        """A head, which whoever knows the epoch can open, and every member with one of these X25519 keys."""
+    def seal_head(
+        self, name: str, head: SignedHead, space: bytes, keys: RelayKeys, readers: Sequence[bytes], like: int = 0
+    ) -> bytes:
+        """A head, which whoever knows the epoch can open, and whoever has one of these X25519 keys. It looks like one
+        for `like` readers if they are fewer.
+        """
         ...
 
     def open_head(self, name: str, data: bytes, space: bytes, keys: Iterable[RelayKeys]) -> SignedHead: ...

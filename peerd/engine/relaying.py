@@ -43,6 +43,7 @@ from peerd.protocol.courier_steps import (
     Delete,
     FetchHeads,
     FetchSegments,
+    LeaveFarewell,
     MakeSnapshot,
     MendRoster,
     Moment,
@@ -296,15 +297,23 @@ class CourierRunner:
             case CheckSegments():
                 there = await self._sealed.segments_there(step.stream, step.numbers)
                 courier.segments_checked(there, self._moment())
+            case MendRoster() | LeaveFarewell() | Delete():
+                await self._tidy(courier, step)
+            case CheckSnapshot() | MakeSnapshot() | TakeSnapshot():
+                await self._snapshot(courier, step)
+
+    async def _tidy(self, courier: Courier, step: MendRoster | LeaveFarewell | Delete) -> None:
+        match step:
             case MendRoster():
                 await self._sealed.mend_roster()
                 courier.roster_mended(self._moment())
+            case LeaveFarewell():
+                if await self._sealed.leave_farewell(step.device, self._times.wall_ms()):
+                    courier.farewell_left(self._moment())
             case Delete():
                 await self._save(courier)
                 await self._sealed.delete(step)
                 courier.deleted(self._moment())
-            case CheckSnapshot() | MakeSnapshot() | TakeSnapshot():
-                await self._snapshot(courier, step)
 
     async def _snapshot(self, courier: Courier, step: CheckSnapshot | MakeSnapshot | TakeSnapshot) -> None:
         match step:

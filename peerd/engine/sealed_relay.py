@@ -58,18 +58,45 @@ class SealedRelay:
 
     async def put_head(self, head: Head, tag: str | None) -> str | None:
         """Write our head, with the roster as it is now. None: another one than that with this tag is there."""
+        readers = [member.sealing_key for member in self._space.roster.members.values()]
+        name = self._head_name(self._keys.device)
+        return await self._store.replace(name, self._seal(name, await self._roster.put_into(head), readers), tag)
+
+    def _seal(self, name: str, head: Head, readers: Sequence[bytes]) -> bytes:
         space, ours = self._space, self._keys.device
-        data = relay_objects.encode(await self._roster.put_into(head))
-        signature = self._keys.sign(relay_objects.head_signing_input(space.id, ours, data))
-        name = self._head_name(ours)
-        sealed = self._sealing.seal_head(
-            name,
-            SignedHead(ours, signature, data),
-            space.id,
-            self._space_keys.sealing(),
-            [member.sealing_key for member in space.roster.members.values()],
-        )
-        return await self._store.replace(name, sealed, tag)
+        data = relay_objects.encode(head)
+        signed = SignedHead(ours, self._keys.sign(relay_objects.head_signing_input(space.id, ours, data)), data)
+        keys = self._space_keys.sealing()
+        return self._sealing.seal_head(name, signed, space.id, keys, readers, len(space.roster.members))
+
+    async def leave_farewell(self, device: bytes, now_ms: int) -> bool:
+        """Tell a device that was removed that it was: in the place of its head, which nobody listens to any more, lies
+        one of ours for its eyes only, with the removal and all that its author knew. To the relay it is a head like
+        others. False: somebody wrote there meanwhile.
+        """
+        name = self._head_name(device)
+        there = (await self._store.lookup([name], contents=True)).get(name)
+        if there is not None and await self._is_farewell(device, name, there):
+            return True
+        roster = self._space.roster
+        removal = roster.removed.get(device)
+        admission = roster.entry(removal.admission) if removal else None
+        if removal is None or admission is None or admission.card is None:
+            return True
+        told = Head(0, now_ms, bytes(16), 1, bytes(32))
+        told = await self._roster.put_part_into(told, roster.up_to(removal.statement))
+        sealed = self._seal(name, told, [admission.card.sealing_key])
+        return await self._store.replace(name, sealed, there.tag if there else None) is not None
+
+    async def _is_farewell(self, device: bytes, name: str, there: RelayObject) -> bool:
+        """If it is a head of its own, perhaps it says that it has been let in again."""
+        try:
+            signed = self._sealing.open_head(name, there.data or b"", self._space.id, self._space_keys.opening())
+            statements, _ = await self._roster.read(relay_objects.decode_head(signed.data))
+        except RemoteProtocolError:
+            return False
+        await self._space.learn(statements)
+        return signed.device != device
 
     async def _open_head(self, device: bytes, name: str, found: RelayObject) -> SeenHead:
         try:
@@ -78,6 +105,9 @@ class SealedRelay:
             statements, missing = await self._roster.read(head)
         except RemoteProtocolError as problem:
             return SeenHead(found.tag, None, damage_of(problem))
+        if signed.device != device and device == self._keys.device:
+            await self._space.learn(statements)
+            return SeenHead(found.tag, None, Damage.FAREWELL)
         if signed.device != device:
             return SeenHead(found.tag, None, Damage.FORGED)
         await self._space.learn(statements)

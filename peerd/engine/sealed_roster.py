@@ -44,18 +44,30 @@ class SealedRoster:
 
     async def put_into(self, head: Head) -> Head:
         """The head with our roster as it is now; the parts that it names are there."""
-        statements = self._space.roster.missing_from(frozenset())
+        told, left = await self._put(head, self._space.roster.statements, self._left)
+        self._left = left
+        return told
+
+    async def put_part_into(self, head: Head, statements: Sequence[SignedStatement]) -> Head:
+        """The head with these statements of our roster, likewise."""
+        told, _ = await self._put(head, statements, set())
+        return told
+
+    async def _put(
+        self, head: Head, statements: Sequence[SignedStatement], left: set[bytes]
+    ) -> tuple[Head, set[bytes]]:
+        """`left` are the ids of parts that are known to be there; it gives those that the head names."""
         if relay_roster.fits(statements):
-            return replace(head, statements=statements)
+            return replace(head, statements=list(statements)), set()
         parts = self._parts(statements)
-        lacking = {part.name: self._seal(part) for part in parts if part.id not in self._left}
+        lacking = {part.name: self._seal(part) for part in parts if part.id not in left}
         await self._store.create(lacking)  # others under these names are of the same contents, sealed before
-        self._left = {part.id for part in parts}
-        return replace(head, roster_parts=[(part.id, part.secret) for part in parts])
+        named = [(part.id, part.secret) for part in parts]
+        return replace(head, roster_parts=named), {part.id for part in parts}
 
     async def mend(self) -> None:
         """Somebody misses a part of our roster: leave again what is not there or is of no use."""
-        statements = self._space.roster.missing_from(frozenset())
+        statements = self._space.roster.statements
         if relay_roster.fits(statements):
             return
         parts = {part.name: part for part in self._parts(statements)}

@@ -4,7 +4,8 @@
                          covers; beyond the relay's size limit the snapshot alone is enough
     our snapshot         when another one is better and is really there
     streams given up     after a while, when a head of ours no longer speaks of them
-    former members'      head, segments and snapshot, 30 days after we first saw that they are none
+    former members'      segments and snapshot, 30 days after we first saw that they are none; what lies in the place of
+                         their head and tells them so, 60 days after
 
 What a head spoke of is removed only after a head that no longer does.
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 from peerd.core.clocks import ReadClock, includes
 from peerd.protocol.courier_settings import DAY_S, HOUR_S, CourierSettings
-from peerd.protocol.courier_steps import DELETE_NAMES, CheckSnapshot, Delete, Moment, Standing
+from peerd.protocol.courier_steps import DELETE_NAMES, CheckSnapshot, Delete, LeaveFarewell, Moment, Standing
 from peerd.protocol.coverage import tops
 from peerd.protocol.own_stream import OwnStream
 from peerd.protocol.relay_memory import Litter, Memory, throw_away
@@ -23,6 +24,7 @@ from peerd.protocol.relay_objects import Manifest
 from peerd.protocol.relay_view import Picture
 
 GONE_S = 30 * DAY_S
+TOLD_S = 60 * DAY_S
 CONFIRMED_S = DAY_S
 _GRACE_MS = int(HOUR_S * 1000)  # somebody may be reading it
 _GONE_SEGMENTS = 10_000
@@ -104,9 +106,12 @@ class Collecting:
 
     def update_members(self, standing: Standing, moment: Moment) -> None:
         memory = self._memory
+        back = [one for one in memory.litter if one.kind == "head" and one.id in standing.members]
+        for litter in back:
+            memory.litter.remove(litter)
         for device, known in list(memory.known.items()):
             if device in standing.members or device == self._us:
-                known.gone_ms = 0
+                known.gone_ms, known.told = 0, False
             elif known.gone_ms == 0 or known.gone_ms > moment.wall_ms:
                 known.gone_ms = max(moment.wall_ms, 1)
                 known.absent.clear()
@@ -114,8 +119,25 @@ class Collecting:
                 first = max(known.oldest, known.next - _GONE_SEGMENTS)
                 throw_away(memory, Litter("segment", known.stream, first, known.next - 1))
                 throw_away(memory, Litter("part", known.snapshot, 0, known.parts - 1))
-                throw_away(memory, Litter("head", device, 0, 0))
+                throw_away(memory, Litter("head", device, 0, 0, known.gone_ms + int(TOLD_S * 1000)))
                 del memory.known[device]
+
+    def farewell(self, standing: Standing) -> LeaveFarewell | None:
+        """Somebody is no member any more and has not been told so; our own head says it already, so that nobody wonders
+        what became of the other one.
+        """
+        put = self._memory.put
+        if put is None or put.roster_digest != standing.roster_digest:
+            return None
+        for device, known in self._memory.known.items():
+            if known.gone_ms and not known.told and device not in standing.members:
+                return LeaveFarewell(device)
+        return None
+
+    def told(self, device: bytes) -> None:
+        """It finds on the relay that it was removed; or we cannot tell it."""
+        if device in self._memory.known:
+            self._memory.known[device].told = True
 
     # ---- removing
 

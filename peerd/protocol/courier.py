@@ -5,8 +5,8 @@ found anew from what is known, so an outcome that got lost (a crash, a cancelled
 more: every step may be repeated. A step that could not be done is answered by `failed`, whatever it was.
 
     events      polled, heads_fetched, segments_fetched, applied, log_read, segment_put, segment_differs, head_put,
-                head_differs, segments_checked, snapshot_checked, roster_mended, deleted, snapshot_made, snapshot_taken,
-                failed
+                head_differs, segments_checked, snapshot_checked, roster_mended, farewell_left, deleted, snapshot_made,
+                snapshot_taken, failed
     hints       noticed, committed, roster_changed, sync_now: `next` is worth asking again before the sleep is over
 """
 
@@ -27,6 +27,7 @@ from peerd.protocol.courier_steps import (
     Delete,
     FetchHeads,
     FetchSegments,
+    LeaveFarewell,
     MakeSnapshot,
     MendRoster,
     Moment,
@@ -49,6 +50,7 @@ _WAY_GIVING = (
     CheckSnapshot,
     MakeSnapshot,
     MendRoster,
+    LeaveFarewell,
     Delete,
 )  # once failed, they let others go first
 
@@ -288,6 +290,13 @@ class Courier:
         self._step = None
         self._parts.complaints.roster_mended(moment.now_s)
 
+    def farewell_left(self, moment: Moment) -> None:
+        """Where the head of a removed device was it finds that it was removed."""
+        self._went_well(moment)
+        step, self._step = self._step, None
+        if isinstance(step, LeaveFarewell):
+            self._parts.collecting.told(step.device)
+
     def deleted(self, moment: Moment) -> None:
         """What was to be removed is."""
         self._went_well(moment)
@@ -324,6 +333,8 @@ class Courier:
                 parts.to_fetch.pop(device, None)  # until the next look; others are not held up
         if isinstance(step, PutHead):
             parts.polling.now(moment)  # it may have arrived all the same
+        if isinstance(step, LeaveFarewell) and lasting:
+            parts.collecting.told(step.device)  # its object may be nobody's but its own to write
         if trouble_code == "relay-full" and isinstance(step, (PutSegment, PutHead, MakeSnapshot)):
             parts.full.failed(trouble_code, moment, retry_s, lasting=lasting)
             return

@@ -31,6 +31,7 @@ class Damage(Enum):
     FORGED = "it is signed by somebody else"
     UNKNOWN_KEY = "it is sealed under a key that this device does not have"
     INCOMPLETE = "parts of the roster that it names are missing"
+    FAREWELL = "it is written by another member, to tell this device that it was removed"
 
 
 class Moment(Struct, frozen=True):
@@ -150,6 +151,14 @@ class MendRoster(Struct, frozen=True):
     """
 
 
+class LeaveFarewell(Struct, frozen=True):
+    """In the place of the head of a device that was removed: that it was, for it alone. Answered by `farewell_left`,
+    also if that is there already.
+    """
+
+    device: bytes
+
+
 class Delete(Struct, frozen=True):
     """Keep the memory durably, then remove these; at most DELETE_NAMES of them. Answered by `deleted`."""
 
@@ -175,7 +184,7 @@ class TakeSnapshot(Struct, frozen=True):
 
 Step: TypeAlias = (
     Sleep | Poll | FetchHeads | FetchSegments | Apply | ReadLog | PutSegment | PutHead | CheckSegments | CheckSnapshot
-    | MendRoster | Delete | MakeSnapshot | TakeSnapshot
+    | MendRoster | LeaveFarewell | Delete | MakeSnapshot | TakeSnapshot
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from peerd.core.clocks import ReadClock
 from peerd.protocol.courier_settings import DAY_S, HOUR_S
-from peerd.protocol.courier_steps import Moment, PutHead, SeenHead, SegmentName, Standing
+from peerd.protocol.courier_steps import Damage, Moment, PutHead, SeenHead, SegmentName, Standing
 from peerd.protocol.coverage import CLAIMS, Coverage, claim, union
 from peerd.protocol.own_stream import OwnStream
 from peerd.protocol.relay_memory import PUTTING, HeadMark, Litter, Memory, throw_away
@@ -61,7 +61,7 @@ class OwnHead:
         if head is None:
             self._dealt_with = seen.tag
             self._doubt()
-            return "relay-damaged"
+            return "" if seen.damage is Damage.FAREWELL else "relay-damaged"  # of an earlier time, if we are still here
         for mark in (*memory.putting, *([memory.put] if memory.put else [])):
             if _is(mark, head):
                 memory.put, memory.putting, self._dealt_with = replace(mark, tag=seen.tag), [], ""

@@ -79,6 +79,7 @@ class Known(Struct, array_like=True):
     absent: dict[int, int] = field(default_factory=dict)
     chain: bytes = b""
     missing: dict[bytes, int] = field(default_factory=dict)
+    told: bool = False  # no member any more, and it finds that there
 
 
 class Heard(Struct, array_like=True):

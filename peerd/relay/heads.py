@@ -40,18 +40,27 @@ _WRAPS_AT = _KEY_AT + xaes.KEY_BYTES + xaes.TAG_BYTES + 1
 
 
 def seal_head(
-    name: str, head: SignedHead, space: bytes, keys: RelayKeys, members: Sequence[bytes], *, seal: Seal, chance: Chance
+    name: str,
+    head: SignedHead,
+    space: bytes,
+    keys: RelayKeys,
+    readers: Sequence[bytes],
+    *,
+    like: int = 0,
+    seal: Seal,
+    chance: Chance,
 ) -> bytes:
-    """The head as it is written under this name. `members` are the X25519 keys of everybody on the roster.
+    """The head as it is written under this name. `readers` are the X25519 keys of everybody on the roster; if they are
+    others, it is to look like one for `like` members.
 
     Raises LocalProtocolError "too-large" if it would not fit into an object.
     """
-    if len(members) > MOST_MEMBERS:
-        raise LocalProtocolError(f"a head for {len(members)} members", code="too-large")
+    if len(readers) > MOST_MEMBERS:
+        raise LocalProtocolError(f"a head for {len(readers)} members", code="too-large")
     content_key, key_nonce, nonce = chance(xaes.KEY_BYTES), chance(xaes.NONCE_BYTES), chance(xaes.NONCE_BYTES)
     prefix = bytes([FORMAT]) + hint(keys, name)
     under_epoch = xaes.encrypt(keys.heads, key_nonce, content_key, _associated(_KEY_TAG, prefix, name))
-    wraps = sorted(_wraps(content_key, members, _info(space, name), seal, chance))
+    wraps = sorted(_wraps(content_key, readers, like, _info(space, name), seal, chance))
     outer = prefix + key_nonce + under_epoch + bytes([len(wraps) // WRAPS_STEP]) + b"".join(wraps)
     packed = pack(encode(head), len(outer) + xaes.NONCE_BYTES + xaes.TAG_BYTES)
     return outer + nonce + xaes.encrypt(content_key, nonce, packed, _associated(_BODY_TAG, outer, name))
@@ -83,11 +92,14 @@ def open_head(name: str, data: bytes, space: bytes, keys: Iterable[RelayKeys], *
     raise unreadable("it is not what was sealed")
 
 
-def _wraps(content_key: bytes, members: Sequence[bytes], info: bytes, seal: Seal, chance: Chance) -> Iterator[bytes]:
-    """One for each member, and for nobody up to a multiple of eight."""
-    for member in members:
-        yield seal(member, content_key, info)
-    for _ in range(-len(members) % WRAPS_STEP):
+def _wraps(
+    content_key: bytes, readers: Sequence[bytes], like: int, info: bytes, seal: Seal, chance: Chance
+) -> Iterator[bytes]:
+    """One for each reader, and for nobody up to a multiple of eight."""
+    for reader in readers:
+        yield seal(reader, content_key, info)
+    count = max(len(readers), like)
+    for _ in range(count + -count % WRAPS_STEP - len(readers)):
         yield seal(chance(32), content_key, info)  # any 32 bytes are a key of X25519; this one has no owner
 
 

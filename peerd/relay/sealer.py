@@ -25,8 +25,10 @@ class Sealer:
     def open_object(self, name: str, data: bytes, keys: Iterable[RelayKeys]) -> bytes:
         return sealing.open_object(name, data, keys)
 
-    def seal_head(self, name: str, head: SignedHead, space: bytes, keys: RelayKeys, members: Sequence[bytes]) -> bytes:
-        return heads.seal_head(name, head, space, keys, members, seal=self._seal, chance=self._chance)
+    def seal_head(
+        self, name: str, head: SignedHead, space: bytes, keys: RelayKeys, readers: Sequence[bytes], like: int = 0
+    ) -> bytes:
+        return heads.seal_head(name, head, space, keys, readers, like=like, seal=self._seal, chance=self._chance)
 
     def open_head(self, name: str, data: bytes, space: bytes, keys: Iterable[RelayKeys]) -> SignedHead:
         return heads.open_head(name, data, space, keys, unseal=self._unseal)

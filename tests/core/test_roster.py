@@ -95,6 +95,19 @@ def test_missing_from_names_what_the_other_side_lacks(cast: Cast) -> None:
     assert small.missing_from(large.ids()) == ()
 
 
+def test_up_to_is_what_somebody_needs_who_is_to_believe_a_statement(cast: Cast) -> None:
+    """Its author knew no more; what others said at the same time, and what came later, is left out."""
+    before = cast.space_of(0, 1)
+    beside = cast.admit(before, 1, 2)
+    roster = cast.joined(cast.admit(before, 0, 3), beside)
+    (statement,) = (one for one in cast.admit(before, 0, 3).heads())
+    needed = roster.up_to(statement)
+    fresh, added = Roster(roster.space, cast.verify).with_statements(needed)
+    assert added == needed
+    assert cast.members(fresh) == {0, 1, 3}
+    assert cast.members(cast.joined(cast.admit(roster, 0, 4), roster)) == {0, 1, 2, 3, 4}
+
+
 def test_heads_are_what_nothing_follows(cast: Cast) -> None:
     """Two that spoke at once leave two; the next statement joins them."""
     start = cast.space_of(0, 1)

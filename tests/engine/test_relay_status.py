@@ -11,10 +11,11 @@ import pytest
 from peerd.core.stored import StoredPetition
 from peerd.engine.relay_status import describe_relayed, is_behind_on_relay, petition_state
 from peerd.engine.relays import SeenThere
+from peerd.protocol.collecting import Collecting
 from peerd.protocol.control_relays import RelaySync
 from peerd.protocol.control_reports import PeerStatus
 from tests.engine.conftest import Device, MakeDevice, Until
-from tests.engine.relay_scene import Relayed, new_stick
+from tests.engine.relay_scene import Relayed, new_stick, objects
 
 ONE, OTHER = b"a" * 16, b"b" * 16
 SEEN = SeenThere("folder", 5, {ONE: 3, OTHER: 4})
@@ -111,11 +112,35 @@ async def test_a_folder_that_is_away_is_why_a_peer_is_behind(both: tuple[Relayed
     away.rename(desk.folder)
 
 
-async def test_who_was_removed_by_others_is_told_that_it_may_have_been(
-    both: tuple[Relayed, Relayed], until: Until, log_events: Callable[[], list[dict[str, Any]]]
-) -> None:
-    """It can read nothing of it; that others seal for others now is what it sees."""
+async def test_who_was_removed_by_others_finds_it_on_the_relay(both: tuple[Relayed, Relayed], until: Until) -> None:
+    """In the place of its head, for its eyes only; from then on it says by whom, and writes nothing there."""
     desk, laptop = both
+    space = laptop.device.space
+    space.on_roster.append(lambda _: laptop.relays.look_again_soon())
+    for one in (desk, laptop, desk):
+        await one.relays.sync(RelaySync())
+    sizes = {path.name: path.stat().st_size for path in objects(desk.folder)}
+    await desk.device.spaces.remove(desk.device.space, laptop.device.id)
+    await until(lambda: not space.roster.is_member(laptop.device.id))
+    await until(lambda: laptop.relays.views().relays[0].code == "removed")
+    assert {path.name: path.stat().st_size for path in objects(desk.folder)} == sizes
+    view = await laptop.device.statuses.space(space)
+    assert view.state == "removed"
+    assert "removed from home by desk" in view.reason
+    laptop.store.calls.clear()
+    await desk.relays.sync(RelaySync())
+    assert laptop.store.calls == []
+
+
+async def test_who_was_removed_by_others_is_told_that_it_may_have_been(
+    both: tuple[Relayed, Relayed],
+    until: Until,
+    log_events: Callable[[], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until somebody has left word for it, that others seal for others now is all that it sees."""
+    desk, laptop = both
+    monkeypatch.setattr(Collecting, "farewell", lambda *_: None)
     for one in (desk, laptop, desk):
         await one.relays.sync(RelaySync())
     await desk.device.spaces.remove(desk.device.space, laptop.device.id)

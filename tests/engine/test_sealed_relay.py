@@ -80,6 +80,49 @@ async def test_what_is_not_as_it_was_left_is_told_apart(
     assert (await theirs.heads([laptop.id]))[laptop.id].damage is Damage.FORGED
 
 
+async def test_who_was_removed_is_told_so_in_the_place_of_its_head(
+    two: tuple[Device, Device], make: MakeDevice, open_relay: Open, folder: Path
+) -> None:
+    """With the removal and what its author knew: nothing of those who came after it. Nobody else can read it, and once
+    is enough.
+    """
+    desk, laptop = two
+    ours, theirs = await open_relay(desk), await open_relay(laptop)
+    await theirs.put_head(HEAD, None)
+    await ours.put_head(HEAD, None)
+    sizes = sorted(path.stat().st_size for path in objects(folder))
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.spaces.admit(desk.space, make("attic").spaces.card())
+    assert await ours.leave_farewell(laptop.id, 5)
+    before = await theirs.tags([laptop.id])
+    assert await ours.leave_farewell(laptop.id, 6)
+    assert await theirs.tags([laptop.id]) == before
+    assert sorted(path.stat().st_size for path in objects(folder)) == sizes
+    (seen,) = (await theirs.heads([laptop.id])).values()
+    assert seen.damage is Damage.FAREWELL
+    roster = laptop.space.roster
+    assert (roster.removed[laptop.id].by, list(roster.members)) == (desk.id, [desk.id])
+
+
+async def test_who_was_let_in_again_meanwhile_is_not_told_that_it_was_removed(
+    two: tuple[Device, Device], make: MakeDevice, open_relay: Open
+) -> None:
+    """The attic has heard of the removal only; the laptop's head tells it the rest."""
+    desk, laptop = two
+    attic = make("attic")
+    await desk.admit(attic)
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.tell(attic)
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    await desk.tell(laptop)
+    theirs, relay = await open_relay(laptop), await open_relay(attic)
+    await theirs.put_head(HEAD, None)
+    assert not attic.space.roster.is_member(laptop.id)
+    assert await relay.leave_farewell(laptop.id, 5)
+    assert attic.space.roster.is_member(laptop.id)
+    assert (await theirs.heads([laptop.id]))[laptop.id].head == HEAD
+
+
 class _As:
     """The desk's keys under the laptop's id."""
 

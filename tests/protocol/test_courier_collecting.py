@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from peerd.protocol import relay_names
 from peerd.protocol.courier_settings import DAY_S, HOUR_S, MINUTE_S
-from peerd.protocol.courier_steps import CheckSnapshot, Delete, FetchSegments, MakeSnapshot, PutHead, TakeSnapshot
+from peerd.protocol.courier_steps import (
+    CheckSnapshot,
+    Delete,
+    FetchSegments,
+    LeaveFarewell,
+    MakeSnapshot,
+    PutHead,
+    TakeSnapshot,
+)
 from tests.relay_simulation.bench import Bench
 from tests.relay_simulation.device import KEY, Device
 
@@ -173,7 +181,8 @@ def test_what_former_members_left_goes_after_a_month() -> None:
     a, _, c = bench.devices
     bench.write(c)
     bench.run(HOUR_S)
-    names = [*bench.segments(c).values(), relay_names.head_name(KEY, c.id)]
+    names = list(bench.segments(c).values())
+    head = relay_names.head_name(KEY, c.id)
     bench.devices.remove(c)
     for device in bench.devices:
         device.learn_removal(c.id)
@@ -181,7 +190,44 @@ def test_what_former_members_left_goes_after_a_month() -> None:
     assert all(name in bench.storage.objects for name in names)
     bench.run(2 * DAY_S)
     assert not any(name in bench.storage.objects for name in names)
+    bench.run(28 * DAY_S)
+    assert bench.storage.objects[head][1] == b"F" + c.id, "it is told in the place of its head"
+    bench.run(2 * DAY_S)
+    assert head not in bench.storage.objects
     assert c.origin in bench.head(a).covers or c.origin in bench.head(bench.devices[1]).covers
+    assert a.courier._parts.memory.litter == []
+
+
+def test_who_was_removed_is_told_once_and_after_everybody_else_could_know() -> None:
+    bench = Bench(devices=3)
+    a, b, c = bench.devices
+    bench.write(c)
+    bench.run(HOUR_S)
+    removed_s = bench.now_s
+    bench.members.discard(c.id)
+    a.learn_removal(c.id)
+    bench.run(HOUR_S)
+    assert c.gone
+    (told_s,) = bench.times(a, LeaveFarewell)
+    assert any(removed_s < at_s < told_s for at_s in bench.times(a, PutHead))
+    bench.run(DAY_S)
+    assert len(bench.steps(a, LeaveFarewell)) == 1
+    assert len(bench.steps(b, LeaveFarewell)) <= 1
+
+
+def test_what_waits_for_a_former_member_is_not_removed_from_one_that_is_back() -> None:
+    bench = Bench(devices=3)
+    a, _, c = bench.devices
+    bench.write(c)
+    bench.run(HOUR_S)
+    bench.devices.remove(c)
+    bench.members.discard(c.id)
+    a.learn_removal(c.id)
+    bench.run(31 * DAY_S)
+    assert [litter.kind for litter in a.courier._parts.memory.litter] == ["head"]
+    bench.members.add(c.id)
+    a.removed = frozenset()
+    bench.run(HOUR_S)
     assert a.courier._parts.memory.litter == []
 
 

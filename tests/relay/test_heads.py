@@ -34,6 +34,7 @@ def sealed(
     keys: RelayKeys = SECOND,
     members: Sequence[Identity] = (DESK, LAPTOP),
     seed: str = "chance",
+    like: int = 0,
 ) -> bytes:
     return seal_head(
         NAME,
@@ -41,6 +42,7 @@ def sealed(
         SPACE,
         keys,
         [one.sealing_public_key for one in members],
+        like=like,
         seal=identities.seal,
         chance=Chance(seed),
     )
@@ -95,6 +97,17 @@ def test_the_number_of_wraps_says_little(members: int) -> None:
     assert len(data) == padded_size(len(data))
     if members:
         assert opened(data, identity(str(members - 1))) == signed(DESK, a_head())
+
+
+@pytest.mark.parametrize("like", [1, 8, 9, 20])
+def test_one_for_a_single_reader_looks_like_that_of_all_members(like: int) -> None:
+    """Its wrap is one among as many to nobody, in an order that says nothing."""
+    usual = sealed(members=[identity(str(number)) for number in range(like)])
+    data = sealed(members=[PHONE], like=like)
+    assert len(data) == len(usual)
+    assert data[WRAPS_AT - 1] == usual[WRAPS_AT - 1]
+    assert opened(data, PHONE) == signed(DESK, a_head())
+    assert damage(data, who=LAPTOP) is Damage.UNKNOWN_KEY
 
 
 def wraps_of(data: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from random import Random
 
@@ -20,6 +21,7 @@ from peerd.protocol.courier_steps import (
     Delete,
     FetchHeads,
     FetchSegments,
+    LeaveFarewell,
     MakeSnapshot,
     MendRoster,
     Moment,
@@ -156,6 +158,8 @@ class Device:
 
     def step(self, now_s: float) -> float:
         """Do one; gives when to go on."""
+        if self.gone:
+            return math.inf
         standing = self.standing()
         if standing.roster_digest != self._roster:
             self._roster = standing.roster_digest
@@ -211,6 +215,12 @@ class Device:
                 self._look(step, moment, now_s)
             case PutSegment() | PutHead() | Delete():
                 self._change(step, moment, now_s)
+            case LeaveFarewell():
+                name = relay_names.head_name(KEY, step.device)
+                there = self.storage.objects.get(name)
+                self.storage.replace(name, b"F" + step.device, there[0] if there else None)
+                self._after(now_s)
+                self.courier.farewell_left(moment)
             case MendRoster():
                 self.courier.roster_mended(moment)
             case MakeSnapshot():
@@ -251,6 +261,9 @@ class Device:
                 courier.snapshot_checked(moment, complete=complete)
 
     def _see(self, tag: str, data: bytes) -> SeenHead:
+        if data[:33] == b"F" + self.id:
+            self.gone = True  # the courier of a device that knows that it was removed is ended
+            return SeenHead(tag, None, Damage.FAREWELL)
         if data[:1] != b"H":
             return SeenHead(tag, None, Damage.UNREADABLE)
         count = data[1]
