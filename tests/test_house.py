@@ -45,6 +45,7 @@ ELSEWHERE: dict[str, str] = {
     "engine/mending.py": "tests/engine/test_scrubbing.py",
     "engine/ports.py": "nothing but interfaces",
     "engine/relay_ports.py": "nothing but interfaces",
+    "engine/relay_steps.py": "what a courier asks for, done: tests/engine/test_relaying.py",
     "engine/scrub_status.py": "tests/engine/test_statuses.py",
     "engine/past_ports.py": "nothing but interfaces",
     "engine/store_ports.py": "nothing but interfaces",

@@ -1,61 +1,34 @@
-"""One space on one relay: performs what its courier asks for, one step at a time.
+"""One space on one relay: has done what its courier asks for, one step at a time, and sleeps when it says so.
 
-What the courier must not forget is in the space's database before the relay hears of it; what came from the relay goes
-through the same door as what comes over a link. Trouble with the relay stops this courier alone, is shown, and is
-tried again as the courier says.
+Trouble with the relay stops this courier alone, is shown, and is tried again as the courier says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
 
-from peerd.core.batch import Fork
-from peerd.core.chain import Run
 from peerd.core.clocks import Clock
 from peerd.core.device_id import short_id
-from peerd.core.entry import NeedsNewer
-from peerd.core.origin import Announcement
 from peerd.core.roster import Roster
 from peerd.core.stored import RelayKept
 from peerd.engine.commits import Commit
-from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay_keys import NoKey
 from peerd.engine.relay_ports import RelayStore
-from peerd.engine.relay_snapshots import RelaySnapshots
+from peerd.engine.relay_steps import RelaySteps
 from peerd.engine.sealed_relay import SealedRelay
 from peerd.engine.space import Space
 from peerd.engine.tail import TAIL_BYTES
-from peerd.errors import LinkLost, PeerdError, RelayTrouble, RemoteProtocolError, StoreError
+from peerd.errors import LinkLost, PeerdError, RelayTrouble, StoreError
 from peerd.logs import get
 from peerd.protocol.courier import Courier
 from peerd.protocol.courier_settings import CourierSettings
 from peerd.protocol.courier_status import CourierStatus, Report
-from peerd.protocol.courier_steps import (
-    Apply,
-    CheckSegments,
-    CheckSnapshot,
-    Delete,
-    FetchHeads,
-    FetchSegments,
-    LeaveFarewell,
-    MakeSnapshot,
-    MendRoster,
-    Moment,
-    Poll,
-    PutHead,
-    PutSegment,
-    ReadLog,
-    Sleep,
-    Standing,
-    Step,
-    TakeSnapshot,
-)  # fmt: skip
+from peerd.protocol.courier_steps import Moment, Sleep, Standing
 from peerd.protocol.relay_objects import Head
 
 log = get(__name__)
@@ -94,12 +67,9 @@ class CourierRunner:
         self.settings = plan.courier
         self._place = plan.place
         self._store = store
-        self._snapshots = RelaySnapshots(space, sealed, times)
         self._keys = keys
         self._times = times
         self._courier: Courier | None = None
-        self._outbox: dict[tuple[bytes, int], bytes] = {}
-        self._saved: bytes | None = None
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()  # somebody waits
         self._task: asyncio.Task[None] | None = None
@@ -175,13 +145,13 @@ class CourierRunner:
 
     async def _run(self) -> None:
         kept = await self._remembered()
-        self._outbox, self._saved = dict(kept.outbox), kept.memory
+        steps = RelaySteps(self.space, self.relay, self._place, self._sealed, self._times, self._moment, kept)
         self._courier = Courier(self.space.id, self._keys.device, self.settings, kept.memory)
         log.info("relay opened", space=self.space.name, relay=self.relay)
         if kept.memory is None:
             await self._prepare()
         while True:
-            await self._turn(self._courier)
+            await self._turn(self._courier, steps)
 
     async def _remembered(self) -> RelayKept:
         while True:
@@ -201,16 +171,16 @@ class CourierRunner:
         except RelayTrouble as trouble:
             log.warning("relay not prepared", space=self.space.name, relay=self.relay, cause=str(trouble))
 
-    async def _turn(self, courier: Courier) -> None:
+    async def _turn(self, courier: Courier, steps: RelaySteps) -> None:
         self._wake.clear()
         self._urgent.clear()
         step = courier.next(self._standing(), self._moment())
         if isinstance(step, Sleep):
-            await self._rest(courier, step.until_s)
+            await self._rest(courier, steps, step.until_s)
             return
         try:
-            await self._perform(courier, step)
-            await self._save(courier)
+            await steps.perform(courier, step)
+            await steps.save(courier)
         except NoKey as trouble:  # the relay is well; the step is asked for again when the roster has grown
             self.trouble = trouble
             self.settled.set()
@@ -223,11 +193,11 @@ class CourierRunner:
         else:
             self._went_well(courier)
 
-    async def _rest(self, courier: Courier, until_s: float) -> None:
+    async def _rest(self, courier: Courier, steps: RelaySteps, until_s: float) -> None:
         """There is nothing to do until then. What our own disk did not take is offered to it again before."""
         self._log_reports(courier.reports(self._standing()))
         try:
-            await self._save(courier)
+            await steps.save(courier)
         except StoreError as trouble:
             self._failed(courier, trouble)
             until_s = min(until_s, self._times.monotonic_s() + STORE_AGAIN_S)
@@ -268,110 +238,6 @@ class CourierRunner:
                 await self._wake.wait()
             async with asyncio.timeout(BUNCH_S):
                 await self._urgent.wait()
-
-    async def _save(self, courier: Courier) -> None:
-        """What the courier remembers, and what is in the outbox, durably."""
-        memory = courier.memory()
-        if memory != self._saved:
-            await self.space.store.save_relay(self._place, memory, self._outbox)
-            self._saved = memory
-
-    # ---- steps
-
-    async def _perform(self, courier: Courier, step: Step) -> None:
-        match step:
-            case Poll():
-                courier.polled(await self._sealed.tags(step.devices), self._moment())
-            case FetchHeads():
-                courier.heads_fetched(await self._sealed.heads(step.devices), self._moment())
-            case FetchSegments():
-                courier.segments_fetched(await self._sealed.segments(step.names), self._moment())
-            case Apply():
-                courier.applied(self._moment(), await self._apply(step.origins, step.runs))
-            case ReadLog():
-                await self._read_log(courier, step)
-            case PutSegment():
-                await self._put_segment(courier, step)
-            case PutHead():
-                await self._put_head(courier, step)
-            case CheckSegments():
-                there = await self._sealed.segments_there(step.stream, step.numbers)
-                courier.segments_checked(there, self._moment())
-            case MendRoster() | LeaveFarewell() | Delete():
-                await self._tidy(courier, step)
-            case CheckSnapshot() | MakeSnapshot() | TakeSnapshot():
-                await self._snapshot(courier, step)
-
-    async def _tidy(self, courier: Courier, step: MendRoster | LeaveFarewell | Delete) -> None:
-        match step:
-            case MendRoster():
-                await self._sealed.mend_roster()
-                courier.roster_mended(self._moment())
-            case LeaveFarewell():
-                if await self._sealed.leave_farewell(step.device, self._times.wall_ms()):
-                    courier.farewell_left(self._moment())
-            case Delete():
-                await self._save(courier)
-                await self._sealed.delete(step)
-                courier.deleted(self._moment())
-
-    async def _snapshot(self, courier: Courier, step: CheckSnapshot | MakeSnapshot | TakeSnapshot) -> None:
-        match step:
-            case CheckSnapshot():
-                there = await self._sealed.parts_there(step.manifest.id, step.manifest.parts)
-                courier.snapshot_checked(self._moment(), complete=there)
-            case MakeSnapshot():
-                await self._save(courier)
-                courier.snapshot_made(await self._snapshots.leave(step.id), self._moment())
-            case TakeSnapshot():
-                complete = await self._snapshots.take(
-                    step.manifest, courier.part_chain, functools.partial(self._save, courier)
-                )
-                courier.snapshot_taken(self._moment(), complete=complete)
-
-    async def _read_log(self, courier: Courier, step: ReadLog) -> None:
-        store, position = self.space.store, step.position or await self.space.store.position_before(step.covered)
-        found = self.space.commits.tail.runs_after(position, step.max_bytes, covered=step.covered)
-        if found is None:
-            found = await store.runs_after(position, step.max_bytes, covered=step.covered)
-        origins = self.space.copy.origins
-        announcements = [origins[origin].announcement for origin in {row.run.origin for row in found.rows}]
-        courier.log_read(found.rows, found.read_up_to, announcements, self._moment())
-
-    async def _put_segment(self, courier: Courier, step: PutSegment) -> None:
-        place = step.stream, step.number
-        if place not in self._outbox and step.segment is not None:
-            self._outbox = {place: self._sealed.seal_segment(step.stream, step.number, step.segment)}
-            self._saved = None
-        sealed = self._outbox.get(place)
-        await self._save(courier)
-        if sealed is not None and await self._sealed.put_segment(step.stream, step.number, sealed):
-            courier.segment_put(sealed, self._moment())
-        else:
-            courier.segment_differs(self._moment())
-        self._outbox = {}
-        self._saved = None
-
-    async def _put_head(self, courier: Courier, step: PutHead) -> None:
-        await self._save(courier)
-        tag = await self._sealed.put_head(step.head, step.tag)
-        if tag is None:
-            courier.head_differs(self._moment())
-        else:
-            courier.head_put(tag, self._moment())
-
-    async def _apply(self, origins: list[Announcement], runs: list[Run]) -> str:
-        """Through the commit door. Gives why none was taken, or nothing."""
-        decoded = Decoded()
-        await decoded.decode(runs, self.space.copy)
-        try:
-            await self.space.commits.take(origins, runs, decoded)
-        except (RemoteProtocolError, Fork, NeedsNewer) as problem:
-            log.warning("run refused", space=self.space.name, relay=self.relay, cause=str(problem))
-            return str(problem)
-        except LinkLost as full:  # so many runs wait for others that no more can: they are fetched again
-            log.warning("runs left out", space=self.space.name, relay=self.relay, cause=str(full))
-        return ""
 
     # ---- what the courier has to know
 
