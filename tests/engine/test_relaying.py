@@ -246,7 +246,9 @@ async def test_a_relay_that_lost_everything_is_filled_again(
 async def test_much_is_left_at_once(desk: Device, folder: Path) -> None:
     """A courier that waits long for quiet does not wait with a full segment."""
     one = Relayed(desk, folder)
-    one.plan = replace(one.plan, courier=replace(QUICK, quiet_s=(3600.0, 7200.0), poll_min_s=3600.0, poll_max_s=7200.0))
+    long_s = 3600.0, 7200.0
+    patient = replace(QUICK, quiet_s=long_s, lan_s=long_s, poll_min_s=long_s[0], poll_max_s=long_s[1])
+    one.plan = replace(one.plan, courier=patient)
     await one.start()
     await desk.put("small", {"n": 1})
     await comes_true(lambda: _idle(one))
