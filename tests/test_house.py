@@ -98,6 +98,7 @@ ELSEWHERE: dict[str, str] = {
     "protocol/roster_exchange.py": "tests/protocol/test_session_messages.py, tests/protocol/test_session_stories.py",
     "protocol/stream_reader.py": "tests/protocol/test_courier.py, tests/relay_simulation/test_histories.py",
     "relay/sealer.py": "a device's keys and chance: tests/engine/test_sealed_relay.py",
+    "store/roster_copy.py": "tests/store/test_shelf.py, tests/system/test_damaged.py",
     "store/refs.py": "how rows name origins: tests/store/test_records.py",
     "tables/decisions.py": "what a person decides about held deletes: tests/tables/test_bound_file.py",
     "tables/standing.py": "a bound file in numbers: tests/tables/test_bound_file.py",

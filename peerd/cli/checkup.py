@@ -22,7 +22,7 @@ FULL_BYTES: Final = 64 * _MIB
 LOW_BYTES: Final = 1024 * _MIB
 
 
-def examine(client: Client) -> tuple[list[Finding], int]:
+def examine(client: Client, *, deep: bool = False) -> tuple[list[Finding], int]:
     """All findings and the exit code that belongs to them: notes do not count."""
     findings = []
     code = exits.OK
@@ -35,6 +35,8 @@ def examine(client: Client) -> tuple[list[Finding], int]:
     else:
         findings.append(Finding(OK, "socket", client.socket_path))
         findings += _of_daemon(client, status)
+        if deep:
+            findings += _of_databases(client)
         mdns = (status.get("machine") or {}).get("mdns")
     findings += of_machine(client.socket_path, mdns)
     if code == exits.OK and any(finding.state == PROBLEM for finding in findings):
@@ -69,6 +71,19 @@ def _of_daemon(client: Client, status: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(PROBLEM, "relays", str(error), error.next_step)
     else:
         yield from (_of_relay(relay) for relay in relays)
+
+
+def _of_databases(client: Client) -> Iterator[Finding]:
+    try:
+        for check in client.stream("POST", path("checks")):
+            if error := check.get("error"):
+                yield Finding(PROBLEM, "database", str(error["detail"]), error.get("next_step") or "")
+            elif problem := check.get("problem"):
+                yield Finding(PROBLEM, f"database {check['space']}", problem, check.get("next_step") or "")
+            else:
+                yield Finding(OK, f"database {check['space']}", "every page is as it was written")
+    except PeerdError as error:
+        yield Finding(PROBLEM, "database", str(error), error.next_step)
 
 
 def _of_relay(relay: dict[str, Any]) -> Finding:

@@ -317,6 +317,11 @@ _OF_BACKUPS: Final = {
     "then the copies can be read and exported, and another member can invite this device anew.",
     "other-device": "The backup is of another device than this one and was made without its keys. `--other-device` "
     "restores what can be read all the same.",
+    "not-rebuilt": "Neither what is left of the space's database nor the copy of its roster beside it says that this "
+    "device is a member. Let a member invite it again: it stays the member it was.",
+    "only-copy": "Nobody else has a copy of this space, so there is nothing to rebuild it from. Keep the damaged file; "
+    "restore a backup, or try `sqlite3 FILE .recover` on a copy of it.",
+    "store-missing": "The database of a space of this device is gone. Put it back, or `peerctl space rebuild NAME`.",
     "restore-unfinished": "A restore was cut off in the middle. Run it again with the same backup; until then peerd "
     "does not start, since it would begin with half of what belongs together.",
 }

@@ -40,6 +40,15 @@ def add(commands: Commands) -> None:
     forget.add_argument("--yes", action="store_true", help="do not ask")
     forget.set_defaults(run=run_forget)
 
+    rebuild = family.add(
+        "rebuild",
+        "get a new copy of a space whose database is damaged or missing from the other members",
+        "The old database is set aside. What only this copy had stays only there. Tables have to be bound again.",
+    )
+    rebuild.add_argument("name", metavar="NAME")
+    rebuild.add_argument("--yes", action="store_true", help="do not ask")
+    rebuild.set_defaults(run=run_rebuild)
+
     members = commands.add(
         "members",
         "list the members of a space",
@@ -125,6 +134,20 @@ def run_forget(arguments: argparse.Namespace, client: Client, out: Output) -> in
         out.document(gone)
     else:
         out.talk(f"forgot {gone['space']}" + (f"; its database is {gone['set_aside']}" if gone["set_aside"] else ""))
+    return exits.OK
+
+
+def run_rebuild(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    question = f"Set aside this device's copy of {arguments.name} and get a new one from the others?"
+    if not arguments.yes and not out.ask(question):
+        out.talk("nothing rebuilt")
+        return exits.FAILED
+    made = client.call("POST", path("spaces", arguments.name, "rebuild")).body
+    if out.as_json:
+        out.document(made)
+        return exits.OK
+    others = ", ".join(peer["name"] for peer in made["peers"])
+    out.talk(f"{made['name']} has a new, empty copy; {others} will fill it when they are met")
     return exits.OK
 
 

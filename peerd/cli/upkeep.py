@@ -23,6 +23,9 @@ def add(commands: Commands) -> None:
         "Each finding is ok, a note (worth knowing, and it may be meant so) or a problem, with what to do. Exit code 3 "
         "if the daemon cannot be reached, 4 if there is another problem; notes do not count.",
     )
+    doctor.add_argument(
+        "--deep", action="store_true", help="read every page of every database too; takes long if they are large"
+    )
     doctor.set_defaults(run=run_doctor)
     reload = commands.add("reload", "let the daemon read its configuration again")
     reload.set_defaults(run=run_reload)
@@ -39,10 +42,10 @@ def add(commands: Commands) -> None:
     explain.set_defaults(run=run_explain)
 
 
-def run_doctor(_: argparse.Namespace, client: Client, out: Output) -> int:
+def run_doctor(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     from peerd.cli import checkup  # noqa: PLC0415 - no other command should pay for what it imports
 
-    findings, code = checkup.examine(client)
+    findings, code = checkup.examine(client, deep=arguments.deep)
     if out.as_json:
         out.document({"findings": [finding._asdict() for finding in findings]})
         return code

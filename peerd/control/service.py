@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         PeerList,
         Reloaded,
         ScrubView,
+        SpaceCheck,
         SpaceList,
         SpaceView,
         Status,
@@ -103,6 +104,16 @@ class Service(Protocol):
 
     async def forget_space(self, name: str, *, delete: bool) -> Forgotten:
         """Be rid of this device's copy, which is set aside or deleted; also of one that failed to open."""
+        ...
+
+    async def rebuild_space(self, name: str) -> SpaceView:
+        """A new, empty copy in place of a damaged or missing one; the other members fill it. `not-rebuilt`, `only-copy`
+        (409).
+        """
+        ...
+
+    async def look_through(self) -> AsyncGenerator[SpaceCheck, None]:
+        """Read every page of every database."""
         ...
 
     async def space(self, name: str) -> SpaceView: ...

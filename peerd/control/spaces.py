@@ -31,6 +31,7 @@ from peerd.protocol.control_reports import (
     NewJoin,
     NewSpace,
     ScrubView,
+    SpaceCheck,
     SpaceList,
     SpaceView,
 )
@@ -66,6 +67,15 @@ async def forget_space(service: Service, request: Request) -> Answer:
     if copy not in {"set-aside", "delete"}:
         raise refusal("bad-query", "copy is neither set-aside nor delete", "Give copy=set-aside to keep the database.")
     return Answer(_encode(await service.forget_space(request.names["space"], delete=copy == "delete")))
+
+
+async def rebuild_space(service: Service, request: Request) -> Answer:
+    return Answer(_encode(await service.rebuild_space(request.names["space"])))
+
+
+async def look_through(service: Service, _request: Request) -> Stream:
+    checks = await service.look_through()
+    return Stream(([check] async for check in checks), source=checks)
 
 
 async def list_conflicts(service: Service, request: Request) -> Answer:
@@ -188,6 +198,22 @@ ROUTES: Final = (
         "that is done, or after some seconds, with `running`.",
         answer=ScrubView,
         refusals=("store-damaged",),
+    ),
+    Route(
+        method="POST",
+        pattern=_BASE + "/rebuild",
+        handler=rebuild_space,
+        about="Set aside this device's copy, damaged or missing, and get a new one from the other members.",
+        answer=SpaceView,
+        refusals=("not-rebuilt", "only-copy", "disk-full"),
+    ),
+    Route(
+        method="POST",
+        pattern="/v1/checks",
+        handler=look_through,
+        about="Read every page of every space's database, one space after the other, and say what is damaged.",
+        answer=SpaceCheck,
+        stream=True,
     ),
     Route(
         method="GET",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from peerd.core.daemon_time import SYNCHRONISED, Passed, older
 from peerd.engine.holding import Holders
@@ -80,11 +81,17 @@ class Housekeeping:
                     log.warning("peers not saved", space=space.name, code=problem.code, cause=str(problem))
 
     async def open_again(self) -> None:
-        """Spaces whose disk was full when we started open by themselves when it no longer is. Until cancelled."""
+        """Spaces whose disk was full, or failed, go on by themselves when it does no longer: those that could not be
+        opened, and those that were open and could not be written. Until cancelled.
+        """
         while True:
             await asyncio.sleep(OPEN_AGAIN_S)
             if self._spaces.failed:
                 await self._spaces.open_again()
+            for space in list(self._spaces.by_id.values()):
+                if space.store.failure is not None and not space.is_damaged:
+                    with suppress(StoreError):
+                        await space.store.probe()
 
     async def run(self) -> None:
         """Soon after the start, then once an hour, until cancelled."""

@@ -27,7 +27,7 @@ from peerd.engine.scrub_status import describe_scrub
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
-from peerd.errors import UserError
+from peerd.errors import StoreError, UserError
 from peerd.protocol.control_backups import BackupEvent
 from peerd.protocol.control_messages import (
     ChangeEvent,
@@ -56,6 +56,7 @@ from peerd.protocol.control_reports import (
     PeerList,
     Reloaded,
     ScrubView,
+    SpaceCheck,
     SpaceList,
     SpaceView,
     Status,
@@ -138,6 +139,25 @@ class Service:
         self._inviting.forget(space_id)
         self._dialing.refresh()
         return Forgotten(space=name, id=space_id.hex(), set_aside=aside)
+
+    async def rebuild_space(self, name: str) -> SpaceView:
+        space = await self._spaces.rebuild(name)
+        self._dialing.nudge_all()
+        return await self._statuses.space(space)
+
+    async def look_through(self) -> AsyncGenerator[SpaceCheck, None]:
+        return self._looking_through()
+
+    async def _looking_through(self) -> AsyncGenerator[SpaceCheck, None]:
+        for space in sorted(self._spaces.by_id.values(), key=lambda one: one.name):
+            try:
+                await space.store.look_through()
+            except StoreError as problem:
+                yield _damaged(space.name, problem)
+            else:
+                yield SpaceCheck(space=space.name)
+        for name, failure in self._spaces.failed.items():
+            yield _damaged(name, failure)
 
     async def space(self, name: str) -> SpaceView:
         return await self._statuses.space(self._spaces.named(name))
@@ -278,3 +298,8 @@ class Service:
             expires_ms=petition.expires_ms if petition else 0,
             relays=self.couriers.names_of(space),
         )
+
+
+def _damaged(name: str, problem: Exception) -> SpaceCheck:
+    step = problem.next_step.replace("NAME", name) if isinstance(problem, StoreError) else ""
+    return SpaceCheck(space=name, problem=str(problem), next_step=step)

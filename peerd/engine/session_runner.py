@@ -24,7 +24,7 @@ from peerd.engine.ports import Times
 from peerd.engine.snapshot_exchange import SnapshotExchange
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
-from peerd.errors import DiskFull
+from peerd.errors import DiskFull, StoreDamaged, StoreError
 from peerd.logs import get
 from peerd.protocol.effects import (
     Acked,
@@ -75,7 +75,7 @@ class SessionRunner:
         self.theirs = theirs
         self.machine = Session(space.id, theirs)
         self.diverged = False
-        self.stalled: DiskFull | None = None
+        self.stalled: StoreError | None = None
         self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
         self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
         self._link = link
@@ -276,18 +276,21 @@ class SessionRunner:
         self.space.note_acks(self.theirs, sent)
 
     async def _take(self, announcements: list[Announcement], runs: list[Run], decoded: Decoded) -> None:
-        """Through the commit door; while our disk is full, wait and try again. No credit is returned meanwhile, so
-        they stop sending.
+        """Through the commit door; while our disk is full, or fails, wait and try again. No credit is returned
+        meanwhile, so they stop sending.
         """
         while True:
             try:
                 self.space.check_room()
                 await self.space.commits.take(announcements, runs, decoded)
-            except DiskFull as full:
+            except StoreError as problem:
+                if isinstance(problem, StoreDamaged) or problem.code == "stopping":
+                    raise
                 if self.stalled is None:
-                    log.warning("session stalled", space=self.space.name, cause=str(full))
-                    self._link.say(Notice(self.space.id, full.code, "its disk is full"))
-                self.stalled = full
+                    log.warning("session stalled", space=self.space.name, cause=str(problem))
+                    text = "its disk is full" if isinstance(problem, DiskFull) else "its disk takes no writes"
+                    self._link.say(Notice(self.space.id, problem.code, text))
+                self.stalled = problem
                 self._look_at_sync()
                 await asyncio.sleep(FULL_DISK_S)
             else:

@@ -22,7 +22,7 @@ from peerd.engine.recopying import Recopying
 from peerd.engine.scrubbing import Scrubbing
 from peerd.engine.snapshots import Snapshots
 from peerd.engine.store_ports import SpaceStore
-from peerd.errors import DiskFull, StoreError
+from peerd.errors import DiskFull, StoreDamaged, StoreError
 from peerd.logs import get
 from peerd.protocol.session import Ours
 
@@ -103,6 +103,11 @@ class Space:
     @property
     def copy(self) -> CopyState:
         return self.commits.state
+
+    @property
+    def is_damaged(self) -> bool:
+        """Is its database known to be damaged? Then nothing is exchanged: what it says may be wrong."""
+        return isinstance(self.store.failure, StoreDamaged)
 
     def ours(self) -> Ours:
         """Our side as it stands now, for a session."""

@@ -133,6 +133,41 @@ class Spaces:
         log.info("space forgotten", space=name, path=str(aside or ""))
         return space_id, str(aside or "")
 
+    async def rebuild(self, name: str) -> Space:
+        """A new and empty copy in the place of one that is damaged or missing, with the members that it knew of; what
+        they have fills it. The old file is set aside. What only the old one had stays only there.
+
+        Raises:
+            UserError: space-not-found, not-rebuilt, only-copy. StoreError.
+        """
+        live: Space | None = None
+        space_id = self._shelf.failed_space(name)
+        if space_id is None:
+            live = self.named(name)
+            space_id, roster = live.id, live.roster
+        else:
+            roster, _ = Roster(space_id, self._crypto.verify).with_statements(self._shelf.salvage(space_id))
+        ours = self._keys.device
+        if not roster.is_member(ours):
+            raise UserError(
+                f"what is left of {name} does not say that this device is a member",
+                code="not-rebuilt",
+                status=409,
+                next_step=f"Let a member invite this device again (`peerctl invite {name}`, here `peerctl join`): it "
+                "stays the member it was.",
+            )
+        if not set(roster.members) - {ours}:
+            raise UserError(
+                f"this device is the only member of {name}: nobody else has a copy",
+                code="only-copy",
+                status=409,
+                next_step="Keep the file. Restore a backup, or try `sqlite3 FILE .recover` on a copy of it.",
+            )
+        if live is not None:
+            await self._end(live)
+        log.info("space rebuilt", space=name)
+        return await self._make_live(*await self._shelf.create(space_id, name, roster.missing_from(frozenset())))
+
     def _goes_on(self, space: Space, statements: Sequence[SignedStatement]) -> bool:
         """Is this copy still one that we may write to, or did our admission end, perhaps without our knowing?"""
         ours = self._keys.device

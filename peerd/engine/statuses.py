@@ -21,7 +21,7 @@ from peerd.engine.session_status import STEPS, describe_session
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.switchboard import Switchboard
-from peerd.errors import PeerdError
+from peerd.errors import PeerdError, StoreError
 from peerd.protocol.control_reports import (
     DeviceStatus,
     Health,
@@ -137,7 +137,7 @@ class Statuses:
         )
 
     def _failed(self, name: str, failure: Exception) -> SpaceView:
-        step = failure.next_step if isinstance(failure, PeerdError) else ""
+        step = failure.next_step.replace("NAME", name) if isinstance(failure, PeerdError) else ""
         return SpaceView(
             name=name, id="", state="failed", records=0, conflicts=0, clock={}, digest="", peers=[],
             reason=str(failure), next_step=step,
@@ -146,6 +146,14 @@ class Statuses:
     # ---- one space
 
     async def space(self, space: Space) -> SpaceView:
+        try:
+            return await self._view(space)
+        except StoreError as problem:
+            failed = self._failed(space.name, space.store.failure or problem)
+            failed.id, failed.peers = space.id.hex(), self.peers_of(space)
+            return failed
+
+    async def _view(self, space: Space) -> SpaceView:
         counts, parked = await Conflicts(space).counts()
         peers = self.peers_of(space)
         notices = await self.tables(space)
@@ -173,9 +181,8 @@ class Statuses:
     def _space_state(
         self, space: Space, peers: list[PeerStatus], notices: Sequence[TableNotice]
     ) -> tuple[str, str, str]:
-        if space.trouble is not None:
-            code, text = space.trouble
-            return "stopped", text, STEPS.get(code, "")
+        if (stopped := _stopped(space)) is not None:
+            return stopped
         if not space.roster.is_member(self._keys.device):
             return self._outside(space)
         if (trouble := self._local_trouble(space, notices)) is not None:
@@ -355,7 +362,7 @@ class Statuses:
         for space in self._sorted():
             peers = self.peers_of(space)
             state, reason, _ = self._space_state(space, peers, ())
-            if state in {"stopped", "removed"}:
+            if state in {"failed", "stopped", "removed"}:
                 return f"{space.name}: {reason}"
             for peer in peers:
                 if peer.state != "in sync" and (peer.state != RELAYED or is_behind_on_relay(peer)):
@@ -371,3 +378,14 @@ class Statuses:
 
 def _seen_ms(space: Space, device: bytes) -> int | None:
     return space.peers[device].seen_ms or None if device in space.peers else None
+
+
+def _stopped(space: Space) -> tuple[str, str, str] | None:
+    """State, reason and next step of a space that this device cannot go on with as it is."""
+    if (failure := space.store.failure) is not None:
+        state = "failed" if space.is_damaged else "stopped"
+        return state, str(failure), failure.next_step.replace("NAME", space.name)
+    if space.trouble is not None:
+        code, text = space.trouble
+        return "stopped", text, STEPS.get(code, "")
+    return None

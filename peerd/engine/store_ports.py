@@ -299,6 +299,19 @@ class SpaceStore(Protocol):
         ...
 
     async def unstage(self, numbers: Sequence[int]) -> None: ...
+    @property
+    def failure(self) -> StoreError | None:
+        """Why it does not take writes at the moment, as far as is known; StoreDamaged for good."""
+        ...
+
+    async def probe(self) -> None:
+        """See whether it can be written. Raises StoreError."""
+        ...
+
+    async def look_through(self) -> None:
+        """Read all of it. Raises StoreDamaged, which is its `failure` from then on; StoreError."""
+        ...
+
     async def size_bytes(self) -> int: ...
     def room_bytes(self) -> tuple[int, int]:
         """What is free on the disk, and all of it."""
@@ -334,6 +347,10 @@ class Shelf(Protocol):
 
     def failed_space(self, name: str) -> bytes | None:
         """The id of the space that is listed in `failed` by this name."""
+        ...
+
+    def salvage(self, space: bytes) -> Sequence[SignedStatement]:
+        """The roster of a space that cannot be opened, as far as it can be read; unverified."""
         ...
 
     def failed_name(self, space: bytes) -> str | None: ...

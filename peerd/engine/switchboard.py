@@ -85,7 +85,7 @@ class Switchboard:
         return {one.id: one for one in self._spaces.values() if one.roster.is_member(device) and self._is_ours(one)}
 
     def _is_ours(self, space: Space) -> bool:
-        return space.trouble is None and space.roster.is_member(self._keys.device)
+        return space.trouble is None and not space.is_damaged and space.roster.is_member(self._keys.device)
 
     def sessions(self, space: Space) -> list[SessionRunner]:
         return [one for link in self.links.values() if (one := link.sessions.get(space.id)) is not None]

@@ -128,6 +128,14 @@ class Forgotten(Struct, kw_only=True):
     set_aside: str
 
 
+class SpaceCheck(Struct, kw_only=True, omit_defaults=True):
+    """A database of which every page was read; `problem` is empty if it is whole."""
+
+    space: str
+    problem: str = ""
+    next_step: str = ""
+
+
 class NewSpace(Request):
     name: str
 

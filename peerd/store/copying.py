@@ -71,6 +71,21 @@ def _copy(source: Path, target: Path, moved: Moved) -> None:
         reading.close()
 
 
+def look_through(path: Path) -> None:
+    """Read every page of the database at `path`, beside whoever uses it. Raises StoreDamaged, StoreError."""
+    try:
+        reading = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        try:
+            reading.execute("PRAGMA query_only = ON")
+            found = str(reading.execute("PRAGMA quick_check(1)").fetchone()[0])
+        finally:
+            reading.close()
+    except sqlite3.Error as problem:
+        raise translate(problem, path) from problem
+    if found != "ok":
+        raise damaged(path, found.splitlines()[-1])
+
+
 def _settle(source: Path, target: Path) -> None:
     try:
         writing = sqlite3.connect(target, isolation_level=None)

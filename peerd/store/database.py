@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from peerd.errors import StoreError
+from peerd.errors import StoreDamaged, StoreError
 from peerd.store import runners
 from peerd.store.checkpoints import Checkpoints, Gates
 from peerd.store.failures import translate
@@ -54,6 +54,7 @@ class Database:
         self._gates = gates
         self._checkpoints = checkpoints
         self._broken: StoreError | None = None
+        self._failure: StoreError | None = None
         self._closing = False
 
     async def write(self, work: Callable[[sqlite3.Connection], Outcome[T]]) -> T:
@@ -108,12 +109,13 @@ class Database:
             with self._gates.writing:
                 outcome = committed(connection, work)
         except sqlite3.Error as problem:
-            error = translate(problem, self.path)
+            error = self._failed(problem)
             if getattr(problem, "sqlite_errorcode", None) in _FSYNC_FAILED:
                 # The kernel reports a lost write once and then forgets it: nothing may be built on this file now.
                 self._broken = error
             raise error from problem
         if outcome.keep:
+            self._failure = None
             if self._checkpoints is not None:
                 self._checkpoints.committed(outcome.pages)
             outcome.published()
@@ -132,7 +134,23 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
         except sqlite3.Error as problem:
-            raise translate(problem, self.path) from problem
+            raise self._failed(problem) from problem
+
+    def _failed(self, problem: sqlite3.Error) -> StoreError:
+        """What it means, remembered until a commit succeeds; for good if the file is damaged."""
+        error = self._failure = translate(problem, self.path)
+        if isinstance(error, StoreDamaged):
+            self._broken = error  # what stands on damaged pages may not be made the truth by writing beside them
+        return error
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why the last commit or read failed, as far as no commit has succeeded since."""
+        return self._broken or self._failure
+
+    def condemn(self, why: StoreDamaged) -> None:
+        """The file is known to be damaged: nothing is written to it any more."""
+        self._broken = why
 
     def _check(self) -> None:
         if self._closing:

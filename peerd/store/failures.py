@@ -44,8 +44,8 @@ def damaged(path: Path, why: str) -> StoreDamaged:
     """The database at `path` does not hold what was written to it."""
     return StoreDamaged(
         f"{path} is damaged: {why}.",
-        next_step="Stop the daemon, move the file away and join the space again: the other devices have the data. "
-        "If this is the only device, keep the file, try `sqlite3 FILE .recover`, or restore a backup.",
+        next_step="`peerctl space rebuild NAME` sets the file aside and gets a new copy from the other members. If "
+        "this is the only device, keep the file, try `sqlite3 FILE .recover`, or restore a backup.",
     )
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from peerd.core.names import check_space_name
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened
-from peerd.errors import DiskFull, StoreBusy, StoreError, UserError
+from peerd.errors import StoreBusy, StoreDamaged, StoreError, UserError
 from peerd.logs import get
+from peerd.store import roster_copy
 from peerd.store.failures import translate
 from peerd.store.opening import lock_of
 from peerd.store.space import SpaceStore
@@ -25,6 +26,7 @@ log = get(__name__)
 
 _ID = re.compile("[0-9a-f]{32}")
 _NAME_BYTES = 256
+_LASTING = frozenset({"store-newer", "store-missing"})  # no waiting helps
 
 
 class Shelf:
@@ -65,14 +67,33 @@ class Shelf:
         Raises:
             StoreBusy: another peerd has this state directory.
         """
+        for path in sorted(self._spaces.glob("*.roster")):
+            database = path.with_suffix(".db")
+            if not database.exists() and _ID.fullmatch(path.stem):
+                self._fail(database, _missing(database))
         return await self._open_each(sorted(self._spaces.glob("*.db")))
 
     async def open_again(self) -> list[tuple[Opened, SpaceStore]]:
-        """Those that could not be opened for want of room, and now can."""
-        full = [
-            self._spaces / f"{self._stems[name]}.db" for name, why in self.failed.items() if isinstance(why, DiskFull)
+        """Those that could not be opened for a reason that may have passed: a full disk, one that could not be read or
+        written.
+        """
+        passing = [
+            self._spaces / f"{self._stems[name]}.db"
+            for name, why in self.failed.items()
+            if not isinstance(why, StoreDamaged) and why.code not in _LASTING
         ]
-        return await self._open_each(full)
+        return await self._open_each(passing)
+
+    def salvage(self, space: bytes) -> list[SignedStatement]:
+        """The roster of a space that cannot be opened, as far as it can be read; unverified."""
+        return roster_copy.salvage(self._spaces / f"{space.hex()}.db")
+
+    def _fail(self, path: Path, problem: StoreError) -> None:
+        known = self._give_up(path.stem)
+        if known is None:
+            log.warning("space not opened", path=str(path), code=problem.code, cause=str(problem))
+        name = known or self._name_beside(path)
+        self.failed[name], self._stems[name] = problem, path.stem
 
     async def _open_each(self, paths: Sequence[Path]) -> list[tuple[Opened, SpaceStore]]:
         stores: list[tuple[Opened, SpaceStore]] = []
@@ -84,11 +105,7 @@ class Shelf:
                     await opened.close()
                 raise
             except StoreError as problem:
-                known = self._give_up(path.stem)
-                if known is None:
-                    log.warning("space not opened", path=str(path), code=problem.code, cause=str(problem))
-                name = known or self._name_beside(path)
-                self.failed[name], self._stems[name] = problem, path.stem
+                self._fail(path, problem)
                 continue
             self._give_up(path.stem)
             self._write_name(path, store.opened.name)
@@ -120,7 +137,8 @@ class Shelf:
         try:
             aside = None if delete else self._move_aside(path)
             self._delete(path)
-            for beside in (path.with_suffix(".name"), lock_of(path), self._marks / f"{path.stem}.mark"):
+            mark = self._marks / f"{path.stem}.mark"
+            for beside in (path.with_suffix(".name"), roster_copy.place(path), lock_of(path), mark):
                 beside.unlink(missing_ok=True)
         except OSError as problem:
             raise translate(problem, path) from problem
@@ -191,3 +209,12 @@ class Shelf:
             if part.exists():
                 part.replace(aside.with_name(aside.name + suffix))
         log.info("old copy set aside", path=str(aside))
+
+
+def _missing(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is not there, and the space was on this device.",
+        code="store-missing",
+        next_step="Put the file back and start the daemon again; or `peerctl space rebuild NAME` gets a new copy from "
+        "the other members; or `peerctl space forget NAME`.",
+    )

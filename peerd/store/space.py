@@ -34,6 +34,7 @@ from peerd.core.stored import (
     StoredPetition,
 )
 from peerd.core.writes import Writes
+from peerd.errors import StoreDamaged, StoreError
 from peerd.store import (
     asides,
     awaited,
@@ -48,7 +49,7 @@ from peerd.store import (
     staging,
     transaction,
 )
-from peerd.store.copying import copy_database
+from peerd.store.copying import copy_database, look_through
 from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
 from peerd.store.lookback import Lookback
@@ -56,6 +57,7 @@ from peerd.store.machine import Machine, this_machine
 from peerd.store.mark import MarkFile
 from peerd.store.migrate import migrate
 from peerd.store.opening import Opening, lock_of
+from peerd.store.roster_copy import RosterCopy
 from peerd.store.scrubs import Scrubs
 from peerd.store.snapshots import Snapshots
 from peerd.store.transaction import OpenTransaction, Written
@@ -93,6 +95,7 @@ class SpaceStore:
         self.scrubs = Scrubs(database, opening.refs, opening.meta)
         self.upkeep = Upkeep(database, opening.refs, opening.meta)
         self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin, wall_ms)
+        self._roster_copy = RosterCopy(database.path, opening.opened.statements)
         self.asides = asides.Asides(database.path, opening.meta.space, threaded=threaded)
         self.lookback = Lookback(database, opening.refs, opening.meta)
 
@@ -266,7 +269,13 @@ class SpaceStore:
     # ---- roster, peers, staging
 
     async def add_statements(self, statements: Sequence[SignedStatement]) -> None:
-        await self._write(lambda connection: roster.add(connection, statements))
+        """Keep them, here and in the copy that stands beside the database."""
+
+        def work(connection: sqlite3.Connection) -> Outcome[None]:
+            roster.add(connection, statements)
+            return Outcome(None, published=lambda: self._roster_copy.add(statements))
+
+        await self._database.write(work)
 
     async def save_peer(self, peer: StoredPeer) -> None:
         await self._write(lambda connection: peers.save(connection, peer))
@@ -319,6 +328,23 @@ class SpaceStore:
         await self._write(lambda connection: relays.forget(connection, relay))
 
     # ---- housekeeping
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why the database does not take writes at the moment, as far as is known; StoreDamaged for good."""
+        return self._database.failure
+
+    async def probe(self) -> None:
+        """Write nothing of interest, to see whether it can be written. Raises StoreError."""
+        await self._write(lambda connection: connection.execute("UPDATE space SET age_ms = age_ms"))
+
+    async def look_through(self) -> None:
+        """Read every page of the file, beside whoever writes. Raises StoreDamaged, which stays then; StoreError."""
+        try:
+            await asyncio.to_thread(look_through, self._database.path)
+        except StoreDamaged as problem:
+            self._database.condemn(problem)
+            raise
 
     async def size_bytes(self) -> int:
         """What the database takes on disk."""

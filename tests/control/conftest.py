@@ -53,6 +53,7 @@ from peerd.protocol.control_reports import (
     PeerView,
     Reloaded,
     ScrubView,
+    SpaceCheck,
     SpaceList,
     SpaceView,
     Status,
@@ -249,6 +250,19 @@ class FakeService:
     async def resolve(self, space: str, conflict: str, resolution: Resolution) -> WriteResult:
         self._called("resolve", space, conflict, resolution)
         return WRITTEN
+
+    async def rebuild_space(self, name: str) -> SpaceView:
+        self._called("rebuild_space", name)
+        return SPACE
+
+    async def look_through(self) -> AsyncGenerator[SpaceCheck, None]:
+        self._called("look_through")
+
+        async def checks() -> AsyncGenerator[SpaceCheck, None]:
+            yield SpaceCheck(space="home")
+            yield SpaceCheck(space="old", problem="it is damaged", next_step="rebuild it")
+
+        return checks()
 
     async def back_up(self, target: str, *, keys: bool) -> AsyncGenerator[BackupEvent, None]:
         self._called("back_up", target, keys)

@@ -20,6 +20,8 @@ def test_every_documented_address_is_there() -> None:
         "GET /v1/status",
         "GET /v1/peers",
         "POST /v1/backups",
+        "POST /v1/checks",
+        "POST /v1/spaces/{space}/rebuild",
         "GET /v1/spaces",
         "POST /v1/spaces",
         "GET /v1/spaces/{space}",

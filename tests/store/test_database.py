@@ -131,7 +131,7 @@ async def test_a_file_that_is_no_database_is_refused(copy: Copy) -> None:
     copy.path.write_bytes(b"not a database, whatever its name" * 200)
     with pytest.raises(StoreDamaged, match="is damaged") as raised:
         await copy.open()
-    assert "move the file away" in raised.value.next_step
+    assert "space rebuild" in raised.value.next_step
     assert copy.path.read_bytes().startswith(b"not a database")
     copy.path.write_bytes(good)
     await copy.open()

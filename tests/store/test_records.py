@@ -215,7 +215,7 @@ async def test_a_damaged_row_is_reported_and_nothing_else(copy: Copy, column: st
     with pytest.raises(StoreDamaged, match="a record cannot be read") as raised:
         await copy.record("todo", "a")
     assert str(copy.path) in str(raised.value)
-    assert "join the space again" in raised.value.next_step
+    assert "space rebuild" in raised.value.next_step
     assert await copy.record("todo", "b")
 
 

@@ -100,8 +100,39 @@ async def test_an_older_copy_of_the_same_space_is_set_aside(shelf: Shelf, tmp_pa
         opened, store = await shelf.create(SPACE, "home", [])
         assert opened.own_origin is None
         await store.close()
-    files = {path.name for path in (tmp_path / "spaces").iterdir() if path.suffix not in {".lock", ".name"}}
+    files = {path.name for path in (tmp_path / "spaces").iterdir() if path.suffix not in {".lock", ".name", ".roster"}}
     name = SPACE.hex()
     assert files == {f"{name}.db", f"{name}.aside-1", f"{name}.aside-2"}
     ((_, store),) = await shelf.open_all()
+    await store.close()
+
+
+async def test_a_database_that_is_gone_is_missed(shelf: Shelf, tmp_path: Path) -> None:
+    """Its members stand beside it, and make a new copy of it without anybody's help."""
+    _, store = await shelf.create(SPACE, "home", [STATEMENT])
+    later = SignedStatement(b"later", b"t" * 64)
+    await store.add_statements([later, STATEMENT])
+    await store.close()
+    (tmp_path / "spaces" / f"{SPACE.hex()}.db").unlink()
+    assert await shelf.open_all() == await shelf.open_again() == []
+    assert {name: why.code for name, why in shelf.failed.items()} == {"home": "store-missing"}
+    assert shelf.salvage(SPACE) == [STATEMENT, later]
+    _, store = await shelf.create(SPACE, "home", shelf.salvage(SPACE))
+    assert (shelf.failed, store.opened.statements) == ({}, (STATEMENT, later))
+    await store.close()
+
+
+@pytest.mark.parametrize("beside", [None, b"no roster", b""])
+async def test_a_roster_is_salvaged_from_the_database_too(shelf: Shelf, tmp_path: Path, beside: bytes | None) -> None:
+    """Where the copy beside it is missing or damaged; and a start brings that up to date again."""
+    _, store = await shelf.create(SPACE, "home", [STATEMENT])
+    await store.close()
+    copy = tmp_path / "spaces" / f"{SPACE.hex()}.roster"
+    whole = copy.read_bytes()
+    copy.unlink()
+    if beside is not None:
+        copy.write_bytes(beside)
+    assert shelf.salvage(SPACE) == [STATEMENT]
+    ((_, store),) = await shelf.open_all()
+    assert copy.read_bytes() == whole
     await store.close()
