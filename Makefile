@@ -6,6 +6,7 @@
 #   make bench                the speed table, beside the floor measured in the same run
 #   make simulate RUNS=2000   more random histories than `make test` plays
 #   make fuzz RUNS=100000     more hostile input than `make test` sends
+#   make soak                 a quarter of a year of four machines in ten minutes; HOURS=24: a real day of two
 #   make recipes              real programs on two machines: installs them in $(RECIPES) and runs tests/recipes
 #   make generated            write again what is made from declarations
 
@@ -14,10 +15,11 @@ RUNS ?= 2000
 VENV := .venv
 BIN := $(VENV)/bin
 RECIPES ?= .recipes
+HOURS ?= 0
 STAMP := $(VENV)/.made-from-pyproject
 
 .DEFAULT_GOAL := test
-.PHONY: setup test demo run bench simulate fuzz recipes generated needs clean
+.PHONY: setup test demo run bench simulate fuzz soak recipes generated needs clean
 
 setup: $(STAMP)
 
@@ -74,6 +76,9 @@ fuzz: setup
 	@seed=$$($(BIN)/python -c 'import random; print(random.randrange(1 << 32))'); echo "seed $$seed"; \
 	PEERD_RUNS=$(RUNS) PEERD_SEED=$$seed $(BIN)/python -m pytest -k "fuzz or hostile" --hypothesis-seed=$$seed && \
 	$(BIN)/python -m tests.hostile --frames $(RUNS) --seed $$seed
+
+soak: setup
+	@$(BIN)/python -m tests.soak --hours $(HOURS)
 
 # Each program in an environment of its own, at the versions the pages were written with. newsboat comes from the system.
 recipes: setup
