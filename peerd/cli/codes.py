@@ -206,6 +206,9 @@ _OF_PEERS: Final = {
     "bad-statement": "A statement about members is not well formed or wrongly signed. It was not taken over.",
     "bye": "The other device said goodbye: it is stopping.",
     "credit": "The other device sent more than it was allowed to. The link was closed.",
+    "diverged": "The two copies have applied the same transactions and do not hold the same: one of them is damaged. "
+    "They find out where and put it right by themselves; `peerctl status` says what was found. "
+    'docs/recovery.md, "Copies diverged".',
     "fork": "The two copies hold different histories of one device: it was restored from an old copy, or cloned. "
     "Nothing of it is merged and nothing is lost; keep both running.",
     "horizon": "The other device no longer has the part of the log that this copy lacks.",

@@ -77,6 +77,7 @@ class Gathering:
         self._seeds = seeds
         self._heads: dict[bytes, tuple[int, bytes]] = {}  # how far each origin is proven to hang together
         self._contexts: dict[bytes, Clock] = {}
+        self._seeded = False
 
     def take(self, run: Run) -> None:
         """The next one. One that is damaged proves nothing, nor does what follows it."""
@@ -119,6 +120,7 @@ class Gathering:
         seed = self._seeds.get(Dot(run.origin, run.last))
         if seed is not None and self._is_signed(run, seed):
             self._heads[run.origin] = run.last, seed
+            self._seeded = True
         return False
 
     def _is_signed(self, run: Run, head: bytes) -> bool:
@@ -130,8 +132,10 @@ class Gathering:
     def whole(self) -> bool:
         """Was every entry of the copy seen and found to hang together?"""
         clock = self._copy.clock()
-        return all(self._heads.get(origin, (0, b""))[0] == seq for origin, seq in clock.items()) and all(
-            self._heads[origin][1] == self._copy.origins[origin].head for origin in clock
+        return (
+            not self._seeded
+            and all(self._heads.get(origin, (0, b""))[0] == seq for origin, seq in clock.items())
+            and all(self._heads[origin][1] == self._copy.origins[origin].head for origin in clock)
         )
 
     def of(self, name: Name) -> Evidence:

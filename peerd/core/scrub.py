@@ -27,6 +27,8 @@ UNREADABLE = "unreadable"
 MISSING = "missing"
 DIFFERS = "differs"  # from another device's, at equal clocks
 LOG = "log"  # a run of the log
+DIVERGED = "diverged"  # the copy as a whole, from another device's: one of the two is damaged
+NO_RECORDS = frozenset({LOG, DIVERGED})  # findings that are of none
 
 FINDINGS = 1_000  # are kept
 
@@ -61,6 +63,13 @@ class RunsChecked(Struct, frozen=True):
     runs: int
     broken: list[BrokenRun]
     more: bool
+
+
+class SharesRead(Struct, frozen=True):
+    """Records by name, with what they add to the digest; as far as `up_to`, or, with None, to the end."""
+
+    shares: list[tuple[str, str, int]]
+    up_to: Name | None
 
 
 class Counted(Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peerd.core.device_id import format_device_id
-from peerd.core.scrub import CHANGED, DIFFERS, LOG, MISSING, UNREADABLE, Finding
+from peerd.core.scrub import CHANGED, DIFFERS, DIVERGED, LOG, MISSING, NO_RECORDS, UNREADABLE, Finding
 from peerd.engine.space import Space
 from peerd.protocol.control_reports import FindingView, ScrubView
 
@@ -28,6 +28,8 @@ _STEP = (
     "It is put right as soon as another member is linked that has everything this device has. "
     'Look at the disk; see docs/recovery.md, "Damaged records".'
 )
+_LOG_REASON = "the log of this device's copy is damaged; what its records show is not"
+_LOG_STEP = 'Whoever lacks that part gets it from another member. See docs/recovery.md, "Damaged records".'
 
 
 def describe_scrub(space: Space) -> ScrubView:
@@ -41,15 +43,17 @@ def describe_scrub(space: Space) -> ScrubView:
         records=state.last_records,
         runs=state.last_runs,
         found=state.last_found,
-        damaged=len(open_findings),
-        repaired=len(scrub.findings) - len(open_findings),
+        damaged=len([one for one in open_findings if one.found != DIVERGED]),
+        repaired=len([one for one in scrub.findings if one.done and one.found != DIVERGED]),
         findings=[_finding(space, one) for one in reversed(scrub.findings[-SHOWN:])],
     )
-    if open_findings or scrub.is_damaged:
-        count = len(open_findings)
+    if scrub.is_damaged:
+        count = len([one for one in open_findings if one.found not in NO_RECORDS])
         what = f"{count} record{'s'[: count != 1]}" if count else "records"
         view.reason = _REASON.format(count=what, are="is" if count == 1 else "are")
         view.next_step = _STEP
+    elif any(one.found == LOG for one in open_findings):
+        view.reason, view.next_step = _LOG_REASON, _LOG_STEP
     elif scrub.trouble is not None:
         view.reason, view.next_step = f"its copy cannot be looked at: {scrub.trouble}", scrub.trouble.next_step
     return view
@@ -58,7 +62,9 @@ def describe_scrub(space: Space) -> ScrubView:
 def _finding(space: Space, finding: Finding) -> FindingView:
     device = "" if finding.device is None else format_device_id(finding.device)
     called = device and (space.name_of(finding.device or b"") or device)
-    if finding.found == LOG:
+    if finding.found == DIVERGED:
+        what = f"this device's copy and {called}'s differed"
+    elif finding.found == LOG:
         origin, _, first = finding.key.partition(" ")
         what = f"the log of origin {origin} is damaged from transaction {first} on"
     else:

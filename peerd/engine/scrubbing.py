@@ -21,9 +21,11 @@ from peerd.core.record_form import bucket_of
 from peerd.core.scrub import (
     CHANGED,
     DIFFERS,
+    DIVERGED,
     FINDINGS,
     LOG,
     MISSING,
+    NO_RECORDS,
     UNREADABLE,
     Finding,
     ScrubState,
@@ -48,13 +50,16 @@ BUCKETS_AT_ONCE = 8
 KEPT_MS = 30 * 24 * 3600 * 1000
 FROM_LOG = "log"
 FROM_SNAPSHOT = "snapshot"
+FROM_PEER = "peer"
+AGAIN = "again"  # and what stood here was written again, beside it
+EQUAL = "equal"  # found to be the same as another device has
 EVERY_S = 3600.0
 ROUND_S = 3 * 24 * 3600.0
 
 
 class Scrubbing:
-    """`copy_id` gives the id of the copy. `damaged` is called when something was found that the log alone does not put
-    right, `mended` when rows were changed: the digest may say something else than others were told.
+    """`copy_id` gives the id of the copy. `changed` is called when something was found that the log alone does not put
+    right, and when rows were changed: the digest may say something else than others were told.
     """
 
     def __init__(
@@ -63,8 +68,7 @@ class Scrubbing:
         self.state = ScrubState()
         self.findings: list[Finding] = []
         self.end = 0  # what there is to look at in a round, as far as it is known
-        self.damaged: Callable[[], None] = lambda: None
-        self.mended: Callable[[], None] = lambda: None
+        self.changed: Callable[[], None] = lambda: None
         self._name = name
         self._commits = commits
         self._store = store
@@ -95,7 +99,7 @@ class Scrubbing:
     @property
     def is_damaged(self) -> bool:
         """Is something known to be missing or wrong in the records of this copy?"""
-        return self.state.owed != digest.EMPTY or any(one.found != LOG for one in self.open_findings)
+        return self.state.owed != digest.EMPTY or any(one.found not in NO_RECORDS for one in self.open_findings)
 
     def owed_buckets(self) -> list[int]:
         return digest.differing(self.state.owed, digest.EMPTY)
@@ -206,10 +210,12 @@ class Scrubbing:
         """The digest is made to say what is stored, before anybody takes it for the truth."""
         readable = self._fresh(CHANGED, (one.name for one in suspects if one.readable))
         unreadable = self._fresh(UNREADABLE, (one.name for one in suspects if not one.readable))
-        await self._note(readable, keep_rows=True)
         if unreadable:
             await self._set_aside(unreadable)
-        await self.replace({one.name: Mend(None, one.share) for one in suspects if one.readable}, owing=True)
+        if readable:
+            await self._store.scrubs.note(readable, keep_rows=True)
+        mends = {one.name: Mend(None, one.share) for one in suspects if one.readable}
+        await self.replace(mends, owing=True, findings=readable)
         await self._mend_from_log()
 
     async def _set_aside(self, findings: Sequence[Finding]) -> None:
@@ -221,20 +227,21 @@ class Scrubbing:
         await self._commits.put_right(work)
         self._keep(findings)
 
-    async def replace(self, mends: dict[Name, Mend], *, owing: bool) -> set[Name]:
+    async def replace(self, mends: dict[Name, Mend], *, owing: bool, findings: Sequence[Finding] = ()) -> set[Name]:
         """Put these in place, and keep account of what is owed. Not `owing`, only buckets that owe something are
-        concerned: what another device's copy and ours agreed on is the truth.
+        concerned: what another device's copy and ours agreed on is the truth. `findings` are told from then on.
         """
         if not mends:
             return set()
         done, taken = await mending.replace(self._commits, self._store, mends)
+        self._keep(findings)
         if not owing:
             kept = [(bucket, digest.at(taken, bucket)) for bucket in self.owed_buckets()]
             taken = digest.moved(digest.EMPTY, kept)
         self.state.owed = digest.added(self.state.owed, taken)
         await self._store.scrubs.save(self.state)
         if done:
-            self.mended()
+            self.changed()
         return done
 
     async def _mend_from_log(self) -> None:
@@ -242,7 +249,7 @@ class Scrubbing:
         owed = self.owed_buckets()
         for start in range(0, len(owed), BUCKETS_AT_ONCE):
             buckets = owed[start : start + BUCKETS_AT_ONCE]
-            suspects = [one.name for one in self.open_findings if one.found != LOG]
+            suspects = [one.name for one in self.open_findings if one.found not in NO_RECORDS]
             gathering = await mending.gather(self._commits, self._store, names=suspects, buckets=buckets)
             for bucket in buckets:
                 of_bucket = [name for name in gathering.traces if bucket_of(*name) == bucket]
@@ -251,7 +258,7 @@ class Scrubbing:
                     await self._make_up(bucket, of_bucket, gathering)
         await self.settle_findings(FROM_LOG)
         if self.is_damaged:
-            self.damaged()
+            self.changed()
 
     async def _make_up(self, bucket: int, names: Collection[Name], gathering: Gathering) -> bool:
         """Put in place what the log makes of these records, if that is exactly what the bucket is owed."""
@@ -274,6 +281,33 @@ class Scrubbing:
 
     # ---- findings
 
+    async def diverged(self, device: bytes) -> None:
+        """Our copy and another device's are not the same, at equal clocks: told once, until they are."""
+        known = (one for one in self.open_findings if one.found == DIVERGED)
+        if not any(one.device == device for one in known):
+            number = max((one.id for one in self.findings), default=0) + 1
+            await self._note([Finding(number, self._times.wall_ms(), DIVERGED, device=device)])
+
+    async def agreed(self, device: bytes) -> None:
+        """Our copy is the same as another device's: whatever was owed has been made up for, by whatever it was."""
+        if self.state.owed != digest.EMPTY:
+            self.state.owed = digest.EMPTY
+            await self._store.scrubs.save(self.state)
+        await self.put_right({one.name for one in self.open_findings if one.found not in NO_RECORDS}, EQUAL, device)
+        over = [one for one in self.open_findings if one.found == DIVERGED and one.device == device]
+        for one in over:
+            one.done = EQUAL
+        if over:
+            await self._store.scrubs.note(over)
+
+    def suspects(self, name: Name) -> bool:
+        """Is what we hold of a record known to be damaged?"""
+        return any(one.name == name and one.found not in NO_RECORDS for one in self.open_findings)
+
+    def doubts(self, name: Name) -> bool:
+        """Is it, or is it in a part of the copy that is?"""
+        return digest.at(self.state.owed, bucket_of(*name)) != 0 or self.suspects(name)
+
     def _fresh(self, found: str, names: Iterable[Name], device: bytes | None = None) -> list[Finding]:
         known = {one.name for one in self.open_findings}
         number = max((one.id for one in self.findings), default=0)
@@ -281,9 +315,12 @@ class Scrubbing:
         wanted = [name for name in dict.fromkeys(names) if name not in known][:FINDINGS]
         return [Finding(number + index, now_ms, found, *name, device) for index, name in enumerate(wanted, start=1)]
 
-    async def found(self, found: str, names: Iterable[Name], device: bytes) -> None:
-        """Something was found out beside another device."""
-        await self._note(self._fresh(found, names, device))
+    async def found(self, found: str, names: Iterable[Name], device: bytes, done: str = "") -> None:
+        """Something was found out beside another device, and put right if `done` says how."""
+        findings = self._fresh(found, names, device)
+        for one in findings:
+            one.done = done
+        await self._note(findings)
 
     async def _note(self, findings: Sequence[Finding], *, keep_rows: bool = False) -> None:
         if findings:
@@ -309,7 +346,7 @@ class Scrubbing:
     async def settle_findings(self, how: str) -> None:
         """If nothing is owed, whatever was found in the records is right again, however that came about."""
         if self.state.owed == digest.EMPTY:
-            await self.put_right({one.name for one in self.open_findings if one.found != LOG}, how)
+            await self.put_right({one.name for one in self.open_findings if one.found not in NO_RECORDS}, how)
 
     async def forget(self) -> None:
         """Findings are told for 30 days of daemon time."""

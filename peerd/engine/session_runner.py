@@ -21,6 +21,7 @@ from peerd.core.origin import Announcement
 from peerd.engine.commits import Commit
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Times
+from peerd.engine.repairs import CAPABILITY, Repairs
 from peerd.engine.snapshot_exchange import SnapshotExchange
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
@@ -47,13 +48,19 @@ from peerd.protocol.effects import (
     WantTurn,
 )  # fmt: skip
 from peerd.protocol.messages import (
+    Ack,
     Lacking,
+    Locate,
+    Located,
+    Mend,
+    Mended,
     Message,
     Notice,
     SessionMessage,
     SnapshotChunk,
     SnapshotRefuse,
     SnapshotWant,
+    Summary,
 )
 from peerd.protocol.session import Phase, Session
 
@@ -79,6 +86,8 @@ class SessionRunner:
         self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
         self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
         self._link = link
+        self.repairs = Repairs(space, theirs, times, self._link.say, lambda equal: self._compared(equal=equal))
+        self.repairs.understood = CAPABILITY in link.greeting.theirs.capabilities
         self._exchange = SnapshotExchange(space, theirs, self.machine, self._say, self._perform)
         self._times = times
         self._inbound: deque[LearnStatements | ApplyRuns] = deque()
@@ -98,6 +107,7 @@ class SessionRunner:
         group.create_task(self._work_inbound(group), name="session inbound")
         group.create_task(self._work_outbound(), name="session outbound")
         self._exchange.start(group)
+        self.repairs.start(group)
         self._perform(self.machine.opened(self.space.ours()))
 
     def stop(self) -> None:
@@ -109,6 +119,7 @@ class SessionRunner:
         self._outbound.clear()
         self.machine.ended()
         self._exchange.stop()
+        self.repairs.stop()
         if self._wake is not None:
             self._wake.cancel()
         self._stopped = True
@@ -116,6 +127,12 @@ class SessionRunner:
         self._work_out.set()
 
     def received(self, message: SessionMessage) -> None:
+        if isinstance(message, Locate | Located | Mend | Mended):
+            if self.machine.phase in {Phase.READY, Phase.STREAMING}:
+                self.repairs.came(message)
+            return
+        if isinstance(message, Summary | Ack):
+            self.repairs.their_digest = message.digest
         self._perform(self.machine.received(message, self.space.ours(), self._now()))
 
     def bulk_sent(self, message: Message) -> None:
@@ -214,8 +231,12 @@ class SessionRunner:
     def _compared(self, *, equal: bool) -> None:
         if equal == self.diverged:
             self.diverged = not equal
-            if not equal:
+            if equal:
+                log.info("copies agree", space=self.space.name, device=short_id(self.theirs))
+            else:
                 log.error("copies diverged", space=self.space.name, device=short_id(self.theirs))
+            self._look_at_sync()
+        self.repairs.compared(equal=equal)
 
     def _arm(self, at_s: float) -> None:
         if self._wake is not None:

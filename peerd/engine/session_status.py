@@ -13,6 +13,8 @@ STEPS = {  # by the code of what stopped a space, or a session on this side
     "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
     "needs-newer": "Update peerd on this device.",
     "horizon": "That device no longer has the log that this copy needs: another member may have it.",
+    "diverged": 'They are being put right; if it lasts for minutes, see docs/recovery.md, "Copies diverged".',
+    "diverged-old": "Update peerd on that device: then the two put it right by themselves.",
     "removed": "Ask a member to invite this device again, or be rid of the copy with `peerctl space forget NAME`.",
 }
 _STEPS_THERE = {  # the same, where the other side stopped it
@@ -40,7 +42,7 @@ def describe_session(status: PeerStatus, space: Space, session: SessionRunner, o
     elif session.diverged:
         status.state = "diverged"
         status.reason = "both have applied the same transactions, but their data differ: one copy is damaged"
-        status.next_step = 'See docs/recovery.md, "Copies diverged".'
+        status.next_step = STEPS["diverged" if session.repairs.understood else "diverged-old"]
     elif machine.phase is Phase.SETTLING:
         status.state, status.reason = "connecting", "exchanging the list of members"
     elif machine.phase is Phase.COMPARING:

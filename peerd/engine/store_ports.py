@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -12,7 +12,7 @@ from peerd.core.clocks import Clock, Dot, ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
 from peerd.core.record import Record
-from peerd.core.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState
+from peerd.core.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
 from peerd.core.snapshot_choice import Gap
 from peerd.core.snapshot_intake import SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
@@ -114,6 +114,14 @@ class ScrubStore(Protocol):
     async def runs(self, after: int, max_bytes: int, verify: Callable[[bytes, bytes, bytes], bool]) -> RunsChecked:
         """Runs of the log behind the position `after`: at least one if there is any. `verify(device, signature,
         data)` is called in another thread.
+        """
+        ...
+
+    async def shares(
+        self, buckets: Collection[int], after: Name | None, up_to: Name | None, max_shares: int, max_rows: int
+    ) -> SharesRead:
+        """Records of some buckets of the digest, behind `after`, in the order of their names (by UTF-8 bytes) and up to
+        `up_to`: at most so many of them, and of those that have to be looked at.
         """
         ...
 

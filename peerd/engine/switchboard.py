@@ -20,6 +20,7 @@ from peerd.engine.commits import Commit
 from peerd.engine.link_runner import DUPLICATE, Greeting, LinkRunner, greet
 from peerd.engine.peer_book import PeerBook, Trouble
 from peerd.engine.ports import Keys, Link, Times
+from peerd.engine.repairs import CAPABILITY
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.space import Space
 from peerd.errors import LinkLost, PeerdError, RemoteProtocolError, StoreError
@@ -67,6 +68,7 @@ class Switchboard:
         """Sessions of this space may begin on every link."""
         space.on_commit.append(lambda commit: self._on_commit(space, commit))
         space.on_roster.append(lambda _: self._on_roster(space))
+        space.scrub.changed = lambda: self._on_repair(space)
         space.on_switch.append(lambda: self._on_switch(space))
         space.on_trim.append(lambda before: self._on_trim(space, before))
         self.share()
@@ -118,6 +120,11 @@ class Switchboard:
             clock = session.machine.their_clock
             if includes(clock, before) and not includes(clock, horizon):
                 self._drop(self.links[session.theirs], "trimmed")
+
+    def _on_repair(self, space: Space) -> None:
+        """Our copy is known to be damaged, or was put right: others have to hear what it is now."""
+        for session in self.sessions(space):
+            session.repairs.differ()
 
     def _guarded(self, session: SessionRunner, event: Callable[[], None]) -> None:
         """An event from our side must not fail because of what one peer did."""
@@ -238,7 +245,7 @@ class Switchboard:
             self._dials,
             self._times.wall_ms(),
             self._times.quality(),
-            [codec.ZSTD],
+            [codec.ZSTD, CAPABILITY],
             self._software,
             self.name,
         )
@@ -292,6 +299,7 @@ class Switchboard:
     def _on_session(self, session: SessionRunner) -> None:
         session.on_turn = self._on_turn
         session.on_caught_up = self._pass_on
+        session.repairs.others = partial(self.sessions, session.space)
         device, space = session.theirs, session.space
         space.note_seen(device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:8])
 

@@ -24,6 +24,8 @@ BULK_BYTES = 512 << 10  # of entries in one frame, before compression
 CREDIT_BYTES = 4 << 20
 PART_BYTES = 512 << 10
 STATEMENTS_PER_FRAME = 1_000
+SHARES_PER_FRAME = 4_000
+RECORDS_PER_MEND = 100
 SNAPSHOT_PARTS = 4  # on their way at once
 
 Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
@@ -31,6 +33,7 @@ Hash8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Text = Annotated[str, Meta(max_length=500)]
 Word = Annotated[str, Meta(max_length=64)]
+RecordName: TypeAlias = tuple[str, str]
 Position: TypeAlias = tuple[Id16, Seq, Hash8]
 WireClock: TypeAlias = Annotated[dict[Id16, Seq], Meta(max_length=10_000)]
 
@@ -223,6 +226,55 @@ class Lacking(Message, frozen=True, omit_defaults=True):
     records: Annotated[list[tuple[str, str]], Meta(max_length=1_000)] = field(name="r")
 
 
+class Locate(Message, frozen=True, omit_defaults=True):
+    """Where do our copies differ? Says clock and digest of the speaker's copy; asks for the sums of all buckets of the
+    digest, or for the shares of the records in some of them, behind a name.
+    """
+
+    type = 20
+    space: Id16 = field(name="s")
+    clock: Digest = field(name="c")  # a mark of it
+    digest: Digest = field(name="d")
+    buckets: Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=256)] = field(
+        name="b", default_factory=list
+    )
+    after: RecordName | None = field(name="a", default=None)
+
+
+class Located(Message, frozen=True, omit_defaults=True):
+    """The answer to LOCATE: sums, or shares in the order of the names, up to a name or to the end."""
+
+    type = 21
+    space: Id16 = field(name="s")
+    clock: Digest = field(name="c")
+    digest: Digest = field(name="d")
+    sums: Annotated[bytes, Meta(max_length=2048)] = field(name="m", default=b"")
+    shares: Annotated[list[tuple[str, str, Hash8]], Meta(max_length=SHARES_PER_FRAME)] = field(
+        name="r", default_factory=list
+    )
+    up_to: RecordName | None = field(name="u", default=None)
+
+
+class Mend(Message, frozen=True, omit_defaults=True):
+    """What do you hold of these records, and what does your log prove of them? Says what the speaker holds."""
+
+    type = 22
+    space: Id16 = field(name="s")
+    clock: Digest = field(name="c")
+    records: Annotated[list[tuple[str, str, bytes]], Meta(max_length=RECORDS_PER_MEND)] = field(name="r")
+
+
+class Mended(Message, frozen=True, omit_defaults=True):
+    """The answer to MEND, for as many of them, from the first, as fit: name, record, evidence, and whether the speaker
+    knows that its own record is damaged.
+    """
+
+    type = 23
+    space: Id16 = field(name="s")
+    clock: Digest = field(name="c")
+    records: Annotated[list[tuple[str, str, bytes, bytes, bool]], Meta(max_length=RECORDS_PER_MEND)] = field(name="r")
+
+
 class Notice(Message, frozen=True, omit_defaults=True):
     """For people: why the speaker does not go on with this space at the moment; with an empty code it does again."""
 
@@ -234,8 +286,10 @@ class Notice(Message, frozen=True, omit_defaults=True):
 
 ALL: tuple[type[Message], ...] = (
     Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, SnapshotWant, SnapshotOffer,
-    SnapshotChunk, SnapshotRefuse, Ping, Pong, Error, Bye, Lacking, Notice,
+    SnapshotChunk, SnapshotRefuse, Ping, Pong, Error, Bye, Lacking, Locate, Located, Mend, Mended, Notice,
 )  # fmt: skip
+
+RepairMessage: TypeAlias = Locate | Located | Mend | Mended  # only to those who said that they know them
 
 SessionMessage: TypeAlias = (
     RosterMessage | Summary | Want | Entries | Part | Ack | Credit | SnapshotWant | SnapshotOffer | SnapshotChunk

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from peerd.core import chain, digest
+from peerd.core.batch import Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record_form import bucket_of, decode_record, digest_of
-from peerd.core.scrub import BrokenRun, Counted, RowsChecked, RunsChecked, Suspect, is_sound
+from peerd.core.scrub import BrokenRun, Counted, RowsChecked, RunsChecked, SharesRead, Suspect, is_sound
 from peerd.core.writes import PARKED, flags_of
 from peerd.errors import StoreError
 from peerd.store import log
@@ -99,6 +100,41 @@ def _follows(previous: bytes | None, first: int, last: int, data: bytes, head: b
     except ValueError:
         return False
     return run.last == last and (previous is None or chain.hash_after(previous, run.entries) == head)
+
+
+def shares(
+    connection: sqlite3.Connection,
+    buckets: Collection[int],
+    after: Name | None,
+    up_to: Name | None,
+    max_shares: int,
+    max_rows: int,
+) -> SharesRead:
+    """Records of some buckets, behind `after`, in the order of their names (by UTF-8 bytes) and up to `up_to`: at most
+    so many of them, and of those that have to be looked at.
+    """
+    found: list[tuple[str, str, int]] = []
+    looked = 0
+    last: Name | None = after
+    last_collection, last_key = after or ("", "")
+    names = connection.execute(
+        "SELECT name, number FROM collection WHERE name >= ? ORDER BY name", (last_collection,)
+    ).fetchall()
+    for name, number in names:
+        rows = connection.execute(
+            "SELECT key, share FROM record WHERE collection = ? AND key > ? ORDER BY key",
+            (number, last_key if name == last_collection else ""),
+        )
+        for key, share in rows:
+            if up_to is not None and (name, key) > up_to:
+                return SharesRead(found, up_to)
+            if len(found) == max_shares or looked == max_rows:
+                return SharesRead(found, last)
+            looked += 1
+            last = name, key
+            if bucket_of(name, key) in buckets:
+                found.append((name, key, unsigned(share)))
+    return SharesRead(found, up_to)
 
 
 def count(connection: sqlite3.Connection, is_over: Callable[[], bool], *, pause: bool) -> Counted:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from peerd.core import digest
+from peerd.core.batch import Name
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
 from peerd.core.record_form import bucket_of
-from peerd.core.scrub import FINDINGS, Counted, Finding, RowsChecked, RunsChecked, ScrubState
+from peerd.core.scrub import FINDINGS, Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
 from peerd.core.writes import PARKED
 from peerd.store import scrub_reading
 from peerd.store.database import Database, Outcome
@@ -48,6 +49,14 @@ class Scrubs:
         space = self._meta.space
         return await self._database.read(
             lambda connection: scrub_reading.runs(connection, space, after, max_bytes, verify)
+        )
+
+    async def shares(
+        self, buckets: Collection[int], after: Name | None, up_to: Name | None, max_shares: int, max_rows: int
+    ) -> SharesRead:
+        chosen = frozenset(buckets)
+        return await self._database.read(
+            lambda connection: scrub_reading.shares(connection, chosen, after, up_to, max_shares, max_rows)
         )
 
     async def count(self, *, at_once: bool) -> Counted:

@@ -354,6 +354,12 @@ def clock() -> Hands:
 
 
 @pytest.fixture
+def running_clock() -> type[RunningHands]:
+    """Make one for a device for which time passes by itself."""
+    return RunningHands
+
+
+@pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
     wire = Wire()
     yield wire

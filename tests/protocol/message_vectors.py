@@ -17,8 +17,13 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request
 
 from peerd.core.chain import Run
+from peerd.core.clocks import Dot
+from peerd.core.evidence import Evidence
 from peerd.core.origin import Announcement, origin_of
+from peerd.core.record import Record, Stamp
+from peerd.core.repair_form import pack_evidence, pack_record, unpack_record
 from peerd.core.statements import SignedStatement
+from peerd.core.values import pack
 from peerd.net.refusal import Refusal, offered, refuse, refuse_version
 from peerd.protocol import codec, messages
 from peerd.protocol.messages import Message
@@ -45,6 +50,19 @@ def _run(number: int) -> Run:
 def _statement(number: int) -> SignedStatement:
     one = _ROSTER["statements"][number]
     return SignedStatement(bytes.fromhex(one["bytes"]), bytes.fromhex(one["signature"]))
+
+
+def _record() -> bytes:
+    dot = Dot(_ORIGINS[0], 3)
+    record = Record()
+    record.births, record.stamps = {dot}, {dot: Stamp(_T_MS, 2)}
+    record.fields = {"text": {dot: pack("salt")}}
+    return pack_record(record)
+
+
+def _evidence() -> bytes:
+    dot, by = Dot(_ORIGINS[0], 1), Dot(_ORIGINS[1], 2)
+    return pack_evidence(Evidence(unpack_record(_record()), {("text", dot): by, (None, dot): by}, frozenset({dot, by})))
 
 
 def examples() -> list[Message]:
@@ -78,6 +96,16 @@ def examples() -> list[Message]:
         messages.Notice(_SPACE),
         messages.Want(_SPACE, {first: 3}, messages.CREDIT_BYTES, either=True),
         messages.SnapshotOffer(_SPACE, 1_000_000, 230_000_000),
+        messages.Locate(_SPACE, _DIGEST, _DIGEST),
+        messages.Locate(_SPACE, _DIGEST, _DIGEST, [0, 255], ("notes", "milk")),
+        messages.Located(_SPACE, _DIGEST, _DIGEST, bytes(2048)),
+        messages.Located(_SPACE, _DIGEST, _DIGEST, b"", [("notes", "salt", b"8 bytes.")], ("notes", "salt")),
+        messages.Mend(_SPACE, _DIGEST, [("notes", "salt", _record()), ("notes", "tea", b"")]),
+        messages.Mended(
+            _SPACE,
+            _DIGEST,
+            [("notes", "salt", _record(), _evidence(), False), ("notes", "tea", b"", _evidence(), True)],
+        ),
     ]
 
 

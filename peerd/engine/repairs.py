@@ -1,0 +1,371 @@
+"""Repairs on one session: where does their copy differ from ours, and what becomes of ours (`protocol.repairing`); and
+answers to the same questions of theirs.
+
+Who is believed, where two copies of a record differ:
+
+    ours is known to be damaged     what they have, if by our own digest that is what ours should be, or if our row is
+                                    not what was written
+    two others agree, we do not     what they have
+    another agrees with us          nothing is taken from them: they will take ours
+    theirs is known to be damaged   nothing is taken from them
+    otherwise                       the rule of `core.repair`, by what both logs prove
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from peerd.core import digest
+from peerd.core.batch import Name
+from peerd.core.clocks import Clock
+from peerd.core.entry import Kind
+from peerd.core.intents import Intent
+from peerd.core.record import Record
+from peerd.core.record_form import bucket_of
+from peerd.core.repair import Merged, merge
+from peerd.core.repair_form import (
+    clock_mark,
+    dots_of,
+    pack_evidence,
+    pack_record,
+    unpack_evidence,
+    unpack_record,
+)
+from peerd.core.scrub import DIFFERS, MISSING
+from peerd.engine import mending
+from peerd.engine.mending import Mend as Mending
+from peerd.engine.ports import Times
+from peerd.engine.scrubbing import AGAIN, FROM_PEER
+from peerd.engine.space import Space
+from peerd.errors import RemoteProtocolError, StoreError, UserError
+from peerd.logs import get
+from peerd.protocol.messages import SHARES_PER_FRAME, Locate, Located, Mend, Mended, RecordName, RepairMessage
+from peerd.protocol.repairing import (
+    Agreed,
+    Ask,
+    CompareShares,
+    Merge,
+    ReadRecords,
+    RepairEffect,
+    Repairing,
+    Standing,
+    WakeRepair,
+)
+
+if TYPE_CHECKING:
+    from peerd.engine.session_runner import SessionRunner
+
+log = get(__name__)
+
+CAPABILITY = "repair"
+CALM_S = (5.0, 15.0)
+DAMAGED_CALM_S = (0.2, 1.0)  # who knows that it is the damaged one begins first
+WAITING = 8  # questions and answers of theirs
+SHARES = 4_000
+SHARES_BYTES = 512 << 10
+ROWS_LOOKED_AT = 50_000
+RECORDS_BYTES = 700 << 10
+MERGED_AT_ONCE = 1_000
+
+
+class _Note(NamedTuple):
+    equal: bool
+
+
+class Repairs:
+    """`others()` gives the other sessions of the space; `compared(equal)` is told how the digests compare."""
+
+    def __init__(
+        self,
+        space: Space,
+        theirs: bytes,
+        times: Times,
+        say: Callable[[RepairMessage], None],
+        compared: Callable[[bool], None],
+    ) -> None:
+        self.others: Callable[[], Iterable[SessionRunner]] = tuple
+        self.understood = False  # does the other side know these messages?
+        self.their_digest = b""  # as they said it last
+        self._their_clock: Clock | None = None  # ours, if theirs was the same then
+        self._space = space
+        self._theirs = theirs
+        self._times = times
+        self._say = say
+        self._compared = compared
+        self._machine = Repairing(space.id)
+        self._queue: asyncio.Queue[RepairMessage | RepairEffect | _Note | None] = asyncio.Queue()
+        self._asked = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """With a worker in the link's group: its end is theirs."""
+        group.create_task(self._work(), name="repairs")
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._queue.put_nowait(None)
+
+    # ---- events
+
+    def came(self, message: RepairMessage) -> None:
+        """Raises RemoteProtocolError if they ask for more than they may."""
+        if self._asked >= WAITING:
+            raise RemoteProtocolError("they ask about repairs and do not take the answers", code="flood")
+        self._asked += 1
+        self._queue.put_nowait(message)
+
+    def differ(self) -> None:
+        """The digests differ, or our copy is known to be damaged, or was mended."""
+        if self.understood and not self._stopped:
+            low, high = DAMAGED_CALM_S if self._space.scrub.is_damaged else CALM_S
+            self._perform(self._machine.differ(self._now(), self._times.uniform(low, high)))
+
+    def compared(self, *, equal: bool) -> None:
+        """Their digest and ours were compared, at equal clocks."""
+        self._their_clock = self._space.copy.clock()
+        if equal:
+            self._machine.agree()
+        else:
+            self.differ()
+        if not equal or self._space.scrub.open_findings:
+            self._queue.put_nowait(_Note(equal))
+
+    def standing(self) -> Standing:
+        copy = self._space.copy
+        return Standing(clock_mark(copy.clock()), copy.digest)
+
+    def _now(self) -> float:
+        return self._times.monotonic_s()
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._perform(self._machine.woken(self._now(), self.standing()))
+
+    def _perform(self, effects: Iterable[RepairEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Ask():
+                    if isinstance(effect.message, Locate) and self._is_theirs_to_mend():
+                        self._machine.agree()  # they will ask us
+                        return
+                    self._say(effect.message)
+                case WakeRepair():
+                    if self._timer is not None:
+                        self._timer.cancel()
+                    delay_s = max(0.0, effect.at_s - self._now())
+                    self._timer = asyncio.get_running_loop().call_later(delay_s, self._woken)
+                case Agreed():
+                    self._compared(True)
+                case _:
+                    self._queue.put_nowait(effect)
+
+    # ---- work
+
+    async def _keep(self, note: _Note) -> None:
+        """What people are told of it, also after a restart."""
+        if note.equal:
+            if self.digest_at(self._space.copy.clock()) == self.standing().digest:  # still, and not only then
+                await self._space.scrub.agreed(self._theirs)
+        else:
+            await self._space.scrub.diverged(self._theirs)
+
+    async def _work(self) -> None:
+        while (one := await self._queue.get()) is not None and not self._stopped:
+            try:
+                match one:
+                    case Locate() | Mend():
+                        await self._answer(one)
+                    case Located() | Mended():
+                        self._take(one)
+                    case _Note():
+                        await self._keep(one)
+                    case _:
+                        await self._do(one)
+            except StoreError as problem:
+                log.warning("repair failed", space=self._space.name, code=problem.code, cause=str(problem))
+            finally:
+                if isinstance(one, Locate | Located | Mend | Mended):
+                    self._asked -= 1
+
+    async def _answer(self, question: Locate | Mend) -> None:
+        ours = self.standing()
+        if isinstance(question, Mend):
+            self._say(await self._our_records(question, ours))
+            return
+        self._hear(question, ours)
+        if not question.buckets:
+            self._say(Located(self._space.id, ours.clock, ours.digest, ours.sums))
+            return
+        page = await self._space.store.scrubs.shares(question.buckets, question.after, None, SHARES, ROWS_LOOKED_AT)
+        shares = [(collection, key, share.to_bytes(8, "big")) for collection, key, share in page.shares]
+        up_to, size_bytes = page.up_to, 0
+        for number, (collection, key, _) in enumerate(shares[:SHARES_PER_FRAME]):
+            size_bytes += len(collection.encode()) + len(key.encode()) + 20
+            if number and size_bytes > SHARES_BYTES:
+                del shares[number:]
+                up_to = shares[-1][:2]
+                break
+        now = self.standing()  # the shares were read after `ours`
+        self._say(Located(self._space.id, now.clock if now == ours else bytes(16), ours.digest, b"", shares, up_to))
+
+    def _hear(self, told: Locate | Located, ours: Standing) -> None:
+        """Whatever they say of their digest is worth comparing."""
+        self.their_digest, self._their_clock = told.digest, None
+        if told.clock == ours.clock:
+            self._compared(told.digest == ours.digest)
+
+    def _take(self, answer: Located | Mended) -> None:
+        ours = self.standing()
+        if isinstance(answer, Located):
+            self.their_digest = answer.digest
+            self._their_clock = self._space.copy.clock() if answer.clock == ours.clock else None
+            self._perform(self._machine.located(answer, ours, self._now()))
+        else:
+            self._perform(self._machine.mended(answer, ours, self._now()))
+
+    async def _do(self, effect: RepairEffect) -> None:
+        match effect:
+            case CompareShares():
+                names, up_to = await self._compare(effect)
+                self._perform(self._machine.compared(names, up_to, self.standing(), self._now()))
+            case ReadRecords():
+                records = await self._read(effect.names)
+                self._perform(self._machine.read(records, self.standing(), self._now()))
+            case Merge():
+                names, changed = await self._merge(effect)
+                self._perform(self._machine.merged(names, changed, self.standing(), self._now()))
+
+    async def _compare(self, effect: CompareShares) -> tuple[list[RecordName], RecordName | None]:
+        """The names that differ, as far as both pages reach."""
+        theirs = effect.theirs
+        ours = await self._space.store.scrubs.shares(
+            effect.buckets, effect.after, theirs.up_to, MERGED_AT_ONCE + SHARES, ROWS_LOOKED_AT
+        )
+        ends = [end for end in (theirs.up_to, ours.up_to) if end is not None]
+        up_to = min(ends) if ends else None
+        one = {(collection, key): share for collection, key, share in ours.shares}
+        other = {(collection, key): int.from_bytes(share, "big") for collection, key, share in theirs.shares}
+        differing = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
+        return [name for name in differing if up_to is None or name <= up_to], up_to
+
+    async def _read(self, names: list[RecordName]) -> list[tuple[str, str, bytes]]:
+        """What we hold of them, of as many as fit into a frame."""
+        here = await mending.stored(self._space.store, names)
+        found: list[tuple[str, str, bytes]] = []
+        size_bytes = 0
+        for name in names:
+            packed = pack_record(here[name].record if name in here else None)
+            size_bytes += len(packed) + 200
+            if size_bytes > RECORDS_BYTES:
+                break
+            found.append((*name, packed))
+        return found or [(*names[0], b"")]
+
+    async def _our_records(self, question: Mend, ours: Standing) -> Mended:
+        names = [(collection, key) for collection, key, _ in question.records]
+        here = await mending.stored(self._space.store, names)
+        dots = dots_of(stored.record for stored in here.values())
+        try:
+            dots |= dots_of(unpack_record(packed) for _, _, packed in question.records)
+        except ValueError:
+            raise RemoteProtocolError("a record that is none", code="malformed") from None
+        gathering = await mending.gather(self._space.commits, self._space.store, names=names, dots=dots)
+        found: list[tuple[str, str, bytes, bytes, bool]] = []
+        size_bytes = 0
+        for name in names:
+            packed = pack_record(here[name].record if name in here else None)
+            evidence = pack_evidence(gathering.of(name))
+            size_bytes += len(packed) + len(evidence) + 200
+            if size_bytes > RECORDS_BYTES:
+                break
+            found.append((*name, packed, evidence, self._space.scrub.doubts(name)))
+        now = self.standing()
+        return Mended(self._space.id, now.clock if now == ours else bytes(16), found)
+
+    # ---- merging
+
+    async def _merge(self, effect: Merge) -> tuple[list[RecordName], int]:
+        """Put into our copy what becomes of these. Gives which were looked at, and how many are others now."""
+        space, before = self._space, self.standing()
+        names: list[Name] = [(one[0], one[1]) for one in effect.theirs.records]
+        try:
+            told = {
+                (collection, key): (unpack_record(packed), unpack_evidence(evidence), doubt)
+                for collection, key, packed, evidence, doubt in effect.theirs.records
+            }
+        except ValueError:
+            raise RemoteProtocolError("a record that is none", code="malformed") from None
+        here = await mending.stored(space.store, names)
+        dots = dots_of([*(one.record for one in here.values()), *(record for record, _, _ in told.values())])
+        gathering = await mending.gather(space.commits, space.store, names=names, dots=dots)
+        mends: dict[Name, Mending] = {}
+        again: dict[Name, Merged] = {}
+        for name in names:
+            record, evidence, doubt = told[name]
+            trust = self._is_trusted(name, effect.sums)
+            if doubt and not trust:
+                continue
+            ours = here[name].record if name in here else Record()
+            merged = merge(ours, record, [gathering.of(name), evidence], trust=trust)
+            share = here[name].share if name in here else 0
+            if mending.share_of(name, merged.record) == share:
+                continue
+            mends[name] = Mending(merged.record, share, merged.dropped)
+            if merged.again:
+                again[name] = merged
+        if self.standing() != before:
+            return names, 0
+        known = {one.name for one in space.scrub.open_findings}
+        done = await space.scrub.replace(mends, owing=False)
+        await space.scrub.put_right(done - again.keys(), FROM_PEER, self._theirs)
+        await space.scrub.found(MISSING, sorted(done - here.keys() - known), self._theirs, FROM_PEER)
+        await space.scrub.found(DIFFERS, sorted(done & here.keys() - again.keys() - known), self._theirs, FROM_PEER)
+        for name in sorted(done & again.keys()):
+            await self._write_again(name, again[name])
+        return names, len(done)
+
+    async def _write_again(self, name: Name, merged: Merged) -> None:
+        """What stood here under a dot that means something else now: beside it, so that people may choose."""
+        try:
+            for field, value in merged.again:
+                await self._space.commits.write(
+                    [Intent(Kind.PATCH, *name, {field: value}, seen=frozenset(), literal=True)]
+                )
+        except UserError as problem:
+            log.warning("value not written again", space=self._space.name, cause=str(problem))
+        await self._space.scrub.found(DIFFERS, [name], self._theirs, AGAIN)
+
+    def _is_trusted(self, name: Name, their_sums: bytes) -> bool:
+        """Is it known that ours is the damaged one of the two?"""
+        scrub, ours = self._space.scrub, self.standing()
+        bucket = bucket_of(*name)
+        owed = digest.at(scrub.state.owed, bucket)
+        if owed and (digest.at(ours.sums, bucket) + owed) % digest.MODULUS == digest.at(their_sums, bucket):
+            return True
+        return scrub.suspects(name) or self._is_odd(their_sums)
+
+    def _is_odd(self, their_sums: bytes) -> bool:
+        """Do two others agree, and not with us?"""
+        theirs = digest.summary(their_sums)
+        return theirs != self.standing().digest and any(told == theirs for told in self._told_by_others())
+
+    def _is_theirs_to_mend(self) -> bool:
+        """Does another one agree with us, and not with them?"""
+        ours = self.standing()
+        if self.their_digest == ours.digest or self._space.scrub.is_damaged:
+            return False
+        return any(told == ours.digest for told in self._told_by_others())
+
+    def _told_by_others(self) -> list[bytes]:
+        """The digests of other devices at our clock."""
+        clock = self._space.copy.clock()
+        return [one.repairs.digest_at(clock) for one in self.others() if one.theirs != self._theirs]
+
+    def digest_at(self, clock: Clock) -> bytes:
+        """Theirs, if they said it of this clock; else nothing that any copy has."""
+        return self.their_digest if self._their_clock == clock else b""

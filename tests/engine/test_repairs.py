@@ -1,0 +1,284 @@
+"""Copies that differ at equal clocks find out where, and become the same again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from peerd.core import digest
+from peerd.core.record_form import decode_record, digest_of, encode_body, encode_stamps
+from peerd.core.values import pack
+from peerd.engine import repairs
+
+if TYPE_CHECKING:
+    from peerd.core.record import Record
+    from tests.engine.conftest import Device, MakeDevice, Until, Wire
+
+Scene = Callable[..., Awaitable[list["Device"]]]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repairs, "CALM_S", (0.05, 0.05))
+    monkeypatch.setattr(repairs, "DAMAGED_CALM_S", (0.01, 0.01))
+
+
+@pytest.fixture
+def scene(make: MakeDevice, running_clock: Any) -> Scene:
+    """Devices with the same records, not linked yet."""
+
+    async def build(*names: str, records: int = 3, trimmed: bool = False) -> list[Device]:
+        devices = [make(name, clock=running_clock()) for name in names]
+        await devices[0].spaces.found("home")
+        await devices[0].admit(*devices[1:])
+        for number in range(records):
+            await devices[0].put(f"{number:03}", {"text": f"good {number}", "n": number})
+        await devices[0].put("000", {"text": "good 0", "n": 100})
+        await devices[0].delete("001")
+        await devices[0].tell(*devices[1:])
+        if trimmed:
+            for number, device in enumerate(devices):
+                meddle(device, "UPDATE origin SET horizon = seq")
+                meddle(device, "DELETE FROM run")
+                devices[number] = await device.reopen()
+        return devices
+
+    return build
+
+
+def meddle(device: Device, statement: str, *parameters: Any) -> int:
+    (path,) = (device.folder / "spaces").glob("*.db")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement, parameters).rowcount
+
+
+def flip(device: Device, old: object = "good 0", new: object = "goad 0") -> None:
+    assert meddle(
+        device,
+        "UPDATE record SET body = CAST(replace(body, ?, ?) AS BLOB) WHERE instr(body, ?)",
+        pack(old), pack(new), pack(old),
+    )  # fmt: skip
+
+
+def flip_with_share(device: Device, key: str, change: Callable[[Record], None]) -> None:
+    """What only the digest shows: the row agrees with itself."""
+    (path,) = (device.folder / "spaces").glob("*.db")
+    with closing(sqlite3.connect(path)) as connection:
+        ref_of = dict(connection.execute("SELECT ref, id FROM origin"))
+        row = connection.execute("SELECT stamps, body FROM record WHERE key = ?", (key,)).fetchone()
+    stamps = msgspec.msgpack.decode(row[0])
+    for one in stamps:
+        one[0] = ref_of[one[0]]
+    record = decode_record(stamps, row[1])
+    change(record)
+    order, rows = encode_stamps(record.stamps)
+    body = encode_body(record.births, record.fields, order)
+    share = digest_of("notes", key, rows, body)[1]
+    back = {origin: ref for ref, origin in ref_of.items()}
+    packed = msgspec.msgpack.encode([[back[one[0]], *one[1:]] for one in rows])
+    signed = share - (1 << 64) if share >> 63 else share
+    assert meddle(device, "UPDATE record SET stamps = ?, body = ?, share = ? WHERE key = ?", packed, body, signed, key)
+
+
+def claim(device: Device) -> None:
+    """Let the digest be that of the rows, as if the writes had made it so: a fault of the software, not of the disk."""
+    (path,) = (device.folder / "spaces").glob("*.db")
+    with closing(sqlite3.connect(path)) as connection:
+        names = dict(connection.execute("SELECT number, name FROM collection"))
+        rows = connection.execute("SELECT collection, key, share FROM record").fetchall()
+    steps = [(digest_of(names[number], key, [], b"")[0], share) for number, key, share in rows]
+    meddle(device, "UPDATE space SET digest = ?", digest.moved(digest.EMPTY, steps))
+
+
+def spoil(record: Record) -> None:
+    (dot,) = record.fields["text"]
+    record.fields["text"][dot] = pack("rotten")
+
+
+def findings(device: Device) -> list[tuple[str, str, str]]:
+    return sorted((one.found, one.key, one.done) for one in device.space.scrub.findings if one.found != "diverged")
+
+
+def same(*devices: Device) -> bool:
+    links = [link for device in devices for link in device.switchboard.links.values()]
+    sessions = [session for link in links for session in link.sessions.values()]
+    return (
+        len({device.space.copy.digest for device in devices}) == 1
+        and len({tuple(sorted(device.clock_now().items())) for device in devices}) == 1
+        and not any(device.space.scrub.is_damaged for device in devices)
+        and not any(one.diverged for one in sessions)
+        and not any(
+            one.found == "diverged" and not one.done for device in devices for one in device.space.scrub.findings
+        )
+    )
+
+
+async def sound(*devices: Device) -> None:
+    """Do the rows make the digests, too?"""
+    for device in devices:
+        before = len(device.space.scrub.findings)
+        await device.space.scrub.round()
+        assert len(device.space.scrub.findings) == before
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("damage", ["flipped", "unreadable", "gone", "with its share"])
+async def test_a_damaged_copy_is_put_right_from_a_peer(
+    scene: Scene,
+    wire: Wire,
+    until: Until,
+    damage: str,
+    trimmed: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Its own scrub finds it; the log puts it right, or, if that is trimmed, the other one's copy."""
+    desk, laptop = await scene("desk", "laptop", trimmed=trimmed)
+    good = laptop.space.copy
+    if damage == "flipped":
+        flip(desk)
+    elif damage == "unreadable":
+        meddle(desk, "UPDATE record SET body = CAST(x'c1' || substr(body, 2) AS BLOB) WHERE key = '000'")
+    elif damage == "gone":
+        meddle(desk, "DELETE FROM record WHERE key = '000'")
+    else:
+        flip_with_share(desk, "000", spoil)
+    wire.connect(desk, laptop)
+    await until(lambda: bool(desk.switchboard.links))
+    await desk.space.scrub.round()
+    await until(lambda: same(desk, laptop))
+    assert desk.space.copy == good == laptop.space.copy
+    assert await desk.value("000") == {"text": "good 0", "n": 100}
+    await sound(desk, laptop)
+    assert len(findings(desk)) == 1, findings(desk)
+    (found,) = findings(desk)
+    words = {"flipped": "changed", "unreadable": "unreadable", "gone": "missing", "with its share": "differs"}
+    assert found[:2] == (words[damage], "000")
+    assert found[2] in ({"peer"} if trimmed else {"log", "peer"})
+    assert findings(laptop) == []
+
+
+async def test_it_waits_for_a_peer(scene: Scene, wire: Wire, until: Until) -> None:
+    """Also over a restart; the other side hears of it, and who it was."""
+    desk, laptop = await scene("desk", "laptop", trimmed=True)
+    flip(desk)
+    await desk.space.scrub.round()
+    assert findings(desk) == [("changed", "000", "")]
+    desk = await desk.reopen()
+    wire.connect(desk, laptop)
+    await until(lambda: bool(desk.space.scrub.findings[0].done))
+    await until(lambda: same(desk, laptop))
+    assert findings(desk) == [("changed", "000", "peer")]
+    assert [(one.found, one.device, one.done) for one in laptop.space.scrub.findings] == [
+        ("diverged", desk.id, "equal")
+    ]
+    await desk.close()
+
+
+async def test_copies_that_always_differed_are_told_apart_by_the_log(scene: Scene, wire: Wire, until: Until) -> None:
+    """Nothing but their digests shows it: as a fault of the software would leave them."""
+    desk, laptop = await scene("desk", "laptop")
+    good = desk.space.copy
+    flip_with_share(laptop, "000", spoil)
+    meddle(laptop, "DELETE FROM record WHERE key = '002'")
+    claim(laptop)
+    laptop = await laptop.reopen()
+    assert laptop.space.copy.digest != good.digest
+    wire.connect(desk, laptop)
+    await until(lambda: same(desk, laptop) and len(findings(laptop)) == 2)
+    assert desk.space.copy.digest == laptop.space.copy.digest == good.digest
+    assert findings(laptop) == [("differs", "000", "peer"), ("missing", "002", "peer")]
+    assert findings(desk) == []
+    await sound(desk, laptop)
+    await laptop.close()
+
+
+async def test_without_a_log_nothing_is_lost(scene: Scene, wire: Wire, until: Until) -> None:
+    """Of two values under one dot both are shown, as a conflict; what one side lacks it gets."""
+    desk, laptop = await scene("desk", "laptop", trimmed=True)
+    for device in (desk, laptop):
+        meddle(device, "DELETE FROM history")
+    flip_with_share(laptop, "000", spoil)
+    meddle(laptop, "DELETE FROM record WHERE key = '002'")
+    claim(laptop)
+    laptop = await laptop.reopen()
+    wire.connect(desk, laptop)
+    await until(lambda: same(desk, laptop) and desk.space.copy.seq(next(iter(desk.clock_now()))) > 0)
+    await until(lambda: any(one[2] == "again" for one in findings(desk) + findings(laptop)))
+    await until(lambda: same(desk, laptop))
+    for device in (desk, laptop):
+        (_, record), *_ = await device.space.store.flagged(None, 10)
+        assert {bytes(value) for value in record.fields["text"].values()} == {pack("good 0"), pack("rotten")}
+        assert await device.value("002") == {"text": "good 2", "n": 2}
+    await sound(desk, laptop)
+    await laptop.close()
+
+
+async def test_a_third_member_decides(scene: Scene, wire: Wire, until: Until) -> None:
+    """Two agree, one does not: that one takes what they have, and nothing of its own comes back as a conflict."""
+    desk, laptop, tablet = await scene("desk", "laptop", "tablet", trimmed=True)
+    good = desk.space.copy
+    flip_with_share(tablet, "000", spoil)
+    claim(tablet)
+    tablet = await tablet.reopen()
+    wire.connect(desk, laptop)
+    await until(lambda: all(one.in_sync for one in desk.switchboard.sessions(desk.space)) and same(desk, laptop))
+    wire.connect(tablet, desk)
+    wire.connect(tablet, laptop)
+    await until(lambda: len(tablet.switchboard.links) == 2)
+    await until(lambda: same(desk, laptop, tablet))
+    assert {device.space.copy.digest for device in (desk, laptop, tablet)} == {good.digest}
+    assert findings(tablet) == [("differs", "000", "peer")]
+    assert not (await desk.space.store.flagged(None, 10))
+    await tablet.close()
+
+
+async def test_much_is_put_right_in_pages(
+    scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repairs, "SHARES", 7)
+    monkeypatch.setattr(repairs, "ROWS_LOOKED_AT", 50)
+    monkeypatch.setattr(repairs, "RECORDS_BYTES", 2_000)
+    desk, laptop = await scene("desk", "laptop", records=250, trimmed=True)
+    good = desk.space.copy
+    meddle(laptop, "DELETE FROM record WHERE id % 2 = 0")
+    claim(laptop)
+    meddle(laptop, "UPDATE space SET visible = (SELECT count(*) FROM record)")
+    laptop = await laptop.reopen()
+    wire.connect(desk, laptop)
+    await until(lambda: same(desk, laptop))
+    assert laptop.space.copy.digest == good.digest
+    assert laptop.space.copy.visible == good.visible
+    await laptop.close()
+
+
+async def test_writes_meanwhile_do_not_go_under(scene: Scene, wire: Wire, until: Until) -> None:
+    desk, laptop = await scene("desk", "laptop", records=40, trimmed=True)
+    meddle(laptop, "DELETE FROM record WHERE id % 2 = 0")
+    claim(laptop)
+    laptop = await laptop.reopen()
+    wire.connect(desk, laptop)
+    for number in range(30):
+        await desk.put(f"{number:03}", {"text": "newer", "n": number})
+        await laptop.put(f"new {number}", {"n": number})
+    await until(lambda: same(desk, laptop))
+    assert await laptop.value("004") == {"text": "newer", "n": 4}
+    await sound(desk, laptop)
+    await laptop.close()
+
+
+async def test_a_peer_that_does_not_know_it_is_not_asked(
+    scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older version would close the link on a message that it does not know."""
+    desk, laptop = await scene("desk", "laptop", trimmed=True)
+    monkeypatch.setattr("peerd.engine.switchboard.CAPABILITY", "other")
+    flip(desk)
+    await desk.space.scrub.round()
+    wire.connect(desk, laptop)
+    await until(lambda: bool(desk.switchboard.links) and desk.statuses.peers_of(desk.space)[0].state == "diverged")
+    assert findings(desk) == [("changed", "000", "")]
+    assert not desk.switchboard.sessions(desk.space)[0].repairs.understood
