@@ -63,6 +63,7 @@ ELSEWHERE: dict[str, str] = {
     "store/side.py": "tests/store/test_snapshots.py, tests/engine/test_snapshots.py",
     "store/snapshot_reading.py": "tests/engine/test_snapshots.py",
     "store/switching.py": "tests/store/test_snapshots.py, tests/engine/test_snapshots.py",
+    "protocol/control_history.py": "nothing but the shapes of values: tests/control/test_history.py",
     "protocol/control_relays.py": "nothing but the shapes of values: tests/control/test_relays.py",
     "protocol/control_recopy.py": "nothing but the shapes of values: tests/control/test_recopy.py",
     "protocol/control_tickets.py": "nothing but the shapes of values: tests/control/test_tickets.py",

@@ -68,6 +68,9 @@ _OF_THE_STATE: Final = {
     "conflict-not-found": "There is no such conflict. Perhaps somebody has settled it, here or elsewhere.",
     "invitation-not-found": "There is no such invitation: it is used, expired or cancelled.",
     "invitation-open": "One invitation at a time, since the code must point to one. Wait for its end or cancel it.",
+    "before-history": "What a record was, and what changed when, is known only as far back as this device keeps it: "
+    "`history_days`, or since it took over the state of another device. Its message says since when. Ask for a later "
+    "time, ask another member, or look into a backup.",
     "merge-fixed": "Whether a collection merges by field or by record is fixed when it is created, since devices "
     "that disagreed about it would not come to the same values. Use another collection.",
     "nobody-asks": "No device is asking to be admitted at the moment.",

@@ -1,4 +1,4 @@
-"""What was written by whom and when: `log`."""
+"""What was written by whom and when, and what records were: `log`, `show`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
 from peerd.cli.status import short
-from peerd.cli.text import moment
+from peerd.cli.text import moment, one_line
 from peerd.cli.times import HOW, wall_ms
 from peerd.control.client import PAGE, path
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CHANGES_SHOWN: Final = 3
 _APART_MS: Final = 60_000
+_KIND_STYLES: Final = {"created": "green", "restored": "green", "deleted": "red"}
 
 
 def add(commands: Commands) -> None:
@@ -40,6 +41,20 @@ def add(commands: Commands) -> None:
     log.add_argument("--limit", metavar="N", type=int, default=50, help="at most so many, 0 for all (default: 50)")
     add_span(log)
     log.set_defaults(run=run_log)
+
+    show = commands.add(
+        "show",
+        "show what a record was: its versions, or what it was at a time",
+        "Without --at all versions that are known here, the newest first, with who made them and when; also of a "
+        "record that is gone. With --at the record as this device showed it then: with what had arrived here by that "
+        "time, by this device's clock. Exit code 1 if there was no such record.",
+    )
+    show.add_argument("space", metavar="SPACE")
+    show.add_argument("collection", metavar="COLLECTION")
+    show.add_argument("key", metavar="KEY")
+    show.add_argument("--at", metavar="TIME", help=HOW)
+    show.add_argument("--limit", metavar="N", type=int, default=50, help="at most so many, 0 for all (default: 50)")
+    show.set_defaults(run=run_show)
 
 
 def add_span(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +100,48 @@ def run_log(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     return exits.OK
 
 
+def run_show(arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    address = path("spaces", arguments.space, "records", arguments.collection, arguments.key, "history")
+    if arguments.at is not None:
+        return _show_then(client.call("GET", f"{address}/{wall_ms(arguments.at)}").body, out)
+    if arguments.limit < 0:
+        raise Misused("--limit is a number from 0")
+    pages = Pages(client, address, "versions", {"limit": str(min(arguments.limit or PAGE, PAGE))})
+    versions = list(pages if arguments.limit == 0 else islice(pages, arguments.limit))
+    if out.as_json:
+        out.document({"versions": versions, "begins": pages.begins})
+        return exits.OK
+    for version in versions:
+        who = version["device_name"] or short(version.get("device") or "") or "?"
+        value = "" if version["value"] is None else one_line(version["value"])
+        dot = "-" if version["dot"] is None else short_dot(version["dot"], out)
+        kind = out.styled(version["kind"], _KIND_STYLES.get(version["kind"], ""))
+        parts = [out.styled(_when(version) or "?", ""), out.styled(who, "bold"), out.styled(dot, "dim"), kind, value]
+        out.raw(out.gap.join(parts).rstrip())
+    if not versions:
+        out.talk(f"nothing is known here of {arguments.collection}/{arguments.key}")
+    if pages.begins and pages.at_end:
+        out.talk(beginning(pages.begins))
+    return exits.OK
+
+
+def _show_then(then: Mapping[str, Any], out: Output) -> int:
+    if out.as_json:
+        out.document(then)
+    elif then["value"] is not None:
+        out.document(then["value"])
+    if then["value"] is None:
+        out.talk(f"there was no {then['collection']}/{then['key']} here at {moment(then['at_ms'])}")
+    for field, values in then["values"].items():
+        others = [one for one in values if not one["shown"]]
+        for one in others:
+            who = one["device_name"] or short(one.get("device") or "") or "?"
+            out.talk(f"{field} was in conflict; {who} had written {one_line(one['value'])}", "yellow")
+    if then.get("estimated"):
+        out.talk("when this came here is not known any more; its author's clock was believed", "yellow")
+    return exits.OK if then["value"] is not None else exits.FAILED
+
+
 class Pages:
     """A list that comes in pages, and what its pages say of where it begins. `at_end`: the last page has come."""
 
@@ -119,6 +176,8 @@ def beginning(begins: Mapping[str, Any]) -> str:
 
 def _when(entry: Mapping[str, Any]) -> str:
     written_ms, arrived_ms = entry["time_ms"], entry.get("arrived_ms")
+    if written_ms is None:
+        return moment(arrived_ms)
     if not arrived_ms or abs(arrived_ms - written_ms) < _APART_MS:
         return moment(written_ms)
     return f"{moment(written_ms)} (here {moment(arrived_ms)})"

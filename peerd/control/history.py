@@ -11,6 +11,7 @@ from peerd.control.problems import refusal
 from peerd.control.records import COLLECTION, CURSOR, KEY, LIMIT, key_of, limit_of
 from peerd.control.router import Parameter, Route
 from peerd.core.limits import INT64_MAX
+from peerd.protocol.control_history import RecordHistory, RecordThen
 from peerd.protocol.control_messages import LogFilter, LogPage
 
 if TYPE_CHECKING:
@@ -30,6 +31,20 @@ async def read_log(service: Service, request: Request) -> Answer:
         until_ms=_time_of(request, "until_ms", INT64_MAX),
     )
     return Answer(_encode(await service.log(request.names["space"], wanted, limit_of(request), query.get("cursor"))))
+
+
+async def read_versions(service: Service, request: Request) -> Answer:
+    names = request.names
+    found = await service.versions(
+        names["space"], names["collection"], names["key"], limit_of(request), request.query.get("cursor")
+    )
+    return Answer(_encode(found))
+
+
+async def read_then(service: Service, request: Request) -> Answer:
+    names = request.names
+    at_ms = _milliseconds("the time", names["time_ms"])
+    return Answer(_encode(await service.record_then(names["space"], names["collection"], names["key"], at_ms)))
 
 
 def _time_of(request: Request, name: str, default: int) -> int:
@@ -62,5 +77,23 @@ ROUTES: Final = (
         ),
         answer=LogPage,
         refusals=("bad-cursor", "bad-device-id"),
+    ),
+    Route(
+        method="GET",
+        pattern=_BASE + "/records/{collection}/{key}/history",
+        handler=read_versions,
+        about="What a record was: its versions, newest first, with who made them and when. Also of one that is gone.",
+        query=(LIMIT, CURSOR),
+        answer=RecordHistory,
+        refusals=("bad-cursor",),
+    ),
+    Route(
+        method="GET",
+        pattern=_BASE + "/records/{collection}/{key}/history/{time_ms}",
+        handler=read_then,
+        about="What this device showed of a record at a time (milliseconds since 1970-01-01 UTC, by its wall clock): "
+        "what had been applied here by then.",
+        answer=RecordThen,
+        refusals=("before-history",),
     ),
 )

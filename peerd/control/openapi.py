@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _NAMES: Final = {
+    "time_ms": "A time, in milliseconds since 1970-01-01 UTC.",
     "space": "The space's name on this device: 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first.",
     "collection": f"1 to {COLLECTION_NAME_BYTES} bytes: letters and digits of any script, . _ and -.",
     "key": f"1 to {KEY_BYTES:,} bytes of UTF-8, percent-encoded as one segment: a slash is %2F.",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from peerd.errors import UserError
     from peerd.protocol.control_backups import BackupEvent
+    from peerd.protocol.control_history import RecordHistory, RecordThen
     from peerd.protocol.control_messages import (
         ChangeEvent,
         ChangeRequest,
@@ -182,6 +183,14 @@ class Service(Protocol):
         ...
 
     async def log(self, space: str, wanted: LogFilter, limit: int, cursor: str | None) -> LogPage: ...
+
+    async def versions(self, space: str, collection: str, key: str, limit: int, cursor: str | None) -> RecordHistory:
+        """What a record was, also one that is gone; nothing of one that nobody knows."""
+        ...
+
+    async def record_then(self, space: str, collection: str, key: str, at_ms: int) -> RecordThen:
+        """What a record showed here at a time. `before-history` (409)."""
+        ...
 
     # --- conflicts ---
 

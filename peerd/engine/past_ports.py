@@ -26,6 +26,10 @@ class PastReader(Protocol):
         """Where a transaction stands; `known_ms` is its time if neither the log nor a snapshot knows better."""
         ...
 
+    def leapt_ms(self, dot: Dot) -> int | None:
+        """When the snapshot came that brought a transaction, if one did."""
+        ...
+
     def position_at(self, ms: int) -> int:
         """The last position before the wall clock here first passed `ms`."""
         ...

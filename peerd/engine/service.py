@@ -21,6 +21,7 @@ from peerd.engine.file_invitations import FileInvitations
 from peerd.engine.history import History, Wanted
 from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
+from peerd.engine.past import Past
 from peerd.engine.records import Records
 from peerd.engine.relays import Relays
 from peerd.engine.scrub_status import describe_scrub
@@ -29,6 +30,7 @@ from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import StoreError, UserError
 from peerd.protocol.control_backups import BackupEvent
+from peerd.protocol.control_history import RecordHistory, RecordThen
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -209,6 +211,12 @@ class Service:
         who = None if wanted.device is None else self._spaces.device_from(wanted.device, one)
         chosen = Wanted(who, wanted.collection, wanted.key, wanted.since_ms, wanted.until_ms)
         return await History(one).page(chosen, limit, cursor)
+
+    async def versions(self, space: str, collection: str, key: str, limit: int, cursor: str | None) -> RecordHistory:
+        return await Past(self._spaces.named(space)).versions((collection, key), limit, cursor)
+
+    async def record_then(self, space: str, collection: str, key: str, at_ms: int) -> RecordThen:
+        return await Past(self._spaces.named(space)).then((collection, key), at_ms)
 
     # ---- conflicts
 

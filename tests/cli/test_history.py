@@ -1,4 +1,4 @@
-"""`log`."""
+"""`log` and `show`."""
 
 from __future__ import annotations
 
@@ -98,3 +98,57 @@ def test_where_the_log_begins_is_said_at_its_end(daemon: Any, peerctl: Any, caus
     assert "1970-01-01 00:00:01" in peerctl("log", "home").err
     assert peerctl("log", "home", "--limit", "1").err == ""
     assert json.loads(peerctl("log", "home", "--json").out)["begins"] == begins
+
+
+# ---- show
+
+HISTORY = "/v1/spaces/home/records/books/k%2F1/history"
+VERSION = {
+    "dot": f"{'ab' * 16}:3",
+    "device": "NASAAAA-NASBBBB",
+    "device_name": "nas",
+    "time_ms": 1000,
+    "arrived_ms": 2000,
+    "kind": "changed",
+    "set": {"a": 1},
+    "drop": [],
+    "value": {"a": 1},
+    "conflicts": [],
+}
+
+
+def test_show_lists_the_versions_of_a_record(daemon: Any, peerctl: Any) -> None:
+    gone = {**VERSION, "kind": "deleted", "value": None, "time_ms": None, "arrived_ms": 3000, "device_name": ""}
+    page = {"versions": [gone, VERSION], "cursor": None, "begins": {"time_ms": 1000, "cause": "trimmed"}}
+    daemon.on("GET", HISTORY, page)
+    got = peerctl("show", "home", "books", "k/1")
+    assert got.out.splitlines() == [
+        f"1970-01-01 00:00:03\tNASAAAAN\t{'ab' * 16}:3\tdeleted",
+        f'1970-01-01 00:00:01\tnas\t{"ab" * 16}:3\tchanged\t{{"a": 1}}',
+    ]
+    assert "begins at 1970-01-01 00:00:01" in got.err
+    assert daemon.asked[0].query == {"limit": "50"}
+    assert json.loads(peerctl("show", "home", "books", "k/1", "--json").out) == {
+        "versions": page["versions"], "begins": page["begins"],
+    }  # fmt: skip
+    daemon.on("GET", HISTORY, {"versions": [], "cursor": None})
+    assert "nothing is known here of books/k/1" in peerctl("show", "home", "books", "k/1").err
+    assert peerctl("show", "home", "books", "k/1", "--limit", "-1").code == 2
+
+
+def test_show_at_a_time_prints_the_record(daemon: Any, peerctl: Any) -> None:
+    value = {"value": 2, "device": None, "device_name": "nas", "time_ms": 1, "dot": "aa:1", "shown": False}
+    then = {"collection": "books", "key": "k/1", "at_ms": 1000, "value": {"a": 1}, "values": {}, "estimated": True}
+    daemon.on("GET", f"{HISTORY}/1000", {**then, "values": {"a": [{**value, "shown": True}, value]}})
+    got = peerctl("show", "home", "books", "k/1", "--at", "1970-01-01T00:00:01Z")
+    assert (got.code, json.loads(got.out)) == (0, {"a": 1})
+    assert "a was in conflict; nas had written 2" in got.err
+    assert "its author's clock was believed" in got.err
+    daemon.on("GET", f"{HISTORY}/1000", {**then, "value": None})
+    got = peerctl("show", "home", "books", "k/1", "--at", "1970-01-01T00:00:01Z")
+    assert (got.code, got.out) == (1, "")
+    assert "there was no books/k/1 here at 1970-01-01 00:00:01" in got.err
+    assert (
+        json.loads(peerctl("show", "home", "books", "k/1", "--at", "1970-01-01T00:00:01Z", "--json").out)["value"]
+        is None
+    )

@@ -17,6 +17,7 @@ from peerd.control.server import ControlServer
 from peerd.control.service import Service
 from peerd.errors import UserError
 from peerd.protocol.control_backups import BackupEvent, BackupMade, BackupOf
+from peerd.protocol.control_history import RecordHistory, RecordThen, RecordVersion
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -238,6 +239,18 @@ class FakeService:
         change = LogChange(kind="put", collection="todo", key="1", set={"title": "milk"})
         entry = LogEntry(dot="aa:3", device="D", device_name="attic", time_ms=1, arrived_ms=2, changes=[change])
         return LogPage(transactions=[entry])
+
+    async def versions(self, space: str, collection: str, key: str, limit: int, cursor: str | None) -> RecordHistory:
+        self._called("versions", space, collection, key, limit, cursor)
+        version = RecordVersion(
+            dot="aa:3", device="D", device_name="attic", time_ms=1, arrived_ms=2, kind="created", set={"title": "milk"},
+            drop=[], value={"title": "milk"}, conflicts=[],
+        )  # fmt: skip
+        return RecordHistory(versions=[version])
+
+    async def record_then(self, space: str, collection: str, key: str, at_ms: int) -> RecordThen:
+        self._called("record_then", space, collection, key, at_ms)
+        return RecordThen(collection=collection, key=key, at_ms=at_ms, value={"title": "milk"})
 
     async def conflicts(
         self, space: str, *, collection: str | None, key: str | None, limit: int, cursor: str | None

@@ -29,3 +29,20 @@ async def test_without_a_filter_everything_is_wanted(talk: Any, service: Any) ->
 async def test_what_is_no_time_is_refused(talk: Any, service: Any, name: str, time: str) -> None:
     (await talk.ask("GET", f"/v1/spaces/home/log?{name}={time}")).problem(400, "bad-query")
     assert service.calls == []
+
+
+async def test_versions_of_a_record_are_listed(talk: Any, service: Any) -> None:
+    reply = await talk.ask("GET", "/v1/spaces/home/records/todo/a%2Fb/history?limit=7&cursor=c")
+    assert reply.json["versions"][0]["value"] == {"title": "milk"}
+    await talk.ask("GET", "/v1/spaces/home/records/_settings/todo/history")
+    assert service.calls == [
+        ("versions", "home", "todo", "a/b", 7, "c"),
+        ("versions", "home", "_settings", "todo", 100, None),
+    ]
+
+
+async def test_a_record_is_shown_as_it_was(talk: Any, service: Any) -> None:
+    reply = await talk.ask("GET", "/v1/spaces/home/records/todo/a/history/1750000000000")
+    assert (reply.json["value"], reply.json["at_ms"]) == ({"title": "milk"}, 1_750_000_000_000)
+    assert service.calls == [("record_then", "home", "todo", "a", 1_750_000_000_000)]
+    (await talk.ask("GET", "/v1/spaces/home/records/todo/a/history/yesterday")).problem(400, "bad-query")
