@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from peerd.cli import exits, tickets
+from peerd.cli import arrival, exits, tickets
 from peerd.cli.arguments import Misused
 from peerd.cli.text import counted
 from peerd.control.client import Client, NotRunning, Problem, path
@@ -53,6 +53,11 @@ def add(commands: Commands) -> None:
     join.add_argument("--host", metavar="HOST:PORT", help="where the other device is, if it is not found by itself")
     join.add_argument("--name", metavar="NAME", help="what the space is called on this device")
     join.add_argument("--yes", action="store_true", help="do not ask")
+    join.add_argument(
+        "--wait",
+        action="store_true",
+        help="then wait until what the others have is here, and say how far that is; on a terminal that is done anyway",
+    )
     join.set_defaults(run=run_join)
 
     admit = commands.add(
@@ -150,9 +155,12 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     # The other side may wait for its person.
     with Client(client.socket_path, timeout_s=None) as patient:
         joined = patient.call("POST", path("joins"), body=body).body
-    if out.as_json:
-        out.document(joined)
-    else:
+    _say_joined(joined, client, out, wait=arguments.wait)
+    return exits.OK
+
+
+def _say_joined(joined: Mapping[str, Any], client: Client, out: Output, *, wait: bool) -> None:
+    if not out.as_json:
         out.talk(f"joined {joined['space']}, let in by {_called(joined)}")
         if joined.get("aside"):
             out.talk(
@@ -160,7 +168,14 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
                 "what only the old one has, and `--aside latest` takes it in",
                 "yellow",
             )
-    return exits.OK
+    elif wait:
+        out.line_of_stream(joined)
+    else:
+        out.document(joined)
+    if wait:
+        arrival.watch(joined["space"], client, out)
+    elif out.talks_to_terminal and not out.as_json:
+        arrival.watch_quietly(joined["space"], client, out)
 
 
 def _eight_digits(code: str) -> str:

@@ -48,18 +48,24 @@ class Progress:
             self._stream.write("\r\x1b[2K")
             self._stream.flush()
 
-    def advance(self, done: int, records: int) -> None:
-        """State how much of `total` is done and how many records that is; draws at most ten times a second."""
+    def of(self, total: int) -> None:
+        """The whole work, as far as it is known now."""
+        self._total = total
+
+    def advance(self, done: int, records: int, left_s: float | None = None) -> None:
+        """State how much of `total` is done and how many records that is; draws at most ten times a second. `left_s`
+        is what the rest takes, for whoever knows better.
+        """
         now_s = self._now_s()
         if not self._shown or now_s - self._drawn_s < _REDRAW_S:
             return
         self._drawn_s = now_s
         self._anything_drawn = True
         columns = shutil.get_terminal_size().columns
-        self._stream.write("\r\x1b[2K" + self.line(done, records)[: columns - 1])
+        self._stream.write("\r\x1b[2K" + self.line(done, records, left_s)[: columns - 1])
         self._stream.flush()
 
-    def line(self, done: int, records: int) -> str:
+    def line(self, done: int, records: int, left_s: float | None = None) -> str:
         """The bar as text."""
         elapsed_s = self._now_s() - self._started_s
         rate = f"{records / elapsed_s:,.0f}/s" if elapsed_s > 0 else ""
@@ -69,7 +75,8 @@ class Progress:
         share = min(1.0, done / self._total)
         full = round(share * _BAR_COLUMNS)
         bar = "#" * full + "-" * (_BAR_COLUMNS - full)
-        return f"[{bar}] {share:4.0%}  {counts}  {self._remaining(done, elapsed_s)}".rstrip()
+        left = self._remaining(done, elapsed_s) if left_s is None else f"{span(left_s)} left"
+        return f"[{bar}] {share:4.0%}  {counts}  {left}".rstrip()
 
     def _remaining(self, done: int, elapsed_s: float) -> str:
         if not self._total or not done or elapsed_s < _SETTLED_S:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from peerd.cli import exits, scrub
+from peerd.cli import arrival, exits, scrub
 from peerd.cli.text import counted, moment, size, span
 from peerd.control.client import path
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 _COLOURS: Final = {
     "green": ("in sync", "running", "linked", "relayed"),
-    "yellow": ("syncing", "connecting", "offline", "alone", "paused", "waiting"),
+    "yellow": ("syncing", "receiving", "connecting", "offline", "alone", "paused", "waiting"),
     "red": ("degraded", "refused", "blocked", "diverged", "stopped", "removed", "failed"),
 }
 _SIZES: Final = ("database_bytes", "free_bytes", "wal_bytes", "log_bytes", "history_bytes")
+_SNAPSHOT: Final = ("name", "device", "state", "records", "of_records", "bytes", "of_bytes")
 STATE_STYLES: Final = {state: colour for colour, states in _COLOURS.items() for state in states}
 
 
@@ -85,6 +86,8 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
         rows += [["aside", name, one["name"], one["differing"], *_why(one)] for one in space.get("asides", ())]
         if sizes := space.get("sizes"):
             rows.append(["sizes", name, *(sizes[one] for one in _SIZES), "held" if sizes.get("wal_held") else ""])
+        if snapshot := space.get("snapshot"):
+            rows.append(["snapshot", name, *(snapshot[key] for key in _SNAPSHOT), snapshot.get("left_s")])
         for peer in space["peers"]:
             lag = [peer.get("behind"), peer.get("ahead"), moment(peer.get("since_ms"))]
             rows.append(["peer", name, peer["name"], peer["device"], peer["state"], *lag, *_why(peer)])
@@ -127,6 +130,10 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
         words = f"tables {notice['binding']}: {notice['reason']}" if notice["binding"] else notice["reason"]
         if words != space.get("reason"):
             _explain({**notice, "reason": words}, out, indent="  ")
+    if snapshot := space.get("snapshot"):
+        out.text(f"  {arrival.in_words(snapshot)}", "yellow")
+    if taken := space.get("taken"):
+        out.text(f"  its history begins at {moment(taken['time_ms'])}, with a snapshot of {taken['name']}", "dim")
     scrub.show(space, out)
     for aside in space.get("asides", ()):
         _explain(aside, out, indent="  ")

@@ -45,12 +45,15 @@ StoredRow: TypeAlias = tuple[str, bytes, bytes]  # key; stamps with numbers for 
 
 
 class Begin(Struct, frozen=True, tag_field="k", tag=0, omit_defaults=True):
-    """`records` and `origins` are how many will come, about; `level` is the feature level of the space."""
+    """`records` and `origins` are how many will come, and `record_bytes` what the records take, about; `level` is the
+    feature level of the space.
+    """
 
     space: Id16 = field(name="s")
     level: Annotated[int, Meta(ge=1)] = field(name="l", default=LEVEL)
     records: Seq = field(name="n", default=0)
     origins: Annotated[int, Meta(ge=0, le=CONTEXT_ORIGINS)] = field(name="o", default=0)
+    record_bytes: Seq = field(name="b", default=0)
 
 
 class OriginEnd(Struct, frozen=True, array_like=True):

@@ -57,13 +57,16 @@ class SideOrigin(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """What is kept of the parts so far besides rows and origins. `stage` is the kind of the last part; `visible`
+    """What is kept of the parts so far besides rows and origins. `stage` is the kind of the last part; `expected` and
+    `expected_bytes` are about how many records will come, as the beginning says; `size_bytes` have come; `visible`
     counts visible records by collection; `highest` are the largest dots in the records.
     """
 
     stage: int = -1
-    expected: int = 0  # records, as the beginning says
+    expected: int = 0
+    expected_bytes: int = 0
     records: int = 0
+    size_bytes: int = 0
     digest: bytes = digest.EMPTY
     visible: dict[str, int] = {}
     highest: Clock = {}
@@ -103,8 +106,8 @@ class Intake:
         self._space = space
         self._authority = authority
 
-    def take(self, standing: Standing, part: Part, reader: Reader) -> SideWrites:
-        """`reader` reads what is beside.
+    def take(self, standing: Standing, part: Part, reader: Reader, size_bytes: int = 0) -> SideWrites:
+        """`reader` reads what is beside; the part came in so many bytes.
 
         Raises:
             RemoteProtocolError: the snapshot is of no use.
@@ -112,7 +115,7 @@ class Intake:
             Fork: it tells another history than itself.
         """
         stage = self._check_order(standing.progress.stage, part)
-        progress = replace(standing.progress, stage=stage)
+        progress = replace(standing.progress, stage=stage, size_bytes=standing.progress.size_bytes + size_bytes)
         match part:
             case Begin():
                 return SideWrites(self._begin(progress, part))
@@ -140,7 +143,7 @@ class Intake:
             raise _refused("it belongs to another space")
         if part.level > LEVEL:
             raise RemoteProtocolError("a snapshot of a later version", code="needs-newer")
-        return replace(progress, expected=part.records)
+        return replace(progress, expected=part.records, expected_bytes=part.record_bytes)
 
     # ---- origins
 

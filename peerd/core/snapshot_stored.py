@@ -24,6 +24,7 @@ class SnapshotStart(Struct, frozen=True):
     origins: list[OriginEnd]
     ends: list[EndsOf]
     records: int
+    record_bytes: int = 0
 
 
 class SnapshotRows(Struct, frozen=True):
@@ -51,7 +52,7 @@ class Phase(IntEnum):
 
 class Incoming(Struct, frozen=True):
     """A snapshot that is kept beside the copy. `age_ms` is when its last part came, by the store's own clock, and
-    `now_ms` what that says now.
+    `now_ms` what that says now. `device` made it, if that is known.
     """
 
     id: bytes
@@ -60,6 +61,17 @@ class Incoming(Struct, frozen=True):
     standing: Standing
     age_ms: int
     now_ms: int
+    device: bytes | None = None
+
+
+class Taken(Struct, frozen=True):
+    """Whose snapshot took the place of a copy, and when, by the wall clock. `agreed`: its digest has been that of
+    another member since.
+    """
+
+    device: bytes
+    taken_ms: int
+    agreed: bool = False
 
 
 class Switched(Struct, frozen=True):
@@ -68,3 +80,4 @@ class Switched(Struct, frozen=True):
     copy_id: bytes
     state: CopyState
     own_origin_ended: bool
+    taken: Taken | None = None

@@ -11,6 +11,7 @@ from peerd.core.clocks import Clock, Dot
 from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
 from peerd.core.record import Record
+from peerd.core.snapshot_stored import Taken
 from peerd.core.statements import SignedStatement
 from peerd.core.tables.plans import BindingPlan
 
@@ -170,6 +171,7 @@ class Opened(Struct, frozen=True):
     petition: StoredPetition | None = None
     age: Age = Age()
     recopy: Recopy | None = None
+    taken: Taken | None = None
 
 
 class RecordPage(Struct, frozen=True):

@@ -51,9 +51,11 @@ class RelaySnapshots:
         log.info("snapshot left", space=self._space.name, count=outgoing.records, size_bytes=size_bytes)
         return Manifest(snapshot, count, size_bytes, chain, outgoing.clock, self._times.wall_ms(), outgoing.records)
 
-    async def take(self, manifest: Manifest, chain: PartChain, keep: Callable[[], Awaitable[None]]) -> bool:
-        """Merge one into our copy; False if parts of it are missing or of no use. One that is cut goes on later:
-        `keep` makes what `chain` knows durable.
+    async def take(
+        self, maker: bytes, manifest: Manifest, chain: PartChain, keep: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Merge one of this device into our copy; False if parts of it are missing or of no use. One that is cut goes
+        on later: `keep` makes what `chain` knows durable.
 
         Raises:
             RelayTrouble: what came is kept. StoreError: our own disk, likewise.
@@ -62,7 +64,7 @@ class RelaySnapshots:
         async with snapshots.fetching:
             parts = self._fetch(manifest, await snapshots.wanted(manifest.id), chain, keep)
             try:
-                return await snapshots.take_in(manifest.id, parts, manifest.clock)
+                return await snapshots.take_in(manifest.id, parts, manifest.clock, maker=maker)
             except (RemoteProtocolError, Fork) as problem:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
                 return False

@@ -123,7 +123,7 @@ class RelaySteps:
                 courier.snapshot_made(await self._snapshots.leave(step.id), self._moment())
             case TakeSnapshot():
                 complete = await self._snapshots.take(
-                    step.manifest, courier.part_chain, functools.partial(self.save, courier)
+                    step.device, step.manifest, courier.part_chain, functools.partial(self.save, courier)
                 )
                 courier.snapshot_taken(self._moment(), complete=complete)
 

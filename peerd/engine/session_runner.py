@@ -22,7 +22,7 @@ from peerd.engine.commits import Commit
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Times
 from peerd.engine.repairs import CAPABILITY, Repairs
-from peerd.engine.snapshot_exchange import SnapshotExchange
+from peerd.engine.snapshot_exchange import SnapshotExchange, SnapshotTrouble
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
 from peerd.errors import DiskFull, StoreDamaged, StoreError
@@ -228,13 +228,22 @@ class SessionRunner:
                 self.space.commits.restores.lacks(self.theirs, effect.records)
                 self.space.look_at_parked()
 
+    @property
+    def snapshot_trouble(self) -> SnapshotTrouble | None:
+        """Why the last attempt to take in one of theirs failed."""
+        return self._exchange.trouble
+
     def _compared(self, *, equal: bool) -> None:
+        if equal:
+            self.space.agrees_with(self.theirs)
         if equal == self.diverged:
             self.diverged = not equal
             if equal:
                 log.info("copies agree", space=self.space.name, device=short_id(self.theirs))
             else:
-                log.error("copies diverged", space=self.space.name, device=short_id(self.theirs))
+                doubt = self.space.doubt(self.theirs)
+                more = {"cause": doubt} if doubt else {}
+                log.error("copies diverged", space=self.space.name, device=short_id(self.theirs), **more)
             self._look_at_sync()
         self.repairs.compared(equal=equal)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from peerd.engine.session_runner import SessionRunner
+from peerd.engine.snapshot_status import describe_behind, describe_sending, is_sending
 from peerd.engine.space import Space
 from peerd.protocol.control_reports import PeerStatus
 from peerd.protocol.session import Phase
@@ -24,7 +25,9 @@ _STEPS_THERE = {  # the same, where the other side stopped it
 }
 
 
-def describe_session(status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None) -> None:
+def describe_session(
+    status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None, now_s: float
+) -> None:
     """Fill in state, reason and next step of a peer that is linked; `offset_ms` is how far its clock is from ours."""
     machine, ours = session.machine, space.ours()
     status.behind, status.ahead = machine.behind(ours), machine.ahead(ours)
@@ -36,20 +39,34 @@ def describe_session(status: PeerStatus, space: Space, session: SessionRunner, o
     elif session.stalled is not None:
         status.state, status.reason = "blocked", f"nothing more is taken in here: {session.stalled}"
         status.next_step = session.stalled.next_step
+    elif is_sending(space, session):
+        describe_sending(status, space, session)
     elif machine.notice is not None:
         status.state, status.reason = "blocked", f"that device says: {machine.notice.text}"
         status.next_step = "Put it right there; it goes on by itself."
     elif session.diverged:
         status.state = "diverged"
         status.reason = "both have applied the same transactions, but their data differ: one copy is damaged"
+        if doubt := space.doubt(session.theirs):
+            status.reason += f"; {doubt}"
         status.next_step = STEPS["diverged" if session.repairs.understood else "diverged-old"]
-    elif machine.phase is Phase.SETTLING:
+    else:
+        _describe_course(status, space, session, now_s)
+    if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
+        seconds = round(offset_ms / 1000)
+        status.reason = f"its clock and ours differ by {abs(seconds)} s (it is {'ahead' if seconds > 0 else 'behind'})"
+        status.next_step = "Nothing is lost by it; set the wrong clock right."
+
+
+def _describe_course(status: PeerStatus, space: Space, session: SessionRunner, now_s: float) -> None:
+    """Of a session that nothing is wrong with."""
+    machine = session.machine
+    if machine.phase is Phase.SETTLING:
         status.state, status.reason = "connecting", "exchanging the list of members"
     elif machine.phase is Phase.COMPARING:
         status.state, status.reason = "connecting", "comparing what both have"
     elif machine.phase is Phase.BEHIND:
-        status.state, status.reason = "blocked", "its log no longer reaches back to what this device has (horizon)"
-        status.next_step = "It sends a snapshot; what is written on both sides meanwhile is kept and merged."
+        describe_behind(status, space, session, now_s)
     elif machine.phase is Phase.READY:
         status.state = "syncing"
         status.reason = "waiting for its turn: catching up from another device first"
@@ -62,7 +79,3 @@ def describe_session(status: PeerStatus, space: Space, session: SessionRunner, o
             status.reason = (
                 "1 run waits for what it depends on" if waiting == 1 else f"{waiting} runs wait for what they need"
             )
-    if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
-        seconds = round(offset_ms / 1000)
-        status.reason = f"its clock and ours differ by {abs(seconds)} s (it is {'ahead' if seconds > 0 else 'behind'})"
-        status.next_step = "Nothing is lost by it; set the wrong clock right."

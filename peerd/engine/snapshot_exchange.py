@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from peerd.core.batch import Fork
 from peerd.core.device_id import short_id
@@ -22,9 +22,26 @@ from peerd.protocol.session import Phase, Session
 log = get(__name__)
 
 AGAIN_S = 30.0
+LOOK_S = 1.0  # whether the maker of one that was cut is back
 _PASSING = frozenset({"snapshot-gone"})  # codes of refusals after which the next attempt goes better
+_DAMAGED = 'The copy there is damaged: see docs/recovery.md, "Copies diverged". Another member may serve one.'
+_STEPS = {
+    "snapshot-damaged": _DAMAGED,
+    "store-damaged": _DAMAGED,
+    "snapshot-too-large": "Make the record that is named in that device's log smaller there.",
+    "snapshot-refused": "Another member may serve one; it is tried again by itself.",
+    "needs-newer": "Update peerd on this device.",
+    "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
+}
 _NO_ID = bytes(16)
 _Message: TypeAlias = SnapshotWant | SnapshotChunk | SnapshotRefuse
+
+
+class SnapshotTrouble(NamedTuple):
+    """Why the last attempt to take one in failed, and what a person can do about it."""
+
+    cause: str
+    next_step: str
 
 
 class SnapshotExchange:
@@ -45,6 +62,7 @@ class SnapshotExchange:
         self._perform = perform
         self._wanted: asyncio.Queue[SnapshotWant | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
         self._coming: asyncio.Queue[SnapshotChunk | SnapshotRefuse | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
+        self.trouble: SnapshotTrouble | None = None  # of the last attempt
         self._refusal: SnapshotRefuse | None = None
         self._gone = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -114,6 +132,9 @@ class SnapshotExchange:
         """Until their log reaches us, by this snapshot or otherwise."""
         snapshots = self._space.snapshots
         while not self._stopped and self._machine.phase is Phase.BEHIND:
+            if patience_s := snapshots.patience_s(self._theirs):
+                await asyncio.sleep(min(LOOK_S, patience_s))
+                continue
             async with snapshots.fetching:
                 done = self._machine.phase is not Phase.BEHIND or await self._try()
             if not done and not self._stopped:
@@ -127,12 +148,20 @@ class SnapshotExchange:
         try:
             done = await self._take_in()
         except DiskFull as full:
+            self.trouble = SnapshotTrouble(str(full), full.next_step)
             log.warning("snapshot stalled", space=self._space.name, cause=str(full))
         except (RemoteProtocolError, Fork) as problem:
             log.warning("snapshot not taken", space=self._space.name, cause=str(problem))
+            self.trouble = SnapshotTrouble(
+                str(problem),
+                _STEPS.get(problem.code, "") if isinstance(problem, RemoteProtocolError) else _STEPS["fork"],
+            )
             self._do_without()
         else:
+            self.trouble = None
             if self._refusal is not None and self._refusal.code not in _PASSING:
+                said = f"that device makes none: {self._refusal.text}"
+                self.trouble = SnapshotTrouble(said, _STEPS.get(self._refusal.code, ""))
                 self._do_without()
             return done
         return False
@@ -151,7 +180,9 @@ class SnapshotExchange:
         if first is None:
             return False
         log.info("snapshot comes", space=self._space.name, device=short_id(self._theirs))
-        return await snapshots.take_in(first.id, self._parts(first), whole=self._machine.snapshot_stands)
+        return await snapshots.take_in(
+            first.id, self._parts(first), whole=self._machine.snapshot_stands, maker=self._theirs
+        )
 
     async def _first(self, begun: bytes, number: int) -> SnapshotChunk | None:
         """The part with which it begins or goes on; what is still on its way from an earlier attempt is passed over."""

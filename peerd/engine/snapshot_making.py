@@ -23,11 +23,15 @@ KEPT_PARTS = 8
 
 
 class Outgoing:
-    """A snapshot that is being made. `clock` and `records` are what it holds, known when the last part was given."""
+    """A snapshot that is being made. `clock` and `records` are what it holds, known when the last part was given; of
+    about `expected` records `given` have been read.
+    """
 
     def __init__(self, space: Space, store: SnapshotStore, among: set[Outgoing]) -> None:
         self.clock: Clock = {}
         self.records = 0
+        self.expected = 0
+        self.given = 0
         self.position: int | None = None  # the log from there on is still needed
         self._space = space
         self._store = store
@@ -55,7 +59,8 @@ class Outgoing:
         start = await self._store.start()
         self.position = start.position
         self._known = max((one.number for one in start.origins), default=0)
-        yield Begin(self._space.id, records=start.records, origins=len(start.origins))
+        self.expected = start.records
+        yield Begin(self._space.id, records=start.records, origins=len(start.origins), record_bytes=start.record_bytes)
         for origins in portions((200 + 40 * len(one.context), one) for one in start.origins):
             yield Origins(origins)
         for ends in portions((24 + 24 * len(one.ends), one) for one in start.ends):
@@ -74,6 +79,7 @@ class Outgoing:
 
     def _records(self, read: SnapshotRows) -> Iterable[Records]:
         self._sums = digest.moved(self._sums, read.steps)
+        self.given += len(read.rows)
         origins = read.origins
         self._known = max((number for number, _ in origins), default=self._known)
         for groups in fill(iter(read.rows)):
@@ -117,11 +123,17 @@ class Served:
     def __init__(self, snapshot: bytes, outgoing: Outgoing) -> None:
         self.id = snapshot
         self.was_asked = True
+        self.outgoing = outgoing
         self._parts = outgoing.parts()
         self._kept: dict[int, bytes] = {}
         self._next = 0
         self._ahead: bytes | None = None
         self._torn = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Has some of it been sent, and not all?"""
+        return self._next > 0 and self._ahead is not None
 
     def has(self, number: int) -> bool:
         return not self._torn and (number in self._kept or number >= self._next)

@@ -16,11 +16,12 @@ from peerd.core.batch import Fork
 from peerd.core.clocks import Clock
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
-from peerd.core.snapshot import Joiner, Part
+from peerd.core.snapshot import Begin, Joiner, Part
 from peerd.core.snapshot_intake import Authority, Intake, Standing
 from peerd.core.snapshot_stored import Incoming, Phase
 from peerd.engine.ports import Times
 from peerd.engine.snapshot_making import Outgoing, Served
+from peerd.engine.snapshot_progress import Coming
 from peerd.engine.store_ports import SnapshotStore
 from peerd.errors import DiskFull, RemoteProtocolError, StoreError
 from peerd.logs import get
@@ -32,6 +33,8 @@ log = get(__name__)
 
 SERVED = 4  # devices at once
 ABANDONED_MS = 7 * 24 * 3600 * 1000
+PATIENCE_S = 60.0  # with the maker of one that was cut, while others have one too
+ROOM_TIMES = 2  # what its records take, and so much again
 
 
 class Snapshots:
@@ -41,6 +44,8 @@ class Snapshots:
         self.outgoing: set[Outgoing] = set()
         self.served: dict[bytes, Served] = {}  # by device
         self.fetching = asyncio.Lock()  # one at a time, from whomever
+        self.coming: Coming | None = None  # while its parts come
+        self._begun: tuple[bytes, float] | None = None  # who made the one that has begun, and when something of it came
         self._space = space
         self._store = store
         self._times = times
@@ -51,8 +56,11 @@ class Snapshots:
     async def open(self) -> None:
         """Go on clearing away what an earlier life left; on a disk that is full somebody else begins with it later."""
         with suppress(DiskFull):
-            if (found := await self._store.incoming()) is not None and found.phase >= Phase.CLEARING:
+            found = await self._store.incoming()
+            if found is not None and found.phase >= Phase.CLEARING:
                 self._clear_soon()
+            elif found is not None and found.device:
+                self._begun = found.device, self._times.monotonic_s()
 
     async def close(self) -> None:
         self._closed = True
@@ -102,6 +110,16 @@ class Snapshots:
         found = await self._store.incoming()
         return found.id if found is not None and found.phase < Phase.CLEARING else None
 
+    def is_of(self, device: bytes) -> bool:
+        """Has one of this device begun?"""
+        return self._begun is not None and self._begun[0] == device
+
+    def patience_s(self, device: bytes) -> float:
+        """How long this device's has to wait for the maker of the one that has begun: nobody else goes on with it."""
+        if self._begun is None or self._begun[0] == device:
+            return 0.0
+        return max(0.0, self._begun[1] + PATIENCE_S - self._times.monotonic_s())
+
     async def wanted(self, snapshot: bytes) -> int:
         """The number of the part of this snapshot, from 0, with which `take_in` goes on."""
         found = await self._store.incoming()
@@ -113,19 +131,22 @@ class Snapshots:
         parts: AsyncIterator[bytes],
         clock: Clock | None = None,
         whole: Callable[[Clock], None] = lambda _: None,
+        maker: bytes = b"",
     ) -> bool:
         """Take in the snapshot with this id, 16 bytes, from the part on that `wanted` names, and merge it into our
         copy. False if `parts` ends before it is whole: what came is kept. `clock` is where it is said to stand; `whole`
-        is told where it stands, before it is put in place.
+        is told where it stands, before it is put in place; `maker` is the device that made it.
 
         Raises:
             RemoteProtocolError: it is of no use, and what came of it is forgotten: "malformed", "bad-signature",
                 "bad-entry", "unknown-author", "snapshot-damaged", "snapshot-refused", "too-large", "needs-newer".
             Fork: it tells another history of an origin than our copy, likewise.
-            StoreError: our own disk; what came is kept. Whatever `parts` raises, likewise.
+            StoreError: our own disk; what came is kept. Whatever `parts` raises, likewise. DiskFull also if there
+                is no room for all that will come, before it does.
         """
         async with self._turn:
-            standing = await self._begin(snapshot)
+            standing = await self._begin(snapshot, maker)
+            self.coming = Coming(maker, standing.progress, self._times.monotonic_s())
             try:
                 standing = await self._fill(snapshot, standing, parts)
                 if not standing.is_whole:
@@ -139,10 +160,13 @@ class Snapshots:
                 if isinstance(problem, NeedsNewer):
                     raise RemoteProtocolError(f"{problem} needs a newer peerd here", code="needs-newer") from None
                 raise
+            finally:
+                self.coming = None
+            self._begun = None
             self._clear_soon()
             return True
 
-    async def _begin(self, snapshot: bytes) -> Standing:
+    async def _begin(self, snapshot: bytes, maker: bytes) -> Standing:
         found = await self._store.incoming()
         if found is not None:
             if _is_of(found, snapshot):
@@ -151,7 +175,8 @@ class Snapshots:
         if self._clearing is not None:
             await asyncio.wait([self._clearing])
         await self._clear()
-        await self._store.begin(snapshot)
+        await self._store.begin(snapshot, maker)
+        self._begun = maker, self._times.monotonic_s()
         return Standing()
 
     async def _fill(self, snapshot: bytes, standing: Standing, parts: AsyncIterator[bytes]) -> Standing:
@@ -159,16 +184,39 @@ class Snapshots:
         authority = Authority(self._is_admitted, commits.limit_of, commits.verify)
         intake = Intake(self._space.id, authority)
         number = await self.wanted(snapshot)
+        size_bytes = 0
         while not standing.is_whole and (data := await anext(parts, None)) is not None:
             self._space.check_room()
             part = joiner.take(data)
             number += 1
+            size_bytes += len(data)
             if part is not None:
-                standing = await self._take(intake, standing, part, number)
+                if isinstance(part, Begin):
+                    self._check_room(part)
+                standing = await self._take(intake, standing, part, number, size_bytes)
+                size_bytes = 0
         return standing
 
-    async def _take(self, intake: Intake, standing: Standing, part: Part, number: int) -> Standing:
-        return await self._store.take(standing, lambda now, reader: intake.take(now, part, reader), number)
+    async def _take(self, intake: Intake, standing: Standing, part: Part, number: int, size_bytes: int) -> Standing:
+        standing = await self._store.take(
+            standing, lambda now, reader: intake.take(now, part, reader, size_bytes), number
+        )
+        now_s = self._times.monotonic_s()
+        if self.coming is not None:
+            self.coming.moved(standing.progress, now_s)
+            self._begun = self.coming.maker, now_s
+        return standing
+
+    def _check_room(self, begin: Begin) -> None:
+        """Its records stand beside ours until it is whole, with their index, and pass through the WAL."""
+        needed_bytes = ROOM_TIMES * begin.record_bytes
+        room_bytes = self._space.room_bytes()
+        if room_bytes < needed_bytes:
+            raise DiskFull(
+                f"a snapshot of {begin.records:,} records needs {1 + (needed_bytes >> 20):,} MiB for a while, and "
+                f"{max(0, room_bytes) >> 20:,} MiB of the disk are to be had",
+                next_step="Make room on this device; it goes on by itself.",
+            )
 
     def _is_admitted(self, announcement: Announcement) -> bool:
         admission = self._space.roster.entry(announcement.admission)
@@ -176,6 +224,8 @@ class Snapshots:
 
     async def _put_in_place(self, standing: Standing) -> None:
         began_s = self._times.monotonic_s()
+        if self.coming is not None:
+            self.coming.merging = True
         standing, position = await self._store.merge(standing)
         copy_id = self._times.random_bytes(16)
         await _to_the_end(self._space.commits.switch(standing, position, copy_id))
@@ -204,6 +254,7 @@ class Snapshots:
                 await self._give_up()
 
     async def _give_up(self) -> None:
+        self._begun = None
         await self._store.give_up()
         self._clear_soon()
 

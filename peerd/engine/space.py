@@ -11,6 +11,7 @@ from peerd.core import compose
 from peerd.core.acceptance import vouches_due
 from peerd.core.clocks import Clock, ReadClock, join
 from peerd.core.copy import CopyState
+from peerd.core.device_id import short_id
 from peerd.core.roster import Refusal, Roster
 from peerd.core.snapshot_stored import Switched
 from peerd.core.statements import SignedStatement
@@ -52,6 +53,7 @@ class Space:
         self.awaited = {one.device: one for one in opened.awaited}  # named by their ids, and not here yet
         self.age = opened.age  # see `core.daemon_time`
         self.petition = opened.petition  # that we ask to be let in, by an invitation file
+        self.taken = opened.taken  # the snapshot whose place this copy took
         self.on_commit: list[Callable[[Commit], None]] = []
         self.on_roster: list[Callable[[Roster], None]] = []  # called with the roster before
         self.trouble: tuple[str, str] | None = None  # code and sentence of what stops this space
@@ -59,6 +61,7 @@ class Space:
         self._parked_task: asyncio.Task[None] | None = None
         self._parked_again = False
         self._learning: set[asyncio.Task[bool]] = set()
+        self._keeping: set[asyncio.Task[None]] = set()
         self._keys = keys
         self._times = times
         self.snapshots = Snapshots(self, store.snapshots, times)
@@ -84,8 +87,8 @@ class Space:
         await self.scrub.close()
         await self.commits.close()
         await self.snapshots.close()
-        if self._learning:
-            await asyncio.wait(self._learning)
+        if self._learning or self._keeping:
+            await asyncio.wait(self._learning | self._keeping)
         if self._parked_task is not None:
             await asyncio.wait([self._parked_task])
         try:
@@ -124,7 +127,8 @@ class Space:
         return self._keys.device
 
     def _switched(self, switched: Switched) -> None:
-        self.copy_id = switched.copy_id
+        self.copy_id, self.taken = switched.copy_id, switched.taken
+        self.snapshots.coming = None
         for listener in self.on_switch:
             listener()
         self.look_at_parked()
@@ -137,10 +141,15 @@ class Space:
             listener(before)
 
     def check_room(self) -> None:
-        """Others may not fill our disk to the last byte: what is left is for our own writes. Raises DiskFull."""
-        free_bytes, all_bytes = self.store.room_bytes()
-        if free_bytes < min(FLOOR_BYTES, all_bytes // 50):
+        """Raises DiskFull."""
+        if self.room_bytes() < 0:
+            free_bytes, _ = self.store.room_bytes()
             raise DiskFull(f"only {free_bytes >> 20} MiB are free on the disk", next_step="Make room on this device.")
+
+    def room_bytes(self) -> int:
+        """What others may fill of our disk. Not to the last byte: what is left is for our own writes."""
+        free_bytes, all_bytes = self.store.room_bytes()
+        return free_bytes - min(FLOOR_BYTES, all_bytes // 50)
 
     def name_of(self, device: bytes) -> str:
         """What people call a device, as far as anybody said: "" if nobody did."""
@@ -163,6 +172,28 @@ class Space:
                 await self.commits.restore_parked()
             except StoreError as problem:
                 log.warning("records not restored", space=self.name, code=problem.code, cause=str(problem))
+
+    def agrees_with(self, device: bytes) -> None:
+        """Our copy has had the same digest as that of a member: what a third one's snapshot brought is confirmed."""
+        if self.taken is None or self.taken.agreed or self.taken.device == device:
+            return
+        self.taken = replace(self.taken, agreed=True)
+        task = asyncio.create_task(self._keep_agreement(), name="keep agreement")
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    def doubt(self, other: bytes) -> str:
+        """What is to be said of where our copy came from, if it differs from another member's; "" if nothing is."""
+        if self.taken is None or self.taken.agreed or self.taken.device == other:
+            return ""
+        maker = self.name_of(self.taken.device) or short_id(self.taken.device)
+        return f"the copy here came as a snapshot of {maker}, with which no other member has agreed since"
+
+    async def _keep_agreement(self) -> None:
+        try:
+            await self.store.snapshots.agreed()
+        except StoreError as problem:  # it will agree again
+            log.warning("agreement not kept", space=self.name, code=problem.code, cause=str(problem))
 
     # ---- members
 

@@ -18,6 +18,7 @@ from peerd.engine.relay_status import RELAYED, describe_relayed, is_behind_on_re
 from peerd.engine.relays import Relays
 from peerd.engine.scrub_status import describe_scrub
 from peerd.engine.session_status import STEPS, describe_session
+from peerd.engine.snapshot_status import snapshot_view, taken_view
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.switchboard import Switchboard
@@ -173,6 +174,8 @@ class Statuses:
             reason=reason,
             next_step=step,
             tables=list(notices),
+            snapshot=snapshot_view(space, self._times.monotonic_s()),
+            taken=taken_view(space),
             scrub=describe_scrub(space),
             asides=list(space.recopying.notices()),
             sizes=await self.growth.sizes(space),
@@ -195,6 +198,8 @@ class Statuses:
             reason = troubled[0].reason
             text = reason if reason == _says_removed(called) else f"{called}: {reason}"
             return "degraded", text, troubled[0].next_step
+        if space.snapshots.coming is not None:
+            return "receiving", "", ""
         if all(peer.state == "offline" for peer in peers):
             return "offline", "", ""
         if any(peer.state in {"syncing", "connecting"} or is_behind_on_relay(peer) for peer in peers):
@@ -259,7 +264,7 @@ class Statuses:
             status.next_step = "It may not have heard of the last change of members yet; another member will tell it."
             return status
         status.since_ms = session.since_ms
-        describe_session(status, space, session, link.offset_ms)
+        describe_session(status, space, session, link.offset_ms, self._times.monotonic_s())
         return status
 
     def _offline(self, status: PeerStatus, space: Space, note: PeerNote, known: StoredPeer) -> None:

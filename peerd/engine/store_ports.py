@@ -73,8 +73,8 @@ class SnapshotStore(Protocol):
         """The snapshot that is kept beside the copy."""
         ...
 
-    async def begin(self, snapshot: bytes) -> None:
-        """Keep another one, of which nothing is here yet. There must be none."""
+    async def begin(self, snapshot: bytes, maker: bytes) -> None:
+        """Keep another one, of which nothing is here yet. There must be none. `maker` is the device that made it."""
         ...
 
     async def take(self, standing: Standing, decide: Callable[[Standing, Reader], SideWrites], parts: int) -> Standing:
@@ -91,6 +91,10 @@ class SnapshotStore(Protocol):
 
     async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
         """Put it in the place of our rows, in one transaction. Nobody else may be writing. Raises Fork."""
+        ...
+
+    async def agreed(self) -> None:
+        """The copy whose place a snapshot took has had the same digest as that of another member than its maker."""
         ...
 
     async def give_up(self) -> None:

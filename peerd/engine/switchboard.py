@@ -304,8 +304,8 @@ class Switchboard:
         space.note_seen(device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:8])
 
     def _on_turn(self, session: SessionRunner, behind: int) -> None:
-        if behind < FAR_BEHIND:
-            session.take_turn()
+        if behind < FAR_BEHIND or session.space.snapshots.is_of(session.theirs):
+            session.take_turn()  # of a snapshot that was cut, only its maker sends the rest
             return
         holder = self._receiving.setdefault(session.space.id, session)
         if holder is session:

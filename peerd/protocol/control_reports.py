@@ -93,6 +93,33 @@ class AsideNotice(Struct, kw_only=True):
     differing: int | None = None
 
 
+class SnapshotView(Struct, kw_only=True):
+    """A snapshot that is being taken in beside the copy: of about `of_records` records, in `of_bytes` bytes, so many
+    are here. `state`: receiving, or merging, when it is whole and takes its place. `left_s` are the seconds until all
+    records are here, None while nobody knows. `device` and `name`, who made it, are "" if that is not known.
+    """
+
+    device: str
+    name: str
+    state: Literal["receiving", "merging"]
+    records: int
+    of_records: int
+    bytes: int
+    of_bytes: int
+    left_s: float | None = None
+
+
+class TakenView(Struct, kw_only=True):
+    """Whose snapshot this copy is: what it knows of earlier times begins at `time_ms`. `agreed`: another member than
+    that one has had the same digest since.
+    """
+
+    device: str
+    name: str
+    time_ms: int
+    agreed: bool
+
+
 class SpaceView(Struct, kw_only=True):
     """`reason` is the worst of what is wrong with it, also with its tables; `tables` is all that there is to say of
     them. `scrub` says whether the copy is what was written, `sizes` what it takes; `asides` are copies that were set
@@ -114,6 +141,8 @@ class SpaceView(Struct, kw_only=True):
     scrub: ScrubView | None = None
     asides: list[AsideNotice] = []
     sizes: SpaceSizes | None = None
+    snapshot: SnapshotView | None = None
+    taken: TakenView | None = None
 
 
 class SpaceList(Struct, kw_only=True):

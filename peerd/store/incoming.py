@@ -62,10 +62,10 @@ class SideReader:
 
 def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> Incoming | None:
     """What there is of a snapshot. Raises StoreDamaged."""
-    row = connection.execute("SELECT id, phase, parts, age_ms, progress FROM incoming").fetchone()
+    row = connection.execute("SELECT id, phase, parts, age_ms, progress, device FROM incoming").fetchone()
     if row is None:
         return None
-    snapshot, phase, parts, age_ms, progress = row
+    snapshot, phase, parts, age_ms, progress, maker = row
     origins: dict[bytes, SideOrigin] = {}
     try:
         for number, origin, device, admission, nonce, seq, head, signature, context in connection.execute(
@@ -79,15 +79,15 @@ def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> Incoming | N
     except (ValueError, LookupError, TypeError) as problem:
         raise damaged(path, f"what came of a snapshot cannot be read ({problem})") from problem
     (now_ms,) = connection.execute("SELECT age_ms FROM space").fetchone()
-    return Incoming(snapshot, Phase(phase), parts, standing, age_ms, now_ms)
+    return Incoming(snapshot, Phase(phase), parts, standing, age_ms, now_ms, maker)
 
 
-def begin(connection: sqlite3.Connection, snapshot: bytes, age_ms: int) -> None:
+def begin(connection: sqlite3.Connection, snapshot: bytes, maker: bytes, age_ms: int) -> None:
     """There must be none."""
     side.make(connection)
     connection.execute(
-        "INSERT INTO incoming (one, id, phase, age_ms, progress) VALUES (1, ?, ?, ?, ?)",
-        (snapshot, Phase.FILLING, age_ms, _encode(Progress())),
+        "INSERT INTO incoming (one, id, phase, age_ms, progress, device) VALUES (1, ?, ?, ?, ?, ?)",
+        (snapshot, Phase.FILLING, age_ms, _encode(Progress()), maker),
     )
 
 

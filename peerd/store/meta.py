@@ -14,6 +14,7 @@ from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState, OriginState
 from peerd.core.daemon_time import Age, Synced
 from peerd.core.origin import Announcement
+from peerd.core.snapshot_stored import Taken
 from peerd.errors import StoreError
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs
@@ -72,6 +73,12 @@ def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> tuple[Meta, 
 def write_age(connection: sqlite3.Connection, age: Age) -> None:
     synced = (None, None) if age.synced is None else (age.synced.age_ms, age.synced.wall_ms)
     connection.execute("UPDATE space SET age_ms = ?, synced_age_ms = ?, synced_wall_ms = ?", (age.ms, *synced))
+
+
+def taken(connection: sqlite3.Connection) -> Taken | None:
+    """Whose snapshot took the place of this copy, if any."""
+    device, taken_ms, agreed = connection.execute("SELECT taken_from, taken_ms, taken_agreed FROM space").fetchone()
+    return None if device is None or taken_ms is None else Taken(device, taken_ms, bool(agreed))
 
 
 def write_origins(

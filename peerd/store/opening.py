@@ -89,6 +89,7 @@ class Opening:
             petition=petitions.load(connection, self._path),
             age=self.meta.age,
             recopy=asides.load(connection),
+            taken=meta.taken(connection),
         )
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 

@@ -23,11 +23,16 @@ SAMPLES, SAMPLED_AT_ONCE = 32, 8
 
 
 def gap(connection: sqlite3.Connection, refs: Refs, clock: Mapping[bytes, int], position: int) -> Gap:
-    """See the port. The size of the records is that of some of them, from all over the table."""
+    """See the port."""
     log_bytes = log.bytes_after(connection, refs, position, clock)
     if log_bytes < LEAST_LOG_BYTES:
         return Gap(log_bytes, 0, 0)
     records = _count(connection)
+    return Gap(log_bytes, records, _record_bytes(connection, records))
+
+
+def _record_bytes(connection: sqlite3.Connection, records: int) -> int:
+    """About what they take in a snapshot: what some of them do, from all over the table."""
     (highest,) = connection.execute("SELECT coalesce(max(id), 0) FROM record").fetchone()
     sampled = sampled_bytes = 0
     for number in range(SAMPLES):
@@ -37,7 +42,7 @@ def gap(connection: sqlite3.Connection, refs: Refs, clock: Mapping[bytes, int], 
         ):
             sampled += 1
             sampled_bytes += row_bytes(len(key.encode()), stamps, body)
-    return Gap(log_bytes, records, records * sampled_bytes // max(1, sampled))
+    return records * sampled_bytes // max(1, sampled)
 
 
 def start(connection: sqlite3.Connection, refs: Refs, path: Path) -> SnapshotStart:
@@ -57,7 +62,8 @@ def start(connection: sqlite3.Connection, refs: Refs, path: Path) -> SnapshotSta
                 ends.append(EndsOf(ref, _ends(connection, ref, seq)))
     except (ValueError, LookupError, TypeError) as problem:
         raise damaged(path, f"the context of an origin cannot be read ({problem})") from problem
-    return SnapshotStart(copy_id, position, clock, origins, ends, _count(connection))
+    records = _count(connection)
+    return SnapshotStart(copy_id, position, clock, origins, ends, records, _record_bytes(connection, records))
 
 
 def rows(

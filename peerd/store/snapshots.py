@@ -68,8 +68,8 @@ class Snapshots:
         refs, path = self._refs, self._database.path
         return await self._database.write(lambda connection: Outcome(incoming.load(connection, refs, path), keep=False))
 
-    async def begin(self, snapshot: bytes) -> None:
-        await self._write(lambda connection: incoming.begin(connection, snapshot, self._meta.age.ms))
+    async def begin(self, snapshot: bytes, maker: bytes) -> None:
+        await self._write(lambda connection: incoming.begin(connection, snapshot, maker, self._meta.age.ms))
 
     async def take(self, standing: Standing, decide: Callable[[Standing, Reader], SideWrites], parts: int) -> Standing:
         def work(connection: sqlite3.Connection) -> Outcome[Standing]:
@@ -127,6 +127,9 @@ class Snapshots:
             return Outcome(switched, pages=64, published=publish)
 
         return await self._database.write(work)
+
+    async def agreed(self) -> None:
+        await self._write(lambda connection: connection.execute("UPDATE space SET taken_agreed = 1"))
 
     async def give_up(self) -> None:
         phases = (Phase.FILLING, Phase.MERGING)

@@ -166,7 +166,7 @@ def touched(connection: sqlite3.Connection, position: int) -> Touched:
 
 
 def switch(site: Site, standing: Meta, position: int, copy_id: bytes, arrived_ms: int) -> Switched:
-    """The rest of the merging, and then the merged rows are the copy's.
+    """The rest of the merging, and then the merged rows are the copy's, taken over at `arrived_ms` by the wall clock.
 
     Raises:
         Fork: the snapshot tells another history of an origin.
@@ -180,9 +180,9 @@ def switch(site: Site, standing: Meta, position: int, copy_id: bytes, arrived_ms
     side.exchange(site.connection)
     ended = _move_origins(site, standing, arrived_ms)
     own_origin = None if ended else standing.own_origin
-    _write_space(site, own_origin, copy_id)
+    _write_space(site, own_origin, copy_id, arrived_ms)
     _, state = meta.load(site.connection, site.refs, site.path)
-    return Switched(copy_id, state, ended)
+    return Switched(copy_id, state, ended, meta.taken(site.connection))
 
 
 def _move_origins(site: Site, standing: Meta, arrived_ms: int) -> bool:
@@ -211,15 +211,16 @@ def _move_origins(site: Site, standing: Meta, arrived_ms: int) -> bool:
     return standing.own_origin is not None and refs.origin_of[standing.own_origin] in moved
 
 
-def _write_space(site: Site, own_origin: int | None, copy_id: bytes) -> None:
+def _write_space(site: Site, own_origin: int | None, copy_id: bytes, now_ms: int) -> None:
     connection, progress = site.connection, site.standing.progress
     connection.execute("UPDATE collection SET visible = 0")
     connection.executemany(
         "UPDATE collection SET visible = ? WHERE name = ?", ((count, name) for name, count in progress.visible.items())
     )
     connection.execute(
-        "UPDATE space SET copy_id = ?, digest = ?, visible = ?, own_origin = ?",
-        (copy_id, progress.digest, sum(progress.visible.values()), own_origin),
+        "UPDATE space SET copy_id = ?, digest = ?, visible = ?, own_origin = ?, taken_agreed = 0, taken_ms = ?,"
+        " taken_from = (SELECT device FROM incoming)",
+        (copy_id, progress.digest, sum(progress.visible.values()), own_origin, now_ms),
     )
     connection.execute(
         "INSERT OR REPLACE INTO image (collection, key, by_origin, by_seq, age_ms, fields)"

@@ -28,7 +28,7 @@ def test_the_page_of_errors_is_what_explain_says() -> None:
         "peerctl status",
         "peerctl space create NAME",
         "peerctl invite SPACE [--yes] [--file PATH] [--days N] [--role admin|member]",
-        "peerctl join [CODE] [--file PATH] [--from DEVICE-ID] [--host HOST:PORT] [--name NAME] [--yes]",
+        "peerctl join [CODE] [--file PATH] [--from DEVICE-ID] [--host HOST:PORT] [--name NAME] [--yes] [--wait]",
         "peerctl put SPACE COLLECTION KEY [JSON] [--patch] [--create] [--if-match ETAG] [--seen ETAG]",
         "peerctl import SPACE COLLECTION FILE.ndjson --key FIELD [--each]",
         "peerctl resolve SPACE ID (--choose N | --value JSON | --drop) [--if-match ETAG]",

@@ -75,7 +75,7 @@ class Kept:
         self.durable = relay_memory.encode(self.memory)
 
     async def take(self, snapshots: RelaySnapshots, manifest: Manifest) -> bool:
-        return await snapshots.take(manifest, self.chain, self.keep)
+        return await snapshots.take(b"maker", manifest, self.chain, self.keep)
 
 
 async def test_a_snapshot_is_left_and_taken(two: tuple[Device, Device], snapshots: Snapshots) -> None:

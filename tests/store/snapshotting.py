@@ -50,7 +50,7 @@ async def take_in(copy: Copy, parts: Sequence[Part], between: Callable[[], Await
     store, intake = copy.store.snapshots, Intake(SPACE, AUTHORITY)
     found = await store.incoming()
     if found is None:
-        await store.begin(ID)
+        await store.begin(ID, b"maker")
         await between()
     if found is None or found.phase < Phase.CLEARING:
         standing = found.standing if found is not None else Standing()

@@ -1,0 +1,83 @@
+"""How a space fills on a device that has just joined: a snapshot in words, and as a bar while it comes in."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from peerd.cli.progress import Progress
+from peerd.cli.text import counted, span
+from peerd.control.client import Problem, path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from peerd.cli.output import Output
+    from peerd.control.client import Client
+
+_LOOK_S: Final = 0.25
+_PATIENCE_S: Final = 20.0  # while no device that has the space is linked
+_ON_ITS_WAY: Final = ("receiving", "syncing", "connecting", "offline")
+
+
+def in_words(snapshot: Mapping[str, Any]) -> str:
+    """The `snapshot` of a space's view, as in "receiving a snapshot from kitchen: 412,000 of 1,000,000 records"."""
+    maker = f" from {snapshot['name'] or snapshot['device'] or 'a relay'}"
+    if snapshot["state"] == "merging":
+        return f"merging a snapshot{maker} with what was written here"
+    left_s = snapshot.get("left_s")
+    left = "" if left_s is None else f", {span(left_s)} left"
+    return f"receiving a snapshot{maker}: {snapshot['records']:,} of {snapshot['of_records']:,} records{left}"
+
+
+def watch(
+    space: str,
+    client: Client,
+    out: Output,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    now_s: Callable[[], float] = time.monotonic,
+) -> None:
+    """Show how the space fills until it is in step with a member, or cannot come further by itself: a bar on a
+    terminal, with `--json` one line for each look that shows something new.
+    """
+    began_s, said = now_s(), None
+    with Progress(sys.stderr, None, shown=not out.as_json) as bar:
+        while True:
+            view = client.call("GET", path("spaces", space)).body
+            state, snapshot = view["state"], view.get("snapshot")
+            if out.as_json and (snapshot or state) != said:
+                said = snapshot or state
+                out.line_of_stream({"state": state, "records": view["records"], "snapshot": snapshot})
+            if snapshot:
+                bar.of(snapshot["of_records"])
+                bar.advance(snapshot["records"], snapshot["records"], snapshot.get("left_s"))
+            is_linked = any(peer["state"] != "offline" for peer in view["peers"])
+            is_there = any(peer["state"] == "in sync" for peer in view["peers"])
+            if is_there or state not in _ON_ITS_WAY or (not is_linked and now_s() - began_s > _PATIENCE_S):
+                break
+            sleep(_LOOK_S)
+    if not out.as_json:
+        _conclude(view, out)
+
+
+def _conclude(view: Mapping[str, Any], out: Output) -> None:
+    if view.get("reason"):
+        out.talk(f"{counted(view['records'], 'record')} here; {view['reason']}", "yellow")
+        if view.get("next_step"):
+            out.talk(f"  next: {view['next_step']}")
+    elif view["state"] == "offline":
+        out.talk("no device that has the space is linked yet; it goes on by itself, `peerctl status` says how")
+    else:
+        out.talk(f"{counted(view['records'], 'record')} here")
+
+
+def watch_quietly(space: str, client: Client, out: Output) -> None:
+    """As `watch`, where nobody asked for it: the space is joined, whatever becomes of looking at it."""
+    try:
+        watch(space, client, out)
+    except Problem:
+        return
+    except KeyboardInterrupt:
+        out.talk("it goes on by itself; `peerctl status` says how far it is")
