@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct
 
+from peerd.core.lineage import Entry
 from peerd.core.origin import Id16
 from peerd.core.roster import Roster
 from peerd.core.statements import Admit, DeviceCard, Ticket, Verify, is_name
@@ -37,19 +39,34 @@ class Petition(Struct, frozen=True, array_like=True):
     by_device: bytes
 
 
+class Used(NamedTuple):
+    """A ticket by which somebody came, and the admissions that name it."""
+
+    ticket: Ticket
+    admissions: list[Entry]
+
+
 def open_tickets(roster: Roster, now_ms: int) -> dict[bytes, Ticket]:
     """The tickets that a device may still come by, by their ids."""
-    found: dict[bytes, Ticket] = {}
-    used: set[bytes] = set()
+    return {one: found.ticket for one, found in _tickets(roster, now_ms).items() if not found.admissions}
+
+
+def used_tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
+    """Those by which a device came that may still wait to hear of it, by their ids."""
+    return {one: found for one, found in _tickets(roster, now_ms).items() if found.admissions}
+
+
+def _tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
+    found: dict[bytes, Used] = {}
     for entry in roster.entries():
         if not roster.counts(entry):
             continue
         match entry.body:
             case Ticket() as body if body.expires_ms > now_ms:
-                found[entry.id] = body
-            case Admit() as body if body.ticket is not UNSET:
-                used.add(body.ticket)
-    return {one: body for one, body in found.items() if one not in used}
+                found[entry.id] = Used(body, [])
+            case Admit() as body if body.ticket is not UNSET and body.ticket in found:
+                found[body.ticket].admissions.append(entry)
+    return found
 
 
 def petition(space: bytes, ticket: bytes, card: DeviceCard, *, by_ticket: Sign, by_device: Sign) -> bytes:

@@ -3,7 +3,9 @@
     newcomer    the petition lies on the relay, and where it may be answered is looked at, in the heads of the members
                 too: the first that opens was written after an admin has let us in, and its roster says so
     admin       as long as there is an open ticket, where its petition would lie is looked at; whoever asks in the right
-                way is admitted, and in the place of the petition lies an answer, a head that tells the roster alone
+                way is admitted, and in the place of the petition lies an answer, a head that tells the roster alone.
+                Less and less often also for a ticket that is used, until whoever came by it was seen: the admin that
+                let it in may have died before it said so
 
 Both only look while there is something to look for.
 """
@@ -15,9 +17,11 @@ from collections.abc import Callable
 
 from peerd.core import epochs, tickets
 from peerd.core.device_id import short_id
+from peerd.core.lineage import Entry
 from peerd.core.roster import Roster
 from peerd.core.statements import Ticket
 from peerd.core.stored import StoredPetition
+from peerd.core.tickets import Used
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay_keys import SpaceKeys
 from peerd.engine.relay_ports import RelayStore, Sealing
@@ -31,6 +35,7 @@ from peerd.protocol.relay_objects import Head, SignedHead
 log = get(__name__)
 
 LOOK_S = (20.0, 40.0)
+LONGEST_S = 3600.0  # for whom somebody else has let in
 
 
 class Petitioning:
@@ -57,6 +62,7 @@ class Petitioning:
         self._space_keys = SpaceKeys(space, spaces)
         self._look = asyncio.Event()
         self._logged = ""
+        self._looks = 0  # in a row for those alone who were let in and may not have heard of it
         self.settled = asyncio.Event()  # nothing is being done at the moment
         self._task: asyncio.Task[None] | None = None
 
@@ -78,22 +84,23 @@ class Petitioning:
         self._look.set()
 
     def _on_roster(self, _before: Roster) -> None:
+        self._looks = 0
         self._look.set()
 
     async def _run(self) -> None:
         while True:
             self._look.clear()
             try:
-                busy = await self._turn()
+                pause_s = await self._turn()
                 self.trouble, self._logged = None, ""
             except (RelayTrouble, StoreError, UserError) as trouble:
                 self._log(trouble)
                 self.trouble = trouble if isinstance(trouble, RelayTrouble) else None
-                busy = True
+                pause_s = self._times.uniform(*LOOK_S)
             if not self._look.is_set():
                 self.settled.set()
             try:
-                async with asyncio.timeout(self._times.uniform(*LOOK_S) if busy else None):
+                async with asyncio.timeout(pause_s):
                     await self._look.wait()
             except TimeoutError:
                 continue
@@ -104,18 +111,34 @@ class Petitioning:
         level("petitions not seen to", space=self.space.name, code=trouble.code, cause=str(trouble))
         self._logged = trouble.code
 
-    async def _turn(self) -> bool:
-        """Do what there is to do. Is there more to look for?"""
+    async def _turn(self) -> float | None:
+        """Do what there is to do. Gives when to look again, None if there is nothing to look for."""
         petition, ours = self.space.petition, self._keys.device
         if petition is not None and not self.space.roster.is_member(ours):
-            return await self._ask(petition)
+            return self._times.uniform(*LOOK_S) if await self._ask(petition) else None
         if petition is not None:
             await self.space.ask(None)
-        open_ones = tickets.open_tickets(self.space.roster, self._times.wall_ms())
-        if not open_ones or not self.space.roster.is_admin(ours):
-            return False
-        await self._answer(open_ones)
-        return True
+        if not self.space.roster.is_admin(ours):
+            return None
+        now_ms = self._times.wall_ms()
+        open_ones = tickets.open_tickets(self.space.roster, now_ms)
+        used = tickets.used_tickets(self.space.roster, now_ms)
+        unheard = {one: of for one, of in used.items() if not all(map(self._has_come, of.admissions))}
+        if not open_ones and not unheard:
+            return None
+        await self._answer(open_ones, unheard)
+        if open_ones:
+            return self._times.uniform(*LOOK_S)
+        self._looks += 1
+        return min(LONGEST_S, self._times.uniform(*LOOK_S) * 2.0 ** min(self._looks, 16))
+
+    def _has_come(self, admission: Entry) -> bool:
+        """Does a device that was let in know so? Of one that had been here before only what it wrote since tells."""
+        space, device = self.space, admission.device
+        before = any(one.device == device and one is not admission for one in space.roster.entries())
+        announced = (origin.announcement for origin in space.copy.origins.values())
+        wrote = any(one.admission == admission.id for one in announced)
+        return wrote or not space.roster.is_member(device) or (not before and space.was_here(device))
 
     # ---- the newcomer
 
@@ -145,19 +168,24 @@ class Petitioning:
 
     # ---- the admin
 
-    async def _answer(self, open_ones: dict[bytes, Ticket]) -> None:
+    async def _answer(self, open_ones: dict[bytes, Ticket], unheard: dict[bytes, Used]) -> None:
+        """Of a ticket that is used nobody is let in any more; who was is told so, if whoever let it in could not."""
         space, names_key = self.space, self._space_keys.names()
-        names = {relay_names.ticket_name(names_key, one): one for one in open_ones}
+        entitling = open_ones | {one: used.ticket for one, used in unheard.items()}
+        names = {relay_names.ticket_name(names_key, one): one for one in entitling}
         found = await self._store.lookup(list(names), contents=True)
         for name, one in found.items():
-            ticket = open_ones[names[name]]
+            ticket = entitling[names[name]]
             secret = tickets.petition_secret(space.id, names_key, ticket.key)
             keys = [epochs.relay_keys(space.id, secret)]
             try:
                 data = self._sealing.open_object(name, one.data or b"", keys)
-                asked = tickets.read_petition(data, space.id, open_ones, self._spaces.verify)
+                asked = tickets.read_petition(data, space.id, entitling, self._spaces.verify)
             except RemoteProtocolError as problem:
                 log.warning("petition refused", space=space.name, cause=str(problem))
+                continue
+            used = unheard.get(names[name])
+            if used is not None and asked.card.device not in {admission.device for admission in used.admissions}:
                 continue
             if not space.roster.is_member(asked.card.device):
                 await self._spaces.admit(space, asked.card, ticket.role, names[name])

@@ -54,6 +54,9 @@ def test_a_ticket_is_used_up_by_the_first_that_is_admitted_by_it(cast: Cast, ros
     assert list(tickets.open_tickets(other, 0)) == [number]
     used = cast.say(other, compose.admit(other, cast.devices[1], cast.cards[5], "member", ticket=number))
     assert tickets.open_tickets(used, 0) == {}
+    ((which, (ticket, admissions)),) = tickets.used_tickets(used, 0).items()
+    assert (which, ticket.key, [one.device for one in admissions]) == (number, KEY, [cast.devices[5]])
+    assert tickets.used_tickets(used, EXPIRES_MS) == tickets.used_tickets(other, 0) == {}
     with pytest.raises(RemoteProtocolError, match="used up") as refused:
         tickets.read_petition(_ask(roster, cast.cards[6]), roster.space, {}, cast.verify)
     assert refused.value.code == "bad-petition"

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from peerd.core import tickets
+from peerd.engine.petitioning import Petitioning
 from peerd.engine.relay_keys import SpaceKeys
+from peerd.errors import RelayTrouble
 from peerd.protocol import relay_names
 from peerd.protocol.control_relays import RelaySync
 from tests.engine.conftest import Device, MakeDevice, Until
@@ -67,6 +70,62 @@ async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, ma
     await guest.relays.sync(RelaySync())
     assert not await inviter.store.lookup([name, petition.answers[0]], contents=False)
     await guest.stop()
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_who_was_let_in_by_an_admin_that_died_hears_of_it(
+    inviter: Relayed,
+    make: MakeDevice,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    again: bool,  # noqa: FBT001 - a case
+) -> None:
+    """From the same admin after a restart, or from another of whom the file could not know."""
+    desk = inviter.device
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    cellar = make("cellar")
+    await desk.admit(cellar)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    petition = guest.device.space.petition
+    assert petition is not None
+    await guest.device.space.ask(replace(petition, answers=petition.answers[:1]))  # the desk's head tells it nothing
+    await guest.relays.look_again()
+    with monkeypatch.context() as dying:
+        dying.setattr(Petitioning, "_leave_answer", _die)
+        await until(lambda: desk.space.roster.is_member(guest.device.id))
+        await inviter.stop()
+    await desk.tell(cellar)
+    assert not guest.device.space.roster.is_member(guest.device.id)
+    other = await Relayed(desk if again else cellar, inviter.folder).start()
+    await until(lambda: guest.device.space.petition is None)
+    assert guest.device.space.roster.is_member(guest.device.id)
+    await other.stop()
+    await guest.stop()
+
+
+async def _die(*_: object) -> None:
+    raise RelayTrouble("the answer got lost", code="relay-unreachable")
+
+
+async def test_a_second_device_with_the_same_file_is_left_waiting(inviter: Relayed, make: MakeDevice) -> None:
+    """Also while the first one may not have heard yet that it was let in."""
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    first = await Relayed(make("attic"), inviter.folder).start()
+    second = await Relayed(make("cellar"), inviter.folder).start()
+    await first.files.ask(file, code, None)
+    await first.relays.look_again()
+    await first.relays.sync(RelaySync())
+    await first.stop()
+    await inviter.relays.sync(RelaySync())
+    assert inviter.device.space.roster.is_member(first.device.id)
+    await second.files.ask(file, code, None)
+    await second.relays.look_again()
+    for one in (second, inviter, second):
+        await one.relays.sync(RelaySync())
+    assert second.device.space.petition is not None
+    assert not inviter.device.space.roster.is_member(second.device.id)
+    await second.stop()
 
 
 async def test_nothing_is_asked_of_the_relay_while_nobody_is_invited(inviter: Relayed, until: Until) -> None:
