@@ -63,6 +63,7 @@ class Petitioning:
         self._look = asyncio.Event()
         self._logged = ""
         self._looks = 0  # in a row for those alone who were let in and may not have heard of it
+        self._answered: set[bytes] = set()  # tickets; what was left for them is yet to be cleared away
         self.settled = asyncio.Event()  # nothing is being done at the moment
         self._task: asyncio.Task[None] | None = None
 
@@ -124,6 +125,7 @@ class Petitioning:
         open_ones = tickets.open_tickets(self.space.roster, now_ms)
         used = tickets.used_tickets(self.space.roster, now_ms)
         unheard = {one: of for one, of in used.items() if not all(map(self._has_come, of.admissions))}
+        await self._clear(self._answered - unheard.keys())
         if not open_ones and not unheard:
             return None
         await self._answer(open_ones, unheard)
@@ -190,7 +192,18 @@ class Petitioning:
             if not space.roster.is_member(asked.card.device):
                 await self._spaces.admit(space, asked.card, ticket.role, names[name])
             await self._leave_answer(relay_names.answer_name(names_key, names[name]))
+            self._answered.add(names[name])
         await self._store.delete(list(found))
+
+    async def _clear(self, answered: set[bytes]) -> None:
+        """Who came by these tickets knows it. It clears away itself, but we may have answered it once more since."""
+        if answered:
+            key = self._space_keys.names()
+            places = [
+                place(key, one) for one in answered for place in (relay_names.ticket_name, relay_names.answer_name)
+            ]
+            await self._store.delete(places)
+            self._answered -= answered
 
     async def _leave_answer(self, name: str) -> None:
         space, ours = self.space, self._keys.device
