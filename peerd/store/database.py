@@ -226,7 +226,8 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
     """
     connection = _connect(path, WRITER_CACHE_KIB)
     try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is empty; see `room`
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # see `room`; it would be written to any other file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {1_000 if checkpoints else 0}")

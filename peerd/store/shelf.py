@@ -17,7 +17,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened
 from peerd.errors import StoreBusy, StoreDamaged, StoreError, UserError
 from peerd.logs import get
-from peerd.store import roster_copy
+from peerd.store import roster_copy, upgrading
 from peerd.store.failures import translate
 from peerd.store.opening import lock_of
 from peerd.store.space import SpaceStore
@@ -45,6 +45,7 @@ class Shelf:
         self._spaces = folder / "spaces"
         self._marks = folder / "marks"
         self._aside = folder / "set-aside"
+        self._backups = folder / "backups"
         self._stems: dict[str, str] = {}  # name in `failed` -> the file's name without its end
         self._device = device
         self._random_bytes = random_bytes
@@ -138,7 +139,8 @@ class Shelf:
             aside = None if delete else self._move_aside(path)
             self._delete(path)
             mark = self._marks / f"{path.stem}.mark"
-            for beside in (path.with_suffix(".name"), roster_copy.place(path), lock_of(path), mark):
+            older = upgrading.copies(path, self._backups) if delete else []
+            for beside in (path.with_suffix(".name"), roster_copy.place(path), lock_of(path), mark, *older):
                 beside.unlink(missing_ok=True)
         except OSError as problem:
             raise translate(problem, path) from problem
@@ -197,8 +199,9 @@ class Shelf:
     async def _open(self, path: Path) -> SpaceStore:
         mark = self._marks / f"{path.stem}.mark"
         return await SpaceStore.open(
-            path, self._device, mark, self._random_bytes, self._wall_ms, threaded=self._threaded
-        )
+            path, self._device, mark, self._random_bytes, self._wall_ms,
+            threaded=self._threaded, backups=self._backups,
+        )  # fmt: skip
 
     def _set_aside(self, path: Path) -> None:
         number = 1

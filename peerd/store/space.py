@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from peerd import logs
 from peerd.core.batch import Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot, join
@@ -55,15 +54,13 @@ from peerd.store.lock import Lock
 from peerd.store.lookback import Lookback
 from peerd.store.machine import Machine, this_machine
 from peerd.store.mark import MarkFile
-from peerd.store.migrate import migrate
 from peerd.store.opening import Opening, lock_of
 from peerd.store.roster_copy import RosterCopy
 from peerd.store.scrubs import Scrubs
 from peerd.store.snapshots import Snapshots
 from peerd.store.transaction import OpenTransaction, Written
+from peerd.store.upgrading import upgrade
 from peerd.store.upkeep import Upkeep
-
-logger = logs.get(__name__)
 
 T = TypeVar("T")
 
@@ -125,12 +122,13 @@ class SpaceStore:
         *,
         threaded: bool = True,
         machine: Machine | None = None,
+        backups: Path | None = None,
     ) -> SpaceStore:
         """Open the database at `path` for this process alone.
 
         `device` is the id of this device's key: an own origin of another one does not go on. `mark_path` lies outside
         of whatever is backed up. Not `threaded`, everything runs in the caller's thread. `machine` is read from the
-        system unless it is given.
+        system unless it is given. `backups` is where a copy goes before an upgrade.
 
         Raises:
             StoreBusy: another peerd has it. StoreDamaged. StoreError: code "store-newer", or it cannot be opened.
@@ -140,9 +138,7 @@ class SpaceStore:
         try:
             mark_file = MarkFile.open(mark_path)
             database = await open_database(path, threaded=threaded)
-            applied = await database.prepare(lambda connection: migrate(connection, path))
-            for number in applied:
-                logger.info("database migrated", path=str(path), version=number)
+            await database.prepare(lambda connection: upgrade(connection, path, backups, wall_ms()))
             opening = Opening(path, device, mark_file, machine or this_machine(), random_bytes)
             await database.write(opening.work)
             return cls(database, opening, lock, mark_file, wall_ms, threaded=threaded)

@@ -74,7 +74,11 @@ async def test_a_forgotten_space_is_set_aside_or_deleted(
         (tmp_path / "spaces" / f"{SPACE.hex()}.db").write_bytes(b"no database" * 1000)
         await shelf.open_all()
         assert list(shelf.failed) == ["home"]
+    earlier = tmp_path / "backups" / f"{SPACE.hex()}.format-1.db"
+    earlier.parent.mkdir(exist_ok=True)
+    earlier.touch()
     aside = shelf.forget(SPACE, delete=delete)
+    assert earlier.exists() != delete
     assert (aside is None) == delete
     assert aside is None or aside.exists()
     assert list((tmp_path / "spaces").iterdir()) == list((tmp_path / "marks").iterdir()) == []
