@@ -81,7 +81,8 @@ class RelaySteps:
             case Poll():
                 courier.polled(await self._sealed.tags(step.devices), self._moment())
             case FetchHeads():
-                courier.heads_fetched(await self._sealed.heads(step.devices), self._moment())
+                heads, ahead = await self._sealed.heads_and_segments(step.devices, step.ahead)
+                courier.heads_fetched(heads, self._moment(), ahead)
             case FetchSegments():
                 courier.segments_fetched(await self._sealed.segments(step.names), self._moment())
             case Apply():

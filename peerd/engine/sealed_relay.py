@@ -50,10 +50,21 @@ class SealedRelay:
 
     async def heads(self, devices: Sequence[bytes]) -> dict[bytes, SeenHead]:
         """The heads that are there, opened; what their rosters say is learnt."""
+        found, _ = await self.heads_and_segments(devices, ())
+        return found
+
+    async def heads_and_segments(
+        self, devices: Sequence[bytes], ahead: Sequence[SegmentName]
+    ) -> tuple[dict[bytes, SeenHead], dict[SegmentName, SeenSegment]]:
+        """The same, and in one request with them those of these segments that are there."""
         names = {self._head_name(device): device for device in devices}
-        found = await self._store.lookup(list(names), contents=True)
-        return {
+        segments = {self._segment_name(stream, number): (device, stream, number) for device, stream, number in ahead}
+        found = await self._store.lookup([*names, *segments], contents=True)
+        heads = {
             device: await self._open_head(device, name, found[name]) for name, device in names.items() if name in found
+        }
+        return heads, {
+            one: self._open_segment(name, found[name].data or b"") for name, one in segments.items() if name in found
         }
 
     async def put_head(self, head: Head, tag: str | None) -> str | None:

@@ -192,8 +192,13 @@ class Courier:
         if changed:
             parts.polling.lively(moment)
 
-    def heads_fetched(self, heads: Mapping[bytes, SeenHead], moment: Moment) -> None:
-        """By device; one that is left out is not there any more."""
+    def heads_fetched(
+        self,
+        heads: Mapping[bytes, SeenHead],
+        moment: Moment,
+        ahead: Mapping[SegmentName, SeenSegment] | None = None,
+    ) -> None:
+        """By device; one that is left out is not there any more. `ahead`: segments that came with them."""
         parts = self._parts
         self._went_well(moment)
         asked = self._step.devices if isinstance(self._step, FetchHeads) else list(heads)
@@ -207,6 +212,7 @@ class Courier:
                 parts.see_head(device, seen, moment)
             elif device in parts.view.heads:
                 parts.gone(device, moment)
+        parts.fetching.came_ahead(ahead or {})
 
     def segments_fetched(self, segments: Mapping[SegmentName, SeenSegment], moment: Moment) -> None:
         """Those that are there."""

@@ -8,6 +8,7 @@ from peerd.core.clocks import includes
 from peerd.protocol.courier_parts import Parts
 from peerd.protocol.courier_settings import DAY_S
 from peerd.protocol.courier_steps import (
+    Apply,
     FetchHeads,
     FetchSegments,
     MendRoster,
@@ -79,7 +80,7 @@ class Choice:
             return self._poll(standing)
         fetchable = [d for d in parts.to_fetch if d in standing.members or d == parts.us]
         if fetchable:
-            return FetchHeads(fetchable[:_HEADS])
+            return FetchHeads(fetchable[:_HEADS], parts.fetching.likely(fetchable[:_HEADS]))
         parts.look_around(standing, moment.now_s, moment.wall_ms)
         again: Step | None = None
         for step in self._steps(standing, moment):
@@ -100,6 +101,7 @@ class Choice:
         yield parts.stream.check()
         yield self._hear(moment)
         yield self._take_snapshot(standing, moment)
+        yield self._take_ahead(standing, moment)
         yield parts.fetching.fetch(parts.offers, standing.clock, moment.now_s)
         self._finish_former(standing, moment)
         if self._may_write(moment):
@@ -157,6 +159,13 @@ class Choice:
             parts.judge(best.device, best.manifest, moment, good=False)
             return None
         return TakeSnapshot(best.device, best.manifest)
+
+    def _take_ahead(self, standing: Standing, moment: Moment) -> Apply | None:
+        """What came with heads, if they speak of it."""
+        parts = self._parts
+        for faults in parts.fetching.take_ahead(parts.offers, standing.clock, moment.now_s):
+            parts.report_faults(faults, moment)
+        return parts.fetching.apply(standing.clock)
 
     def _finish_former(self, standing: Standing, moment: Moment) -> None:
         """Once what is there from an earlier life of ours has been read, we may write over its head."""

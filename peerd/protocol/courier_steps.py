@@ -81,9 +81,12 @@ class Poll(Struct, frozen=True):
 
 
 class FetchHeads(Struct, frozen=True):
-    """Answered by `heads_fetched`, after what their rosters say has been learnt and their signatures are checked."""
+    """Answered by `heads_fetched`, after what their rosters say has been learnt and their signatures are checked. With
+    them, in the same request, the segments `ahead`: of those that the heads are likely to speak of.
+    """
 
     devices: list[bytes]
+    ahead: Sequence[SegmentName] = ()
 
 
 class FetchSegments(Struct, frozen=True):

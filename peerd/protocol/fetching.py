@@ -41,6 +41,7 @@ class Fetching:
         self._applying = 0  # parcels of the queue
         self._one_by_one = 0  # so many parcels more, because one of them is no good
         self._last = b""
+        self._ahead: dict[SegmentName, SeenSegment] = {}
 
     def head_seen(self, device: bytes, head: Head) -> bool:
         """A head was read. False: it is older than one that we saw before."""
@@ -113,13 +114,52 @@ class Fetching:
         device, numbers = self._asked
         self._asked = None
         reader = self.readers.get(device)
-        if reader is None:
-            return None
+        return None if reader is None else self._take(reader, device, numbers, segments, now_s)
+
+    def _take(
+        self,
+        reader: StreamReader,
+        device: bytes,
+        numbers: Sequence[int],
+        segments: Mapping[SegmentName, SeenSegment],
+        now_s: float,
+    ) -> Faults | None:
         stream = reader.known.stream
         seen = {number: segments[name] for number in numbers if (name := (device, stream, number)) in segments}
         self._queue.extend(reader.take(numbers, seen, now_s))
         damaged = [(number, reader.damage[number]) for number in numbers if number in reader.damage]
         return Faults(device, damaged, reader.odd) if damaged or reader.odd else None
+
+    # ---- what comes with heads
+
+    def likely(self, devices: Iterable[bytes]) -> list[SegmentName]:
+        """The segments of which new heads of these devices probably speak: the next one of each whose stream we have
+        read to its end, and from the relay.
+        """
+        readers = ((device, self.readers[device]) for device in devices if device in self.readers)
+        return [
+            (device, reader.known.stream, reader.known.next)
+            for device, reader in readers
+            if reader.relied and reader.known.position == reader.known.next
+        ]
+
+    def came_ahead(self, segments: Mapping[SegmentName, SeenSegment]) -> None:
+        """These came with heads; whether they are wanted shows when those are understood."""
+        self._ahead = dict(segments)
+
+    def take_ahead(self, offers: Offers, clock: ReadClock, now_s: float) -> list[Faults]:
+        """Of what came with heads take what would be fetched now. Gives what is wrong with it."""
+        came, self._ahead = self._ahead, {}
+        found: list[Faults] = []
+        for device, stream, number in came:
+            if device not in offers or offers[device][0].stream != stream:
+                continue
+            head, coverage = offers[device]
+            reader = self.readers[device]
+            if number in reader.wanted(head, coverage, clock, now_s):
+                faults = self._take(reader, device, [number], came, now_s)
+                found += [faults] if faults else []
+        return found
 
     def apply(self, clock: ReadClock) -> Apply | None:
         """What has come and our copy lacks."""

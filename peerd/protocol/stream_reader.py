@@ -69,6 +69,7 @@ class StreamReader:
         self._chaining = Chaining(known.stream)
         self._head: Head | None = None  # by which we asked last
         self.odd: list[Odd] = []  # of what came last
+        self.relied = False  # what came last we got from here, and not over a link
 
     @property
     def assembling(self) -> bool:
@@ -86,6 +87,7 @@ class StreamReader:
         known = self.known
         self._settle(clock)
         if is_whole(coverage) and not adds_to(coverage, clock):
+            self.relied = self.relied and known.position == head.next
             known.position, known.chain = head.next, head.chain
             self._start_over()
             self._read_again = self.hollow = False
@@ -184,6 +186,7 @@ class StreamReader:
             self.damage.pop(number, None)
             if isinstance(parcel, Parcel):
                 parcels.append(parcel)
+                self.relied = True
         if missed:
             first_s, longest_s = _RETRY_S
             self._retry_at_s = now_s + min(longest_s, first_s * 2.0 ** min(self._retries, 16))

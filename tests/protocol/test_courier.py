@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -163,21 +164,56 @@ def test_when_nothing_happens_a_look_at_the_heads_is_all() -> None:
         assert 15 <= len(steps) <= 23
 
 
-def test_changes_cost_six_requests_beside_the_looks() -> None:
-    bench = Bench()
-    a, b = bench.devices
-    bench.run(HOUR_S)
+def asked_for_changes(bench: Bench) -> list[list[type[Step]]]:
+    """What each of two devices asks of the relay because the first one writes, beside the looks."""
     started_s = bench.now_s
     for _ in range(10):
-        bench.write(a, size=2_000)
+        bench.write(bench.devices[0], size=2_000)
         bench.run(3)
     bench.run(HOUR_S)
     assert bench.agree()
-    asked = [
+    return [
         [type(step) for step in bench.requests(device, started_s) if not isinstance(step, Poll | ReadLog | Apply)]
-        for device in (a, b)
+        for device in bench.devices
     ]
-    assert asked == [[PutSegment, PutHead, FetchHeads], [FetchHeads, FetchSegments, PutHead]]
+
+
+def test_changes_cost_six_requests_beside_the_looks_and_later_five() -> None:
+    """Who gets a device's changes from here asks for the next segment together with the head that speaks of it."""
+    bench = Bench()
+    bench.run(HOUR_S)
+    writer = [PutSegment, PutHead, FetchHeads]
+    assert asked_for_changes(bench) == [writer, [FetchHeads, FetchSegments, PutHead]]
+    assert asked_for_changes(bench) == [writer, [FetchHeads, PutHead]]
+    assert asked_for_changes(bench) == [writer, [FetchHeads, PutHead]]
+
+
+def test_what_comes_over_links_is_not_asked_for_ahead() -> None:
+    bench = Bench()
+    a, b = bench.devices
+    bench.run(HOUR_S)
+    for _ in range(2):
+        asked_for_changes(bench)
+    assert all(step.ahead for step in bench.steps(b, FetchHeads, bench.now_s - HOUR_S))
+    for _ in range(2):
+        bench.write(a)
+        b.copy.meet(a.copy, frozenset())
+        bench.run(HOUR_S)
+    assert not any(step.ahead for step in bench.steps(b, FetchHeads, bench.now_s - HOUR_S))
+
+
+def test_a_segment_that_is_not_there_yet_when_its_head_is_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    a, b = bench.devices
+    asked_for_changes(bench)
+    late = replace(b.weather, late=1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(b, "weather", late)
+        bench.write(a)
+        bench.run(10 * MINUTE_S)
+        assert b.copy.clock != a.copy.clock
+    bench.run(20 * MINUTE_S)
+    assert b.copy.clock == a.copy.clock
 
 
 def test_looks_are_never_in_step() -> None:

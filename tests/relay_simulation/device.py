@@ -241,9 +241,12 @@ class Device:
                 courier.polled({names[name]: tag for name, (tag, _) in found.items()}, moment)
             case FetchHeads():
                 names = {relay_names.head_name(KEY, device): device for device in step.devices}
+                ahead = {relay_names.segment_name(KEY, stream, n): (d, stream, n) for d, stream, n in step.ahead}
                 found = lookup(list(names))
+                more = lookup([name for name in ahead if self.random.random() >= self.weather.late])
                 self._after(now_s)
-                courier.heads_fetched({names[n]: self._see(tag, data) for n, (tag, data) in found.items()}, moment)
+                heads = {names[n]: self._see(tag, data) for n, (tag, data) in found.items()}
+                courier.heads_fetched(heads, moment, {ahead[n]: open_segment(data) for n, (_, data) in more.items()})
             case FetchSegments():
                 segments = {relay_names.segment_name(KEY, stream, n): (d, stream, n) for d, stream, n in step.names}
                 visible = [name for name in segments if self.random.random() >= self.weather.late]
