@@ -49,7 +49,7 @@ class SmallSteps:
         self.longest_s = max(self.longest_s, took_s)
         if took_s > AIM_S:
             self._size = max(1, int(self._size * max(0.25, AIM_S / took_s)))
-        elif done >= self._size and took_s < AIM_S / 2:
+        elif done and took_s < AIM_S / 2:
             self._size = min(MAX_SIZE, 2 * self._size)
         if done:
             await asyncio.sleep(took_s)

@@ -1,15 +1,21 @@
 """Moving the WAL into the database, beside the commits and never inside one.
 
-    4 MiB in 100 commits, or 32 MiB      PASSIVE: copies what it can while the writer goes on
-    then, if little came meanwhile,      PASSIVE again while the writer waits at the gate: all is copied, and the next
+    4 MiB in 100 commits, or 32 MiB      PASSIVE: copies what it can while the writer goes on; a sync; and again, until
+                                         little is left
+    then, if little is left,             PASSIVE again while the writer waits at the gate: all is copied, and the next
                                          commit starts the WAL from its beginning, unless somebody is just reading
-    or the file is above 64 MiB          TRUNCATE while writer and reader wait, each at its gate: it begins anew
+    or the file is above 64 MiB          RESTART while writer and reader wait, each at its gate: it begins anew; from
+                                         128 MiB on, also if much is left
     quiet for 5 s                        PASSIVE; TRUNCATE likewise if the file is large
 
 The second line is what bounds the WAL under writes that never pause: without it each checkpoint ends behind commits
 that were made meanwhile, and the file only grows. Small commits go round soon because a commit into a part of the file
 that exists takes half the time of one that makes it longer; large ones go further because a page that is changed by
 many of them is then copied once.
+
+A checkpoint that ends behind commits does not sync what it copied, so the next one has to, and that would be the one
+for which the writer waits. Hence the sync before, through a descriptor of our own. Closing it drops the locks that
+SQLite has on the file (POSIX says so), so it is closed last.
 
 Reads of ours are short, and the last line waits for the end of one. A read that takes long, of another process or one
 that we do aside, keeps the WAL from being emptied: it grows until that ends, which nobody can help and `held` says.
@@ -33,6 +39,8 @@ PAGE_BYTES = 4096
 DUE_PAGES = (32 << 20) // PAGE_BYTES
 SMALL_PAGES = (4 << 20) // PAGE_BYTES
 SMALL_COMMITS = 100
+FEW_PAGES = (1 << 20) // PAGE_BYTES  # may be copied while the writer waits
+ROUNDS = 3
 LARGE_WAL_BYTES = 64 << 20
 QUIET_S = 5.0
 READ_S = 0.02  # longer we do not wait for the end of a read, since writers wait meanwhile
@@ -56,8 +64,9 @@ class Checkpoints:
     from being emptied.
     """
 
-    def __init__(self, runner: Runner, wal: Path, gates: Gates) -> None:
+    def __init__(self, runner: Runner, wal: Path, gates: Gates, sync: Callable[[], None]) -> None:
         self.held = False
+        self._sync = sync
         self._written = _Count()  # changed by the writer's thread alone, as the next is by ours
         self._moved = _Count()
         self._gates = gates
@@ -117,35 +126,45 @@ class Checkpoints:
     async def _attempt(self, checkpoint: Callable[[sqlite3.Connection], None]) -> bool:
         try:
             await self._runner.run(checkpoint)
-        except sqlite3.Error as problem:
+        except (sqlite3.Error, OSError) as problem:
             # What was committed is safe in the WAL. A disk that is full or failing shows at the next commit.
             log.warning("checkpoint failed", path=str(self._wal), cause=str(problem))
             return False
         return True
 
     def _when_due(self, connection: sqlite3.Connection) -> None:
-        self._checkpoint(connection, "PASSIVE")
-        if self._is_large():
-            self._empty(connection)
+        self._move(connection)
+        if self._is_above(2 * LARGE_WAL_BYTES) or (
+            self.pending_pages < SMALL_PAGES and self._is_above(LARGE_WAL_BYTES)
+        ):
+            self._empty(connection, "RESTART")
         elif self.pending_pages < SMALL_PAGES:
             with self._gates.writing:
                 self._checkpoint(connection, "PASSIVE")
 
+    def _move(self, connection: sqlite3.Connection) -> None:
+        """Nearly all, beside the writer."""
+        for _ in range(ROUNDS):
+            self._checkpoint(connection, "PASSIVE")
+            self._sync()
+            if self.pending_pages < FEW_PAGES:
+                break
+
     def _when_quiet(self, connection: sqlite3.Connection) -> None:
-        self._checkpoint(connection, "PASSIVE")
-        if self._is_large():
-            self._empty(connection)
+        self._move(connection)
+        if self._is_above(LARGE_WAL_BYTES):
+            self._empty(connection, "TRUNCATE")
 
     def _at_the_end(self, connection: sqlite3.Connection) -> None:
         self._checkpoint(connection, "TRUNCATE")
 
-    def _empty(self, connection: sqlite3.Connection) -> None:
+    def _empty(self, connection: sqlite3.Connection, mode: str) -> None:
         with self._gates.writing:
             if not self._gates.reading.acquire(timeout=READ_S):
                 self._checkpoint(connection, "PASSIVE")  # our own reader is busy: the next time
                 return
             try:
-                held = not self._checkpoint(connection, "TRUNCATE")
+                held = not self._checkpoint(connection, mode)
             finally:
                 self._gates.reading.release()
         if held and not self.held:
@@ -159,8 +178,8 @@ class Checkpoints:
         self._moved = written
         return not busy
 
-    def _is_large(self) -> bool:
+    def _is_above(self, size_bytes: int) -> bool:
         try:
-            return self._wal.stat().st_size > LARGE_WAL_BYTES
+            return self._wal.stat().st_size > size_bytes
         except FileNotFoundError:
             return False

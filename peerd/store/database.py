@@ -10,9 +10,11 @@ for it may be cancelled at any moment; the transaction is not.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -46,13 +48,14 @@ class Database:
     """Made by `open_database`."""
 
     def __init__(
-        self, path: Path, writer: Runner, reader: Runner, gates: Gates, checkpoints: Checkpoints | None
+        self, path: Path, writer: Runner, reader: Runner, gates: Gates, checkpoints: Checkpoints | None, file: int
     ) -> None:
         self.path = path
         self._writer = writer
         self._reader = reader
         self._gates = gates
         self._checkpoints = checkpoints
+        self._file = file
         self._broken: StoreError | None = None
         self._failure: StoreError | None = None
         self._closing = False
@@ -179,7 +182,15 @@ class Database:
             try:
                 await self._reader.close()
             finally:
-                await self._writer.close()
+                try:
+                    await self._writer.close()
+                finally:
+                    self._release()
+
+    def _release(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def committed(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Outcome[T]]) -> Outcome[T]:
@@ -208,7 +219,7 @@ async def open_database(path: Path, *, threaded: bool) -> Database:
         opened.append(await runners.start(lambda: connect_writer(path, checkpoints=not threaded), threaded=threaded))
         opened.append(await runners.start(lambda: connect_reader(path), threaded=threaded))
         if not threaded:
-            return Database(path, opened[0], opened[1], gates, None)
+            return Database(path, opened[0], opened[1], gates, None, -1)
         opened.append(await runners.start(lambda: _connect_checkpoints(path), threaded=True))
     except BaseException as problem:
         for runner in reversed(opened):
@@ -217,7 +228,9 @@ async def open_database(path: Path, *, threaded: bool) -> Database:
             raise translate(problem, path) from problem
         raise
     writer, reader, third = opened
-    return Database(path, writer, reader, gates, Checkpoints(third, wal_of(path), gates))
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    checkpoints = Checkpoints(third, wal_of(path), gates, partial(os.fdatasync, file))
+    return Database(path, writer, reader, gates, checkpoints, file)
 
 
 def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:

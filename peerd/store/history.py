@@ -17,7 +17,7 @@ from peerd.core.record_form import decode_record
 from peerd.core.restore import Image
 from peerd.core.snapshot_merge import IN_A_SNAPSHOT
 from peerd.core.writes import PARKED, HistoryRow
-from peerd.store import meta
+from peerd.store import meta, room
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs
 
@@ -107,32 +107,32 @@ def image(connection: sqlite3.Connection, refs: Refs, path: Path, number: int, k
 
 
 def forget(connection: sqlite3.Connection, before_age_ms: int, size: int) -> int:
-    """Forget what is older, the oldest first and about `size` rows at most; gives how many went. Rows stand in the
-    order of their age, so that the first one too young ends the search.
+    """Forget what is older, the oldest first and about `size` rows at most, where a large one counts as many as it
+    takes pages; gives how many went. Rows stand in the order of their age, so that the first one too young ends the
+    search.
     """
-    row = connection.execute(
-        "SELECT count(*), max(id), sum(length(body)) FROM"
-        " (SELECT id, age_ms, body FROM history ORDER BY id LIMIT ?) WHERE age_ms < ?",
-        (size, before_age_ms),
-    ).fetchone()
-    count, last, body_bytes = row
-    if count:
-        connection.execute("DELETE FROM history WHERE id <= ?", (last,))
-        meta.grow(connection, history_bytes=-body_bytes)
+    old = [(row[0], row[2]) for row in _oldest(connection, "history", "body", before_age_ms, size)]
+    count = len(old)
+    if old:
+        connection.execute("DELETE FROM history WHERE id <= ?", (old[-1][0],))
+        meta.grow(connection, history_bytes=-sum(body_bytes for _, body_bytes in old))
         connection.execute("UPDATE space SET forgotten_age_ms = max(forgotten_age_ms, ?)", (before_age_ms,))
     connection.execute("DELETE FROM leap WHERE age_ms < ?", (before_age_ms,))
-    return int(count) + _forget_images(connection, before_age_ms, max(1, size - count))
+    return count + _forget_images(connection, before_age_ms, max(1, size - count))
 
 
 def _forget_images(connection: sqlite3.Connection, before_age_ms: int, size: int) -> int:
     """Gives how many went or became young again: those of records that stand parked. Whoever has such an image restores
     the record in the end, and its author counts as present for longer than most settings say.
     """
-    old: list[tuple[int, int]] = connection.execute(
-        "SELECT id, EXISTS (SELECT 1 FROM record WHERE collection = one.collection AND key = one.key AND flags & ?)"
-        " FROM (SELECT id, collection, key, age_ms FROM image ORDER BY id LIMIT ?) one WHERE age_ms < ?",
-        (PARKED, size, before_age_ms),
-    ).fetchall()
+    old: list[tuple[int, int]] = [
+        connection.execute(
+            "SELECT id, EXISTS (SELECT 1 FROM record WHERE collection = one.collection AND key = one.key AND flags & ?)"
+            " FROM image one WHERE id = ?",
+            (PARKED, row[0]),
+        ).fetchone()
+        for row in _oldest(connection, "image", "fields", before_age_ms, size)
+    ]
     connection.executemany(
         "INSERT OR REPLACE INTO image (collection, key, by_origin, by_seq, age_ms, fields)"
         " SELECT collection, key, by_origin, by_seq, (SELECT age_ms FROM space), fields FROM image WHERE id = ?",
@@ -140,3 +140,15 @@ def _forget_images(connection: sqlite3.Connection, before_age_ms: int, size: int
     )
     connection.executemany("DELETE FROM image WHERE id = ?", ((number,) for number, parked in old if not parked))
     return len(old)
+
+
+def _oldest(
+    connection: sqlite3.Connection, table: str, content: str, before_age_ms: int, size: int
+) -> Iterator[tuple[int, int, int]]:
+    """Id, age and bytes of the oldest rows, as far as they are older than that and `size` allows for."""
+    rows = connection.execute(f"SELECT id, age_ms, length({content}) FROM {table} ORDER BY id LIMIT ?", (size,))  # noqa: S608 - names from above
+    for row in rows.fetchall():
+        if size <= 0 or row[1] >= before_age_ms:
+            return
+        size -= 1 + row[2] // room.PAGE_BYTES
+        yield row

@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 from peerd.core.clocks import ReadClock
 from peerd.core.trimming import HeldBack, Plan, RunEnd, Trimmed, ends_to_keep, ends_too_many
-from peerd.store import meta
+from peerd.store import meta, room
 from peerd.store.refs import Refs
-
-_PAGE_BYTES = 4096
 
 
 class _Row(NamedTuple):
@@ -35,7 +33,7 @@ def trim(connection: sqlite3.Connection, refs: Refs, plan: Plan, size: int) -> T
             if size <= 0:
                 break
             rows.append(row)
-            size -= 1 + row.size_bytes // _PAGE_BYTES
+            size -= 1 + row.size_bytes // room.PAGE_BYTES
         if rows:
             _take_out(connection, ref, begins, rows, plan.standing.get(origin, ()))
             runs += len(rows)

@@ -12,7 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.bench import of_cloudkit, of_records, of_relays, of_tables
+from tests.bench import of_cloudkit, of_growth, of_records, of_relays, of_tables
 from tests.bench.report import Table
 
 
@@ -30,6 +30,7 @@ def main() -> None:
         if options.only in {None, "records"}:
             of_records.measure_writes(_made(folder / "writes"), options.runs, table)
             of_records.measure_bulk(_made(folder / "bulk"), options.records, options.runs, table)
+            of_growth.measure(_made(folder / "growth"), options.records // 5, options.runs, table)
             if options.million:
                 of_records.measure_bulk(_made(folder / "million"), 1_000_000, 1, table)
         if options.only in {None, "tables"}:

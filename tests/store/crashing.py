@@ -1,6 +1,7 @@
-"""A process that writes to a copy and dies: `crashing.py FOLDER [FAILPOINT NUMBER]`.
+"""A process that works on a copy and dies: `crashing.py FOLDER write|tidy [FAILPOINT NUMBER]`.
 
-It prints the number of each transaction when the store has said that it is durable. A fail point is a word that a
+`write` prints the number of each transaction when the store has said that it is durable; `tidy` lets go of everything
+old, in small steps. A fail point is a word that a
 statement begins with, or "mark": before (`-`) or after (`+`) its NUMBER-th time the process ends on the spot.
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from peerd.core.daemon_time import Age
+from peerd.core.trimming import Plan
 from peerd.store.mark import MarkFile
 from tests.store import copies
 
@@ -50,18 +53,33 @@ def die_at(point: str, number: int) -> None:
     ).start()
 
 
-async def main(folder: Path, *fail_point: str) -> None:
+async def main(folder: Path, work: str, *fail_point: str) -> None:
     copy = copies.Copy(folder, threaded=True)
     copy.chance.seed(os.getpid())
     if fail_point:
         die_at(fail_point[0], int(fail_point[1]))
     await copy.open()
+    await (write(copy) if work == "write" else tidy(copy))
+    await copy.store.close()
+
+
+async def write(copy: copies.Copy) -> None:
     begun = copy.state.visible
     for number in range(begun, begun + 200):
         await copies.write_number(copy, number)
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
-    await copy.store.close()
+
+
+async def tidy(copy: copies.Copy) -> None:
+    upkeep, plan = copy.store.upkeep, Plan(copy.state.clock(), 1, 1 << 62)
+    await upkeep.note_age(Age(1))
+    while await upkeep.forget(1, 7):
+        pass
+    while (await upkeep.trim(plan, 7)).runs:
+        pass
+    while await upkeep.give_back(50):
+        pass
 
 
 if __name__ == "__main__":

@@ -111,6 +111,15 @@ async def test_forgetting_comes_in_portions(copy: Copy) -> None:
     assert [await grow_older(copy, DAY_MS, 1, size=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
+async def test_a_large_value_counts_for_as_many_as_it_takes_pages(copy: Copy) -> None:
+    """Of a few large ones one portion may be no more than of many small ones."""
+    await copy.write([put("todo", "a", text="")])
+    for number in range(4):
+        await copy.write([patch("todo", "a", text=str(number) * 40_000)])
+    await copy.write([delete("todo", "a")])
+    assert [await grow_older(copy, DAY_MS, 1, size=12) for _ in range(5)] == [4, 2, 0, 0, 0]
+
+
 @pytest.mark.parametrize("table", ["history", "image"])
 async def test_damage_in_what_is_remembered_is_named(copy: Copy, table: str) -> None:
     """An error of the store, not of the decoder."""
