@@ -10,10 +10,11 @@ import pytest
 
 from peerd.core import snapshot_choice
 from peerd.engine.link_runner import LinkRunner
+from peerd.engine.snapshots import PATIENCE_S
 from peerd.protocol.messages import Entries, SnapshotChunk, SnapshotOffer
 from peerd.protocol.session import Session
 from peerd.store import snapshot_reading
-from tests.engine.conftest import Device, MakeDevice, Until, Wire
+from tests.engine.conftest import Device, MakeDevice, Pipe, Until, Wire
 from tests.engine.test_snapshots import agree, damage, query, session
 
 
@@ -53,6 +54,25 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
 
 def of_kind(said: Sequence[Any], kind: type[Any]) -> list[Any]:
     return [one for one in said if isinstance(one, kind)]
+
+
+async def halfway(taker: Device, maker: Device, wire: Wire, until: Until) -> tuple[Pipe, Pipe]:
+    """The ends of a link on which more than half of a snapshot has come: what the maker says waits from then on."""
+    take_part = taker.space.snapshots._store.take
+    held: list[int] = []
+
+    async def up_to_the_sixth(standing: Any, decide: Any, parts: int) -> Any:
+        standing = await take_part(standing, decide, parts)
+        if standing.progress.records >= 6 and not held:
+            far.flowing.clear()
+            held.append(parts)
+        taker.clock.pass_s(1.0)
+        return standing
+
+    taker.space.snapshots._store.take = up_to_the_sixth  # type: ignore[method-assign] # to stop at the right moment
+    near, far = wire.connect(taker, maker)
+    await until(lambda: held)
+    return near, far
 
 
 async def linked(one: Device, other: Device, until: Until) -> None:
@@ -141,3 +161,108 @@ async def test_of_several_members_one_sends_its_snapshot(
     await linked(laptop, phone, until)
     await agree(desk, laptop, phone)
     assert len(desk.space.snapshots.served) + len(laptop.space.snapshots.served) == 1
+
+
+# ---- while it comes in
+
+
+async def test_what_a_new_device_writes_meanwhile_reaches_the_others_at_once_and_stays(
+    full: tuple[Device, Device], make: MakeDevice, wire: Wire, until: Until
+) -> None:
+    """Its copy has nothing of the snapshot meanwhile; it is written to, and read, and sends."""
+    desk, laptop = full
+    phone = make("phone")
+    await laptop.admit(phone)
+    wire.connect(laptop, phone)
+    _, far = await halfway(laptop, desk, wire, until)
+    await laptop.put("own", {"a": 1})
+    await laptop.put("003", {"title": "mine"})
+    await laptop.put("short-lived", {"a": 1})
+    await laptop.delete("short-lived")
+    await until(lambda: laptop.clock_now().items() <= desk.clock_now().items())
+    await until(lambda: phone.clock_now() == laptop.clock_now())
+    assert laptop.space.snapshots.coming is not None, "and all that while it comes in"
+    assert laptop.space.copy.visible == 2
+    assert await laptop.value("003") == {"title": "mine"}
+    assert await desk.value("003") == {"title": "mine", "text": "x" * 100_000}
+    await desk.patch("own", set={"b": 2})
+    far.go_on()
+    await linked(desk, laptop, until)
+    await agree(desk, laptop)
+    assert await laptop.value("own") == {"a": 1, "b": 2}
+    assert await laptop.value("003") == {"title": "mine", "text": "x" * 100_000}
+
+
+async def test_what_is_written_meanwhile_survives_a_crash_of_the_new_device(
+    full: tuple[Device, Device], wire: Wire, until: Until
+) -> None:
+    desk, laptop = full
+    near, far = await halfway(laptop, desk, wire, until)
+    await laptop.put("own", {"a": 1})
+    parts = await laptop.space.snapshots.wanted(await laptop.space.snapshots.begun() or b"")
+    far.go_on()
+    await near.close(1000, "cut")
+    laptop = await laptop.reopen()
+    assert await laptop.space.snapshots.wanted(await laptop.space.snapshots.begun() or b"") >= parts > 3
+    assert await laptop.value("own") == {"a": 1}
+    wire.connect(laptop, desk)
+    await linked(desk, laptop, until)
+    await agree(desk, laptop)
+    assert await desk.value("own") == {"a": 1}
+
+
+# ---- after a cut, among several
+
+
+@pytest.fixture
+async def cut(
+    two: tuple[Device, Device], make: MakeDevice, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Device, Device, Device, bytes]:
+    """The desk and the laptop have everything, the phone half of a snapshot of the desk's, whose link was cut. Now the
+    laptop has its turn to send.
+    """
+    monkeypatch.setattr("peerd.engine.snapshot_exchange.LOOK_S", 0.0)
+    monkeypatch.setattr("peerd.engine.switchboard.FAR_BEHIND", 1)
+    monkeypatch.setattr("peerd.protocol.session.NEARLY", 1)
+    desk, laptop = two
+    phone = make("phone")
+    await desk.admit(phone)
+    await fill(desk)
+    await desk.tell(laptop)
+    near, far = await halfway(phone, desk, wire, until)
+    far.go_on()
+    await near.close(1000, "cut")
+    await until(lambda: session(phone, desk) is None and session(desk, phone) is None)
+    begun = await phone.space.snapshots.begun()
+    assert begun is not None
+    wire.connect(laptop, phone)
+    await until(lambda: session(phone, laptop) and session(phone, laptop).machine.offer)
+    return desk, laptop, phone, begun
+
+
+async def test_its_maker_is_waited_for_and_goes_on(
+    cut: tuple[Device, Device, Device, bytes], wire: Wire, until: Until
+) -> None:
+    """Even if another member offers one too, and has its turn."""
+    desk, laptop, phone, begun = cut
+    told = next(one for one in (await phone.statuses.status()).spaces[0].peers if one.name == "laptop")
+    assert told.reason == "the member whose snapshot was cut may go on with it: it is waited for first"
+    assert await phone.space.snapshots.begun() == begun
+    wire.connect(desk, phone)
+    await linked(desk, phone, until)
+    await linked(laptop, phone, until)
+    await agree(desk, laptop, phone)
+    assert phone.space.taken is not None
+    assert phone.space.taken.device == desk.id
+    assert not laptop.space.snapshots.served
+
+
+async def test_after_a_minute_another_member_begins_anew(
+    cut: tuple[Device, Device, Device, bytes], until: Until
+) -> None:
+    _, laptop, phone, _ = cut
+    phone.clock.pass_s(PATIENCE_S)
+    await linked(laptop, phone, until)
+    await agree(laptop, phone)
+    assert phone.space.taken is not None
+    assert phone.space.taken.device == laptop.id

@@ -13,7 +13,7 @@ from peerd.core import digest, snapshot_choice
 from peerd.core.device_id import format_device_id
 from peerd.store import snapshot_reading
 from tests.engine.conftest import Device, MakeDevice, Until, Wire
-from tests.engine.test_snapshot_offers import fill, linked
+from tests.engine.test_snapshot_offers import fill, halfway, linked
 from tests.engine.test_snapshots import damage, made, query, session, take
 
 
@@ -36,20 +36,7 @@ async def half(two: tuple[Device, Device], wire: Wire, until: Until) -> AsyncIte
     """The laptop has half of a snapshot of the desk's, and waits for more."""
     desk, laptop = two
     await fill(desk)
-    take_part = laptop.space.snapshots._store.take
-    held: list[int] = []
-
-    async def up_to_the_sixth(standing: Any, decide: Any, parts: int) -> Any:
-        standing = await take_part(standing, decide, parts)
-        if standing.progress.records >= 6:
-            far.flowing.clear()
-            held.append(parts)
-        laptop.clock.pass_s(1.0)
-        return standing
-
-    laptop.space.snapshots._store.take = up_to_the_sixth  # type: ignore[method-assign] # to stop at the right moment
-    _, far = wire.connect(laptop, desk)
-    await until(lambda: held)
+    _, far = await halfway(laptop, desk, wire, until)
     yield desk, laptop
     far.go_on()
 
