@@ -188,6 +188,7 @@ class Daemon:
             await self._start()
             self._supervisor.add("housekeeping", self._housekeeping.run)
             self._supervisor.add("scrub", lambda: scrub_now_and_then(self._spaces.scrubs, self._clock))
+            self._supervisor.add("clocks", self._statuses.clocks.watch)
             self._supervisor.add("full disks", self._housekeeping.open_again)
             self._supervisor.add("secrets", self._housekeeping.tend_secrets)
             self._supervisor.add("peers", self._housekeeping.save_peers)

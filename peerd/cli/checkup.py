@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from peerd import __version__
 from peerd.cli import exits
 from peerd.cli.machine import NOTE, OK, PROBLEM, Finding, of_machine
+from peerd.cli.text import span
 from peerd.control.client import NotRunning, path
 from peerd.errors import PeerdError
 
@@ -53,6 +54,7 @@ def _of_daemon(client: Client, status: dict[str, Any]) -> Iterator[Finding]:
     else:
         yield Finding(OK, "version", version or __version__)
     yield _of_place("device", status["device"])
+    yield from _of_clocks(status)
     try:
         client.call("GET", path("health", "ready"))
         yield Finding(OK, "ready", "all spaces are open")
@@ -84,6 +86,19 @@ def _of_databases(client: Client) -> Iterator[Finding]:
                 yield Finding(OK, f"database {check['space']}", "every page is as it was written")
     except PeerdError as error:
         yield Finding(PROBLEM, "database", str(error), error.next_step)
+
+
+def _of_clocks(status: dict[str, Any]) -> Iterator[Finding]:
+    """Beside the clocks of the devices that are linked."""
+    off_ms = status["device"].get("clock_off_ms")
+    spaces = status["spaces"]
+    linked = {one["device"] for space in spaces for one in space["peers"] if one.get("clock_off_ms") is not None}
+    if off_ms is not None:
+        way = "ahead of" if off_ms > 0 else "behind"
+        said = f"{span(abs(off_ms) / 1000)} {way} those of the others: nothing is lost by it"
+        yield Finding(PROBLEM, "clocks", said, "set it right: timedatectl set-ntp true")
+    elif linked:
+        yield Finding(OK, "clocks", "not found wrong beside those of linked devices")
 
 
 def _of_relay(relay: dict[str, Any]) -> Finding:

@@ -81,6 +81,7 @@ class LinkRunner:
         self.on_end: Callable[[SessionRunner], None] = lambda _: None
         self.on_unshared: Callable[[], None] = lambda: None  # they do not name a space that we share by our rosters
         self.offset_ms: float | None = greeting.offset_ms
+        self.their_quality = greeting.theirs.tq  # what they say of their clock
         self.bulk_bytes = 0  # of frames with entries, as they are
         self.bulk_sent_bytes = 0  # and as they were sent
         self._times = times
@@ -232,6 +233,7 @@ class LinkRunner:
             return
         rtt_s = self._times.monotonic_s() - self._pinged[1]
         self._pinged = None
+        self.their_quality = message.tq
         self.offset_ms = message.t_ms - self._times.wall_ms() + rtt_s * 500
 
 

@@ -36,6 +36,7 @@ _HELP = {
     "peerd_repaired_records": ("gauge", "Findings of damage of the last 30 days that were put right"),
     "peerd_scrub_progress": ("gauge", "How far the scrub of the copy is, 0 to 1"),
     "peerd_scrub_last_success_seconds": ("gauge", "When the copy was last looked at as a whole, seconds since 1970"),
+    "peerd_clock_offset_seconds": ("gauge", "The wall clock of a linked device less ours"),
     "peerd_relay_last_success_seconds": ("gauge", "When a relay was last used without failure, seconds since 1970"),
     "peerd_relay_trouble": ("gauge", "1 if a person has to put something right before a relay works"),
     "peerd_relay_to_leave_transactions": ("gauge", "Transactions that a relay lacks and this device has"),
@@ -53,6 +54,10 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
     for device, link in switchboard.links.items():
         peer = f'{{device="{short_id(device)}"}}'
         samples["peerd_link_bulk_bytes"].append(f"peerd_link_bulk_bytes{peer} {link.bulk_bytes}")
+        if link.offset_ms is not None:
+            samples["peerd_clock_offset_seconds"].append(
+                f"peerd_clock_offset_seconds{peer} {link.offset_ms / 1000:.3f}"
+            )
         samples["peerd_link_bulk_sent_bytes"].append(f"peerd_link_bulk_sent_bytes{peer} {link.bulk_sent_bytes}")
     for space in spaces.by_id.values():
         label = f'space="{_escaped(space.name)}"'

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from peerd.engine.clocks import PeerClock
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.snapshot_status import describe_behind, describe_sending, is_sending
 from peerd.engine.space import Space
 from peerd.protocol.control_reports import PeerStatus
 from peerd.protocol.session import Phase
-
-CLOCK_OFF_MS = 120_000
 
 STEPS = {  # by the code of what stopped a space, or a session on this side
     "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
@@ -25,10 +24,8 @@ _STEPS_THERE = {  # the same, where the other side stopped it
 }
 
 
-def describe_session(
-    status: PeerStatus, space: Space, session: SessionRunner, offset_ms: float | None, now_s: float
-) -> None:
-    """Fill in state, reason and next step of a peer that is linked; `offset_ms` is how far its clock is from ours."""
+def describe_session(status: PeerStatus, space: Space, session: SessionRunner, clock: PeerClock, now_s: float) -> None:
+    """Fill in state, reason and next step of a peer that is linked."""
     machine, ours = session.machine, space.ours()
     status.behind, status.ahead = machine.behind(ours), machine.ahead(ours)
     if machine.blocked is not None:
@@ -52,10 +49,9 @@ def describe_session(
         status.next_step = STEPS["diverged" if session.repairs.understood else "diverged-old"]
     else:
         _describe_course(status, space, session, now_s)
-    if offset_ms is not None and abs(offset_ms) > CLOCK_OFF_MS and not status.reason:
-        seconds = round(offset_ms / 1000)
-        status.reason = f"its clock and ours differ by {abs(seconds)} s (it is {'ahead' if seconds > 0 else 'behind'})"
-        status.next_step = "Nothing is lost by it; set the wrong clock right."
+    status.clock_off_ms = clock.off_ms
+    if clock.reason and not status.reason:
+        status.reason, status.next_step = clock.reason, clock.next_step
 
 
 def _describe_course(status: PeerStatus, space: Space, session: SessionRunner, now_s: float) -> None:

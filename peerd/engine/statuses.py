@@ -10,6 +10,7 @@ from peerd.core.device_id import format_device_id
 from peerd.core.names import RESERVED_PREFIX
 from peerd.core.stored import Address, StoredPeer
 from peerd.engine.binding_notices import PARKED, in_words
+from peerd.engine.clocks import Clocks
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.growth import Growth
 from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
@@ -91,6 +92,7 @@ class Statuses:
         self._version = version
         self._device_name = device_name
         self._since_ms = times.wall_ms()
+        self.clocks = Clocks(switchboard.links, times)
 
     async def status(self) -> Status:
         views = [await self.space(space) for space in self._sorted()]
@@ -107,7 +109,7 @@ class Statuses:
         return sorted(self._spaces.by_id.values(), key=lambda space: space.name)
 
     def _device(self, views: list[SpaceView]) -> DeviceStatus:
-        problems = self.problems()
+        problems = [*self.problems(), *self.clocks.problems()]
         elsewhere = self._book.clones.elsewhere
         if elsewhere is not None:
             cause = (
@@ -135,6 +137,7 @@ class Statuses:
             state="degraded" if degraded else "running",
             reason=reason,
             next_step=step,
+            clock_off_ms=self.clocks.judgement().ours,
         )
 
     def _failed(self, name: str, failure: Exception) -> SpaceView:
@@ -264,7 +267,7 @@ class Statuses:
             status.next_step = "It may not have heard of the last change of members yet; another member will tell it."
             return status
         status.since_ms = session.since_ms
-        describe_session(status, space, session, link.offset_ms, self._times.monotonic_s())
+        describe_session(status, space, session, self.clocks.of(device), self._times.monotonic_s())
         return status
 
     def _offline(self, status: PeerStatus, space: Space, note: PeerNote, known: StoredPeer) -> None:

@@ -21,7 +21,8 @@ class PeerStatus(Struct, kw_only=True):
     `behind` is the number of transactions it has and we lack, `ahead` the opposite, None where unknown. `since_ms` is
     when it came to be in sync with us in this space, or not to be; without a session, when its link came or went; of
     one that is `relayed` (not linked, and seen on a relay that both use) when it last wrote there.
-    `reason` is empty if all is well; otherwise `next_step` says what to do.
+    `reason` is empty if all is well; otherwise `next_step` says what to do. `clock_off_ms` is its wall clock less ours,
+    while it is linked.
     """
 
     device: str
@@ -32,6 +33,7 @@ class PeerStatus(Struct, kw_only=True):
     behind: int | None = None
     ahead: int | None = None
     since_ms: int | None = None
+    clock_off_ms: int | None = None
 
 
 class TableNotice(Struct, kw_only=True):
@@ -170,11 +172,14 @@ class NewSpace(Request):
 
 
 class DeviceStatus(Struct, kw_only=True):
+    """`clock_off_ms`: by how much this device's clock is ahead of those of the others, if they say that it is wrong."""
+
     id: str
     name: str
     state: str
     reason: str = ""
     next_step: str = ""
+    clock_off_ms: int | None = None
 
 
 class MachineStatus(Struct, kw_only=True):

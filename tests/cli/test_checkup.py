@@ -157,3 +157,19 @@ def test_relays_are_looked_at(daemon: Any, peerctl: Any, machine: Any) -> None:
     ]
     daemon.on("GET", "/v1/relays", {"relays": [{**folder, "state": "trouble"}]})
     assert peerctl("doctor").code == 4
+
+
+def test_a_clock_that_others_call_wrong(daemon: Any, peerctl: Any, machine: Any) -> None:
+    """Only where there is somebody to compare with."""
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": []})
+    linked = {**STATUS, "spaces": [{**STATUS["spaces"][0], "peers": [{**PLACE, "clock_off_ms": 40}]}]}
+    daemon.on("GET", "/v1/status", linked)
+    assert ["ok", "clocks"] in [line.split("\t")[:2] for line in peerctl("doctor").out.splitlines()]
+    for off_ms, words in ((86_400_000, "1 d ahead of"), (-90_000_000, "1 d 1 h behind")):
+        daemon.on("GET", "/v1/status", {**linked, "device": {**STATUS["device"], "clock_off_ms": off_ms}})
+        got = peerctl("doctor")
+        assert got.code == 4
+        (line,) = [line for line in got.out.splitlines() if line.startswith("problem\tclocks")]
+        assert words in line
+        assert "timedatectl" in line
