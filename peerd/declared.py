@@ -68,7 +68,12 @@ def _folder(settings: FolderSettings, _state_dir: Path) -> RelayPlan:
         return relay
 
     courier = CourierSettings(
-        poll_min_s=30.0, poll_max_s=300.0, quiet_s=(1.0, 5.0), max_bytes=settings.max_mb * MB, snapshots=True
+        poll_min_s=30.0,
+        poll_max_s=300.0,
+        quiet_s=(1.0, 5.0),
+        acknowledge_s=(60.0, 60.0),
+        max_bytes=settings.max_mb * MB,
+        snapshots=True,
     )
     return RelayPlan("folder", f"folder {settings.path}", settings, settings.spaces, courier, open_store)
 

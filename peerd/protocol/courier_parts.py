@@ -42,7 +42,7 @@ class Parts:
         self.ran = RunningTime(self.memory)
         self.view = RelayView()
         self.stream = OwnStream(self.memory)
-        self.head = OwnHead(self.memory, self.stream)
+        self.head = OwnHead(self.memory, self.stream, settings)
         self.fetching = Fetching(self.memory, self.ran)
         self.complaints = Complaints(device, self.memory, self.ran)
         self.leaving = Leaving(settings)

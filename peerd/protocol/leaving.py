@@ -202,9 +202,11 @@ class Leaving:
         self.walk = None
         for origin in walk.targets.keys() & self.waits.keys():
             wait = self.waits[origin]
-            if wait.seq > walk.targets[origin]:
-                continue
-            wait.since_s, wait.tried = moment.now_s, True
+            if wait.seq > walk.targets[origin]:  # it came meanwhile, and waits like anything that comes
+                wait.since_ms, wait.chance = moment.wall_ms, moment.chance
+            else:
+                wait.tried = True
+            wait.since_s = moment.now_s
             wait.alone_s = moment.now_s if wait.alone_s is not None else None
 
     def _load_pieces(self, run: Run, announced: Mapping[bytes, Announcement]) -> None:

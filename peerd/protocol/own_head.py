@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from peerd.core.clocks import ReadClock
-from peerd.protocol.courier_settings import DAY_S, HOUR_S
+from peerd.protocol.courier_settings import DAY_S, HOUR_S, CourierSettings
 from peerd.protocol.courier_steps import Damage, Moment, PutHead, SeenHead, SegmentName, Standing
 from peerd.protocol.coverage import CLAIMS, Coverage, claim, union
 from peerd.protocol.own_stream import OwnStream
 from peerd.protocol.relay_memory import PUTTING, HeadMark, Litter, Memory, throw_away
 from peerd.protocol.relay_objects import INTERVALS, Head
 
-ACKNOWLEDGE_S = 60.0
 _CONTEST_S = (60.0, HOUR_S)  # between heads when somebody else writes ours too
 _FORMER_S = 30 * DAY_S
 _COUNTER = (1 << 62) - 1
@@ -27,19 +26,22 @@ _COUNTER = (1 << 62) - 1
 class OwnHead:
     """`tag` is of the head that is there in our name, None if none is."""
 
-    def __init__(self, memory: Memory, stream: OwnStream) -> None:
+    def __init__(self, memory: Memory, stream: OwnStream, settings: CourierSettings) -> None:
         self.tag: str | None = None
         self.former: Head | None = None
         self._memory = memory
         self._stream = stream
         self._dealt_with = ""  # the tag of a head that we did not write, and know what to do about
         self._written_s = float("-inf")
+        self._acknowledge_s = settings.acknowledge_s
+        self._pause_s = settings.acknowledge_s[0]
+        self._acknowledges = False  # the next head, and nothing else
         self._contests = 0
         self._not_before_s = float("-inf")
         self._insisted = False  # a person wants to be acknowledged to now
 
     def insist(self) -> None:
-        """The next acknowledgement need not wait for its minute."""
+        """The next acknowledgement need not wait."""
         self._insisted = True
 
     # ---- our head, as the relay shows it
@@ -119,6 +121,7 @@ class OwnHead:
     def due_s(self, standing: Standing, offered: ReadClock, lost: Sequence[SegmentName]) -> float | None:
         """When our head is to be written; None if it says all that there is to say."""
         memory, put = self._memory, self._memory.put
+        self._acknowledges = False
         if put is None:
             return self._not_before_s
         snapshot = memory.snapshot.id if memory.snapshot else b""
@@ -126,7 +129,8 @@ class OwnHead:
         if said != (memory.stream, memory.next, memory.oldest, standing.roster_digest, snapshot, list(lost)):
             return self._not_before_s
         if any(min(standing.clock.get(o, 0), seq) > put.clock.get(o, 0) for o, seq in offered.items()):
-            return self._not_before_s if self._insisted else max(self._written_s + ACKNOWLEDGE_S, self._not_before_s)
+            self._acknowledges = True
+            return self._not_before_s if self._insisted else max(self._written_s + self._pause_s, self._not_before_s)
         return None
 
     def write(self, standing: Standing, lost: Sequence[SegmentName], moment: Moment) -> PutHead:
@@ -158,6 +162,10 @@ class OwnHead:
         if memory.putting:
             memory.put, memory.putting = replace(memory.putting[-1], tag=tag), []
         self.tag, self._dealt_with = tag, ""
+        if self._acknowledges:  # each costs its reader a request, too
+            first_s, longest_s = self._acknowledge_s
+            goes_on = moment.now_s - self._written_s < 2 * self._pause_s
+            self._pause_s = min(longest_s, 2 * self._pause_s) if goes_on else first_s
         self._written_s = moment.now_s
         self._stream.since_head = 0
 

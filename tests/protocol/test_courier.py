@@ -238,8 +238,42 @@ def test_a_hint_is_followed_soon_and_not_for_ever() -> None:
     assert 1 <= len(bench.times(a, Poll, since_s)) <= 6
 
 
-def test_acknowledgements_come_at_most_once_a_minute() -> None:
+def test_what_comes_while_a_segment_is_left_waits_for_more() -> None:
+    """Not in a segment of its own at once: a device that goes on writing leaves one in half a minute."""
     bench = Bench()
+    a, _ = bench.devices
+    bench.run(HOUR_S)
+    started_s = bench.now_s
+    for _ in range(120):
+        bench.write(a)
+        bench.run(5)
+    assert len(bench.steps(a, PutSegment, started_s)) <= 21
+    assert bench.now_s - max(bench.times(a, PutSegment)) < 40
+
+
+def test_acknowledgements_become_rare_while_there_is_more_and_more_to_acknowledge() -> None:
+    """Each costs two requests. A single change is acknowledged at once, and the last of many too after a while."""
+    bench = Bench()
+    a, b = bench.devices
+    bench.run(HOUR_S)
+    started_s = bench.now_s
+    for _ in range(60):
+        bench.write(a)
+        bench.run(MINUTE_S)
+    assert len(bench.times(b, PutHead, started_s)) <= 12
+    bench.run(20 * MINUTE_S)
+    assert bench.head(b).clock == a.copy.clock
+    bench.run(HOUR_S)
+    bench.write(a)
+    bench.run(20 * MINUTE_S)
+    assert bench.head(b).clock == a.copy.clock
+    came_s = max(bench.times(b, FetchHeads))
+    assert max(bench.times(b, PutHead)) < came_s + 10
+
+
+def test_acknowledgements_come_at_most_once_a_minute() -> None:
+    """Where requests cost nothing not less often either."""
+    bench = Bench(acknowledge_s=(MINUTE_S, MINUTE_S))
     a, b = bench.devices
     for _ in range(100):
         bench.write(a)
