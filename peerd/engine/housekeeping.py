@@ -114,6 +114,8 @@ class Housekeeping:
         for space in list(self._spaces.by_id.values()):
             try:
                 await self._grow_older(space, elapsed_ms)
+                for session in self._switchboard.sessions(space):  # a link may last for months
+                    space.note_seen(session.theirs)
                 gone = await self._trimming.trim(space, self.history_days(space.name) * DAY_MS)
                 for peer in list(space.peers.values()):
                     await space.store.save_peer(peer)

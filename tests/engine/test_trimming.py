@@ -111,6 +111,19 @@ async def test_being_seen_counts_anew(two: Two) -> None:
     assert await log_of(desk) == []
 
 
+async def test_a_link_that_lasts_for_months_keeps_its_member_among_those_who_count(
+    two: Two, wire: Wire, until: Until
+) -> None:
+    desk, laptop = two
+    wire.connect(desk, laptop)
+    await until(lambda: bool(desk.switchboard.sessions(desk.space)))
+    await days(desk, 61)
+    assert laptop.id in desk.space.active()
+    await apart(desk, laptop, until)
+    await days(desk, 61)
+    assert laptop.id not in desk.space.active()
+
+
 async def test_what_every_member_acknowledged_goes(two: Two, wire: Wire, until: Until) -> None:
     desk, laptop = two
     await desk.put("a", {"x": 1})

@@ -2,33 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from peerd.core.clocks import Clock, includes
 from peerd.protocol import relay_objects
-from peerd.protocol.relay_objects import Covers
+from peerd.protocol.relay_objects import Covers, Head
 from tests.network_simulation.device import Device
 from tests.network_simulation.relay import SimRelay
 
 
-async def left_on_relays(space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> list[Covers]:
-    """The transactions that the members' heads claim to hold, on relays that always kept what they were given."""
+class HeadThere(NamedTuple):
+    relay: SimRelay
+    member: Device
+    head: Head
+
+
+def heads_there(space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> Iterator[HeadThere]:
+    """The members' heads on relays that always kept what they were given."""
     reader = next((one for one in members if one.now is not None and one.now.is_started), None)
-    if reader is None:
-        return []
-    found: list[Covers] = []
     for relay in relays:
-        runner = reader.running.relays._runners.get((relay.name, space))
+        runner = reader.running.relays._runners.get((relay.name, space)) if reader is not None else None
         if runner is None or relay.harmed:
             continue
         sealed = runner._sealed
         for member in members:
             name = sealed._head_name(member.id)
             kept = relay.objects.get(name)
-            if kept is None:
-                continue
-            plain = sealed._sealing.open_head(name, kept.data, space, sealed._space_keys.opening())
-            head = relay_objects.decode_head(plain.data)
-            found.append(head.covers)
-            if head.snapshot is not None:
-                found.append({origin: [(1, seq)] for origin, seq in head.snapshot.clock.items()})
+            if kept is not None:
+                signed = sealed._sealing.open_head(name, kept.data, space, sealed._space_keys.opening())
+                yield HeadThere(relay, member, relay_objects.decode_head(signed.data))
+
+
+def left_on_relays(space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> list[Covers]:
+    """The transactions that the members' heads claim to hold."""
+    found: list[Covers] = []
+    for _, _, head in heads_there(space, members, relays):
+        found.append(head.covers)
+        if head.snapshot is not None:
+            found.append({origin: [(1, seq)] for origin, seq in head.snapshot.clock.items()})
     return found
+
+
+class Watch:
+    """Looks at heads again and again: does a stream give up what some member's copy does not have?"""
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, bytes, bytes], Head] = {}
+
+    def given_up(self, space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> Iterator[str]:
+        """A sentence for each member whom a stream left behind since the last look."""
+        for relay, member, head in heads_there(space, members, relays):
+            place = relay.name, space, member.id
+            before = self._before.get(place)
+            self._before[place] = head
+            if before is None or before.stream != head.stream or before.oldest == head.oldest:
+                continue
+            gone = _gone(before, head)
+            for other in members:
+                if not includes(other.clock_now(space), gone):
+                    yield f"{member.name} gave up on {relay.name} what {other.name} does not have"
+
+
+def _gone(before: Head, after: Head) -> Clock:
+    return {
+        origin: intervals[-1][1] if origin not in after.covers else after.covers[origin][0][0] - 1
+        for origin, intervals in before.covers.items()
+    }
