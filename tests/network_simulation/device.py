@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
 from peerd.engine.peer_book import PeerBook
 from peerd.engine.relays import Relays
+from peerd.engine.scrubbing import scrub_now_and_then
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
@@ -34,7 +35,7 @@ from tests.engine.fake_files import FakeFiles, propose
 from tests.network_simulation.disk import Backups, SimShelf
 from tests.network_simulation.ledger import Ledger
 from tests.network_simulation.network import Host, Network, SimLink
-from tests.network_simulation.parts import SimCrypto, SimKeys, SimTimes, WallClock
+from tests.network_simulation.parts import Calendar, SimCrypto, SimKeys, SimTimes, WallClock
 from tests.network_simulation.relay import SimRelay
 from tests.network_simulation.virtual_loop import end_life, loop_here, within
 
@@ -149,6 +150,9 @@ class Running:
         self.lookout.announce = self._announce
         self.service.couriers = self.relays
         self.statuses.relays = self.relays
+        self.housekeeping.history_days = lambda _: self.device.history_days
+        self.housekeeping.holders.holdings = self.relays.holdings
+        self.housekeeping.holders.seen = self.relays.last_seen
 
     async def start(self) -> None:
         """As part of this life."""
@@ -165,6 +169,7 @@ class Running:
         self._chores = [
             loop_here().create_task(self.housekeeping.tend_secrets(), name="secrets"),
             loop_here().create_task(self.housekeeping.run(), name="housekeeping"),
+            loop_here().create_task(scrub_now_and_then(self.spaces.scrubs, self.times), name="scrub"),
         ]
         await self.relays.follow([relay.plan(self.device.number) for relay in self.device.relays])
         self.lookout.show()
@@ -182,6 +187,7 @@ class Running:
         if self._works:
             await asyncio.wait(set(self._works))
         await self.relays.stop()
+        await self.housekeeping.note_time()
         await self.spaces.close()
 
     # ---- what the parts say to each other
@@ -189,8 +195,7 @@ class Running:
     def _on_space(self, space: Space) -> None:
         for peer in space.peers.values():
             self.book.remembered(peer.device, peer.name, peer.addresses)
-        self.device.ledger.listen(space)
-        space.on_switch.append(lambda: self.device.ledger.listen(space))
+        self.device.ledger.open(space)
         self.switchboard.add_space(space)
         space.on_roster.append(lambda _: self._on_roster())
         self._on_roster()
@@ -249,18 +254,20 @@ class Running:
         self.lookout.on_sighting(sighting)
 
 
+@dataclass
+class Surroundings:
+    """What all devices share beside the network."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    relays: list[SimRelay] = field(default_factory=list)
+    calendar: Calendar = field(default_factory=Calendar)
+
+
 class Device:
     """One machine: its keys, its disk, its clock, and perhaps a running process."""
 
     def __init__(
-        self,
-        number: int,
-        folder: Path,
-        network: Network,
-        air: Air,
-        chance: random.Random,
-        ledger: Ledger,
-        relays: list[SimRelay],
+        self, number: int, folder: Path, network: Network, air: Air, chance: random.Random, around: Surroundings
     ) -> None:
         self.number = number
         self.name = f"device-{number}"
@@ -268,10 +275,10 @@ class Device:
         self.chance = chance
         self.network = network
         self.air = air
-        self.ledger = ledger
-        self.relays = relays
+        self.ledger = around.ledger
+        self.relays = around.relays
         self.keys = SimKeys.drawn(chance)
-        self.clock = WallClock()
+        self.clock = WallClock(calendar=around.calendar)
         self.machine = Machine(f"machine-{number}", "boot-1")
         self.state = folder / self.name
         self.state.mkdir(parents=True)
@@ -281,6 +288,8 @@ class Device:
         self.now: Running | None = None
         self.fault_now: Callable[[], Exception | None] = lambda: None
         self.last_clocks: dict[bytes, Clock] = {}  # of the copies, while it is down
+        self.history_days = 30
+        self.has_gone_back = False
         self._boots = 1
 
     @property

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import Literal, TypeAlias
 from unittest.mock import patch
 
-from peerd.core import limits
-from peerd.engine import session_runner, switchboard
+from peerd.core import limits, snapshot, snapshot_choice
+from peerd.engine import session_runner, snapshot_making, switchboard
 from peerd.protocol import inflow, outflow, session
+from peerd.store import incoming, snapshot_reading, snapshots, switching
 from tests.network_simulation import programs
 from tests.network_simulation.checks import check
 from tests.network_simulation.disk import scratch
@@ -41,6 +42,17 @@ SMALL = (
     (session, "CREDIT_BYTES", 12_000),
     (inflow, "CREDIT_BYTES", 12_000),
     (inflow, "FRAME_BYTES", 8_000),
+    (snapshot, "PART_BYTES", 4_000),
+    (snapshot, "_PIECE_BYTES", 3_500),
+    (snapshot, "_FILL_BYTES", 3_000),
+    (snapshot_choice, "LEAST_LOG_BYTES", 10_000),
+    (snapshot_reading, "LEAST_LOG_BYTES", 10_000),
+    (snapshot_making, "READ_BYTES", 2_500),
+    (snapshot_making, "KEPT_PARTS", 2),
+    (snapshots, "FEW_TOUCHED", 3),
+    (switching, "ROWS_AT_ONCE", 5),
+    (switching, "RUNS_AT_ONCE", 3),
+    (incoming, "CLEARED_AT_ONCE", 20),
 )
 
 
@@ -85,6 +97,6 @@ def run_history(
                 problem.add_note(f"seed {seed}, {len(world.devices)} devices; " + "; ".join(world.trace))
                 raise
             await world.stop()
-            return world.counts
+            return world.counts + world.ledger.counts
 
         return run(history())

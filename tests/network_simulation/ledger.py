@@ -6,7 +6,8 @@ again; nobody else can have heard of what it wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from peerd.core import entry
 from peerd.core.chain import Run
@@ -22,10 +23,25 @@ class Forked(AssertionError):
 
 class Ledger:
     def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.trimmed: Callable[[Space], None] = lambda _: None  # the log of a copy begins elsewhere now
         self._runs: dict[bytes, dict[bytes, dict[int, Run]]] = {}  # space, origin, first
 
-    def listen(self, space: Space) -> None:
-        """To a copy that was just opened."""
+    def open(self, space: Space) -> None:
+        """A copy was just opened: listen to it from now on."""
+        self._listen(space)
+        space.on_switch.append(lambda: self._switched(space))
+        space.on_trim.append(lambda _: self._trimmed(space))
+
+    def _switched(self, space: Space) -> None:
+        self.counts["snapshots taken"] += 1
+        self._listen(space)
+
+    def _trimmed(self, space: Space) -> None:
+        self.counts["trims"] += 1
+        self.trimmed(space)
+
+    def _listen(self, space: Space) -> None:
         tail = space.commits.tail
         real = tail.committed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b, shake_256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,11 +18,19 @@ START_MS = 1_750_000_000_000
 
 
 @dataclass
+class Calendar:
+    """The days that passed beside what the loop counts: all devices share it."""
+
+    skipped_ms: int = 0
+
+
+@dataclass
 class WallClock:
     """A device's idea of the time."""
 
     offset_ms: int = 0
     tq: int = 2
+    calendar: Calendar = field(default_factory=Calendar)
 
 
 class SimTimes:
@@ -35,7 +43,8 @@ class SimTimes:
         self._started_s = self._loop.time()
 
     def wall_ms(self) -> int:
-        return START_MS + self._clock.offset_ms + round(self._loop.time() * 1000)
+        now_ms = START_MS + self._clock.calendar.skipped_ms + round(self._loop.time() * 1000)
+        return max(0, now_ms + self._clock.offset_ms)
 
     def monotonic_s(self) -> float:
         return self._loop.time() - self._started_s + 100.0

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from sqlite3 import Connection
+from typing import TypeVar
 from unittest.mock import patch
 
 from msgspec.structs import replace
 
+from peerd.core import snapshot_merge
+from peerd.core.clocks import ReadClock
+from peerd.core.record import Record
+from peerd.engine import trimming
 from peerd.protocol.courier_steps import Moment, SeenHead
 from peerd.protocol.own_head import OwnHead
+from peerd.store import database, opening
+from peerd.store.database import Outcome
 from tests.relay_simulation import planted as of_couriers
 
+T = TypeVar("T")
+
+LATE_S = 0.005
 Planted = Callable[[], AbstractContextManager[None]]
 
 
@@ -32,6 +45,67 @@ def older_head_taken_for_ours() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def origin_kept_after_a_restore() -> Iterator[None]:
+    """A copy that went back goes on with the origin that it had."""
+    with patch.object(opening, "objection", lambda _mark, _standing: ""):
+        yield
+
+
+@contextmanager
+def trimmed_before_acknowledged() -> Iterator[None]:
+    """The log goes by its age alone."""
+    with patch.object(trimming, "held_by_all", lambda clock, _holders: dict(clock)):
+        yield
+
+
+@contextmanager
+def snapshot_without_covered_dots() -> Iterator[None]:
+    """What one side of a snapshot lacks is never taken for removed there."""
+    real = snapshot_merge.merge
+
+    def merge(ours: Record | None, theirs: Record | None, _ours: ReadClock, _theirs: ReadClock) -> Record | None:
+        return real(ours, theirs, {}, {})
+
+    with patch.object(snapshot_merge, "merge", merge):
+        yield
+
+
+@contextmanager
+def acknowledged_before_committed() -> Iterator[None]:
+    """Whoever waits is answered, and others hear of it, some milliseconds before it is durable."""
+
+    def committed(connection: Connection, work: Callable[[Connection], Outcome[T]]) -> Outcome[T]:
+        def commit() -> None:
+            with suppress(sqlite3.Error):  # closed, or committed by now
+                connection.execute("COMMIT")
+
+        commit()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            outcome = work(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        if outcome.keep:
+            asyncio.get_running_loop().call_later(LATE_S, commit)
+        else:
+            connection.execute("ROLLBACK")
+        return outcome
+
+    with patch.object(database, "committed", committed):
+        yield
+
+
+OF_COPIES: dict[str, Planted] = {
+    mistake.__name__: mistake
+    for mistake in (
+        origin_kept_after_a_restore,
+        trimmed_before_acknowledged,
+        snapshot_without_covered_dots,
+        acknowledged_before_committed,
+    )
+}
 OF_RELAYS: dict[str, Planted] = {
     mistake.__name__: mistake
     for mistake in (

@@ -18,6 +18,7 @@ from peerd.protocol.control_messages import (
 )
 from peerd.protocol.control_relays import RelaySync
 from tests.network_simulation.device import Device
+from tests.network_simulation.parts import START_MS
 from tests.network_simulation.world import Acknowledged, World
 
 KEYS = ("one", "two", "three")
@@ -265,8 +266,20 @@ async def put_back(world: World) -> None:
 
 async def wrong_clock(world: World) -> None:
     clock = world.chance.choice(world.devices).clock
-    clock.offset_ms = world.chance.choice((0, HOUR_MS, -HOUR_MS, 50 * YEAR_MS, -50 * YEAR_MS, -120_001))
+    clock.offset_ms = world.chance.choice((0, HOUR_MS, -HOUR_MS, 50 * YEAR_MS, -50 * YEAR_MS, -START_MS, -120_001))
     clock.tq = world.chance.choice((0, 1, 2))
+
+
+async def days_pass(world: World) -> None:
+    """Together they may be months, in which members that are off come to count as gone."""
+    for _ in range(world.chance.choice((1, 1, 3, 8))):
+        await world.pass_days(world.chance.choice((1, 10)))
+    world.counts["days passed"] += 1
+
+
+async def forget_soon(world: World) -> None:
+    """Somebody wants no history, or a little, or much."""
+    world.chance.choice(world.devices).history_days = world.chance.choice((0, 0, 1, 30))
 
 
 async def full_disk(world: World) -> None:
@@ -429,6 +442,8 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (2, back_up),
     (2, put_back),
     (3, wrong_clock),
+    (6, days_pass),
+    (4, forget_soon),
     (1, full_disk),
     (1, pause),
     (1, tidy),

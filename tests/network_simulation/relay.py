@@ -126,11 +126,12 @@ class SimRelay:
 
 
 def some_relay(name: str, chance: random.Random, context: Context) -> SimRelay:
-    """Asked eagerly or as seldom as one that counts requests; with snapshots or without."""
+    """Asked eagerly or as seldom as one that counts requests; with snapshots soon, or when the log needs one."""
     settings = QUICK if chance.random() < 0.7 else CourierSettings()
-    if chance.random() < 0.5:
-        settings = msgspec.structs.replace(settings, snapshots=True, snapshot_from_bytes=chance.choice((1, 20_000)))
-    return SimRelay(name, chance, context, settings)
+    least_bytes = chance.choice((1, 20_000, 4 << 20))
+    return SimRelay(
+        name, chance, context, msgspec.structs.replace(settings, snapshots=True, snapshot_from_bytes=least_bytes)
+    )
 
 
 class Way:

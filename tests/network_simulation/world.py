@@ -9,24 +9,26 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peerd.core.clocks import Clock, covers
+from peerd.core.clocks import Clock, covers, includes
 from peerd.core.device_id import format_device_id
 from peerd.engine.relay_status import RELAYED
+from peerd.engine.space import Space
 from peerd.errors import PeerdError
 from peerd.protocol.control_messages import (
     ChangeRequest,
 )
 from peerd.protocol.control_reports import NewJoin, PeerStatus
 from peerd.protocol.courier_settings import DAY_S
-from tests.network_simulation.device import Air, Device
-from tests.network_simulation.ledger import Ledger
+from tests.network_simulation.device import Air, Device, Surroundings
 from tests.network_simulation.network import Network
-from tests.network_simulation.relay import SimRelay, some_relay
+from tests.network_simulation.relay import some_relay
 from tests.network_simulation.relay_contents import Watch, left_on_relays
 
+DAY_MS = 24 * 3_600_000
 SETTLE_S = 3_000.0
 RELAYED_SETTLE_S = 12 * DAY_S  # a relay that was set back is filled anew at most now and then
 
@@ -58,14 +60,12 @@ class World:
         self.network = Network(self.chance, contextvars.copy_context())
         self.air = Air(self.network, self.chance)
         count = size or self.chance.choice((2, 2, 3, 3, 4, 5))
-        self.ledger = Ledger()
-        self.relays: list[SimRelay] = []
+        around = Surroundings()
+        self.ledger, self.relays, self.calendar = around.ledger, around.relays, around.calendar
+        self.ledger.trimmed = self._look_at_trim
         self.watch, self.is_watched = Watch(), True
         self.apart = False  # no device ever hears another one: all goes through relays
-        self.devices = [
-            Device(number, folder, self.network, self.air, self.chance, self.ledger, self.relays)
-            for number in range(count)
-        ]
+        self.devices = [Device(number, folder, self.network, self.air, self.chance, around) for number in range(count)]
         self.spaces: list[SimSpace] = []
         self.acknowledged: list[Acknowledged] = []
         self.tokens: dict[tuple[int, str, str, str], str] = {}
@@ -73,6 +73,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self.trace: list[str] = []
         self.step = 0
+        self.wrong = ""
         self.bulk = 100
         self.large_bytes = 3_000
         self._backup_clocks: dict[tuple[int, bytes], Clock] = {}
@@ -199,6 +200,15 @@ class World:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def pass_days(self, days: int) -> None:
+        """Days pass at once for those that run; those that do not see it in their clocks, if these are right."""
+        for device in self.up():
+            running = device.running
+            with suppress(asyncio.CancelledError, PeerdError):
+                await device.do(partial(running.housekeeping.tidy, days * DAY_MS))
+        self.calendar.skipped_ms += days * DAY_MS
+        await asyncio.sleep(1)
+
     # ---- what may be lost
 
     def back_up(self, device: Device) -> None:
@@ -208,6 +218,7 @@ class World:
 
     async def put_back(self, device: Device) -> None:
         device.backups.put_back(device.state)
+        device.has_gone_back = True
         for space in self.spaces:
             if (device.number, space.id) in self._backup_clocks:
                 device.last_clocks[space.id] = dict(self._backup_clocks[device.number, space.id])
@@ -240,6 +251,15 @@ class World:
                 for sentence in self.watch.given_up(space.id, members, self.relays):
                     raise AssertionError(sentence)
 
+    def _look_at_trim(self, live: Space) -> None:
+        """What goes from a log is in the copy of every member that counts, unless that went back in time."""
+        horizon, active = live.copy.horizon(), live.active()
+        for space in self.spaces:
+            for device in space.devices if space.id == live.id else ():
+                counts = device.id in active and not device.has_gone_back and device is not self.removed.get(space.id)
+                if counts and not includes(device.clock_now(space.id), horizon):
+                    self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
+
     # ---- the end
 
     async def settle(self) -> None:
@@ -260,6 +280,8 @@ class World:
             self.air.refresh()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 600.0) if self.apart else pause_s
+        if self.wrong:
+            raise AssertionError(self.wrong)
         if waiting:
             raise AssertionError(f"never at rest: {waiting}")
         await asyncio.sleep(1)
