@@ -171,6 +171,8 @@ class SnapshotExchange:
 
     async def _take_in(self) -> bool:
         snapshots = self._space.snapshots
+        if await snapshots.put_whole_in_place():
+            return True
         begun = await snapshots.begun() or _NO_ID
         number = await snapshots.wanted(begun)
         while not self._coming.empty():

@@ -8,7 +8,7 @@ place of ours in one short step inside the commit door.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,15 @@ class Snapshots:
         """The number of the part of this snapshot, from 0, with which `take_in` goes on."""
         found = await self._store.incoming()
         return found.parts if found is not None and _is_of(found, snapshot) else 0
+
+    async def put_whole_in_place(self) -> bool:
+        """If all parts of one are here, and it was cut off only then, merge it into our copy; False if not. Raises as
+        `take_in`.
+        """
+        found = await self._store.incoming()
+        if found is None or found.phase >= Phase.CLEARING or not found.standing.is_whole:
+            return False
+        return await self.take_in(found.id, _nothing())
 
     async def take_in(
         self,
@@ -269,6 +278,11 @@ class Snapshots:
                 pass
         except StoreError as problem:  # the next start goes on with it
             log.warning("snapshot not cleared away", space=self._space.name, code=problem.code, cause=str(problem))
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    return
+    yield
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -874,6 +874,29 @@ async def test_one_that_was_cut_goes_on_over_the_next_link(
     assert (taken.count(1) > 1) is restarted, "whoever was restarted makes another one"
 
 
+async def test_one_that_was_cut_when_it_was_whole_is_put_in_place_over_the_next_link(
+    horizon: tuple[Device, Device], wire: Wire, until: Until
+) -> None:
+    """There is no further part to ask for."""
+    laptop, phone = horizon
+    store, merge = phone.space.store.snapshots, phone.space.store.snapshots.merge
+    cuts: list[bool] = []
+    near, _ = wire.connect(laptop, phone)
+
+    async def cut(standing: Any) -> Any:
+        if not cuts:
+            cuts.append(standing.is_whole)
+            await near.close(1000, "cut")
+            await asyncio.Event().wait()
+        return await merge(standing)
+
+    store.merge = cut  # type: ignore[method-assign] # to cut the link at the right moment
+    await until(lambda: cuts == [True] and session(phone, laptop) is None and session(laptop, phone) is None)
+    wire.connect(laptop, phone)
+    await until(lambda: session(phone, laptop) and session(phone, laptop).in_sync)
+    await agree(laptop, phone)
+
+
 async def test_who_cannot_make_one_says_so(horizon: tuple[Device, Device], wire: Wire, until: Until) -> None:
     laptop, phone = horizon
     damage(laptop, "UPDATE record SET share = share + 1 WHERE key = '003'")
