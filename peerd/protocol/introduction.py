@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
+from peerd.core.lineage import Entry
 from peerd.core.origin import Id16
 from peerd.core.roster import Roster
 from peerd.core.statements import SignedStatement
@@ -55,24 +56,33 @@ _decoder = msgspec.msgpack.Decoder(Introduction)
 
 
 def evidence(roster: Roster, ours: bytes, theirs: bytes) -> tuple[SignedStatement, ...]:
-    """What shows that our device is a member: the statement that admits it and all that it rests on, causes first.
-    If that is too much, without what the member `theirs` had seen when it was admitted or said anything. Empty if we
-    are no member, or if it is too much all the same.
+    """What shows that our device is a member: the statement that admits it, the removals that stand, since one of them
+    may void what the other has heard of us, and all that these rest on, causes first. If that is too much, without what
+    the member `theirs` had seen when it was admitted or said anything; and then without the removals. Empty if we are
+    no member, or if it is too much all the same.
     """
     member = roster.members.get(ours)
     admission = roster.entry(member.admission) if member is not None else None
     if admission is None:
         return ()
-    wanted = admission.seen | 1 << admission.index
+    alone = wanted = _with_causes(admission)
+    for removal in roster.removed.values():
+        entry = roster.entry(removal.statement)
+        wanted |= _with_causes(entry) if entry is not None else 0
     had = 0
     for entry in roster.entries():
         if theirs in {entry.device, entry.statement.author}:
-            had |= entry.seen | 1 << entry.index
-    for chosen in (wanted, wanted & ~had):
+            had |= _with_causes(entry)
+    for chosen in (wanted, wanted & ~had, alone, alone & ~had):
         found = tuple(entry.signed for entry in roster.entries() if chosen >> entry.index & 1)
         if _fits(found):
             return found
     return ()
+
+
+def _with_causes(entry: Entry) -> int:
+    """As a set of bits."""
+    return entry.seen | 1 << entry.index
 
 
 def convinces(roster: Roster, shown: Shown, device: bytes) -> tuple[SignedStatement, ...]:

@@ -75,6 +75,21 @@ def test_what_came_after_the_admission_is_not_shown(family: Family, device: Fact
     assert evidence(later, family.phone.id, family.laptop.id) == family.of_phone.statements
 
 
+def test_who_was_removed_by_somebody_that_it_removed_shows_that(family: Family) -> None:
+    """Two remove each other; a third one that heard of the wrong one first is not kept from hearing of the other."""
+    roster, pair = family.of_phone, (family.laptop, family.phone)
+    removals = [one.say(roster, compose.remove(roster, one.id, other.id, {})) for one, other in (pair, pair[::-1])]
+    together, _ = removals[0].with_statements(removals[1].statements)
+    stays, goes = pair if together.is_member(pair[0].id) else pair[::-1]
+    of_stays, of_goes = removals if stays is pair[0] else removals[::-1]
+    assert not of_goes.is_member(stays.id)
+    shown = evidence(of_stays, stays.id, family.desk.id)
+    larger, _ = of_goes.with_statements(convinces(of_goes, Shown(roster.space, shown), stays.id))
+    assert larger == together
+    assert larger.is_member(stays.id)
+    assert not larger.is_member(goes.id)
+
+
 def test_where_all_is_too_much_what_the_other_has_seen_is_left_out(
     family: Family, device: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
