@@ -195,17 +195,13 @@ def _check_at_rest(device: Device, live: Space, members: list[bytes]) -> None:
 
 async def _check_removed(world: World) -> None:
     for space in world.spaces:
-        target = world.removed.get(space.id)
-        if target is None or target in world.members(space):
-            continue
-        live = target.running.spaces.by_id[space.id]
-        for device in world.members(space):
-            if any(
-                live.id in link.sessions
-                for link in device.running.switchboard.links.values()
-                if link.theirs == target.id
-            ):
-                raise Wrong("a removed device still has a session")
+        members = world.members(space)
+        for target in space.removed:
+            live = target.running.spaces.by_id[space.id]
+            for device in members if target not in members else []:
+                links = device.running.switchboard.links.values()
+                if any(live.id in link.sessions for link in links if link.theirs == target.id):
+                    raise Wrong("a removed device still has a session")
 
 
 def _check_secrecy(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Literal, TypeAlias
@@ -66,10 +66,14 @@ def small_sizes() -> Iterator[None]:
 
 
 def run_history(
-    seed: int, actions: int = ACTIONS, devices: int | None = None, ways: Ways | None = None
+    seed: int,
+    actions: int = ACTIONS,
+    devices: int | None = None,
+    ways: Ways | None = None,
+    more: Mapping[str, float] | None = None,
 ) -> Counter[str]:
     """Raises whatever went wrong; the world's trace is in its notes. `ways`: how devices hear of each other; drawn from
-    the seed if it is not said.
+    the seed if it is not said. `more`: what happens more often than usual, by how much.
     """
     is_small = random.Random(seed ^ 0x5EED).random() < 0.9
     with scratch() as folder, ExitStack() as stack:
@@ -79,6 +83,7 @@ def run_history(
 
         async def history() -> Counter[str]:
             world = World(seed, folder, devices)
+            world.more = more or {}
             if not is_small:
                 world.bulk, world.large_bytes = 2_500, 300_000
             dice, given = world.chance.random(), ways or ""

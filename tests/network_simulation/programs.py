@@ -19,7 +19,7 @@ from peerd.protocol.control_messages import (
 from peerd.protocol.control_relays import RelaySync
 from tests.network_simulation.device import Device
 from tests.network_simulation.parts import START_MS
-from tests.network_simulation.world import Acknowledged, World
+from tests.network_simulation.world import Acknowledged, SimSpace, World
 
 KEYS = ("one", "two", "three")
 FIELDS = ("a", "b", "c")
@@ -71,7 +71,7 @@ async def write_one(world: World, device: Device, space: str, changes: Sequence[
     if written.dot is not None:
         origin, seq = written.dot.split(":")
         world.acknowledged.append(Acknowledged(space_id, bytes.fromhex(origin), int(seq), tuple(changes)))
-        if world.removed.get(space_id) is device:
+        if any(device in one.removed for one in world.spaces if one.id == space_id):
             await world.note_losses()  # only what somebody else has by the time of the removal is sure to stay
 
 
@@ -384,20 +384,56 @@ async def wait_long(world: World) -> None:
 # ---- members
 
 
-async def remove(world: World) -> None:
-    """At most one device of a history, by another one."""
-    if world.removed or len(world.devices) < 3:
-        return
+REMOVED = 2  # devices of one space, at once
+
+
+def _removable(world: World) -> tuple[SimSpace, list[Device]] | None:
+    """Members that are up, of a space in which everybody knows everybody: whoever was let in at the last moment goes
+    with the one that is removed, which is a story of its own.
+    """
     space = world.chance.choice(world.spaces)
-    members = [device for device in space.devices if device.is_up]
-    if len(members) < 3:
+    up = [device for device in space.inside if device.is_up and device.running.is_started]
+    if len(space.inside) < 3 or len(space.removed) >= REMOVED or len(up) < 2:
+        return None
+    if not all(world.knows_all(space, device, space.inside) for device in space.inside):
+        return None
+    return space, up
+
+
+async def remove(world: World) -> None:
+    """A device, by another one."""
+    if (found := _removable(world)) is None:
         return
-    remover, target = world.chance.sample(members, 2)
+    space, up = found
+    remover, target = world.chance.sample(up, 2)
+    space.removed.append(target)
+    await _do_remove(world, space, remover, target)
+    await world.note_losses()
+
+
+async def remove_each_other(world: World) -> None:
+    """Two devices that do not hear each other; in the end one of them is still there. Not where relays are all there
+    is: who heard there of the wrong removal first no longer reads the head of the other.
+    """
+    if world.apart or (found := _removable(world)) is None:
+        return
+    space, up = found
+    one, other = world.chance.sample(up, 2)
+    one.fault_now = other.fault_now = lambda: None
+    world.forget_backups()
+    world.network.part({device.id: device.number for device in world.devices})
+    await _do_remove(world, space, one, other)
+    await _do_remove(world, space, other, one)
+    rosters = [device.running.spaces.by_id[space.id].roster for device in (one, other)]
+    joined, _ = rosters[0].with_statements(rosters[1].statements)
+    space.removed += [device for device in (one, other) if not joined.is_member(device.id)]
+    world.counts["mutual removals"] += 1
+    await world.note_losses()
+
+
+async def _do_remove(world: World, space: SimSpace, remover: Device, target: Device) -> None:
     running = remover.running
-    live = running.spaces.by_id.get(space.id)
-    if live is None or not all(world.knows_all(space, device) for device in space.devices):
-        return  # whoever was let in at the last moment goes with the one that is removed: a story of its own
-    world.removed[space.id] = target
+    live = running.spaces.by_id[space.id]
     try:
         await remover.do(lambda: running.spaces.remove(live, target.id))
     except (PeerdError, asyncio.CancelledError) as problem:
@@ -405,21 +441,21 @@ async def remove(world: World) -> None:
             raise
         world.counts["removals refused"] += 1
     world.counts["removals"] += 1
-    await world.note_losses()
 
 
 async def join(world: World) -> None:
-    """A device that is in no space yet joins by code."""
+    """A device that is in no space yet, or was removed, joins by code."""
     home = world.spaces[0]
-    outside = [device for device in world.up() if device not in home.devices]
-    inside = [device for device in home.devices if device.is_up and device is not world.removed.get(home.id)]
+    outside = [device for device in world.up() if device not in home.inside]
+    inside = [device for device in home.inside if device.is_up]
     if not outside or not inside:
         return
-    joiner, inviter = outside[0], world.chance.choice(inside)
+    joiner, inviter = world.chance.choice(outside), world.chance.choice(inside)
     if world.network.is_parted(joiner.id, inviter.id):
         return
+    was_removed = joiner in home.removed
     if await world.pair(home, inviter, joiner):
-        world.counts["joins"] += 1
+        world.counts["joins again" if was_removed else "joins"] += 1
 
 
 ACTIONS: Sequence[tuple[float, Action]] = (
@@ -447,8 +483,9 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (1, full_disk),
     (1, pause),
     (1, tidy),
-    (1, remove),
-    (2, join),
+    (1.5, remove),
+    (0.7, remove_each_other),
+    (4, join),
     (2, change_relay_weather),
     (1, throttle),
     (2, harm_a_relay),
@@ -458,7 +495,7 @@ ACTIONS: Sequence[tuple[float, Action]] = (
 
 
 async def act(world: World) -> None:
-    weights = [weight for weight, _ in ACTIONS]
+    weights = [weight * world.more.get(action.__name__, 1) for weight, action in ACTIONS]
     (chosen,) = world.chance.choices([action for _, action in ACTIONS], weights)
     world.trace.append(f"{asyncio.get_running_loop().time():.4f} {chosen.__name__}")
     await chosen(world)

@@ -45,7 +45,7 @@ def left_on_relays(space: bytes, members: Sequence[Device], relays: Sequence[Sim
 
 
 class Watch:
-    """Looks at heads again and again: does a stream give up what some member's copy does not have?"""
+    """Looks at heads again and again: does a stream give up what the copy of a member that counts does not have?"""
 
     def __init__(self) -> None:
         self._before: dict[tuple[str, bytes, bytes], Head] = {}
@@ -58,9 +58,11 @@ class Watch:
             self._before[place] = head
             if before is None or before.stream != head.stream or before.oldest == head.oldest:
                 continue
-            gone = _gone(before, head)
+            if member.now is None or space not in member.now.spaces.by_id:
+                continue
+            gone, active = _gone(before, head), member.now.spaces.by_id[space].active()
             for other in members:
-                if not includes(other.clock_now(space), gone):
+                if other.id in active and not includes(other.clock_now(space), gone):
                     yield f"{member.name} gave up on {relay.name} what {other.name} does not have"
 
 

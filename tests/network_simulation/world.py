@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,13 +44,18 @@ class Acknowledged:
 @dataclass
 class SimSpace:
     """A space and the devices that were let in. `losses`: acknowledged writes that no surviving copy had when copies
-    were put back or devices removed.
+    were put back or devices removed. `removed`: who was removed, and not let in again since.
     """
 
     id: bytes
     name: str
     devices: list[Device]
     losses: set[tuple[bytes, int]] = field(default_factory=set)
+    removed: list[Device] = field(default_factory=list)
+
+    @property
+    def inside(self) -> list[Device]:
+        return [device for device in self.devices if device not in self.removed]
 
 
 class World:
@@ -69,11 +74,11 @@ class World:
         self.spaces: list[SimSpace] = []
         self.acknowledged: list[Acknowledged] = []
         self.tokens: dict[tuple[int, str, str, str], str] = {}
-        self.removed: dict[bytes, Device] = {}
         self.counts: Counter[str] = Counter()
         self.trace: list[str] = []
         self.step = 0
         self.wrong = ""
+        self.more: Mapping[str, float] = {}  # how much more often than usual something happens, by name
         self.bulk = 100
         self.large_bytes = 3_000
         self._backup_clocks: dict[tuple[int, bytes], Clock] = {}
@@ -107,10 +112,10 @@ class World:
             self.air.refresh()
             await asyncio.sleep(1)
 
-    def knows_all(self, space: SimSpace, device: Device) -> bool:
+    def knows_all(self, space: SimSpace, device: Device, devices: list[Device] | None = None) -> bool:
         """Is this device up and aware of every other one of the space?"""
         live = device.running.spaces.by_id.get(space.id) if device.now is not None else None
-        return live is not None and all(live.roster.is_member(one.id) for one in space.devices)
+        return live is not None and all(live.roster.is_member(one.id) for one in devices or space.devices)
 
     async def _found(self, name: str, devices: list[Device]) -> SimSpace:
         founder = devices[0]
@@ -153,20 +158,30 @@ class World:
             await joiner.do(lambda: joining.service.join(request))
         except (PeerdError, TimeoutError) as problem:
             self.counts[f"join failed: {getattr(problem, 'code', 'timeout')}"] += 1
-            return self._has_joined(space, joiner)
+            return self._has_joined(space, inviter, joiner)
         else:
-            return self._has_joined(space, joiner)
+            return self._has_joined(space, inviter, joiner)
         finally:
             invitation.cancel()
             await asyncio.wait([invitation])
 
-    def _has_joined(self, space: SimSpace, device: Device) -> bool:
+    def _has_joined(self, space: SimSpace, inviter: Device, device: Device) -> bool:
         if not device.is_up or space.id not in device.running.spaces.by_id:
             return False
-        space.devices.append(device)
-        for one in self.devices:
-            one.backups.kept = None  # a sponsor that goes back in time forgets whom it let in, and nobody else knew
+        sure = [device, *([inviter] if inviter.is_up else [])]  # who was removed may not have heard of it
+        if not all(one.running.spaces.by_id[space.id].roster.is_member(device.id) for one in sure):
+            return False
+        if device in space.removed:
+            space.removed.remove(device)
+        if device not in space.devices:
+            space.devices.append(device)
+        self.forget_backups()
         return True
+
+    def forget_backups(self) -> None:
+        """A sponsor that goes back in time forgets whom it let in, or removed, and perhaps nobody else knew."""
+        for one in self.devices:
+            one.backups.kept = None
 
     async def _hosts(self, text: str) -> tuple[tuple[str, int], ...]:
         host, port = text.split(":")
@@ -229,8 +244,7 @@ class World:
     async def note_losses(self) -> None:
         """What no member's copy has any more, nor its head on a relay, cannot be asked for at the end."""
         for space in self.spaces:
-            target = self.removed.get(space.id)
-            members = [device for device in space.devices if device is not target]
+            members = space.inside
             clocks = [device.clock_now(space.id) for device in members]
             reached = self.ledger.reach(space.id, clocks, left_on_relays(space.id, members, self.relays))
             space.losses |= {
@@ -247,16 +261,15 @@ class World:
             self.is_watched = False
         if self.is_watched:
             for space in self.spaces:
-                members = [device for device in space.devices if device is not self.removed.get(space.id)]
-                for sentence in self.watch.given_up(space.id, members, self.relays):
+                for sentence in self.watch.given_up(space.id, space.inside, self.relays):
                     raise AssertionError(sentence)
 
     def _look_at_trim(self, live: Space) -> None:
         """What goes from a log is in the copy of every member that counts, unless that went back in time."""
         horizon, active = live.copy.horizon(), live.active()
         for space in self.spaces:
-            for device in space.devices if space.id == live.id else ():
-                counts = device.id in active and not device.has_gone_back and device is not self.removed.get(space.id)
+            for device in space.inside if space.id == live.id else ():
+                counts = device.id in active and not device.has_gone_back
                 if counts and not includes(device.clock_now(space.id), horizon):
                     self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
 
@@ -301,8 +314,7 @@ class World:
 
     def members(self, space: SimSpace) -> list[Device]:
         """By the roster of somebody who was not removed."""
-        target = self.removed.get(space.id)
-        witness = next(device for device in space.devices if device is not target)
+        witness = space.inside[0]
         roster = witness.running.spaces.by_id[space.id].roster
         return [device for device in space.devices if roster.is_member(device.id)]
 

@@ -1,0 +1,55 @@
+"""Each planted mistake is noticed by the histories; without it the same history ends well."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pytest
+
+from peerd import logs
+from tests.network_simulation.history import ACTIONS, Ways, run_history
+from tests.network_simulation.planted import OF_COPIES, OF_RELAYS
+
+
+class Search(NamedTuple):
+    """Where to begin to look, and what happens more often than usual meanwhile."""
+
+    first: int
+    ways: Ways
+    more: Mapping[str, float]
+    actions: int = ACTIONS
+
+
+LOOK_AT = 60
+OFTEN_BACK = {"back_up": 4.0, "put_back": 4.0}
+OFTEN_DOWN = {"crash": 4.0, "crash_and_start": 4.0, "start": 2.0}
+MONTHS = {"days_pass": 4.0, "forget_soon": 3.0, "stop": 2.0, "part": 2.0}
+SEARCHES = {
+    "origin_kept_after_a_restore": Search(708, "links", OFTEN_BACK),
+    "trimmed_before_acknowledged": Search(700, "links", MONTHS),
+    "snapshot_without_covered_dots": Search(705, "links", MONTHS),
+    "acknowledged_before_committed": Search(700, "links", OFTEN_DOWN),
+    "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
+    "former_life_overwritten": Search(512, "relays", OFTEN_BACK),
+    "older_head_taken_for_ours": Search(815, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3}, 30),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+def test_a_planted_mistake_is_noticed(name: str) -> None:
+    logs.configure("critical", "json", stream=io.StringIO())
+    search = SEARCHES[name]
+    for seed in range(search.first, search.first + LOOK_AT):
+        try:
+            with {**OF_COPIES, **OF_RELAYS}[name]():
+                run_history(seed, search.actions, ways=search.ways, more=search.more)
+        except Exception:  # noqa: BLE001 - whatever it raises, it was noticed
+            run_history(seed, search.actions, ways=search.ways, more=search.more)
+            return
+    pytest.fail(f"{LOOK_AT} histories did not notice it")
+
+
+def test_every_planted_mistake_is_looked_for() -> None:
+    assert set(SEARCHES) == {*OF_COPIES, *OF_RELAYS}
