@@ -68,6 +68,8 @@ _OF_THE_STATE: Final = {
     "conflict-not-found": "There is no such conflict. Perhaps somebody has settled it, here or elsewhere.",
     "invitation-not-found": "There is no such invitation: it is used, expired or cancelled.",
     "invitation-open": "One invitation at a time, since the code must point to one. Wait for its end or cancel it.",
+    "transaction-not-found": "The log of this device has no such transaction, or not any more; or its name was cut so "
+    "short that it fits several. `peerctl log SPACE` lists what there is.",
     "before-history": "What a record was, and what changed when, is known only as far back as this device keeps it: "
     "`history_days`, or since it took over the state of another device. Its message says since when. Ask for a later "
     "time, ask another member, or look into a backup.",

@@ -75,6 +75,12 @@ Where devices disagree:
 
     peerctl conflicts home
     peerctl resolve home ID --choose 2
+
+Somebody deleted what was needed:
+
+    peerctl log home --since yesterday
+    peerctl show home books k1 --at "yesterday 10:00"
+    peerctl revert home --device laptop --since yesterday
 """
 
 

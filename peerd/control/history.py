@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from peerd.control.bodies import decode_as
 from peerd.control.messages import Answer, Request
 from peerd.control.problems import refusal
 from peerd.control.records import COLLECTION, CURSOR, KEY, LIMIT, key_of, limit_of
 from peerd.control.router import Parameter, Route
+from peerd.core import names
 from peerd.core.limits import INT64_MAX
-from peerd.protocol.control_history import RecordHistory, RecordThen
+from peerd.protocol.control_history import RecordHistory, RecordThen, Revert, RevertResult
 from peerd.protocol.control_messages import LogFilter, LogPage
 
 if TYPE_CHECKING:
@@ -34,17 +36,44 @@ async def read_log(service: Service, request: Request) -> Answer:
 
 
 async def read_versions(service: Service, request: Request) -> Answer:
-    names = request.names
+    place = request.names
     found = await service.versions(
-        names["space"], names["collection"], names["key"], limit_of(request), request.query.get("cursor")
+        place["space"], place["collection"], place["key"], limit_of(request), request.query.get("cursor")
     )
     return Answer(_encode(found))
 
 
 async def read_then(service: Service, request: Request) -> Answer:
-    names = request.names
-    at_ms = _milliseconds("the time", names["time_ms"])
-    return Answer(_encode(await service.record_then(names["space"], names["collection"], names["key"], at_ms)))
+    place = request.names
+    at_ms = _milliseconds("the time", place["time_ms"])
+    return Answer(_encode(await service.record_then(place["space"], place["collection"], place["key"], at_ms)))
+
+
+async def revert(service: Service, request: Request) -> Answer:
+    wish = decode_as(request.body, Revert, 1)
+    if wish.collection is not None:
+        names.check_collection_name(wish.collection)
+    if wish.key is not None:
+        names.check_key(wish.key)
+    problem = _contradiction(wish)
+    if problem:
+        raise refusal("bad-body", problem, "Send `transaction`, or `since_ms`; `device` and `until_ms` go with that.")
+    return Answer(_encode(await service.revert(request.names["space"], wish)))
+
+
+def _contradiction(wish: Revert) -> str:
+    """What is wrong with it, if anything is."""
+    if (wish.transaction is None) == (wish.since_ms is None):
+        return "a revert is of one transaction, or of what came since a time"
+    if wish.transaction is not None and (wish.device is not None or wish.until_ms is not None):
+        return "a transaction is named alone"
+    if wish.until_ms is not None and wish.device is None:
+        return "an end of the span needs a device"
+    if any(time is not None and not 0 <= time <= INT64_MAX for time in (wish.since_ms, wish.until_ms)):
+        return "this is no time"
+    if wish.key is not None and wish.collection is None:
+        return "a key is one of a collection"
+    return ""
 
 
 def _time_of(request: Request, name: str, default: int) -> int:
@@ -95,5 +124,24 @@ ROUTES: Final = (
         "what had been applied here by then.",
         answer=RecordThen,
         refusals=("before-history",),
+    ),
+    Route(
+        method="POST",
+        pattern=_BASE + "/revert",
+        handler=revert,
+        about="Undo transactions by new changes: a portion, which is one transaction; with the cursor of the answer "
+        "the next one. What somebody has changed since is left alone and named.",
+        body=Revert,
+        answer=RevertResult,
+        refusals=(
+            "transaction-not-found",
+            "before-history",
+            "bad-cursor",
+            "bad-device-id",
+            "precondition-failed",
+            "removed",
+            "disk-full",
+            "store-busy",
+        ),
     ),
 )

@@ -68,6 +68,7 @@ CODES: Final[dict[str, Code]] = {
     "no-aside": Code(404, "There is no such old copy of the space"),
     "recopy-running": Code(409, "An old copy is being taken in"),
     "space-exists": Code(409, "There is a space of this name already"),
+    "transaction-not-found": Code(404, "There is no such transaction in the log of this device"),
     "before-history": Code(409, "This device does not know that far back"),
     "merge-fixed": Code(409, "How a collection merges is fixed when it is created"),
     "invitation-open": Code(409, "There is an open invitation already"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from peerd.errors import UserError
     from peerd.protocol.control_backups import BackupEvent
-    from peerd.protocol.control_history import RecordHistory, RecordThen
+    from peerd.protocol.control_history import RecordHistory, RecordThen, Revert, RevertResult
     from peerd.protocol.control_messages import (
         ChangeEvent,
         ChangeRequest,
@@ -190,6 +190,10 @@ class Service(Protocol):
 
     async def record_then(self, space: str, collection: str, key: str, at_ms: int) -> RecordThen:
         """What a record showed here at a time. `before-history` (409)."""
+        ...
+
+    async def revert(self, space: str, wish: Revert) -> RevertResult:
+        """Undo a portion of what `wish` names. `transaction-not-found` (404), `before-history` (409)."""
         ...
 
     # --- conflicts ---

@@ -59,9 +59,9 @@ def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Cha
     Raises:
         UserError: 404 record-not-found, 412 precondition-failed.
     """
+    _check_preconditions(record, intent)
     if intent.literal:
         return _literal(record, intent)
-    _check_preconditions(record, intent)
     if rules.merge == "record":
         intent = _as_whole(record, intent, rules)
     if record is None or not record.visible:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from peerd.core.device_id import format_device_id
-from peerd.core.stored import Address
+from peerd.core.stored import NEVER_MS, Address
 from peerd.engine import metrics
 from peerd.engine.backups import Backups
 from peerd.engine.bindings import Bindings
@@ -24,13 +24,14 @@ from peerd.engine.joining import Joining
 from peerd.engine.past import Past
 from peerd.engine.records import Records
 from peerd.engine.relays import Relays
+from peerd.engine.reverting import Reverting, Selection
 from peerd.engine.scrub_status import describe_scrub
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 from peerd.errors import StoreError, UserError
 from peerd.protocol.control_backups import BackupEvent
-from peerd.protocol.control_history import RecordHistory, RecordThen
+from peerd.protocol.control_history import RecordHistory, RecordThen, Revert, RevertResult
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -217,6 +218,24 @@ class Service:
 
     async def record_then(self, space: str, collection: str, key: str, at_ms: int) -> RecordThen:
         return await Past(self._spaces.named(space)).then((collection, key), at_ms)
+
+    async def revert(self, space: str, wish: Revert) -> RevertResult:
+        one = self._spaces.named(space)
+        reverting = Reverting(one)
+        origins = None
+        if wish.device is not None:
+            device = self._spaces.device_from(wish.device, one)
+            origins = frozenset(origin for origin, at in one.copy.origins.items() if at.announcement.device == device)
+        selection = Selection(
+            None if wish.transaction is None else reverting.find(wish.transaction),
+            origins,
+            wish.since_ms or 0,
+            NEVER_MS if wish.until_ms is None else wish.until_ms,
+            wish.collection,
+            wish.key,
+            wish.anyway,
+        )
+        return await reverting.portion(selection, wish.cursor, preview=wish.preview)
 
     # ---- conflicts
 

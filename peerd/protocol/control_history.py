@@ -1,4 +1,4 @@
-"""What is said on the control socket about what was: the versions of a record, and what it was at a time.
+"""What is said on the control socket about what was: the versions of a record, what it was at a time, and undoing.
 
 The same rules as in `control_messages`. `arrived_ms` and times that are asked for are by this device's wall clock, and
 mean what was applied here by then; `time_ms` is its author's.
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from peerd.protocol.control_messages import Beginning
+from peerd.protocol.control_messages import Beginning, Request
 
 
 class RecordVersion(Struct, kw_only=True):
@@ -62,3 +62,45 @@ class RecordThen(Struct, kw_only=True):
     value: dict[str, Any] | None
     values: dict[str, list[PastValue]] = {}
     estimated: bool = False
+
+
+class Revert(Request):
+    """What is to be undone: `transaction` (ORIGIN:SEQ, of the origin the first 4 digits at least); or all that arrived
+    here since `since_ms`, of `device` alone if one is named, and then until `until_ms`. `collection` and `key` narrow
+    it. `preview`: only say what would be done. `anyway`: also put back what was changed since. `cursor` goes on.
+    """
+
+    transaction: str | None = None
+    device: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    collection: str | None = None
+    key: str | None = None
+    preview: bool = False
+    anyway: bool = False
+    cursor: str | None = None
+
+
+class Reverted(Struct, kw_only=True):
+    """What is done to one record, or would be; None: nothing. `left` names fields that somebody has changed since and
+    that stay as they are, "(deleted)" among them if it is because of others that there is such a record, or none.
+    `conflicts` names fields that are in conflict and are touched. `reason`: why nothing can be done, where that is so.
+    """
+
+    collection: str
+    key: str
+    done: Literal["created", "changed", "deleted"] | None
+    set: dict[str, Any] = {}
+    drop: list[str] = []
+    left: list[str] = []
+    conflicts: list[str] = []
+    reason: str = ""
+
+
+class RevertResult(Struct, kw_only=True):
+    """One portion: a transaction of its own, `dot`, if anything was written. With a cursor there is more to do."""
+
+    dot: str | None
+    preview: bool
+    records: list[Reverted]
+    cursor: str | None = None

@@ -36,6 +36,7 @@ class PastReader:
         self._path = path
         self._horizon = horizon
         self._positions: dict[Dot, int] = {}
+        self._arrivals: dict[int, int] = {}
 
     def record(self, name: Name) -> Record | None:
         number = self._refs.number_of.get(name[0])
@@ -77,6 +78,17 @@ class PastReader:
     def position_at(self, ms: int) -> int:
         """The last position before the wall clock first passed `ms`."""
         return position_at(self._connection, ms)
+
+    def arrived_ms(self, position: int) -> int:
+        """Of the run there; 0 if there is none."""
+        found = self._arrivals.get(position)
+        if found is None:
+            row = self._connection.execute("SELECT arrived_ms FROM run WHERE position = ?", (position,)).fetchone()
+            found = self._arrivals[position] = row[0] if row is not None else 0
+        return found
+
+    def rows_back(self, wish: LogWish) -> LogBack:
+        return rows_back(self._connection, self._refs, self._horizon, wish)
 
     def row(self, position: int) -> LogRow | None:
         query = f"SELECT {_ROW} FROM run WHERE position = ?"  # noqa: S608 - a constant

@@ -17,7 +17,14 @@ from peerd.control.server import ControlServer
 from peerd.control.service import Service
 from peerd.errors import UserError
 from peerd.protocol.control_backups import BackupEvent, BackupMade, BackupOf
-from peerd.protocol.control_history import RecordHistory, RecordThen, RecordVersion
+from peerd.protocol.control_history import (
+    RecordHistory,
+    RecordThen,
+    RecordVersion,
+    Revert,
+    Reverted,
+    RevertResult,
+)
 from peerd.protocol.control_messages import (
     ChangeEvent,
     ChangeRequest,
@@ -251,6 +258,11 @@ class FakeService:
     async def record_then(self, space: str, collection: str, key: str, at_ms: int) -> RecordThen:
         self._called("record_then", space, collection, key, at_ms)
         return RecordThen(collection=collection, key=key, at_ms=at_ms, value={"title": "milk"})
+
+    async def revert(self, space: str, wish: Revert) -> RevertResult:
+        self._called("revert", space, wish)
+        record = Reverted(collection="todo", key="1", done="created", set={"title": "milk"})
+        return RevertResult(dot="aa:4", preview=wish.preview, records=[record])
 
     async def conflicts(
         self, space: str, *, collection: str | None, key: str | None, limit: int, cursor: str | None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from peerd.protocol.control_history import Revert
 from peerd.protocol.control_messages import LogFilter
 
 
@@ -46,3 +47,36 @@ async def test_a_record_is_shown_as_it_was(talk: Any, service: Any) -> None:
     assert (reply.json["value"], reply.json["at_ms"]) == ({"title": "milk"}, 1_750_000_000_000)
     assert service.calls == [("record_then", "home", "todo", "a", 1_750_000_000_000)]
     (await talk.ask("GET", "/v1/spaces/home/records/todo/a/history/yesterday")).problem(400, "bad-query")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"transaction": "aabb:1", "collection": "todo", "key": "1", "preview": True},
+        {"device": "D", "since_ms": 5, "until_ms": 9, "anyway": True, "cursor": "c"},
+        {"since_ms": 0},
+    ],
+)
+async def test_what_is_to_be_undone_is_passed_on(talk: Any, service: Any, body: dict[str, Any]) -> None:
+    reply = await talk.ask("POST", "/v1/spaces/home/revert", body)
+    assert reply.json["records"][0]["done"] == "created"
+    assert service.calls == [("revert", "home", Revert(**body))]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"device": "D"},
+        {"transaction": "aabb:1", "since_ms": 5},
+        {"transaction": "aabb:1", "device": "D"},
+        {"since_ms": 5, "until_ms": 9},
+        {"since_ms": -1},
+        {"since_ms": 5, "key": "1"},
+        {"since_ms": 5, "everything": True},
+    ],
+)
+async def test_a_revert_that_contradicts_itself_is_refused(talk: Any, service: Any, body: dict[str, Any]) -> None:
+    (await talk.ask("POST", "/v1/spaces/home/revert", body)).problem(400, "bad-body")
+    (await talk.ask("POST", "/v1/spaces/home/revert", {"since_ms": 1, "collection": "_x"})).problem(400, "bad-name")
+    assert service.calls == []
