@@ -353,6 +353,7 @@ class Daemon:
         self._dialing.set_static(fresh.network.peers)
         self._bindings.settings_changed(list(self._spaces.by_id.values()))
         await self._relays.follow(declared.relays(fresh))
+        self._housekeeping.soon()
         waiting = list(self._started_with.changes(fresh).needs_restart)  # also from earlier reloads, if not taken back
         self._statuses.restart_needed = sorted(waiting)
         log.info("settings reloaded", count=len(changes.live))

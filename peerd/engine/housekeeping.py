@@ -42,6 +42,7 @@ class Housekeeping:
         self._synced_s: dict[bytes, float] = {}  # when the age of a space last stood on a synchronised clock
         self._agreed_s: float | None = None
         self._members_changed = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._unsaved: set[tuple[bytes, bytes]] = set()  # space and device
         self._peers_known = asyncio.Event()
 
@@ -94,12 +95,18 @@ class Housekeeping:
                         await space.store.probe()
 
     async def run(self) -> None:
-        """Soon after the start, then once an hour, until cancelled."""
+        """Soon after the start, then once an hour, and when it is asked for. Until cancelled."""
         wait_s = FIRST_S
         while True:
-            await asyncio.sleep(wait_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), wait_s)
+            self._wanted.clear()
             wait_s = EVERY_S
             await self.tidy(self._elapsed_ms())
+
+    def soon(self) -> None:
+        """What is kept for how long has changed."""
+        self._wanted.set()
 
     def _elapsed_ms(self) -> int:
         """What has passed while running, since this was asked last."""

@@ -110,6 +110,29 @@ async def test_once_an_hour_it_is_done_for_the_time_that_passed(
     assert housekeeping.EVERY_S >= 0.001
 
 
+async def test_it_is_done_when_it_is_asked_for(desk: Device, monkeypatch: pytest.MonkeyPatch, until: Until) -> None:
+    done: list[int] = []
+
+    async def tidy(elapsed_ms: int) -> None:
+        done.append(elapsed_ms)
+
+    monkeypatch.setattr(desk.housekeeping, "tidy", tidy)
+    async with running(desk.housekeeping.run):
+        for count in (1, 2):
+            desk.housekeeping.soon()
+            await until(lambda count=count: len(done) == count)  # type: ignore[misc] # mypy cannot infer it
+
+
+async def test_whoever_stays_linked_is_seen(two: Two, wire: Wire, until: Until) -> None:
+    """However long that is, while nothing has to be said."""
+    desk, laptop = two
+    wire.connect(desk, laptop)
+    await until(lambda: desk.switchboard.sessions(desk.space))
+    for _ in range(3):
+        await desk.housekeeping.tidy(59 * DAY_MS)
+        assert desk.space.active() == {desk.id, laptop.id}
+
+
 async def test_a_space_that_cannot_be_tidied_stops_no_other(
     desk: Device, monkeypatch: pytest.MonkeyPatch, log_events: Callable[[], list[dict[str, Any]]]
 ) -> None:
