@@ -241,11 +241,10 @@ class _Without:
         kept: set[Dot] = set()
         last = self._versions.last_ended(_BIRTHS)
         made_again = last is not None and self._is_undone(last.ender) and not any(map(self._undone, self._now.births))
-        if made_again:
+        fields = [field for field in touched if field != _BIRTHS]
+        if made_again and not all(self._shows(field, self._former(field)) for field in fields):
             left.append(DELETED)
-        for field in touched:
-            if field == _BIRTHS:
-                continue
+        for field in fields:
             if self._has_mine(field):
                 target, theirs = self._instead(field)
                 kept |= theirs

@@ -210,6 +210,8 @@ def test_a_record_that_was_made_again_or_deleted_since_is_left(made: Steps) -> N
     bad = delete(made, 0)
     put(made, 1, x=7)
     assert undo(made, lambda dot: dot == bad) == Reversal(left=(DELETED,))
+    patch(made, 1, x=1, y=1, z=1)
+    assert undo(made, lambda dot: dot == bad) == Reversal()  # it shows again what it had
     edit = patch(made, 0, x=8)
     delete(made, 1)
     assert undo(made, lambda dot: dot == edit) == Reversal(left=(DELETED,))
