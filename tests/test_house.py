@@ -31,7 +31,6 @@ ELSEWHERE: dict[str, str] = {
     "__main__.py": "tests/test_main.py",
     "cli/exits.py": "nothing but constants",
     "cli/table_reports.py": "what `tables bind` prints: tests/cli/test_tables.py",
-    "core/evidence.py": "tests/core/test_repair.py, tests/engine/test_scrubbing.py",
     "core/limits.py": "nothing but constants",
     "core/scrub.py": "tests/engine/test_scrubbing.py",
     "core/snapshot_intake.py": "one conversation with the parts: tests/core/test_snapshot.py",

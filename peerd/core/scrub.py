@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from peerd.core import digest
 from peerd.core.batch import Name
+from peerd.core.clocks import Dot
 from peerd.core.limits import INT64_MAX
 from peerd.core.record import Record
 from peerd.core.values import check_packed
@@ -138,8 +139,9 @@ def is_sound(record: Record) -> bool:
     """Is everything in a record that was decoded of the types and in the bounds that a write would have given it?"""
     stamps = list(record.stamps.items())
     for dot, stamp in stamps:
-        numbers = (dot.seq, stamp.t_ms, stamp.tq)
-        if not all(isinstance(number, int) and 0 <= number <= INT64_MAX for number in numbers):
+        if not _is_dot(dot) or not _is_number(stamp.t_ms) or stamp.tq not in {0, 1, 2}:
+            return False
+        if stamp.answers is not None and not _is_dot(stamp.answers):
             return False
     used = record.births.union(*record.fields.values())
     if not stamps or used != record.stamps.keys():
@@ -151,3 +153,11 @@ def is_sound(record: Record) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value <= INT64_MAX
+
+
+def _is_dot(dot: Dot) -> bool:
+    return isinstance(dot.origin, bytes) and len(dot.origin) == 16 and _is_number(dot.seq)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from peerd.core import digest
 from peerd.core.batch import Name
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, covers
 from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.record import Record
@@ -267,6 +267,8 @@ class Repairs:
         return found or [(*names[0], b"")]
 
     async def _our_records(self, question: Mend, ours: Standing) -> Mended:
+        if question.clock != ours.clock:
+            return Mended(self._space.id, ours.clock, [])
         names = [(collection, key) for collection, key, _ in question.records]
         here = await mending.stored(self._space.store, names)
         dots = dots_of(stored.record for stored in here.values())
@@ -300,6 +302,9 @@ class Repairs:
             }
         except ValueError:
             raise RemoteProtocolError("a record that is none", code="malformed") from None
+        clock = space.copy.clock()
+        if not all(covers(clock, dot) for record, _, _ in told.values() for dot in record.dots()):
+            raise RemoteProtocolError("a record of transactions that they do not claim to have", code="malformed")
         here = await mending.stored(space.store, names)
         dots = dots_of([*(one.record for one in here.values()), *(record for record, _, _ in told.values())])
         gathering = await mending.gather(space.commits, space.store, names=names, dots=dots)

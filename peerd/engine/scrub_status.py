@@ -19,7 +19,7 @@ _DONE = {
     "log": "put right from the log",
     "snapshot": "replaced by a snapshot",
     "peer": "put right from {device}",
-    "gone": "gone since then",
+    "gone": "written over since then",
     "equal": "the same as {device} has",
     "again": "put right with {device}; what stood here was written again beside it, as a conflict",
 }

@@ -46,12 +46,14 @@ STEP_BYTES = 256 << 10
 STEP_RUNS_BYTES = 128 << 10
 PAUSE_S = 0.02
 WITHIN_S = 20.0
+ALARM_S = 600.0
 BUCKETS_AT_ONCE = 8
 KEPT_MS = 30 * 24 * 3600 * 1000
 FROM_LOG = "log"
 FROM_SNAPSHOT = "snapshot"
 FROM_PEER = "peer"
 AGAIN = "again"  # and what stood here was written again, beside it
+GONE = "gone"  # written over meanwhile
 EQUAL = "equal"  # found to be the same as another device has
 EVERY_S = 3600.0
 ROUND_S = 3 * 24 * 3600.0
@@ -76,6 +78,7 @@ class Scrubbing:
         self._copy_id = copy_id
         self._lock = asyncio.Lock()
         self._over = False
+        self._alarmed_s: float | None = None
         self._round: asyncio.Task[None] | None = None
         self.trouble: StoreError | None = None  # what kept it from going on, the last time
 
@@ -119,6 +122,19 @@ class Scrubbing:
                     break
                 await asyncio.sleep(PAUSE_S)
             await self._store.scrubs.save(self.state)
+
+    def alarm(self) -> None:
+        """Something in the database could not be read: look at all of it now, unless that was done just now."""
+        now_s = self._times.monotonic_s()
+        if self._over or self.running or (self._alarmed_s is not None and now_s - self._alarmed_s < ALARM_S):
+            return
+        self._alarmed_s = now_s
+        self._round = asyncio.create_task(self.round(), name="scrub")
+        self._round.add_done_callback(self._alarm_over)
+
+    def _alarm_over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            log.warning("scrub failed", space=self._name, cause=str(problem))
 
     @property
     def running(self) -> bool:
@@ -215,7 +231,8 @@ class Scrubbing:
         if readable:
             await self._store.scrubs.note(readable, keep_rows=True)
         mends = {one.name: Mend(None, one.share) for one in suspects if one.readable}
-        await self.replace(mends, owing=True, findings=readable)
+        done = await self.replace(mends, owing=True, findings=readable)
+        await self.put_right(mends.keys() - done, GONE)
         await self._mend_from_log()
 
     async def _set_aside(self, findings: Sequence[Finding]) -> None:

@@ -79,6 +79,7 @@ class Space:
     async def open(self) -> None:
         await self.commits.open()
         await self.scrub.open()
+        self.store.on_unreadable(self.scrub.alarm)
         await self.snapshots.open()
         self.recopying.open()
 

@@ -51,6 +51,7 @@ class Database:
         self, path: Path, writer: Runner, reader: Runner, gates: Gates, checkpoints: Checkpoints | None, file: int
     ) -> None:
         self.path = path
+        self.unreadable: Callable[[], None] = lambda: None  # what stands in a row is not what was written there
         self._writer = writer
         self._reader = reader
         self._gates = gates
@@ -69,6 +70,9 @@ class Database:
         self._check()
         try:
             return await self._writer.run(lambda connection: self._transaction(connection, work))
+        except StoreDamaged:
+            self._alarm()
+            raise
         finally:
             if self._checkpoints is not None:
                 self._checkpoints.notice()
@@ -87,7 +91,11 @@ class Database:
             StoreBusy, StoreDamaged, StoreError.
         """
         self._check()
-        return await self._reader.run(lambda connection: self._reading_at_gate(connection, reading))
+        try:
+            return await self._reader.run(lambda connection: self._reading_at_gate(connection, reading))
+        except StoreDamaged:
+            self._alarm()
+            raise
 
     async def read_aside(self, reading: Callable[[sqlite3.Connection], T]) -> T:
         """As `read`, over a connection that is opened for it alone: nobody waits for what takes its time."""
@@ -138,6 +146,10 @@ class Database:
                     connection.execute("ROLLBACK")
         except sqlite3.Error as problem:
             raise self._failed(problem) from problem
+
+    def _alarm(self) -> None:
+        if self._broken is None:  # the file itself is sound
+            self.unreadable()
 
     def _failed(self, problem: sqlite3.Error) -> StoreError:
         """What it means, remembered until a commit succeeds; for good if the file is damaged."""

@@ -152,6 +152,10 @@ class SpaceStore:
                 lock.release()
             raise
 
+    def on_unreadable(self, alarm: Callable[[], None]) -> None:
+        """Have `alarm` called whenever a row cannot be read, though the file is sound."""
+        self._database.unreadable = alarm
+
     # ---- transactions
 
     async def transact(

@@ -11,12 +11,17 @@ import msgspec
 import pytest
 
 from peerd.core import digest
+from peerd.core.clocks import Dot
+from peerd.core.record import Record, Stamp
 from peerd.core.record_form import decode_record, digest_of, encode_body, encode_stamps
+from peerd.core.repair_form import pack_record
 from peerd.core.values import pack
 from peerd.engine import repairs
+from peerd.engine.repairs import Repairs
+from peerd.protocol.messages import Locate, Mend, Mended
 
 if TYPE_CHECKING:
-    from peerd.core.record import Record
+    from peerd.protocol.repairing import Standing
     from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
 Scene = Callable[..., Awaitable[list["Device"]]]
@@ -116,6 +121,11 @@ def same(*devices: Device) -> bool:
             one.found == "diverged" and not one.done for device in devices for one in device.space.scrub.findings
         )
     )
+
+
+def in_sync(*devices: Device) -> bool:
+    sessions = [device.switchboard.sessions(device.space) for device in devices]
+    return all(found and all(one.in_sync for one in found) for found in sessions)
 
 
 async def sound(*devices: Device) -> None:
@@ -225,7 +235,7 @@ async def test_a_third_member_decides(scene: Scene, wire: Wire, until: Until) ->
     claim(tablet)
     tablet = await tablet.reopen()
     wire.connect(desk, laptop)
-    await until(lambda: all(one.in_sync for one in desk.switchboard.sessions(desk.space)) and same(desk, laptop))
+    await until(lambda: in_sync(desk, laptop))
     wire.connect(tablet, desk)
     wire.connect(tablet, laptop)
     await until(lambda: len(tablet.switchboard.links) == 2)
@@ -282,3 +292,50 @@ async def test_a_peer_that_does_not_know_it_is_not_asked(
     await until(lambda: bool(desk.switchboard.links) and desk.statuses.peers_of(desk.space)[0].state == "diverged")
     assert findings(desk) == [("changed", "000", "")]
     assert not desk.switchboard.sessions(desk.space)[0].repairs.understood
+
+
+@pytest.mark.parametrize("lie", ["origin", "seq", "junk", "evidence"])
+async def test_a_record_that_cannot_be_is_not_taken(
+    scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    """Of transactions that nobody has, or no record at all: the link is closed, and nothing changes."""
+    desk, laptop = await scene("desk", "laptop", trimmed=True)
+    (origin,) = desk.clock_now()
+    honest = Repairs._our_records
+
+    async def lying(self: Repairs, question: Mend, ours: Standing) -> Mended:
+        answer = await honest(self, question, ours)
+        dot = Dot(bytes(16), 1) if lie == "origin" else Dot(origin, 1000)
+        record = Record()
+        record.births, record.stamps = {dot}, {dot: Stamp(1, 2)}
+        packed = b"\xc1" if lie == "junk" else pack_record(record)
+        false = [
+            (collection, key, said if lie == "evidence" else packed, b"\xc1" if lie == "evidence" else proof, False)
+            for collection, key, said, proof, _ in answer.records
+        ]
+        return Mended(answer.space, answer.clock, false)
+
+    monkeypatch.setattr(Repairs, "_our_records", lying)
+    meddle(desk, "DELETE FROM record WHERE key = '000'")
+    await desk.space.scrub.round()
+    before = desk.space.copy
+    wire.connect(desk, laptop)
+    await until(lambda: bool(desk.switchboard.links))
+    await until(lambda: not desk.switchboard.links)
+    trouble = desk.book.note(laptop.id).trouble
+    assert trouble is not None
+    assert trouble.code == "malformed"
+    assert desk.space.copy == before
+
+
+async def test_who_asks_without_waiting_is_cut_off(scene: Scene, wire: Wire, until: Until) -> None:
+    desk, laptop = await scene("desk", "laptop")
+    wire.connect(desk, laptop)
+    await until(lambda: in_sync(desk, laptop))
+    link = laptop.switchboard.links[desk.id]
+    for _ in range(100):
+        link.say(Locate(desk.space.id, bytes(16), bytes(16), list(range(256))))
+    await until(lambda: not desk.switchboard.links)
+    trouble = desk.book.note(laptop.id).trouble
+    assert trouble is not None
+    assert trouble.code == "flood"

@@ -12,9 +12,10 @@ import pytest
 from peerd.core import digest
 from peerd.core.values import pack
 from peerd.engine import scrubbing
+from peerd.errors import StoreDamaged
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device
+    from tests.engine.conftest import Device, Until
 
 
 def meddle(device: Device, statement: str, *parameters: Any) -> int:
@@ -260,3 +261,24 @@ async def test_much_damage_is_put_right_too(desk: Device) -> None:
     assert {one[2] for one in findings(desk)} == {"log"}
     assert len(findings(desk)) == 200
     await whole(desk)
+
+
+async def test_what_cannot_be_read_alarms_the_scrub(desk: Device, until: Until) -> None:
+    """A reader or a writer who comes across it hears of it once; then it is put right, and nobody had to wait days."""
+    await desk.put("a", {"text": "good"})
+    meddle(desk, "UPDATE record SET body = CAST(x'c1' || substr(body, 2) AS BLOB)")
+    with pytest.raises(StoreDamaged):
+        await desk.value("a")
+    await until(lambda: findings(desk) == [("unreadable", "a", "log")])
+    assert await desk.value("a") == {"text": "good"}
+    meddle(desk, "UPDATE record SET stamps = x'c1'")
+    with pytest.raises(StoreDamaged):
+        await desk.patch("a", set={"n": 1})
+    await asyncio.sleep(0)
+    assert not desk.space.scrub.running  # not again at once: it might be the disk itself
+    desk.clock.pass_s(601)
+    with pytest.raises(StoreDamaged):
+        await desk.patch("a", set={"n": 1})
+    await until(lambda: len(findings(desk)) == 2 and findings(desk)[1][2] == "log")
+    await desk.patch("a", set={"n": 1})
+    assert await desk.value("a") == {"text": "good", "n": 1}
