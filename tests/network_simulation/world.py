@@ -139,6 +139,12 @@ class World:
     async def pair(self, space: SimSpace, inviter: Device, joiner: Device) -> bool:
         """By code, over the network."""
         inviting, joining = inviter.running, joiner.running
+        before = {
+            member.admission
+            for one in self.up()
+            if (live := one.running.spaces.by_id.get(space.id)) is not None
+            and (member := live.roster.members.get(joiner.id)) is not None
+        }
         joining.service.hosts = self._hosts
         if inviting.inviting.open is not None:
             return False
@@ -158,18 +164,18 @@ class World:
             await joiner.do(lambda: joining.service.join(request))
         except (PeerdError, TimeoutError) as problem:
             self.counts[f"join failed: {getattr(problem, 'code', 'timeout')}"] += 1
-            return self._has_joined(space, inviter, joiner)
+            return self._has_joined(space, joiner, before)
         else:
-            return self._has_joined(space, inviter, joiner)
+            return self._has_joined(space, joiner, before)
         finally:
             invitation.cancel()
             await asyncio.wait([invitation])
 
-    def _has_joined(self, space: SimSpace, inviter: Device, device: Device) -> bool:
+    def _has_joined(self, space: SimSpace, device: Device, before: set[bytes]) -> bool:
         if not device.is_up or space.id not in device.running.spaces.by_id:
             return False
-        sure = [device, *([inviter] if inviter.is_up else [])]  # who was removed may not have heard of it
-        if not all(one.running.spaces.by_id[space.id].roster.is_member(device.id) for one in sure):
+        member = device.running.spaces.by_id[space.id].roster.members.get(device.id)
+        if member is None or member.admission in before:  # who was removed may not have heard of it
             return False
         if device in space.removed:
             space.removed.remove(device)
