@@ -13,14 +13,17 @@ import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from peerd.store.machine import Machine
 from peerd.store.runners import Runner
 from peerd.store.shelf import Shelf
 from peerd.store.space import SpaceStore
+
+if TYPE_CHECKING:
+    from tests.network_simulation.device import Device
 
 T = TypeVar("T")
 Fault = Callable[[], Exception | None]
@@ -117,6 +120,23 @@ class SimShelf(Shelf):
             if store._lock._descriptor >= 0:
                 store._closing = None  # one that was cut short, as everything else
                 await store.abandon()
+
+
+def damage(device: Device, space: bytes, chance: random.Random) -> bool:
+    """Change or remove a record behind the daemon's back. False if there is none."""
+    (path,) = (one for one in (device.state / "spaces").glob("*.db") if space.hex() in one.name)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        rows = connection.execute("SELECT collection, key, body FROM record ORDER BY collection, key").fetchall()
+        if not rows:
+            return False
+        collection, key, body = chance.choice(rows)
+        if chance.random() < 0.3 or not body:
+            connection.execute("DELETE FROM record WHERE collection = ? AND key = ?", (collection, key))
+        else:
+            at = chance.randrange(len(body))
+            other = body[:at] + bytes([body[at] ^ (1 << chance.randrange(8))]) + body[at + 1 :]
+            connection.execute("UPDATE record SET body = ? WHERE collection = ? AND key = ?", (other, collection, key))
+    return True
 
 
 class Backups:

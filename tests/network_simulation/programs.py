@@ -18,6 +18,7 @@ from peerd.protocol.control_messages import (
 )
 from peerd.protocol.control_relays import RelaySync
 from tests.network_simulation.device import Device
+from tests.network_simulation.disk import damage
 from tests.network_simulation.parts import START_MS
 from tests.network_simulation.world import Acknowledged, SimSpace, World
 
@@ -254,7 +255,7 @@ async def back_up(world: World) -> None:
 
 async def put_back(world: World) -> None:
     candidates = [device for device in world.devices if device.backups.kept is not None]
-    if not candidates:
+    if not candidates or world.rotten:  # nobody else may have what is to be put right
         return
     device = world.chance.choice(candidates)
     if device.is_up:
@@ -280,6 +281,27 @@ async def days_pass(world: World) -> None:
 async def forget_soon(world: World) -> None:
     """Somebody wants no history, or a little, or much."""
     world.chance.choice(world.devices).history_days = world.chance.choice((0, 0, 1, 30))
+
+
+async def rot(world: World) -> None:
+    """A record on the disk of a device is not what it was, or is gone, while others have the same copy."""
+    space = world.chance.choice(world.spaces)
+    up = [device for device in space.inside if device.is_up and device.running.is_started]
+    clocks = [device.clock_now(space.id) for device in up]
+    if world.apart or world.rotten or len(up) < 2 or any(clock != clocks[0] for clock in clocks):
+        return
+    device = world.chance.choice(up)
+    if damage(device, space.id, world.chance):
+        world.rotten = True
+        world.counts["records rotten"] += 1
+        live = device.running.spaces.by_id[space.id]
+        if world.chance.random() < 0.5:
+            world.spawn(_quietly(partial(device.do, live.scrub.round)))
+
+
+async def _quietly(work: Callable[[], Awaitable[object]]) -> None:
+    with suppress(PeerdError, asyncio.CancelledError):
+        await work()
 
 
 async def full_disk(world: World) -> None:
@@ -368,11 +390,7 @@ async def sync_relays(world: World) -> None:
     async def ask() -> None:
         await running.relays.sync(RelaySync())
 
-    async def quietly() -> None:
-        with suppress(PeerdError, asyncio.CancelledError):
-            await device.do(ask)
-
-    world.spawn(quietly())
+    world.spawn(_quietly(partial(device.do, ask)))
 
 
 async def wait_long(world: World) -> None:
@@ -393,7 +411,7 @@ def _removable(world: World) -> tuple[SimSpace, list[Device]] | None:
     """
     space = world.chance.choice(world.spaces)
     up = [device for device in space.inside if device.is_up and device.running.is_started]
-    if len(space.inside) < 3 or len(space.removed) >= REMOVED or len(up) < 2:
+    if world.rotten or len(space.inside) < 3 or len(space.removed) >= REMOVED or len(up) < 2:
         return None
     if not all(world.knows_all(space, device, space.inside) for device in space.inside):
         return None
@@ -481,6 +499,7 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (6, days_pass),
     (4, forget_soon),
     (1, full_disk),
+    (1, rot),
     (1, pause),
     (1, tidy),
     (1.5, remove),

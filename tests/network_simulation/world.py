@@ -78,6 +78,7 @@ class World:
         self.trace: list[str] = []
         self.step = 0
         self.wrong = ""
+        self.rotten = False
         self.more: Mapping[str, float] = {}  # how much more often than usual something happens, by name
         self.bulk = 100
         self.large_bytes = 3_000
@@ -293,6 +294,8 @@ class World:
         for device in self.devices:
             device.fault_now = lambda: None
             await self.start(device)
+        if self.rotten:
+            await self.scrub()
         until_s = asyncio.get_running_loop().time() + (RELAYED_SETTLE_S if self.apart else SETTLE_S)
         pause_s = 5.0
         while (waiting := self.unsettled()) and asyncio.get_running_loop().time() < until_s:
@@ -305,10 +308,18 @@ class World:
             raise AssertionError(f"never at rest: {waiting}")
         await asyncio.sleep(1)
 
+    async def scrub(self) -> None:
+        """Everybody reads its copies again."""
+        for device in self.devices:
+            for live in device.running.spaces.by_id.values():
+                await device.do(live.scrub.round)
+
     def unsettled(self) -> str:
         for space in self.spaces:
             for device in self.members(space):
                 live = device.running.spaces.by_id[space.id]
+                if live.scrub.is_damaged:
+                    return f"{space.name} on {device.name}: {live.scrub.open_findings}"
                 ids = {format_device_id(one.id) for one in space.devices}
                 peers = [peer for peer in device.running.statuses.peers_of(live) if peer.device in ids]
                 if not all(map(_is_at_rest, peers)):
