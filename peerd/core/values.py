@@ -179,9 +179,14 @@ def rank(packed: bytes) -> tuple[int, Any]:
 
 def same(one: bytes, other: bytes) -> bool:
     """Do two packed values mean the same? 1, 1.0 and true are three values; the order of an object's members and the
-    width of a number mean nothing.
+    width of a number mean nothing. What does not read as a value any more means nothing that another one does.
     """
-    return one == other or _canonical(one) == _canonical(other)
+    if one == other:
+        return True
+    try:
+        return _canonical(one) == _canonical(other)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # it rotted on a disk
+        return False
 
 
 def _canonical(packed: bytes) -> bytes:

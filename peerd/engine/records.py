@@ -21,7 +21,7 @@ from peerd.core.values import check_packed, pack, unpack
 from peerd.engine.cursors import from_word, to_word
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
-from peerd.errors import PeerdError, UserError
+from peerd.errors import PeerdError, StoreDamaged, UserError
 from peerd.protocol.control_messages import (
     ChangeRequest,
     ChangeResult,
@@ -57,11 +57,17 @@ def conflict_name(field: str) -> str:
 
 
 def json_object(record: Record, rules: Rules) -> dict[str, Any]:
-    """The record as JSON."""
+    """The record as JSON. Raises StoreDamaged if a value is none any more."""
     fields = shown(record, rules)
     whole = fields.pop(WHOLE, None)
-    json = {name: unpack(value) for name, value in fields.items()}
-    return json if whole is None else {**unpack_whole(whole), **json}
+    try:
+        json = {name: unpack(value) for name, value in fields.items()}
+        return json if whole is None else {**unpack_whole(whole), **json}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+        raise StoreDamaged(
+            f"A value of a record cannot be read: it is not what was written ({problem}).",
+            next_step="Run `peerctl scrub SPACE`: it puts the record right from the log, or from another device.",
+        ) from problem
 
 
 def pack_whole(fields: Mapping[str, bytes]) -> bytes:

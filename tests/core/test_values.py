@@ -195,3 +195,10 @@ def test_text_that_is_not_utf8_is_neither_a_string_nor_a_binary() -> None:
     text = pack({"$text": "/w=="})
     assert msgspec.msgpack.decode(text) == msgspec.msgpack.Ext(TEXT_EXTENSION, b"\xff")
     assert not same(text, pack({"$bytes": "/w=="}))
+
+
+def test_what_rotted_on_a_disk_is_no_other_value() -> None:
+    for rotten in (b"\xa2\xff\xff", b"\xc1", b"\x92\x01"):
+        assert not same(rotten, pack("ok"))
+        assert not same(pack("ok"), rotten)
+        assert same(rotten, rotten)

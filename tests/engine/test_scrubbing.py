@@ -31,6 +31,15 @@ def flip(device: Device, old: object, new: object, table: str = "record", column
     assert meddle(device, statement, pack(old), pack(new), pack(old))
 
 
+async def test_a_value_that_is_none_any_more_is_told_as_damage_and_can_be_written_anew(desk: Device) -> None:
+    await desk.put("a", {"text": "good", "other": 1})
+    assert meddle(desk, "UPDATE record SET body = CAST(replace(body, ?, ?) AS BLOB)", b"good", b"go\xffd")
+    with pytest.raises(StoreDamaged, match="not what was written"):
+        await desk.value("a")
+    await desk.put("a", {"text": "fine", "other": 1})
+    assert await desk.value("a") == {"text": "fine", "other": 1}
+
+
 def findings(device: Device) -> list[tuple[str, str, str]]:
     return [(one.found, one.key, one.done) for one in device.space.scrub.findings]
 
