@@ -170,6 +170,7 @@ def beginning(begins: Mapping[str, Any]) -> str:
     return {
         "trimmed": f"the log of this device begins at {when}: what is older was trimmed",
         "snapshot": f"the log of this device begins at {when}, when it took over the state of another one",
+        "cut": f"it has more versions than are listed, from before {when}: `peerctl show --at` finds them",
         "forgotten": f"single records are known here since {when}: older history is forgotten (history_days)",
     }.get(begins["cause"], f"begins at {when}")
 

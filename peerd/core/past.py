@@ -29,6 +29,7 @@ class Removal(NamedTuple):
     by: Dot
     arrived_ms: int
     dropped: Record
+    number: int = 0  # they grow in the order in which they happened here
 
 
 class Place(NamedTuple):
@@ -55,15 +56,20 @@ def at(now: Record | None, removals: Iterable[Removal], begun: Callable[[Dot, in
     The record may be empty. Of what is read, only versions of that moment are held.
     """
     then = Record()
-    for removal in removals:
-        if over(removal):
-            if is_anonymous(removal.by):
-                continue  # kept some time after it happened, so others behind it may be younger
-            break
-        _add(then, removal.dropped, begun)
     if now is not None:
-        _add(then, now, begun)
+        add(then, now, begun)
+    rewind(then, removals, begun, over)
     return then
+
+
+def rewind(then: Record, removals: Iterable[Removal], begun: Callable[[Dot, int], bool], over: Over) -> bool:
+    """Part of `at`, for removals that come slice by slice. True: it is done, the rest says nothing."""
+    for removal in removals:
+        if not over(removal):
+            add(then, removal.dropped, begun)
+        elif not is_anonymous(removal.by):  # those are kept some time after it happened: some behind may be younger
+            return True
+    return False
 
 
 Over = Callable[[Removal], bool]
@@ -74,7 +80,8 @@ def is_anonymous(dot: Dot) -> bool:
     return dot.seq == 0
 
 
-def _add(then: Record, versions: Record, begun: Callable[[Dot, int], bool]) -> None:
+def add(then: Record, versions: Record, begun: Callable[[Dot, int], bool]) -> None:
+    """Add to `then` those versions that had begun."""
     known = {dot for dot, stamp in versions.stamps.items() if begun(dot, stamp.t_ms)}
     for dot in versions.births & known:
         then.births.add(dot)

@@ -6,6 +6,8 @@ what it showed. When their authors wrote them, by their own clocks, stands besid
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -31,6 +33,7 @@ from peerd.protocol.control_messages import (
 
 WINDOW = 200  # runs read at a time
 SCAN = 20_000  # runs looked at for one page, or transactions of a record
+VERSIONS = 20_000  # that are listed of one record
 PAGE_BYTES = 4 << 20
 WHOLE_RUN = 1 << 40
 _KINDS = {Kind.PUT: "put", Kind.PATCH: "patch", Kind.DELETE: "delete", Kind.RESTORE: "restore"}
@@ -66,22 +69,23 @@ class History:
         position, below = from_word(cursor, tuple[int, int]) if cursor else (last, WHOLE_RUN)
         if position > last:
             position, below = last, WHOLE_RUN
-        if wanted.collection is not None and wanted.key is not None:
-            found, on = await self._of_record((wanted.collection, wanted.key), wanted, limit, (position, below))
+        name = (wanted.collection, wanted.key) if wanted.collection is not None and wanted.key is not None else None
+        if name is not None:
+            found, on = await self._of_record(name, wanted, limit, (position, below))
         else:
             found, on = await self._of_space(wanted, limit, (position, below))
         return LogPage(
             transactions=[self._view(one) for one in found],
             cursor=to_word(on) if on is not None else None,
-            begins=await self.beginning(of_record=wanted.key is not None),
+            begins=await self.beginning(name),
         )
 
-    async def beginning(self, *, of_record: bool = False) -> Beginning | None:
-        """Where the log of this copy begins, if that is not where the space began; `of_record`: what one can find of
-        single records.
-        """
+    async def beginning(self, record: Name | None = None) -> Beginning | None:
+        """Where the log of this copy begins, if that is not where the space began; or what is listed of a record."""
         reach = await self._space.store.lookback.reach()
-        if of_record and reach.history_ms is not None and reach.history_ms > (reach.log_ms or 0):
+        if record is not None and (cut := await self._space.store.lookback.read(partial(_cut, record))) is not None:
+            return cut
+        if record is not None and reach.history_ms is not None and reach.history_ms > (reach.log_ms or 0):
             return Beginning(time_ms=reach.history_ms, cause="forgotten")
         if reach.log_ms is None:
             return None
@@ -128,7 +132,7 @@ class History:
 
         def reading(reader: PastReader) -> tuple[int, int] | None:
             size_bytes = looked_at = 0
-            for event in events(reader.record(name), reader.removals(name), reader.place):
+            for event in islice(events(reader.record(name), reader.removals(name), reader.place), VERSIONS):
                 position = event.place.position
                 row = reader.row(position) if 0 < position <= start[0] else None
                 if row is None:
@@ -160,6 +164,15 @@ class History:
             arrived_ms=row.arrived_ms,
             changes=[log_change(change) for change in decoded.changes],
         )
+
+
+def _cut(name: Name, reader: PastReader) -> Beginning | None:
+    """Where the list of a record's versions ends, if there are more than are listed."""
+    listed = list(islice(events(reader.record(name), reader.removals(name), reader.place), VERSIONS + 1))
+    if len(listed) <= VERSIONS:
+        return None
+    arrived = (one.removal.arrived_ms for one in reversed(listed[:-1]) if one.removal is not None)
+    return Beginning(time_ms=next(arrived, 0), cause="cut")
 
 
 def _names(decoded: Entry, wanted: Wanted) -> bool:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import NamedTuple
 
 from peerd.core import entry
 from peerd.core.batch import Name
 from peerd.core.clocks import Dot
 from peerd.core.device_id import format_device_id
-from peerd.core.past import Event, Removal, at, before, events, is_anonymous
+from peerd.core.past import Event, Removal, add, before, events, is_anonymous, rewind
 from peerd.core.reading import conflicts, shown_dot
 from peerd.core.record import Record
 from peerd.core.stored import NEVER_MS, LogRow, Reach
 from peerd.core.values import unpack
 from peerd.engine.cursors import from_word, to_word
-from peerd.engine.history import History
+from peerd.engine.history import VERSIONS, History
 from peerd.engine.past_ports import PastReader
 from peerd.engine.records import conflict_name, dot_text, json_object
 from peerd.engine.space import Space
@@ -24,6 +25,7 @@ from peerd.protocol.control_history import PastValue, RecordHistory, RecordThen,
 from peerd.protocol.control_messages import Beginning
 
 PAGE_BYTES = 4 << 20
+SLICE = 2_000  # of what was dropped of a record, read at once
 
 
 class _Version(NamedTuple):
@@ -49,7 +51,7 @@ class Past:
             record = reader.record(name) or Record()
             is_new = told is None
             size_bytes = 0
-            for event in events(record, reader.removals(name), reader.place):
+            for event in islice(events(record, reader.removals(name), reader.place), VERSIONS):
                 earlier = before(record, event)
                 if is_new:
                     if len(found) >= limit or size_bytes >= PAGE_BYTES:
@@ -65,7 +67,7 @@ class Past:
         return RecordHistory(
             versions=[self._version(name, one) for one in found],
             cursor=to_word(tuple(found[-1].event.dot)) if more else None,
-            begins=await History(self._space).beginning(of_record=True),
+            begins=await History(self._space).beginning(name),
         )
 
     def _version(self, name: Name, one: _Version) -> RecordVersion:
@@ -101,8 +103,10 @@ class Past:
         """Raises UserError "before-history"."""
         reach = await self._space.store.lookback.reach()
         self.check_reaches(reach.history_ms, at_ms, "forgotten")
-        moment = _Moment(at_ms, reach)
-        record = await self._space.store.lookback.read(lambda reader: moment.record(name, reader))
+        moment = _Moment(name, at_ms, reach)
+        while not await self._space.store.lookback.read(moment.read_on):
+            pass
+        record = moment.record
         rules = self._space.commits.rules.of(name[0])
         values: dict[str, list[PastValue]] = {}
         for conflict in conflicts(record, rules):
@@ -153,20 +157,26 @@ class Past:
 
 
 class _Moment:
-    """A time, as a place in the order of this copy."""
+    """A record at a time, that is: at a place in the order of this copy. A record that changes every second has
+    millions of versions, so they are read slice by slice.
+    """
 
-    def __init__(self, at_ms: int, reach: Reach) -> None:
+    def __init__(self, name: Name, at_ms: int, reach: Reach) -> None:
+        self.record = Record()
         self.estimated = False
+        self._name = name
         self._at_ms = at_ms
         self._log_covers = reach.log_ms is None or at_ms >= reach.log_ms
+        self._position = 0
+        self._below: int | None = None
 
-    def record(self, name: Name, reader: PastReader) -> Record:
-        position = reader.position_at(self._at_ms)
+    def read_on(self, reader: PastReader) -> bool:
+        """Read a slice; True: that was all."""
 
         def begun(dot: Dot, t_ms: int) -> bool:
             where = reader.place(dot, t_ms)
             if where.position:
-                return where.position <= position
+                return where.position <= self._position
             leapt_ms = reader.leapt_ms(dot)
             if leapt_ms is not None:
                 return leapt_ms <= self._at_ms
@@ -175,9 +185,16 @@ class _Moment:
 
         def over(removal: Removal) -> bool:
             where = reader.place(removal.by, removal.arrived_ms)
-            return where.position <= position if where.position else removal.arrived_ms <= self._at_ms
+            return where.position <= self._position if where.position else removal.arrived_ms <= self._at_ms
 
-        return at(reader.record(name), reader.removals(name), begun, over)
+        if self._below is None:
+            self._position = reader.position_at(self._at_ms)
+            self._below = NEVER_MS
+            add(self.record, reader.record(self._name) or Record(), begun)
+        removals = list(islice(reader.removals(self._name, self._below), SLICE))
+        if removals:
+            self._below = removals[-1].number
+        return rewind(self.record, removals, begun, over) or len(removals) < SLICE
 
 
 def _utc(ms: int) -> str:

@@ -9,7 +9,7 @@ from peerd.core.batch import Name
 from peerd.core.clocks import Dot
 from peerd.core.past import Place, Removal
 from peerd.core.record import Record
-from peerd.core.stored import LogBack, LogRow, LogWish, Reach
+from peerd.core.stored import NEVER_MS, LogBack, LogRow, LogWish, Reach
 
 T = TypeVar("T")
 
@@ -18,8 +18,10 @@ class PastReader(Protocol):
     """What may be read of the past inside one transaction. Raises StoreDamaged."""
 
     def record(self, name: Name) -> Record | None: ...
-    def removals(self, name: Name) -> Iterator[Removal]:
-        """What was dropped of a record and is not forgotten, the last first; read as far as the caller goes."""
+    def removals(self, name: Name, below: int = NEVER_MS) -> Iterator[Removal]:
+        """What was dropped of a record and is not forgotten, the last first, of those numbered below `below`; read as
+        far as the caller goes.
+        """
         ...
 
     def place(self, dot: Dot, known_ms: int) -> Place:

@@ -33,6 +33,7 @@ from peerd.protocol.control_history import Reverted, RevertResult
 PORTION_RECORDS = 2_000
 PORTION_BYTES = 4 << 20
 SCAN = 20_000  # runs looked at for one portion
+LOOK_AT = 5_000  # records looked at for one portion
 WINDOW = 200
 VERSIONS = 5_000  # that a record may have had since the first transaction that is undone
 TRIES = 5
@@ -171,16 +172,19 @@ class _Planning:
 
     def plan(self, records: int) -> tuple[list[_Planned], _Cursor | None]:
         planned: list[_Planned] = []
-        size_bytes = 0
+        size_bytes = looked_at = 0
         for row, number, decoded in self._entries():
             dot = Dot(row.run.origin, row.run.first + number)
             is_first = (row.position, number + 1) == (self._start.position, self._start.below)
             for index, change in enumerate(decoded.changes):
                 if is_first and index < self._start.change:
                     continue
-                if len(planned) >= records or size_bytes >= PORTION_BYTES:
+                if len(planned) >= records or size_bytes >= PORTION_BYTES or looked_at >= LOOK_AT:
                     return planned, _Cursor(self._start.top, row.position, number + 1, index)
-                found = self._record(change.record, dot) if self._selection.wants(change.record) else None
+                if not self._selection.wants(change.record):
+                    continue
+                looked_at += 1
+                found = self._record(change.record, dot)
                 if found is not None:
                     planned.append(found)
                     if found.intent is not None:

@@ -251,10 +251,11 @@ class Beginning(Struct, kw_only=True):
 
     cause `trimmed`: older transactions are not kept (`time_ms` None: none are). `snapshot`: what others had done before
     came all at once, as it stood then. `forgotten`: what was dropped before is older than the setting `history_days`.
+    `cut`: a record has more versions than are listed.
     """
 
     time_ms: int | None
-    cause: Literal["trimmed", "snapshot", "forgotten"]
+    cause: Literal["trimmed", "snapshot", "forgotten", "cut"]
 
 
 class LogFilter(Struct, kw_only=True, frozen=True):

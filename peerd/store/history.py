@@ -56,15 +56,19 @@ def past(connection: sqlite3.Connection, refs: Refs, path: Path, number: int, ke
     return values
 
 
-def removals(connection: sqlite3.Connection, refs: Refs, path: Path, number: int, key: str) -> Iterator[Removal]:
-    """What was dropped of a record, the last first; read as far as the caller goes. Raises StoreDamaged."""
-    for by_origin, by_seq, arrived_ms, stamps, body in connection.execute(
-        "SELECT by_origin, by_seq, arrived_ms, stamps, body FROM history WHERE collection = ? AND key = ?"
-        " ORDER BY id DESC",
-        (number, key),
+def removals(
+    connection: sqlite3.Connection, refs: Refs, path: Path, number: int, key: str, below: int
+) -> Iterator[Removal]:
+    """What was dropped of a record, the last first, from the row `below` on; read as far as the caller goes. Raises
+    StoreDamaged.
+    """
+    for row_id, by_origin, by_seq, arrived_ms, stamps, body in connection.execute(
+        "SELECT id, by_origin, by_seq, arrived_ms, stamps, body FROM history"
+        " WHERE collection = ? AND key = ? AND id < ? ORDER BY id DESC",
+        (number, key, below),
     ):
         by = Dot(refs.origin_of[by_origin], by_seq) if by_origin else IN_A_SNAPSHOT
-        yield Removal(by, arrived_ms, _dropped(refs, path, stamps, body))
+        yield Removal(by, arrived_ms, _dropped(refs, path, stamps, body), row_id)
 
 
 def _dropped(refs: Refs, path: Path, stamps: bytes, body: bytes) -> Record:

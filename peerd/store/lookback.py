@@ -46,10 +46,10 @@ class PastReader:
             return records.decode(self._refs, self._path, stamps, body)
         return None
 
-    def removals(self, name: Name) -> Iterator[Removal]:
+    def removals(self, name: Name, below: int = _LATEST) -> Iterator[Removal]:
         number = self._refs.number_of.get(name[0])
         if number is not None:
-            yield from history.removals(self._connection, self._refs, self._path, number, name[1])
+            yield from history.removals(self._connection, self._refs, self._path, number, name[1], below)
 
     def position(self, dot: Dot) -> int:
         """Of the run that holds it; 0 if the log has it not, or not any more."""

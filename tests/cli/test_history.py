@@ -86,7 +86,7 @@ def test_a_time_that_is_not_the_arrival_has_it_beside_it(daemon: Any, peerctl: A
     assert second.startswith("1970-01-01 00:00:01\tnas\t")
 
 
-@pytest.mark.parametrize("cause", ["trimmed", "snapshot", "forgotten"])
+@pytest.mark.parametrize("cause", ["trimmed", "snapshot", "forgotten", "cut"])
 def test_where_the_log_begins_is_said_at_its_end(daemon: Any, peerctl: Any, cause: str) -> None:
     """Not where only a part of it was asked for."""
     begins = {"time_ms": 1000, "cause": cause}

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peerd.core.device_id import format_device_id
+from peerd.engine import history, past
+from peerd.engine.history import History, Wanted
 from peerd.engine.past import Past
 from peerd.errors import UserError
 from peerd.protocol.control_history import RecordThen, RecordVersion
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control_messages import Beginning, ChangeRequest
 from tests.engine.test_history import DAY_MS, age, snapshot_of, trim
 
 if TYPE_CHECKING:
@@ -211,3 +213,28 @@ async def test_what_a_snapshot_brought_was_not_here_before(two: tuple[Device, De
     assert (await then(laptop, came_ms - 1)).value == {"own": 1}
     assert (await then(laptop, came_ms)).value == {"own": 1, "x": 1}
     assert (await then(laptop, desk.clock.wall_ms())).value is None
+
+
+# ---- a record that changes all the time
+
+
+async def test_a_record_with_many_versions_is_listed_so_far_and_found_at_any_time(
+    desk: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page says that there is more than is listed; a time is found in slices."""
+    monkeypatch.setattr(past, "SLICE", 2)
+    monkeypatch.setattr(past, "VERSIONS", 5)
+    monkeypatch.setattr(history, "VERSIONS", 5)
+    times = []
+    for number in range(9):
+        await desk.put("a", {"n": number, "fixed": 1})
+        times.append(desk.clock.wall_ms())
+        desk.clock.pass_s(1)
+    for number, at_ms in enumerate(times):
+        assert (await then(desk, at_ms)).value == {"n": number, "fixed": 1}
+    assert (await then(desk, times[0] - 1)).value is None
+    assert [one.value for one in await versions(desk, 2)] == [{"n": n, "fixed": 1} for n in (8, 7, 6, 5, 4)]
+    begins = Beginning(time_ms=times[4], cause="cut")
+    assert (await Past(desk.space).versions(A, 10, None)).begins == begins
+    page = await History(desk.space).page(Wanted(None, *A), 10, None)
+    assert (len(page.transactions), page.cursor, page.begins) == (5, None, begins)

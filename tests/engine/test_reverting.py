@@ -240,6 +240,7 @@ async def test_a_mass_delete_is_undone_in_portions(
     monkeypatch.setattr(reverting, "PORTION_RECORDS", size)
     monkeypatch.setattr(reverting, "WINDOW", window)
     monkeypatch.setattr(reverting, "SCAN", window)
+    monkeypatch.setattr(reverting, "LOOK_AT", size + 1)
     keys = [f"{number:02}" for number in range(10)]
     await desk.write(*(change("put", key, value={"n": key}) for key in keys))
     was = await state(desk)
@@ -251,6 +252,7 @@ async def test_a_mass_delete_is_undone_in_portions(
     planned = await undo(desk, since_ms=since_ms, preview=True)
     portions = await undo(desk, since_ms=since_ms)
     assert sorted(one.key for one in records(portions)) == keys
+    assert await undo(desk, since_ms=since_ms, preview=True) != []
     assert records(planned) == records(portions)
     assert max(len(portion.records) for portion in portions) <= size
     assert await state(desk) == was
