@@ -42,7 +42,8 @@ def merge(ours: Record, theirs: Record, proofs: Iterable[Evidence], *, trust: bo
     known = _Known(proofs)
     mine, others = dict(_slots(ours)), dict(_slots(theirs))
     candidates = {**others} if trust else {**mine, **others}
-    candidates |= known.written if known.whole else {slot: b"" for slot in mine if slot in known.written}
+    if known.whole:
+        candidates |= known.written
     result = Record()
     again: list[tuple[str, bytes]] = []
     gone: dict[Slot, Dot] = {}

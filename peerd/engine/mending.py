@@ -19,6 +19,7 @@ from peerd.core.record_form import digest_of, encode_body, encode_stamps
 from peerd.core.writes import Writes, finish
 from peerd.engine.commits import Commits
 from peerd.engine.store_ports import SpaceStore, Transaction
+from peerd.errors import StoreDamaged
 
 PIECE_BYTES = 64 << 10  # of the log, looked at in one go
 
@@ -88,7 +89,10 @@ async def gather(
     gathering = Gathering(copy, commits.verify, names=names, buckets=buckets, dots=dots, seeds=seeds)
     position = 0
     while position < last:
-        piece = await store.runs_after(position, PIECE_BYTES)
+        try:
+            piece = await store.runs_after(position, PIECE_BYTES)
+        except StoreDamaged:
+            break  # what follows is not known to hang together
         for row in piece.rows:
             if row.position <= last:
                 gathering.take(row.run)

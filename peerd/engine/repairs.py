@@ -34,7 +34,7 @@ from peerd.core.repair_form import (
     unpack_record,
 )
 from peerd.core.scrub import DIFFERS, MISSING
-from peerd.engine import mending
+from peerd.engine import log_repairs, mending
 from peerd.engine.mending import Mend as Mending
 from peerd.engine.ports import Times
 from peerd.engine.scrubbing import AGAIN, FROM_PEER
@@ -67,6 +67,8 @@ SHARES = 4_000
 SHARES_BYTES = 512 << 10
 ROWS_LOOKED_AT = 50_000
 RECORDS_BYTES = 700 << 10
+RUNS_AFTER_S = (2.0, 10.0)
+RUNS_AGAIN_S = 600.0
 MERGED_AT_ONCE = 1_000
 
 
@@ -97,6 +99,7 @@ class Repairs:
         self._machine = Repairing(space.id)
         self._queue: asyncio.Queue[RepairMessage | RepairEffect | _Note | None] = asyncio.Queue()
         self._asked = 0
+        self._runs_timer: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -106,8 +109,9 @@ class Repairs:
 
     def stop(self) -> None:
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._runs_timer):
+            if timer is not None:
+                timer.cancel()
         self._queue.put_nowait(None)
 
     # ---- events
@@ -121,6 +125,7 @@ class Repairs:
 
     def differ(self) -> None:
         """The digests differ, or our copy is known to be damaged, or was mended."""
+        self._ask_for_runs()
         if self.understood and not self._stopped:
             low, high = DAMAGED_CALM_S if self._space.scrub.is_damaged else CALM_S
             self._perform(self._machine.differ(self._now(), self._times.uniform(low, high)))
@@ -128,6 +133,7 @@ class Repairs:
     def compared(self, *, equal: bool) -> None:
         """Their digest and ours were compared, at equal clocks."""
         self._their_clock = self._space.copy.clock()
+        self._ask_for_runs()
         if equal:
             self._machine.agree()
         else:
@@ -166,6 +172,18 @@ class Repairs:
 
     # ---- work
 
+    def _ask_for_runs(self) -> None:
+        """For runs of our log that are damaged: soon, and again as long as they are."""
+        if self.understood and not self._stopped and self._runs_timer is None and log_repairs.wanted(self._space):
+            delay_s = self._times.uniform(*RUNS_AFTER_S)
+            self._runs_timer = asyncio.get_running_loop().call_later(delay_s, self._say_runs)
+
+    def _say_runs(self) -> None:
+        self._runs_timer = None
+        if runs := log_repairs.wanted(self._space):
+            self._say(Mend(self._space.id, self.standing().clock, [], runs))
+            self._runs_timer = asyncio.get_running_loop().call_later(RUNS_AGAIN_S, self._say_runs)
+
     async def _keep(self, note: _Note) -> None:
         """What people are told of it, also after a restart."""
         if note.equal:
@@ -180,6 +198,8 @@ class Repairs:
                 match one:
                     case Locate() | Mend():
                         await self._answer(one)
+                    case Mended(runs=[_, *_]):
+                        await log_repairs.take(self._space, one.runs, self._theirs)
                     case Located() | Mended():
                         self._take(one)
                     case _Note():
@@ -267,6 +287,8 @@ class Repairs:
         return found or [(*names[0], b"")]
 
     async def _our_records(self, question: Mend, ours: Standing) -> Mended:
+        if question.runs:
+            return Mended(self._space.id, ours.clock, [], await log_repairs.ours(self._space, question.runs))
         if question.clock != ours.clock:
             return Mended(self._space.id, ours.clock, [])
         names = [(collection, key) for collection, key, _ in question.records]

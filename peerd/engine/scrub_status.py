@@ -29,7 +29,7 @@ _STEP = (
     'Look at the disk; see docs/recovery.md, "Damaged records".'
 )
 _LOG_REASON = "the log of this device's copy is damaged; what its records show is not"
-_LOG_STEP = 'Whoever lacks that part gets it from another member. See docs/recovery.md, "Damaged records".'
+_LOG_STEP = 'It comes again from another member that has it. See docs/recovery.md, "Damaged records".'
 
 
 def describe_scrub(space: Space) -> ScrubView:

@@ -199,6 +199,7 @@ class Scrubbing:
             state.found += len(runs.broken)
             names = [("", f"{run.origin.hex()} {run.first}") for run in runs.broken]
             await self._note(self._fresh(LOG, names))
+            self.changed()
         return runs.runs if runs.more else -1
 
     async def _finish(self, *, at_once: bool) -> None:

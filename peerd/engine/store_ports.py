@@ -133,6 +133,16 @@ class ScrubStore(Protocol):
         """Add up all records, beside whoever reads and writes; not `at_once`, with pauses."""
         ...
 
+    async def run(self, origin: bytes, first: int) -> Run | None:
+        """The run of the log that begins there, if it can be read."""
+        ...
+
+    async def replace_run(self, run: Run, verify: Callable[[bytes, bytes, bytes], bool]) -> bool:
+        """Put a run in the place of the damaged one that begins and ends where it does. False if there is none, or if
+        chain or signature do not hold.
+        """
+        ...
+
     async def seeds(self) -> Mapping[Dot, bytes]:
         """The hash at the end of each run whose predecessor is not in the log any more, by where it ends."""
         ...

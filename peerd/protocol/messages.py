@@ -26,6 +26,7 @@ PART_BYTES = 512 << 10
 STATEMENTS_PER_FRAME = 1_000
 SHARES_PER_FRAME = 4_000
 RECORDS_PER_MEND = 100
+RUNS_PER_MEND = 20
 SNAPSHOT_PARTS = 4  # on their way at once
 
 Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
@@ -256,23 +257,27 @@ class Located(Message, frozen=True, omit_defaults=True):
 
 
 class Mend(Message, frozen=True, omit_defaults=True):
-    """What do you hold of these records, and what does your log prove of them? Says what the speaker holds."""
+    """What do you hold of these records, and what does your log prove of them? Says what the speaker holds. Or: give me
+    these runs of the log, named by origin and first number.
+    """
 
     type = 22
     space: Id16 = field(name="s")
     clock: Digest = field(name="c")
     records: Annotated[list[tuple[str, str, bytes]], Meta(max_length=RECORDS_PER_MEND)] = field(name="r")
+    runs: Annotated[list[tuple[Id16, Seq]], Meta(max_length=RUNS_PER_MEND)] = field(name="g", default_factory=list)
 
 
 class Mended(Message, frozen=True, omit_defaults=True):
     """The answer to MEND, for as many of them, from the first, as fit: name, record, evidence, and whether the speaker
-    knows that its own record is damaged.
+    knows that its own record is damaged. And the runs that it has of those that were asked for.
     """
 
     type = 23
     space: Id16 = field(name="s")
     clock: Digest = field(name="c")
     records: Annotated[list[tuple[str, str, bytes, bytes, bool]], Meta(max_length=RECORDS_PER_MEND)] = field(name="r")
+    runs: Annotated[list[Run], Meta(max_length=RUNS_PER_MEND)] = field(name="u", default_factory=list)
 
 
 class Notice(Message, frozen=True, omit_defaults=True):

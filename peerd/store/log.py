@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from peerd.core.batch import AppliedRun
 from peerd.core.chain import Run
 from peerd.core.stored import LogRow, LogSlice
+from peerd.store.failures import damaged
 from peerd.store.refs import Refs
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -50,12 +52,15 @@ def append(
 def runs_after(
     connection: sqlite3.Connection,
     refs: Refs,
+    path: Path,
     position: int,
     max_bytes: int,
     max_runs: int,
     covered: Mapping[bytes, int],
 ) -> LogSlice:
-    """See the port. What is covered is skipped inside SQLite, before its entries are read."""
+    """See the port. What is covered is skipped inside SQLite, before its entries are read. Raises StoreDamaged if the
+    first run cannot be read; one further on ends the slice.
+    """
     rows: list[LogRow] = []
     size_bytes = 0
     (trimmed,) = connection.execute("SELECT trimmed FROM space").fetchone()
@@ -67,7 +72,13 @@ def runs_after(
         size_bytes += run_bytes
         if rows and (size_bytes > max_bytes or len(rows) >= max_runs):
             return LogSlice(rows, rows[-1].position, trimmed)
-        rows.append(LogRow(at, Run(refs.origin_of[ref], first, _decode(entries), signature), arrived_ms))
+        try:
+            run = Run(refs.origin_of[ref], first, _decode(entries), signature)
+        except ValueError as problem:
+            if rows:
+                return LogSlice(rows, rows[-1].position, trimmed)
+            raise damaged(path, f"a run of the log cannot be read ({problem})") from problem
+        rows.append(LogRow(at, run, arrived_ms))
     return LogSlice(rows, max(position, last_position(connection)), trimmed)
 
 

@@ -84,6 +84,25 @@ def runs(connection: sqlite3.Connection, space: bytes, after: int, max_bytes: in
     return RunsChecked(last, end, count, broken, more=False)
 
 
+def run_at(connection: sqlite3.Connection, ref: int, first: int) -> tuple[int, int, bytes, bytes, bytes] | None:
+    """Position, last, head, signature and entries of the run that begins there."""
+    row = connection.execute(
+        "SELECT position, first, last, head, signature, entries FROM run WHERE origin = ? AND last >= ?"
+        " ORDER BY last LIMIT 1",
+        (ref, first),
+    ).fetchone()
+    return None if row is None or row[1] != first else (row[0], *row[2:])
+
+
+def head_before(connection: sqlite3.Connection, space: bytes, ref: int, first: int) -> bytes | None:
+    """The hash from which the run that begins there goes on, if it is known."""
+    if first == 1:
+        origin, device = connection.execute("SELECT id, device FROM origin WHERE ref = ?", (ref,)).fetchone()
+        return chain.first_hash(space, device, origin)
+    row = connection.execute("SELECT head FROM run WHERE origin = ? AND last = ?", (ref, first - 1)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def seeds(connection: sqlite3.Connection, refs: Refs) -> dict[Dot, bytes]:
     """The hash at the end of each run whose predecessor is not in the log."""
     query = (

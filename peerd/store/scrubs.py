@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from peerd.core import digest
 from peerd.core.batch import Name
+from peerd.core.chain import Run, hash_after, signed_bytes
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
 from peerd.core.record_form import bucket_of
 from peerd.core.scrub import FINDINGS, Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
 from peerd.core.writes import PARKED
-from peerd.store import scrub_reading
+from peerd.store import log, scrub_reading
 from peerd.store.database import Database, Outcome
 from peerd.store.meta import Meta
 from peerd.store.records import unsigned
@@ -64,6 +65,48 @@ class Scrubs:
         closing = self._database.is_closing
         pause = self._database.is_threaded and not at_once
         return await self._database.read_aside(lambda connection: scrub_reading.count(connection, closing, pause=pause))
+
+    async def run(self, origin: bytes, first: int) -> Run | None:
+        """The run that begins there, if it can be read."""
+
+        def reading(connection: sqlite3.Connection) -> Run | None:
+            ref = self._refs.ref_of.get(origin)
+            row = None if ref is None else scrub_reading.run_at(connection, ref, first)
+            if row is None:
+                return None
+            try:
+                return Run(origin, first, log.decode_entries(row[4]), row[3])
+            except ValueError:
+                return None
+
+        return await self._database.read(reading)
+
+    async def replace_run(self, run: Run, verify: Verify) -> bool:
+        """Put a run in the place of the damaged one. False if it is not that one, or does not hold."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            ref = self._refs.ref_of.get(run.origin)
+            row = None if ref is None else scrub_reading.run_at(connection, ref, run.first)
+            if ref is None or row is None or row[1] != run.last:
+                return False
+            before = scrub_reading.head_before(connection, self._meta.space, ref, run.first)
+            if before is None:
+                return False
+            head = hash_after(before, run.entries)
+            device, seq, end = connection.execute(
+                "SELECT device, seq, head FROM origin WHERE ref = ?", (ref,)
+            ).fetchone()
+            if run.last == seq and head != end:
+                return False
+            if not verify(device, run.signature, signed_bytes(self._meta.space, run.origin, run.last, head)):
+                return False
+            connection.execute(
+                "UPDATE run SET head = ?, signature = ?, entries = ?, size_bytes = ? WHERE position = ?",
+                (head, run.signature, log.encode_entries(run), run.size_bytes, row[0]),
+            )
+            return True
+
+        return await self._write(work)
 
     async def seeds(self) -> dict[Dot, bytes]:
         refs = self._refs

@@ -249,9 +249,9 @@ class SpaceStore:
         """Runs in local apply order after `position`, without those that `covered` covers: at least one if there is
         any, else up to `max_bytes` and `max_runs`.
         """
-        refs, skipped = self._refs, join(self._meta.horizon, covered or {})
+        refs, path, skipped = self._refs, self._database.path, join(self._meta.horizon, covered or {})
         return await self._database.read(
-            lambda connection: log.runs_after(connection, refs, position, max_bytes, max_runs, skipped)
+            lambda connection: log.runs_after(connection, refs, path, position, max_bytes, max_runs, skipped)
         )
 
     async def position_before(self, clock: Mapping[bytes, int]) -> int:

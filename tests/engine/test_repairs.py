@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from peerd.core import digest
+from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record import Record, Stamp
 from peerd.core.record_form import decode_record, digest_of, encode_body, encode_stamps
@@ -31,6 +32,8 @@ Scene = Callable[..., Awaitable[list["Device"]]]
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repairs, "CALM_S", (0.05, 0.05))
     monkeypatch.setattr(repairs, "DAMAGED_CALM_S", (0.01, 0.01))
+    monkeypatch.setattr(repairs, "RUNS_AFTER_S", (0.05, 0.05))
+    monkeypatch.setattr(repairs, "RUNS_AGAIN_S", 0.1)
 
 
 @pytest.fixture
@@ -339,3 +342,42 @@ async def test_who_asks_without_waiting_is_cut_off(scene: Scene, wire: Wire, unt
     trouble = desk.book.note(laptop.id).trouble
     assert trouble is not None
     assert trouble.code == "flood"
+
+
+@pytest.mark.parametrize("how", ["changed", "unreadable", "head"])
+async def test_damaged_runs_of_the_log_come_from_a_peer(scene: Scene, wire: Wire, until: Until, how: str) -> None:
+    """They prove themselves: what does not hold is not taken."""
+    desk, laptop = await scene("desk", "laptop")
+    good = await desk.space.store.runs_after(0, 1 << 20)
+    change = {
+        "changed": "entries = CAST(replace(entries, 'good 2', 'goad 2') AS BLOB)",
+        "unreadable": "entries = x'c1'",
+        "head": "head = zeroblob(32)",
+    }[how]
+    meddle(desk, f"UPDATE run SET {change} WHERE position = 3")  # noqa: S608 - one of the texts above
+    await desk.space.scrub.round()
+    found = findings(desk)
+    assert {one[0] for one in found} == {"log"}
+    wire.connect(desk, laptop)
+    await until(lambda: all(one[2] == "peer" for one in findings(desk)))
+    assert (await desk.space.store.runs_after(0, 1 << 20)).rows == good.rows
+    await sound(desk)
+    assert len(findings(desk)) == len(found)
+
+
+async def test_a_run_that_does_not_hold_is_not_taken(scene: Scene) -> None:
+    desk, laptop = await scene("desk", "laptop")
+    (origin,) = desk.clock_now()
+    run = await laptop.space.store.scrubs.run(origin, 3)
+    assert run is not None
+    scrubs, verify = desk.space.store.scrubs, desk.space.commits.verify
+    for bad in (
+        Run(origin, 3, (run.entries[0].replace(b"good 2", b"goad 2"),), run.signature),
+        Run(origin, 3, run.entries, bytes(64)),
+        Run(origin, 2, run.entries, run.signature),
+        Run(bytes(16), 3, run.entries, run.signature),
+        Run(origin, 1000, run.entries, run.signature),
+    ):
+        assert not await scrubs.replace_run(bad, verify)
+    assert await scrubs.replace_run(run, verify)
+    assert await scrubs.run(origin, 1000) is None

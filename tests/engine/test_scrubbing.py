@@ -291,3 +291,18 @@ async def test_what_cannot_be_read_alarms_the_scrub(desk: Device, until: Until) 
     await until(lambda: len(findings(desk)) == 2 and findings(desk)[1][2] == "log")
     await desk.patch("a", set={"n": 1})
     assert await desk.value("a") == {"text": "good", "n": 1}
+
+
+async def test_a_run_that_cannot_be_read_is_told_as_damage(desk: Device) -> None:
+    """What stands before it is still given to others, and what a record needs from it is not made up."""
+    for number in range(3):
+        await desk.put(f"{number}", {"text": f"good {number}"})
+    meddle(desk, "UPDATE run SET entries = x'c1' WHERE position = 2")
+    slice_ = await desk.space.store.runs_after(0, 1 << 20)
+    assert ([row.position for row in slice_.rows], slice_.read_up_to) == ([1], 1)
+    with pytest.raises(StoreDamaged, match="a run of the log"):
+        await desk.space.store.runs_after(1, 1 << 20)
+    flip(desk, "good 0", "goad 0")
+    flip(desk, "good 1", "goad 1")
+    await desk.space.scrub.round()
+    assert {one for one in findings(desk) if one[0] == "changed"} == {("changed", "0", "log"), ("changed", "1", "")}

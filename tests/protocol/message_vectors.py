@@ -106,6 +106,8 @@ def examples() -> list[Message]:
             _DIGEST,
             [("notes", "salt", _record(), _evidence(), False), ("notes", "tea", b"", _evidence(), True)],
         ),
+        messages.Mend(_SPACE, _DIGEST, [], [(first, run.first)]),
+        messages.Mended(_SPACE, _DIGEST, [], [run]),
     ]
 
 
