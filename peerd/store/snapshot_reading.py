@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, lacking
 from peerd.core.origin import Announcement
 from peerd.core.record_form import digest_of
 from peerd.core.snapshot import ENDS_PER_ORIGIN, EndsOf, OriginEnd, row_bytes
@@ -24,11 +24,13 @@ SAMPLES, SAMPLED_AT_ONCE = 32, 8
 
 def gap(connection: sqlite3.Connection, refs: Refs, clock: Mapping[bytes, int], position: int) -> Gap:
     """See the port."""
+    ours: Clock = dict(connection.execute("SELECT id, seq FROM origin WHERE seq > 0"))
+    transactions, lacking_ones = sum(ours.values()), lacking(clock, ours)
     log_bytes = log.bytes_after(connection, refs, position, clock)
     if log_bytes < LEAST_LOG_BYTES:
-        return Gap(log_bytes, 0, 0)
+        return Gap(transactions, lacking_ones, log_bytes, 0, 0)
     records = _count(connection)
-    return Gap(log_bytes, records, _record_bytes(connection, records))
+    return Gap(transactions, lacking_ones, log_bytes, records, _record_bytes(connection, records))
 
 
 def _record_bytes(connection: sqlite3.Connection, records: int) -> int:

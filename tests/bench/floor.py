@@ -31,6 +31,8 @@ _TABLE = "CREATE TABLE record (key TEXT PRIMARY KEY, value TEXT)"
 class FloorResult(NamedTuple):
     seconds: float
     wire_bytes: int
+    near_cpu_s: float
+    far_cpu_s: float
 
 
 def records(count: int, seed: int = 1) -> list[tuple[str, dict[str, Any]]]:
@@ -115,10 +117,12 @@ async def run_floor(source: Path, count: int) -> FloorResult:
         )  # fmt: skip
         assert child.stdout is not None
         port = int(await child.stdout.readline())
+        near_cpu_s = time.process_time()
         seconds = await send(source, port, count)
-        size = int(await child.stdout.readline())
+        near_cpu_s = time.process_time() - near_cpu_s
+        size, far_cpu_s = (await child.stdout.readline()).split()
         await child.wait()
-    return FloorResult(seconds, size)
+    return FloorResult(seconds, int(size), near_cpu_s, float(far_cpu_s))
 
 
 def commit_loop(seconds: float = 1.0) -> list[float]:
@@ -149,7 +153,9 @@ def percentile(values: list[float], share: float) -> float:
 async def _main() -> None:
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     port.add_done_callback(lambda done: print(done.result(), flush=True))
-    print(await receive(Path(sys.argv[1]), port, int(sys.argv[2])), flush=True)
+    began_s = time.process_time()
+    size = await receive(Path(sys.argv[1]), port, int(sys.argv[2]))
+    print(size, time.process_time() - began_s, flush=True)
 
 
 if __name__ == "__main__":

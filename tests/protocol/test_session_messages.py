@@ -411,7 +411,7 @@ def test_who_is_behind_asks_for_a_snapshot_and_knows_then_what_they_have(here: H
 
 # --- a snapshot instead of the log ------------------------------------------------------------------------
 
-MUCH = Gap(LEAST_LOG_BYTES, 1_000, LEAST_LOG_BYTES)
+MUCH = Gap(1, 1, LEAST_LOG_BYTES, 1_000, LEAST_LOG_BYTES)
 
 
 def read_log(effects: list[Effect]) -> bool:
@@ -454,7 +454,7 @@ def test_an_offer_answers_the_last_want_only(here: Here) -> None:
     here.hear(Want(here.space, {}, 1 << 20, either=True))
     here.hear(Want(here.space, {here.copy.origin: 1}, 0, either=True))
     assert here.session.positioned(0, here.ours, 0.0, MUCH) == []
-    assert not sends(here.session.positioned(1, here.ours, 0.0, Gap(0, 1, 1)), SnapshotOffer)
+    assert not sends(here.session.positioned(1, here.ours, 0.0, Gap(1, 0, 0, 1, 1)), SnapshotOffer)
 
 
 def test_what_is_offered_is_fetched_and_then_the_log_goes_on(here: Here) -> None:
