@@ -13,7 +13,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -34,6 +34,21 @@ class Op(NamedTuple):
     data: bytes = b""
 
 
+class Failing:
+    """After so many writes ("write") or syncs ("sync") every further one fails with this error of SQLite's, until
+    somebody puts it right.
+    """
+
+    def __init__(self, kind: str, code: int, after: int) -> None:
+        self.kind = kind
+        self.after = after
+        self.failed = False
+        self.code = code
+        error: Any = apsw.FullError("full") if code == apsw.SQLITE_FULL else apsw.IOError("failed")
+        error.extendedresult = code
+        self.error: Exception = error
+
+
 class _File(apsw.VFSFile):
     def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
         self._name = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
@@ -41,6 +56,7 @@ class _File(apsw.VFSFile):
         super().__init__("unix", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
+        self._disk.may_fail("write")
         self._disk.did(Op("write", self._name, offset, bytes(data)))
         super().xWrite(data, offset)
 
@@ -49,6 +65,7 @@ class _File(apsw.VFSFile):
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
+        self._disk.may_fail("sync")
         super().xSync(flags)
         self._disk.did(Op("sync", self._name))
 
@@ -72,6 +89,7 @@ class Disk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.trace: list[Op] = []
+        self.failing: Failing | None = None
         self._before: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._connect = sqlite3.connect
@@ -93,6 +111,16 @@ class Disk:
         if not path.startswith(str(self.folder)):
             return self._connect(database, **named)
         return Connection(path, self._vfs, named.get("timeout", 5.0))
+
+    def may_fail(self, kind: str) -> None:
+        """Called before each write and each sync."""
+        failing = self.failing
+        if failing is None or kind != failing.kind:
+            return
+        failing.after -= 1
+        if failing.after < 0:
+            failing.failed = True
+            raise failing.error
 
     def did(self, op: Op) -> None:
         with self._lock:
@@ -159,7 +187,8 @@ class Connection:
             return _Cursor(self._apsw, self._apsw.executemany(sql, parameters))
 
     def close(self) -> None:
-        self._apsw.close()
+        with suppress(apsw.Error):  # of its last checkpoint: SQLite itself closes without a word, and the WAL stays
+            self._apsw.close()
 
 
 class _Cursor:
