@@ -91,9 +91,9 @@ class Introducing:
     async def _judge(self, heard: Introduction, device: bytes) -> None:
         for shown in heard.spaces:
             space = self._spaces.get(shown.space)
-            if space is None or space.trouble is not None or not space.roster.is_member(self._keys.device):
+            if space is None or space.trouble is not None:
                 continue
-            statements = convinces(space.roster, shown, device)
+            statements = convinces(space.roster, shown, device, self._keys.device)
             if not statements:
                 continue
             try:

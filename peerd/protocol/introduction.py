@@ -85,14 +85,14 @@ def _with_causes(entry: Entry) -> int:
     return entry.seen | 1 << entry.index
 
 
-def convinces(roster: Roster, shown: Shown, device: bytes) -> tuple[SignedStatement, ...]:
-    """The statements among those that are shown that are new in our roster and make `device`, which was no member, one;
-    empty if they do not. What would have to wait for others is not kept: nobody vouches for it yet.
+def convinces(roster: Roster, shown: Shown, device: bytes, ours: bytes) -> tuple[SignedStatement, ...]:
+    """The statements among those that are shown that are new in our roster and make members of `device` and of us, one
+    of whom was none; empty if they do not. What would have to wait for others is not kept: nobody vouches for it yet.
     """
-    if roster.is_member(device):
+    if roster.is_member(device) and roster.is_member(ours):
         return ()
     larger, added = roster.with_statements(shown.statements)
-    return added if larger.is_member(device) else ()
+    return added if larger.is_member(device) and larger.is_member(ours) else ()
 
 
 def introduction(shown: Iterable[Shown]) -> list[bytes]:

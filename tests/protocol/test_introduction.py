@@ -65,7 +65,7 @@ def many(count: int, size_bytes: int = 1) -> tuple[SignedStatement, ...]:
 def test_a_newcomer_shows_what_it_rests_on(family: Family) -> None:
     shown = evidence(family.of_phone, family.phone.id, family.laptop.id)
     assert shown == family.of_phone.statements
-    added = convinces(family.of_laptop, Shown(family.of_laptop.space, shown), family.phone.id)
+    added = convinces(family.of_laptop, Shown(family.of_laptop.space, shown), family.phone.id, family.laptop.id)
     larger, _ = family.of_laptop.with_statements(added)
     assert larger == family.of_phone
 
@@ -84,10 +84,23 @@ def test_who_was_removed_by_somebody_that_it_removed_shows_that(family: Family) 
     of_stays, of_goes = removals if stays is pair[0] else removals[::-1]
     assert not of_goes.is_member(stays.id)
     shown = evidence(of_stays, stays.id, family.desk.id)
-    larger, _ = of_goes.with_statements(convinces(of_goes, Shown(roster.space, shown), stays.id))
+    larger, _ = of_goes.with_statements(convinces(of_goes, Shown(roster.space, shown), stays.id, family.desk.id))
     assert larger == together
     assert larger.is_member(stays.id)
     assert not larger.is_member(goes.id)
+
+
+def test_who_was_removed_hears_that_whoever_did_it_was_removed(family: Family) -> None:
+    """The phone removed the laptop, at the time at which the desk removed the phone; the laptop knows the former."""
+    roster = family.of_phone
+    out = family.phone.say(roster, compose.remove(roster, family.phone.id, family.laptop.id, {}))
+    of_desk = family.desk.say(roster, compose.remove(roster, family.desk.id, family.phone.id, {}))
+    assert not out.is_member(family.laptop.id)
+    assert out.is_member(family.desk.id)
+    shown = evidence(of_desk, family.desk.id, family.laptop.id)
+    added = convinces(out, Shown(roster.space, shown), family.desk.id, family.laptop.id)
+    assert out.with_statements(added)[0].is_member(family.laptop.id)
+    assert convinces(out, Shown(roster.space, roster.statements), family.desk.id, family.laptop.id) == ()
 
 
 def test_where_all_is_too_much_what_the_other_has_seen_is_left_out(
@@ -96,7 +109,7 @@ def test_where_all_is_too_much_what_the_other_has_seen_is_left_out(
     monkeypatch.setattr(introduction, "STATEMENTS", 2)
     shown = evidence(family.of_phone, family.phone.id, family.laptop.id)
     assert shown == family.of_phone.statements[-1:]
-    assert convinces(family.of_laptop, Shown(family.of_laptop.space, shown), family.phone.id) == shown
+    assert convinces(family.of_laptop, Shown(family.of_laptop.space, shown), family.phone.id, family.laptop.id) == shown
     more = family.of_phone
     for name in ("a", "b"):
         more = family.admit(more, device(name))
@@ -113,23 +126,23 @@ def test_who_is_no_member_shows_nothing(family: Family, device: Factory) -> None
 def test_nobody_else_is_introduced_by_it(family: Family, device: Factory) -> None:
     """Only the device whose key TLS has proven; what others say is learnt from members."""
     shown = Shown(family.of_laptop.space, family.of_phone.statements)
-    assert convinces(family.of_laptop, shown, device("stranger").id) == ()
-    assert convinces(family.of_laptop, shown, family.laptop.id) == ()
+    assert convinces(family.of_laptop, shown, device("stranger").id, family.laptop.id) == ()
+    assert convinces(family.of_laptop, shown, family.laptop.id, family.desk.id) == ()
 
 
 def test_a_removed_device_convinces_nobody(family: Family) -> None:
     out = family.desk.say(family.of_phone, compose.remove(family.of_phone, family.desk.id, family.phone.id, {}))
     shown = Shown(out.space, evidence(family.of_phone, family.phone.id, family.desk.id))
-    assert convinces(out, shown, family.phone.id) == ()
+    assert convinces(out, shown, family.phone.id, family.desk.id) == ()
 
 
 def test_a_forged_signature_or_a_statement_of_a_stranger_convinces_nobody(family: Family, device: Factory) -> None:
     *before, last = family.of_phone.statements
     forged = (*before, SignedStatement(last.data, bytes(64)))
-    assert convinces(family.of_laptop, Shown(family.of_laptop.space, forged), family.phone.id) == ()
+    assert convinces(family.of_laptop, Shown(family.of_laptop.space, forged), family.phone.id, family.laptop.id) == ()
     stranger = device("stranger")
     own = compose.signed(compose.admit(family.of_laptop, family.desk.id, stranger.card), stranger.key.sign)
-    assert convinces(family.of_laptop, Shown(family.of_laptop.space, (own,)), stranger.id) == ()
+    assert convinces(family.of_laptop, Shown(family.of_laptop.space, (own,)), stranger.id, family.laptop.id) == ()
 
 
 def test_a_plain_member_lets_nobody_in(family: Family, device: Factory) -> None:
@@ -137,7 +150,7 @@ def test_a_plain_member_lets_nobody_in(family: Family, device: Factory) -> None:
     data = compose.admit(family.of_laptop, family.desk.id, guest.card, "member")
     roster = family.desk.say(family.of_laptop, data)
     own = compose.signed(msgspec_admit(roster, guest, friend), guest.key.sign)
-    assert convinces(roster, Shown(roster.space, (own,)), friend.id) == ()
+    assert convinces(roster, Shown(roster.space, (own,)), friend.id, family.desk.id) == ()
 
 
 def msgspec_admit(roster: Roster, guest: Any, friend: Any) -> bytes:
@@ -150,7 +163,7 @@ def msgspec_admit(roster: Roster, guest: Any, friend: Any) -> bytes:
 def test_what_waits_for_others_is_not_kept(family: Family) -> None:
     """A gap: whoever listens lacks something in between, and takes in nothing of it."""
     shown = Shown(family.genesis.space, family.of_phone.statements[-1:])
-    assert convinces(family.genesis, shown, family.phone.id) == ()
+    assert convinces(family.genesis, shown, family.phone.id, family.desk.id) == ()
     assert family.genesis.pending == ()
 
 
@@ -229,7 +242,7 @@ def test_vector(family: Family) -> None:
     ]
     roster, _ = Roster(bytes.fromhex(expected["space"]), verify).with_statements(before)
     (heard,) = hear(map(bytes.fromhex, expected["frames"])).spaces
-    added = convinces(roster, heard, family.phone.id)
+    added = convinces(roster, heard, family.phone.id, family.laptop.id)
     assert [one.data.hex() for one in added] == expected["learnt"]
 
 
