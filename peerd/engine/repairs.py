@@ -138,7 +138,7 @@ class Repairs:
             self._machine.agree()
         else:
             self.differ()
-        if not equal or self._space.scrub.open_findings:
+        if not equal or self._space.scrub.open_findings or self._space.scrub.is_damaged:
             self._queue.put_nowait(_Note(equal))
 
     def standing(self) -> Standing:

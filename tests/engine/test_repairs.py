@@ -139,6 +139,15 @@ async def sound(*devices: Device) -> None:
         assert len(device.space.scrub.findings) == before
 
 
+async def test_what_is_owed_is_made_up_for_when_the_copies_are_the_same(scene: Scene, wire: Wire, until: Until) -> None:
+    """Also where nothing is left of what was found: what was written since made up for it."""
+    desk, laptop = await scene("desk", "laptop")
+    desk.space.scrub.state.owed = digest.moved(digest.EMPTY, [(7, 1)])
+    assert desk.space.scrub.is_damaged
+    wire.connect(desk, laptop)
+    await until(lambda: in_sync(desk, laptop) and not desk.space.scrub.is_damaged)
+
+
 @pytest.mark.parametrize("trimmed", [False, True])
 @pytest.mark.parametrize("damage", ["flipped", "unreadable", "gone", "with its share"])
 async def test_a_damaged_copy_is_put_right_from_a_peer(
