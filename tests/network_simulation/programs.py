@@ -406,14 +406,16 @@ REMOVED = 2  # devices of one space, at once
 
 
 def _removable(world: World) -> tuple[SimSpace, list[Device]] | None:
-    """Members that are up, of a space in which everybody knows everybody: whoever was let in at the last moment goes
-    with the one that is removed, which is a story of its own.
+    """Members that are up, of a space in which all have the same roster: whoever was let in at the last moment goes
+    with the one that is removed, and of three that remove each other others stay; these are stories of their own.
     """
     space = world.chance.choice(world.spaces)
     up = [device for device in space.inside if device.is_up and device.running.is_started]
     if world.rotten or len(space.inside) < 3 or len(space.removed) >= REMOVED or len(up) < 2:
         return None
     if not all(world.knows_all(space, device, space.inside) for device in space.inside):
+        return None
+    if len({device.running.spaces.by_id[space.id].roster.digest() for device in space.inside}) > 1:
         return None
     return space, up
 
