@@ -26,13 +26,14 @@ from peerd.protocol.coverage import Coverage, ReadCoverage, holds, merged
 from peerd.protocol.relay_objects import SEGMENT_BYTES, Piece, cut
 
 ENOUGH_BYTES = 256 << 10  # of our own: no need to wait for quiet
+_RARELY = 6  # doublings of the pause in which others may leave what our log has not
 _ENTRY_BYTES = 5  # beside its own bytes
 _ORIGIN_BYTES = 72  # an announcement
 
 
 class Wait(Struct):
     """Up to `seq`, since when; `alone_s`: since when some active member is not known to have it by a link (None while
-    all are). `tried`: our log has not what is lacking; perhaps others have.
+    all are). `tries`: so often our log had not what is lacking; perhaps others have it.
     """
 
     seq: int
@@ -40,7 +41,7 @@ class Wait(Struct):
     since_ms: int
     chance: float
     alone_s: float | None = None
-    tried: bool = False
+    tries: int = 0
 
 
 class Walk(Struct):
@@ -101,7 +102,9 @@ class Leaving:
                 continue
             if wait is None or covers(relay_clock, (origin, wait.seq)):
                 wait = self.waits[origin] = Wait(seq, moment.now_s, moment.wall_ms, moment.chance)
-            elif wait.tried or self._is_ours(origin, wait.seq, standing):
+            elif wait.tries and seq > wait.seq:  # of what came since there is nothing to say yet
+                wait = self.waits[origin] = Wait(seq, moment.now_s, wait.since_ms, moment.chance)
+            elif self._is_ours(origin, wait.seq, standing):
                 wait.seq = seq
             dot = origin, wait.seq
             if covers(standing.linked_clock, dot) and not covers(self._promised, dot):
@@ -116,12 +119,15 @@ class Leaving:
 
     def _due_s(self, origin: bytes, standing: Standing) -> float:
         wait = self.waits[origin]
-        if covers(self._hurry, (origin, wait.seq)) and not wait.tried:
+        if covers(self._hurry, (origin, wait.seq)) and not wait.tries:
             return wait.since_s
+        if wait.tries:
+            between_s = self._settings.lan_s if wait.alone_s is None else self._settings.foreign_s
+            return wait.since_s + _drawn(between_s, wait.chance) * 2.0 ** min(wait.tries - 1, _RARELY)
         lan_s = wait.since_s + _drawn(self._settings.lan_s, wait.chance)
         if wait.alone_s is None:
             return lan_s
-        if wait.tried or not self._is_ours(origin, wait.seq, standing):
+        if not self._is_ours(origin, wait.seq, standing):
             return min(lan_s, wait.alone_s + _drawn(self._settings.foreign_s, wait.chance))
         if self._own_bytes >= ENOUGH_BYTES:
             return wait.since_s
@@ -205,7 +211,7 @@ class Leaving:
             if wait.seq > walk.targets[origin]:  # it came meanwhile, and waits like anything that comes
                 wait.since_ms, wait.chance = moment.wall_ms, moment.chance
             else:
-                wait.tried = True
+                wait.tries += 1
             wait.since_s = moment.now_s
             wait.alone_s = moment.now_s if wait.alone_s is not None else None
 

@@ -251,6 +251,26 @@ def test_what_comes_while_a_segment_is_left_waits_for_more() -> None:
     assert bench.now_s - max(bench.times(a, PutSegment)) < 40
 
 
+def test_what_our_log_does_not_have_any_more_is_not_looked_for_again_and_again() -> None:
+    """It came by a snapshot, and the relay lacks it. Our own goes on being left as soon as ever."""
+    bench = Bench()
+    a, b = bench.devices
+    b.online = False
+    bench.write(a)
+    bench.run(HOUR_S)
+    a.copy.horizon = dict(a.copy.clock)
+    a.copy.log.clear()
+    bench.storage.objects.clear()
+    bench.run(HOUR_S)
+    started_s = bench.now_s
+    bench.run(2 * DAY_S)
+    assert len(bench.steps(a, ReadLog, started_s)) < 40
+    bench.write(a)
+    written_s = bench.now_s
+    bench.run(5 * MINUTE_S)
+    assert bench.times(a, PutSegment, written_s)
+
+
 def test_acknowledgements_become_rare_while_there_is_more_and_more_to_acknowledge() -> None:
     """Each costs two requests. A single change is acknowledged at once, and the last of many too after a while."""
     bench = Bench()
