@@ -84,6 +84,9 @@ _OF_THE_STATE: Final = {
     "COLLECTION` shows what there is.",
     "no-aside": "There is no copy of the space that was set aside under this name, or it is of another space. `peerctl "
     "recopy SPACE --list` shows those there are.",
+    "not-linked": "There is no link with the device at the moment. `peerctl peers` says why.",
+    "recopy-failed": "The copy of the other device did not come whole, or is not accepted; this one is as it was. The "
+    "log says why. Try again, or take another member's.",
     "recopy-running": "An old copy is being taken in already. Wait for it, and try again.",
     "space-exists": "A space of this name is on this device already. Choose another name; `join --name` gives a "
     "joined space another one here.",
@@ -214,8 +217,8 @@ _OF_PEERS: Final = {
     "diverged": "The two copies have applied the same transactions and do not hold the same: one of them is damaged. "
     "They find out where and put it right by themselves; `peerctl status` says what was found. "
     'docs/recovery.md, "Copies diverged".',
-    "fork": "The two copies hold different histories of one device: it was restored from an old copy, or cloned. "
-    "Nothing of it is merged and nothing is lost; keep both running.",
+    "fork": "The two copies hold different histories of one device: it was set back to an earlier state, and wrote. "
+    'Nothing is lost, and it is settled by itself: keep both running. docs/recovery.md, "A fork".',
     "horizon": "The other device no longer has the part of the log that this copy lacks.",
     "flood": "The other device goes on asking and does not take the answers. The link was closed.",
     "link-lost": "The link is gone, as links go. It is dialled again.",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
+from peerd.cli.status import short
 from peerd.cli.text import counted, moment
 from peerd.control.client import Client, path
 
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     recopy = commands.add(
         "recopy",
-        "take in an old copy of a space that was set aside",
+        "take in an old copy of a space, or another device's in place of this one",
         "What the old copy has and this one lacks is written again, by this device; what it deleted and nobody has "
         "changed since is deleted. Values of both that exclude each other become a conflict. Nothing of this copy is "
-        "lost, and the old one stays in `set-aside` of the state directory.",
+        "lost, and the old one stays in `set-aside` of the state directory. With --from, the copy that is here becomes "
+        "the old one, and that device's takes its place: the way out when `status` says that two histories cannot be "
+        "told apart.",
     )
     recopy.add_argument("space", metavar="SPACE")
     recopy.add_argument("--aside", metavar="FILE", help="the file of the old copy, or `latest`")
+    recopy.add_argument("--from", dest="device", metavar="DEVICE", help="whose copy is to take the place of this one")
     recopy.add_argument("--list", action="store_true", help="only list the old copies, and how many records differ")
     recopy.set_defaults(run=run_recopy)
 
@@ -34,13 +38,16 @@ def run_recopy(arguments: argparse.Namespace, client: Client, out: Output) -> in
     with Client(client.socket_path, timeout_s=None) as patient:  # an old copy may be large
         if arguments.list:
             return _list(arguments.space, patient, out)
-        if not arguments.aside:
-            raise Misused("say which old copy", next_step="`--aside latest`, or `--list` to see which there are")
+        if bool(arguments.aside) == bool(arguments.device):
+            raise Misused("say which copy", next_step="`--aside latest`, `--from DEVICE`, or `--list` of the old ones")
         address = path("spaces", arguments.space, "recopy")
-        done: dict[str, Any] = patient.call("POST", address, body={"aside": arguments.aside}).body
+        wish = {"aside": arguments.aside} if arguments.aside else {"device": arguments.device}
+        done: dict[str, Any] = patient.call("POST", address, body=wish).body
     if out.as_json:
         out.document(done)
         return exits.OK
+    if done.get("device"):
+        out.talk(f"the copy of {short(done['device'])} took the place of the one that was here")
     out.talk(f"{counted(done['records'], 'record')} taken in; the old copy is {done['aside']} now")
     if done["unreadable"]:
         out.talk(f"{counted(done['unreadable'], 'record')} of it cannot be read", "yellow")

@@ -83,6 +83,10 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
             for one in space.get("tables", ())
         ]
         rows += scrub.lines(space)
+        rows += [
+            ["fork", name, one["origin"], one["device_name"], one["seq"], one["ours"], one["theirs"], one["peer_name"]]
+            for one in space.get("forks", ())
+        ]
         rows += [["aside", name, one["name"], one["differing"], *_why(one)] for one in space.get("asides", ())]
         if sizes := space.get("sizes"):
             rows.append(["sizes", name, *(sizes[one] for one in _SIZES), "held" if sizes.get("wal_held") else ""])

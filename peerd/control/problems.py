@@ -65,6 +65,8 @@ CODES: Final[dict[str, Code]] = {
     "removed": Code(403, "This device is no member of the space any more"),
     # when it was sent
     "precondition-failed": Code(412, "It has changed in the meantime"),
+    "not-linked": Code(409, "There is no link with that device"),
+    "recopy-failed": Code(409, "A member's copy could not be taken in"),
     "no-aside": Code(404, "There is no such old copy of the space"),
     "recopy-running": Code(409, "An old copy is being taken in"),
     "space-exists": Code(409, "There is a space of this name already"),

@@ -10,6 +10,7 @@ from peerd.control.bodies import decode_as
 from peerd.control.messages import Answer, Request
 from peerd.control.problems import refusal
 from peerd.control.router import Route
+from peerd.control.spaces import check_text
 from peerd.protocol.control_recopy import AsideList, NewRecopy, Recopied
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ async def list_asides(service: Service, request: Request) -> Answer:
 
 async def recopy(service: Service, request: Request) -> Answer:
     wish = decode_as(request.body, NewRecopy, 1)
-    if not 0 < len(wish.aside) <= _PATH_CHARS or "\0" in wish.aside:
+    if (wish.aside is None) == (wish.device is None):
+        raise refusal(
+            "bad-body", "a recopy has either `aside` or `device`", 'Send {"aside": "latest"} for an old copy.'
+        )
+    if wish.device is not None:
+        check_text(wish.device)
+        return Answer(_encode(await service.recopy_from(request.names["space"], wish.device)))
+    if wish.aside is None or not 0 < len(wish.aside) <= _PATH_CHARS or "\0" in wish.aside:
         raise refusal("bad-value", "`aside` is no name of a file", 'Send the name of a file, or "latest".')
     return Answer(_encode(await service.recopy(request.names["space"], wish.aside)))
 
@@ -42,9 +50,19 @@ ROUTES: Final = (
         method="POST",
         pattern="/v1/spaces/{space}/recopy",
         handler=recopy,
-        about="Take in a copy that was set aside: what it has and this one lacks is written again, by this device.",
+        about="Take in a copy that was set aside, or a member's copy in place of this one: what the old one has and "
+        "the new one lacks is written again, by this device.",
         body=NewRecopy,
         answer=Recopied,
-        refusals=("bad-value", "no-aside", "recopy-running", "removed", "disk-full"),
+        refusals=(
+            "bad-value",
+            "bad-device-id",
+            "no-aside",
+            "not-linked",
+            "recopy-failed",
+            "recopy-running",
+            "removed",
+            "disk-full",
+        ),
     ),
 )

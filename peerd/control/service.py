@@ -125,6 +125,10 @@ class Service(Protocol):
 
     async def asides(self, space: str) -> AsideList: ...
 
+    async def recopy_from(self, space: str, device: str) -> Recopied:
+        """Take in a member's copy in place of this one. `not-linked`, `recopy-running`, `recopy-failed` (409)."""
+        ...
+
     async def recopy(self, space: str, aside: str) -> Recopied:
         """Take in a copy that was set aside. `no-aside` (404), `recopy-running` (409), `removed` (403)."""
         ...

@@ -133,7 +133,7 @@ async def join(service: Service, request: Request) -> Answer:
     if wish.name is not None:
         names.check_space_name(wish.name)
     for member in (wish.code, wish.device, wish.host):
-        _check_text(member)
+        check_text(member)
     return Answer(_encode(await service.join(wish)))
 
 
@@ -143,7 +143,7 @@ async def list_members(service: Service, request: Request) -> Answer:
 
 async def admit(service: Service, request: Request) -> Answer:
     wish = decode_as(request.body, Admission, 1)
-    _check_text(wish.device)
+    check_text(wish.device)
     member = await service.admit(request.names["space"], wish.device, wish.role)
     return Answer(_encode(member), status=201)
 
@@ -153,7 +153,8 @@ async def remove(service: Service, request: Request) -> Answer:
     return Answer(status=204)
 
 
-def _check_text(text: str | None) -> None:
+def check_text(text: str | None) -> None:
+    """Raises UserError "bad-value" if it can be no code, device id or host."""
     if text is not None and not (0 < len(text) <= _TEXT_CHARS and text.isascii() and text.isprintable()):
         raise refusal(
             "bad-value",

@@ -1,8 +1,11 @@
 """How far the origins of those who left are accepted, and what a member has to vouch for.
 
 The maximum of what standing removals and counting vouches say stands; of equal numbers with different hashes (a fork)
-the smaller hash, since holders of the larger one do the recopy. A close bounds an origin whoever its device is: the
-smallest seq stands.
+the smaller hash, since holders of the larger one do the recopy.
+
+A close that names both variants of a fork lets one of them stand, whoever the origin's device is: of all that closes
+name behind one common end, the run with the smallest hash, and what follows it. Nothing of the others is accepted. A
+close that does not name two bounds the origin: nothing beyond its seq is accepted, the smallest seq of several stands.
 """
 
 from __future__ import annotations
@@ -18,9 +21,24 @@ from peerd.core.removal import Verdict
 from peerd.core.statements import FINALS, Close, Final, Remove, Vouch
 
 
+class ClosedFork(Struct, frozen=True):
+    """An origin that went two ways (or more) after `seq`: the run that ends at `stands` goes on there, those that end
+    at one of `falls` are not accepted.
+    """
+
+    origin: bytes
+    seq: int
+    hash: bytes
+    stands: Final
+    falls: tuple[Final, ...]
+
+
 class Accepted(Struct, frozen=True):
+    """`closed` are the closes that bound an origin, `forks` what the others say, in the order of their seqs."""
+
     finals: dict[bytes, Final]
     closed: dict[bytes, Close]
+    forks: dict[bytes, tuple[ClosedFork, ...]]
 
 
 class Limits(Protocol):
@@ -35,6 +53,7 @@ def accepted(lineage: Lineage, verdict: Verdict) -> Accepted:
     """What all counting statements say together about where origins end."""
     finals: dict[bytes, Final] = {}
     closed: dict[bytes, Close] = {}
+    ends: dict[tuple[bytes, int, bytes], set[Final]] = {}
     for entry in lineage.entries.values():
         if entry.id in verdict.void:
             continue
@@ -43,11 +62,22 @@ def accepted(lineage: Lineage, verdict: Verdict) -> Accepted:
                 _raise(finals, body.finals)
             case Vouch() as body:
                 _raise(finals, body.finals)
+            case Close() as body if body.ends:
+                ends.setdefault((body.origin, body.seq, body.hash), set()).update(body.ends)
             case Close() as body:
                 before = closed.get(body.origin)
                 if before is None or _order(body) < _order(before):
                     closed[body.origin] = body
-    return Accepted(finals, closed)
+    return Accepted(finals, closed, _forks(ends))
+
+
+def _forks(ends: Mapping[tuple[bytes, int, bytes], set[Final]]) -> dict[bytes, tuple[ClosedFork, ...]]:
+    found: dict[bytes, tuple[ClosedFork, ...]] = {}
+    for (origin, seq, hash_there), variants in sorted(ends.items()):
+        stands, *falls = sorted(variants, key=lambda end: (end.hash, end.seq))
+        fork = ClosedFork(origin, seq, hash_there, stands, tuple(falls))
+        found[origin] = (*found.get(origin, ()), fork)
+    return found
 
 
 def vouches_due(

@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits
+from peerd.core.acceptance import ClosedFork
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState, context_before
@@ -28,6 +29,7 @@ from peerd.core.plain_put import PlainPut
 from peerd.core.record import NOTHING_DROPPED, Dropped, Lone, Record, Stamp, apply_change
 from peerd.core.record_form import encode_lone
 from peerd.core.restore import Image
+from peerd.core.statements import Final
 
 Name = tuple[str, str]
 
@@ -63,7 +65,7 @@ class Verdict(Enum):
     APPLIED = "applied"
     KNOWN = "known"
     WAITING = "waiting"  # something it depends on is missing
-    REFUSED = "refused"  # its author was removed before it
+    REFUSED = "refused"  # its author was removed before it, or it is of a variant that does not stand
     UNKNOWN_ORIGIN = "unknown origin"
 
 
@@ -95,7 +97,8 @@ class HistoryRow(Struct, frozen=True):
 
 class Batch:
     """One SQL transaction's worth of decisions. `limit_of(announcement)` is the last accepted seq of an origin
-    (None: no limit); `verify(device, signature, data)` checks against the roster's key of that device.
+    (None: no limit); `verify(device, signature, data)` checks against the roster's key of that device; `forks_of` says
+    where an origin went two ways, and which of them is accepted.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Batch:
         reader: Reader,
         limit_of: Callable[[bytes, Announcement], int | None],
         verify: Callable[[bytes, bytes, bytes], bool],
+        forks_of: Callable[[bytes], Sequence[ClosedFork]] = lambda _: (),
     ) -> None:
         self.before = state
         self.state = state
@@ -117,6 +121,7 @@ class Batch:
         self._reader = reader
         self._limit_of = limit_of
         self._verify = verify
+        self._forks_of = forks_of
 
     # ---- records
 
@@ -167,25 +172,35 @@ class Batch:
             return Verdict.REFUSED
         if run.first > theirs.seq + 1:
             return Verdict.WAITING
+        forks = self._forks_of(run.origin)
         if run.first <= theirs.seq:
+            if forks:  # of the variant that does not stand, or ours does not: a recopy settles that
+                return Verdict.REFUSED
             raise Fork(run.origin, theirs.seq)
         head = self._check_signature(run, theirs.head, theirs.announcement.device)
+        if any(fork.seq + 1 == run.first and fork.stands != Final(run.last, head[:8]) for fork in forks):
+            return Verdict.REFUSED
         delta = entries[0].delta
         if any(named.seq <= theirs.context.get(named.origin, 0) for named in delta):
             raise Forged("a context goes back")
         if any(named.seq > self.state.seq(named.origin) for named in delta):
             return Verdict.WAITING
-        self._check_heads(delta)
+        other = self._of_another_history(delta)
+        if other is not None:
+            if self._forks_of(other.origin):
+                return Verdict.REFUSED
+            raise Fork(other.origin, other.seq)
         self.close_run()
         self._apply_run(run, head, entries)
         return Verdict.APPLIED
 
-    def _check_heads(self, delta: Iterable[Head]) -> None:
+    def _of_another_history(self, delta: Iterable[Head]) -> Head | None:
         for head in delta:
             at = self.state.origins[head.origin]
             ours = at.head[:8] if at.seq == head.seq else self._hash8(head.origin, head.seq)
             if ours is not None and ours != head.hash8:
-                raise Fork(head.origin, head.seq)
+                return head
+        return None
 
     def _hash8(self, origin: bytes, seq: int) -> bytes | None:
         for applied in self.runs:

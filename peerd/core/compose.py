@@ -6,7 +6,7 @@ once), the ones that carry what the statement stands on come first; the rest are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import UNSET, Struct
 
@@ -121,12 +121,14 @@ def new_epoch(roster: Roster, author: bytes, number: int, epoch: bytes, wraps: M
     return _encode(roster, author, EPOCH, Epoch(number, epoch, dict(wraps)))
 
 
-def close(roster: Roster, author: bytes, last: tuple[bytes, int, bytes], after: tuple[bytes, ...]) -> bytes:
-    """`author` closes an origin that forked. `last`: (origin, seq, hash) of the last common transaction, `after`: the
-    hashes of the next one in both variants; hashes are 8 bytes.
+def close(roster: Roster, author: bytes, last: tuple[bytes, int, bytes], after: Sequence[Final] = ()) -> bytes:
+    """`author` closes an origin that forked. `last`: (origin, seq, hash) of the last common transaction, `after`: where
+    the run behind it ends in both variants (seq 0: unknown); hashes are 8 bytes.
     """
     origin, seq, hash_there = last
-    return _encode(roster, author, CLOSE, Close(origin, seq, hash_there, tuple(sorted(after))))
+    ends = sorted(after, key=lambda end: (end.hash, end.seq))
+    at = tuple(end.seq for end in ends) if ends and all(end.seq for end in ends) else UNSET
+    return _encode(roster, author, CLOSE, Close(origin, seq, hash_there, tuple(end.hash for end in ends), at))
 
 
 def signed(data: bytes, sign: Callable[[bytes], bytes]) -> SignedStatement:

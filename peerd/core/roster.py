@@ -20,7 +20,7 @@ from itertools import chain
 
 from msgspec import Struct
 
-from peerd.core.acceptance import Accepted, accepted
+from peerd.core.acceptance import Accepted, ClosedFork, accepted
 from peerd.core.lineage import Entry, Lineage
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.removal import Verdict, judge
@@ -253,8 +253,20 @@ class Roster:
         return self._accepted.finals.get(origin)
 
     def closed(self, origin: bytes) -> Close | None:
-        """The statement that closed a forked origin: the earliest of several."""
+        """The statement that bounds a forked origin: the earliest of several."""
         return self._accepted.closed.get(origin)
+
+    def forks(self, origin: bytes) -> tuple[ClosedFork, ...]:
+        """Where the origin went two ways, and which stands, as closes say; in the order of their seqs."""
+        return self._accepted.forks.get(origin, ())
+
+    @property
+    def closed_forks(self) -> tuple[ClosedFork, ...]:
+        return tuple(chain.from_iterable(self._accepted.forks.values()))
+
+    def is_closed(self, origin: bytes) -> bool:
+        """Nobody writes to it any more, its own device least of all."""
+        return origin in self._accepted.closed or origin in self._accepted.forks
 
     # ---- for the rules that stand on it (epochs, new statements)
 

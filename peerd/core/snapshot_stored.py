@@ -75,9 +75,12 @@ class Taken(Struct, frozen=True):
 
 
 class Switched(Struct, frozen=True):
-    """The copy after a snapshot took its place. `own_origin_ended`: the snapshot knows more of it than we did."""
+    """The copy after a snapshot took its place. `own_origin_ended`: the snapshot knows more of it than we did, or, with
+    `replaced`, nothing of our copy was merged into it.
+    """
 
     copy_id: bytes
     state: CopyState
     own_origin_ended: bool
     taken: Taken | None = None
+    replaced: bool = False

@@ -125,12 +125,23 @@ class Epoch(Struct, frozen=True):
 
 
 class Close(Struct, frozen=True):
-    """`seq` and `hash` are the last transaction that both variants share; `next` the hashes after it, if known."""
+    """`seq` and `hash` are the last transaction that both variants share; `next` the hashes at the ends of the runs
+    that follow it in each, if known, and `at` where those end. With both the variant with the smaller hash stands.
+    """
 
     origin: Id16
     seq: Seq
     hash: Hash8
     next: Annotated[tuple[Hash8, ...], Meta(max_length=2)] = ()
+    at: Annotated[tuple[Seq, ...], Meta(max_length=2)] | UnsetType = UNSET
+
+    @property
+    def ends(self) -> tuple[Final, ...]:
+        """Where the first run of each variant ends; empty if that is not said of two that differ."""
+        at = self.at or ()
+        if len(at) < 2 or len(self.next) < 2 or min(at) <= self.seq or self.next[0] == self.next[1]:
+            return ()
+        return tuple(map(Final, at, self.next))
 
 
 class Ticket(Struct, frozen=True):

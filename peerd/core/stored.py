@@ -142,11 +142,12 @@ class AsidePage(Struct, frozen=True):
 
 class Recopy(Struct, frozen=True):
     """That the copy set aside as `name` is being taken in, and how far that is. Not `removes`: it may have lost
-    records, so what it lacks is no delete.
+    records, so what it lacks is no delete. `forked`: it holds another history than the copy in its place.
     """
 
     name: str
     removes: bool
+    forked: bool = False
     cursor: AsideCursor = ("", "")
 
 

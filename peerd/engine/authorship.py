@@ -37,7 +37,7 @@ class Authorship:
                 status=403,
                 next_step="Ask a member to invite this device again.",
             )
-        if self.origin is not None:
+        if self.origin is not None and not roster.is_closed(self.origin):
             at = state.origins.get(self.origin)
             if at is not None and at.announcement.admission == member.admission:
                 return Author(self.origin, at.announcement, self._keys.sign)

@@ -260,15 +260,15 @@ class Commits:
 
     # ---- snapshots
 
-    async def switch(self, standing: Standing, position: int, copy_id: bytes) -> None:
-        """Let a snapshot that our rows were merged into take their place, while nothing else moves. The copy is as it
-        was if this raises RemoteProtocolError (the roster does not accept all of it), Fork or StoreError.
+    async def switch(self, standing: Standing, work: Callable[[], Awaitable[Switched]]) -> None:
+        """Let `work` put a snapshot in the place of our rows. Our copy stays if this raises: RemoteProtocolError (the
+        roster does not accept all of it), Fork, StoreError.
         """
 
         async def switching() -> None:
             async with self._locked():
                 check_accepted(standing, self.limit_of)
-                switched = await self._store.snapshots.switch(standing, position, copy_id)
+                switched = await work()
                 if switched.own_origin_ended:
                     self.take_new_origin()
                 self.state = switched.state
@@ -359,7 +359,7 @@ class Commits:
 
         def inside(transaction: Transaction) -> tuple[Writes | None, Writes | None]:
             lacking.clear()
-            batch = Batch(before, transaction, self.limit_of, self.verify)
+            batch = Batch(before, transaction, self.limit_of, self.verify, self.roster.forks)
             decide(transaction, batch)
             if batch.touched and self.roster.is_member(self._keys.device):
                 changes, lacking[:] = self.restores.due(batch, self.active())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 
 from peerd.core.batch import Author, Batch, Name
 from peerd.core.clocks import Clock
+from peerd.core.device_id import format_device_id
 from peerd.core.entry import Change
 from peerd.core.intents import plan
 from peerd.core.reading import Rules
@@ -26,8 +28,8 @@ from peerd.core.recopy import Step, steps
 from peerd.core.record import Stamp
 from peerd.core.restore import Image
 from peerd.core.stored import Aside, AsidePair, Recopy
+from peerd.engine.aside_ports import Beside
 from peerd.engine.ports import Times
-from peerd.engine.store_ports import Beside
 from peerd.errors import StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.control_recopy import AsideView, Recopied
@@ -35,6 +37,7 @@ from peerd.protocol.control_reports import AsideNotice
 
 if TYPE_CHECKING:
     from peerd.engine.space import Space
+    from peerd.engine.switchboard import Switchboard
 
 log = get(__name__)
 
@@ -73,12 +76,18 @@ class Recopying:
         self._counting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._last: Recopied | None = None
         self._closed = False
 
     def open(self) -> None:
         """Go on with what an earlier life began."""
         if self.pending is not None:
             self._task = asyncio.create_task(self._resume(self.pending), name="recopy")
+
+    def begin(self, recopy: Recopy) -> None:
+        """Our copy was just set aside so, durably, for another one: write again what only it has."""
+        self.pending, self._last = recopy, None
+        self._task = asyncio.create_task(self._resume(recopy), name="recopy")
 
     async def close(self) -> None:
         self._closed = True
@@ -138,7 +147,7 @@ class Recopying:
         except UserError:
             return None  # of another space
         try:
-            aside, shared = await beside.look(), await beside.shared()
+            aside, shared = await beside.look(), await beside.shared(self._space.roster.closed_forks, forked=False)
             differing = unreadable = 0
             cursor: tuple[str, str] | None = ("", "")
             while cursor is not None and not self._closed:
@@ -150,13 +159,8 @@ class Recopying:
             await beside.close()
         return Found(aside, differing, unreadable)
 
-    async def take_in(self, name: str) -> Recopied:
-        """Take in the copy that `name` means: a path, a file's name, or "latest".
-
-        Raises:
-            UserError: "no-aside"; "recopy-running"; "removed".
-            StoreError: what is done stays done, and the next start goes on with it.
-        """
+    def check_free(self) -> None:
+        """Raises UserError "recopy-running"."""
         if self._turn.locked() or self.pending is not None:
             raise UserError(
                 "an old copy is being taken in already",
@@ -164,14 +168,27 @@ class Recopying:
                 status=409,
                 next_step="Wait for it; `peerctl status` shows when it is done.",
             )
+
+    async def done(self) -> Recopied:
+        """Wait for the end of what was begun. Raises StoreError."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        if self._last is None:
+            raise StoreError("what only the old copy has is not taken in yet", code="store-failed")
+        return self._last
+
+    async def take_in(self, name: str) -> Recopied:
+        """Take in the copy that `name` means: a path, a file's name, or "latest".
+
+        Raises:
+            UserError: "no-aside"; "recopy-running"; "removed".
+            StoreError: what is done stays done, and the next start goes on with it.
+        """
+        self.check_free()
         store = self._space.store
         path = store.asides.path_of(name)
-        beside = await store.asides.open(path)
-        try:
-            aside = await beside.look()
-        finally:
-            await beside.close()
-        self.pending = Recopy(str(path), aside.is_whole)
+        await (await store.asides.open(path)).close()  # before anything is begun
+        self.pending = Recopy(str(path), removes=True)
         await store.save_recopy(self.pending)
         return await self._run(self.pending)
 
@@ -188,16 +205,18 @@ class Recopying:
             self.pending = None
             kept = store.asides.settle(path)
             log.info("old copy taken in", space=self._space.name, count=written, path=str(kept))
-            return Recopied(space=self._space.name, records=written, unreadable=unreadable, aside=str(kept))
+            self._last = Recopied(space=self._space.name, records=written, unreadable=unreadable, aside=str(kept))
+            return self._last
 
     async def _write_all(self, beside: Beside, pending: Recopy) -> tuple[int, int]:
-        shared = await beside.shared()
+        shared = await beside.shared(self._space.roster.closed_forks, forked=pending.forked)
+        removes = pending.removes and (await beside.look()).is_whole
         written = unreadable = 0
         while not self._closed:
             page = await beside.page(pending.cursor)
             unreadable += page.unreadable
             if page.pairs:
-                written += await self._write(page.pairs, shared, pending.removes)
+                written += await self._write(page.pairs, shared, removes)
             if page.cursor is None:
                 return written, unreadable
             self.pending = pending = replace(pending, cursor=page.cursor)
@@ -257,3 +276,33 @@ def _portions(changes: Iterable[Change]) -> Iterable[list[Change]]:
         size_bytes += change_bytes
     if portion:
         yield portion
+
+
+async def recopy_from(space: Space, device: bytes, switchboard: Switchboard) -> Recopied:
+    """Take in a member's copy in place of ours, which is set aside, and then what only ours had.
+
+    Raises:
+        UserError: "not-linked", "recopy-running", "recopy-failed". StoreError.
+    """
+    space.recopying.check_free()
+    session = next((one for one in switchboard.sessions(space) if one.theirs == device), None)
+    if session is None:
+        raise UserError(
+            "there is no link with that device at the moment",
+            code="not-linked",
+            status=409,
+            next_step="`peerctl peers` says why.",
+        )
+    before = space.copy_id
+    with suppress(asyncio.CancelledError):  # the link ends when its copy is in place
+        await asyncio.shield(session.forks.begin_recopy())
+    if space.copy_id == before:
+        raise UserError(
+            "the copy of that device could not be taken in; this one is as it was",
+            code="recopy-failed",
+            status=409,
+            next_step="The log says why; try again, or with another member.",
+        )
+    done = await space.recopying.done()
+    done.device = format_device_id(device)
+    return done

@@ -22,6 +22,7 @@ from peerd.engine.history import History, Wanted
 from peerd.engine.inviting import Inviting
 from peerd.engine.joining import Joining
 from peerd.engine.past import Past
+from peerd.engine.recopying import recopy_from
 from peerd.engine.records import Records
 from peerd.engine.relays import Relays
 from peerd.engine.reverting import Reverting, Selection
@@ -172,6 +173,10 @@ class Service:
 
     async def asides(self, space: str) -> AsideList:
         return AsideList(asides=[one.view() for one in await self._spaces.named(space).recopying.found()])
+
+    async def recopy_from(self, space: str, device: str) -> Recopied:
+        one = self._spaces.named(space)
+        return await recopy_from(one, self._spaces.device_from(device, one), self._switchboard)
 
     async def recopy(self, space: str, aside: str) -> Recopied:
         return await self._spaces.named(space).recopying.take_in(aside)

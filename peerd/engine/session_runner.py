@@ -20,6 +20,7 @@ from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.engine.commits import Commit
 from peerd.engine.decoded import Decoded
+from peerd.engine.fork_talk import ForkTalk
 from peerd.engine.ports import Times
 from peerd.engine.repairs import CAPABILITY, Repairs
 from peerd.engine.snapshot_exchange import SnapshotExchange, SnapshotTrouble
@@ -49,6 +50,7 @@ from peerd.protocol.effects import (
 )  # fmt: skip
 from peerd.protocol.messages import (
     Ack,
+    ForkMessage,
     Lacking,
     Locate,
     Located,
@@ -89,6 +91,7 @@ class SessionRunner:
         self.repairs = Repairs(space, theirs, times, self._link.say, lambda equal: self._compared(equal=equal))
         self.repairs.understood = CAPABILITY in link.greeting.theirs.capabilities
         self._exchange = SnapshotExchange(space, theirs, self.machine, self._say, self._perform)
+        self.forks = ForkTalk(space, theirs, self._exchange, self._tell_ends, lambda: self.machine.is_forked)
         self._times = times
         self._inbound: deque[LearnStatements | ApplyRuns] = deque()
         self._outbound: deque[ReadLog | FindPosition | CheckPositions] = deque()
@@ -108,6 +111,7 @@ class SessionRunner:
         group.create_task(self._work_outbound(), name="session outbound")
         self._exchange.start(group)
         self.repairs.start(group)
+        self.forks.start(group)
         self._perform(self.machine.opened(self.space.ours()))
 
     def stop(self) -> None:
@@ -127,6 +131,8 @@ class SessionRunner:
         self._work_out.set()
 
     def received(self, message: SessionMessage) -> None:
+        if self.forks.received(message):
+            return
         if isinstance(message, Locate | Located | Mend | Mended):
             if self.machine.phase in {Phase.READY, Phase.STREAMING}:
                 self.repairs.came(message)
@@ -151,6 +157,7 @@ class SessionRunner:
         )
 
     def roster_changed(self) -> None:
+        self.forks.roster_changed()
         self._perform(self.machine.roster_changed(self.space.ours()))
 
     def take_turn(self) -> None:
@@ -178,6 +185,9 @@ class SessionRunner:
             self.since_ms = self._times.wall_ms()
 
     def _say(self, message: SnapshotWant | SnapshotChunk | SnapshotRefuse) -> None:
+        self._link.say(message, self)
+
+    def _tell_ends(self, message: ForkMessage) -> None:
         self._link.say(message, self)
 
     def _now(self) -> float:
@@ -292,6 +302,7 @@ class SessionRunner:
             await self._take(announcements, runs, decoded)
         except Fork as fork:
             self._perform(self.machine.refuse("fork", str(fork)))
+            self.forks.found(fork.origin, fork.seq)
         except NeedsNewer as later:
             self._perform(self.machine.refuse("needs-newer", f"{later} needs a newer peerd here"))
         else:
@@ -345,6 +356,10 @@ class SessionRunner:
                 case CheckPositions() as effect:
                     fork = await self._find_fork(effect.positions)
                     self._perform(self.machine.positions_checked(fork, self.space.ours()))
+                    if fork is not None:
+                        self.forks.found(*fork)
+                    else:
+                        self.space.forks.healed(self.theirs)
                 case ReadLog() as effect:
                     await self._read_log(effect)
 
@@ -363,6 +378,8 @@ class SessionRunner:
         def compare(transaction: Transaction) -> tuple[bytes, int] | None:
             for origin, seq, hash8 in positions:
                 ours = transaction.hash8(origin, seq)
+                if ours is None and transaction.history_of(origin).passes(seq):
+                    return origin, seq  # runs travel whole: an end inside one of ours is of another history
                 if ours is not None and ours != hash8:
                     return origin, seq
             return None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from peerd.core.device_id import short_id
 from peerd.engine.clocks import PeerClock
 from peerd.engine.session_runner import SessionRunner
 from peerd.engine.snapshot_status import describe_behind, describe_sending, is_sending
 from peerd.engine.space import Space
 from peerd.protocol.control_reports import PeerStatus
+from peerd.protocol.effects import Blocked
 from peerd.protocol.session import Phase
 
 STEPS = {  # by the code of what stopped a space, or a session on this side
-    "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
+    "fork": "One of the two was set back to an earlier state. Keep both running; it is being settled.",
     "needs-newer": "Update peerd on this device.",
     "horizon": "That device no longer has the log that this copy needs: another member may have it.",
     "diverged": 'They are being put right; if it lasts for minutes, see docs/recovery.md, "Copies diverged".',
@@ -30,9 +32,7 @@ def describe_session(status: PeerStatus, space: Space, session: SessionRunner, c
     status.behind, status.ahead = machine.behind(ours), machine.ahead(ours)
     if machine.blocked is not None:
         status.state = "blocked"
-        whose, steps = ("here", STEPS) if machine.blocked.ours else ("by that device", _STEPS_THERE)
-        status.reason = f"stopped {whose} ({machine.blocked.code}): {machine.blocked.text}"
-        status.next_step = steps.get(machine.blocked.code, "")
+        status.reason, status.next_step = _why_blocked(machine.blocked, space, session)
     elif session.stalled is not None:
         status.state, status.reason = "blocked", f"nothing more is taken in here: {session.stalled}"
         status.next_step = session.stalled.next_step
@@ -75,3 +75,35 @@ def _describe_course(status: PeerStatus, space: Space, session: SessionRunner, n
             status.reason = (
                 "1 run waits for what it depends on" if waiting == 1 else f"{waiting} runs wait for what they need"
             )
+
+
+def _why_blocked(why: Blocked, space: Space, session: SessionRunner) -> tuple[str, str]:
+    if why.code == "fork":
+        return _of_fork(space, session)
+    whose, steps = ("here", STEPS) if why.ours else ("by that device", _STEPS_THERE)
+    return f"stopped {whose} ({why.code}): {why.text}", steps.get(why.code, "")
+
+
+def _of_fork(space: Space, session: SessionRunner) -> tuple[str, str]:
+    """What differs, whose it is, and who does what about it."""
+    fork = space.forks.with_peer(session.theirs)
+    if fork is None:
+        return "two histories of one device: the two are finding out where they part", STEPS["fork"]
+    owner = space.copy.device_of(fork.origin)
+    called = (space.name_of(owner) or short_id(owner)) if owner else "an unknown device"
+    since = f"after {fork.shared}" if fork.shared is not None else f"at {fork.seq}"
+    hashes = f"ours {fork.ours.hex() or '?'}, theirs {fork.theirs.hex() or '?'}"
+    reason = f"two histories of {called} {since} (origin {fork.origin.hex()}: {hashes})"
+    side = space.forks.sides.get(fork.origin)
+    if session.forks.is_recopying:
+        return reason, "This device takes in a copy of that one, and then writes again what only it had."
+    if side is not None and side.stands:
+        return (
+            reason,
+            "That device takes in a copy of this one, and then writes again what only it had. Keep both running.",
+        )
+    if side is not None and side.falls:
+        return reason, "This device takes in a copy of that one by itself. Keep both running."
+    theirs = space.name_of(session.theirs) or short_id(session.theirs)
+    step = f"`peerctl recopy {space.name} --from {theirs}` here, or the same on that device: both keep their values."
+    return reason, STEPS["fork"] if not session.forks.is_over else step

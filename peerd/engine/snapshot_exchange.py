@@ -140,13 +140,18 @@ class SnapshotExchange:
             if not done and not self._stopped:
                 await asyncio.sleep(AGAIN_S)
 
-    async def _try(self) -> bool:
+    async def replace(self) -> bool:
+        """Take in a snapshot of theirs in place of our copy; see `Snapshots.take_in`. True if that is done."""
+        async with self._space.snapshots.fetching:
+            return not self._stopped and await self._try(replaces=True)
+
+    async def _try(self, *, replaces: bool = False) -> bool:
         """Nothing here is a reason to end the link: the session does without if it can, and else the next attempt may
         go better.
         """
         self._refusal = None
         try:
-            done = await self._take_in()
+            done = await self._take_in(replaces=replaces)
         except DiskFull as full:
             self.trouble = SnapshotTrouble(str(full), full.next_step)
             log.warning("snapshot stalled", space=self._space.name, cause=str(full))
@@ -159,6 +164,8 @@ class SnapshotExchange:
             self._do_without()
         else:
             self.trouble = None
+            if replaces:
+                return done
             if self._refusal is not None and self._refusal.code not in _PASSING:
                 said = f"that device makes none: {self._refusal.text}"
                 self.trouble = SnapshotTrouble(said, _STEPS.get(self._refusal.code, ""))
@@ -169,9 +176,9 @@ class SnapshotExchange:
     def _do_without(self) -> None:
         self._perform(self._machine.without_snapshot(self._space.ours()))
 
-    async def _take_in(self) -> bool:
+    async def _take_in(self, *, replaces: bool) -> bool:
         snapshots = self._space.snapshots
-        if await snapshots.put_whole_in_place():
+        if await snapshots.put_whole_in_place(replaces=replaces):
             return True
         begun = await snapshots.begun() or _NO_ID
         number = await snapshots.wanted(begun)
@@ -183,7 +190,7 @@ class SnapshotExchange:
             return False
         log.info("snapshot comes", space=self._space.name, device=short_id(self._theirs))
         return await snapshots.take_in(
-            first.id, self._parts(first), whole=self._machine.snapshot_stands, maker=self._theirs
+            first.id, self._parts(first), whole=self._machine.snapshot_stands, maker=self._theirs, replaces=replaces
         )
 
     async def _first(self, begun: bytes, number: int) -> SnapshotChunk | None:

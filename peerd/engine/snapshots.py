@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerd.core.batch import Fork
@@ -18,7 +19,8 @@ from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.core.snapshot import Begin, Joiner, Part
 from peerd.core.snapshot_intake import Authority, Intake, Standing
-from peerd.core.snapshot_stored import Incoming, Phase
+from peerd.core.snapshot_stored import Incoming, Phase, Switched
+from peerd.core.stored import Recopy
 from peerd.engine.ports import Times
 from peerd.engine.snapshot_making import Outgoing, Served
 from peerd.engine.snapshot_progress import Coming
@@ -125,14 +127,14 @@ class Snapshots:
         found = await self._store.incoming()
         return found.parts if found is not None and _is_of(found, snapshot) else 0
 
-    async def put_whole_in_place(self) -> bool:
-        """If all parts of one are here, and it was cut off only then, merge it into our copy; False if not. Raises as
-        `take_in`.
+    async def put_whole_in_place(self, *, replaces: bool = False) -> bool:
+        """If all parts of one are here, and it was cut off only then, merge it into our copy, or put it in the place of
+        it; False if not. Raises as `take_in`.
         """
         found = await self._store.incoming()
         if found is None or found.phase >= Phase.CLEARING or not found.standing.is_whole:
             return False
-        return await self.take_in(found.id, _nothing())
+        return await self.take_in(found.id, _nothing(), replaces=replaces)
 
     async def take_in(
         self,
@@ -141,10 +143,13 @@ class Snapshots:
         clock: Clock | None = None,
         whole: Callable[[Clock], None] = lambda _: None,
         maker: bytes = b"",
+        *,
+        replaces: bool = False,
     ) -> bool:
         """Take in the snapshot with this id, 16 bytes, from the part on that `wanted` names, and merge it into our
         copy. False if `parts` ends before it is whole: what came is kept. `clock` is where it is said to stand; `whole`
-        is told where it stands, before it is put in place; `maker` is the device that made it.
+        is told where it stands, before it is put in place; `maker` is the device that made it. With `replaces` nothing
+        of our copy is merged into it: ours is set aside, and then taken in by a recopy.
 
         Raises:
             RemoteProtocolError: it is of no use, and what came of it is forgotten: "malformed", "bad-signature",
@@ -162,7 +167,8 @@ class Snapshots:
                     return False
                 _check_clock(standing, clock)
                 whole(standing.clock)
-                await self._put_in_place(standing)
+                await self._check_variants(standing)
+                await (self._replace(standing) if replaces else self._put_in_place(standing))
             except (RemoteProtocolError, Fork, NeedsNewer) as problem:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
                 await self._give_up()
@@ -237,13 +243,46 @@ class Snapshots:
             self.coming.merging = True
         standing, position = await self._store.merge(standing)
         copy_id = self._times.random_bytes(16)
-        await _to_the_end(self._space.commits.switch(standing, position, copy_id))
+        work = partial(self._store.switch, standing, position, copy_id)
+        await _to_the_end(self._space.commits.switch(standing, work))
         log.info(
             "snapshot in place",
             space=self._space.name,
             count=standing.progress.records,
             took_ms=round(1000 * (self._times.monotonic_s() - began_s)),
         )
+
+    async def _replace(self, standing: Standing) -> None:
+        space = self._space
+        copy_id = self._times.random_bytes(16)
+
+        async def replacing() -> Switched:
+            aside = await space.store.asides.make()
+            log.warning("copy set aside", space=space.name, path=str(aside))
+            recopy = Recopy(str(aside), removes=space.forks.are_seen, forked=True)
+            switched = await self._store.replace(standing, copy_id, space.forks.limits(), recopy)
+            space.recopying.begin(recopy)
+            return switched
+
+        await _to_the_end(space.commits.switch(standing, replacing))
+        await space.forks.look()
+
+    async def _check_variants(self, standing: Standing) -> None:
+        """Raises RemoteProtocolError if it holds what does not stand of an origin that went two ways."""
+        forks = [
+            fork
+            for fork in self._space.roster.closed_forks
+            if (at := standing.origins.get(fork.origin)) is not None and at.seq > fork.seq
+        ]
+        for fork in forks:
+            ends = [fork.stands, *fork.falls]
+            hashes = await self._store.hashes([(fork.origin, end.seq) for end in ends])
+            falls = any(hash8 == end.hash for end, hash8 in zip(fork.falls, hashes[1:], strict=True))
+            if falls or hashes[0] not in {None, fork.stands.hash}:
+                raise RemoteProtocolError(
+                    "a snapshot is refused: of an origin that went two ways it holds the one that does not stand",
+                    code="snapshot-refused",
+                )
 
     # ---- clearing away
 

@@ -18,10 +18,12 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
 from peerd.core.trimming import is_active
 from peerd.engine.commits import Commit, Commits
+from peerd.engine.forks import Forks
 from peerd.engine.ports import Keys, Times
 from peerd.engine.recopying import Recopying
 from peerd.engine.scrubbing import Scrubbing
 from peerd.engine.snapshots import Snapshots
+from peerd.engine.staging import Staging
 from peerd.engine.store_ports import SpaceStore
 from peerd.errors import DiskFull, StoreDamaged, StoreError
 from peerd.logs import get
@@ -67,6 +69,9 @@ class Space:
         self.snapshots = Snapshots(self, store.snapshots, times)
         self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id)
         self.recopying = Recopying(self, opened.recopy, times)
+        self.forks = Forks(self)
+        self.keys = keys
+        self.was_replaced = False  # by the last switch: nothing of what we had was merged
         self.on_switch: list[Callable[[], None]] = []  # a snapshot took the place of the copy
         self.on_trim: list[Callable[[Clock], None]] = []  # the log begins later now; called with where it began
         self.commits.ring = self._ring
@@ -81,6 +86,7 @@ class Space:
         await self.scrub.open()
         self.store.on_unreadable(self.scrub.alarm)
         await self.snapshots.open()
+        await self.forks.look()
         self.recopying.open()
 
     async def close(self) -> None:
@@ -130,6 +136,9 @@ class Space:
     def _switched(self, switched: Switched) -> None:
         self.copy_id, self.taken = switched.copy_id, switched.taken
         self.snapshots.coming = None
+        self.was_replaced = switched.replaced
+        if switched.replaced:
+            self.commits.staging = Staging(())  # what waited here waited for another history
         for listener in self.on_switch:
             listener()
         self.look_at_parked()
@@ -300,6 +309,8 @@ class Space:
             log.warning("statement refused", space=self.name, code=refusal.code, cause=refusal.message)
         if self.roster == before:
             return False
+        if self.roster.closed_forks != before.closed_forks:
+            await self.forks.look()
         self._note_admitted(before.members.keys())
         for listener in self.on_roster:
             listener(before)

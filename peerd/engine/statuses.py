@@ -182,6 +182,7 @@ class Statuses:
             scrub=describe_scrub(space),
             asides=list(space.recopying.notices()),
             sizes=await self.growth.sizes(space),
+            forks=space.forks.views(),
         )
 
     def _space_state(

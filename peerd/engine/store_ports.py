@@ -8,9 +8,10 @@ from typing import Protocol, TypeVar
 
 from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
-from peerd.core.clocks import Clock, Dot, ReadClock
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
+from peerd.core.forks import History
 from peerd.core.record import Record
 from peerd.core.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
 from peerd.core.snapshot_choice import Gap
@@ -19,9 +20,6 @@ from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, Snapsh
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import (
     ArrivalPage,
-    Aside,
-    AsideCursor,
-    AsidePage,
     Awaited,
     CollectionCount,
     LogSlice,
@@ -39,6 +37,7 @@ from peerd.core.stored import (
 )
 from peerd.core.trimming import HeldBack, Plan, Trimmed
 from peerd.core.writes import Writes
+from peerd.engine.aside_ports import Asides
 from peerd.engine.past_ports import Lookback
 from peerd.errors import StoreError
 
@@ -47,6 +46,10 @@ T = TypeVar("T")
 
 class Transaction(Reader, Protocol):
     """What may be read while a write transaction is open."""
+
+    def history_of(self, origin: bytes) -> History:
+        """What is kept of the runs of an origin."""
+        ...
 
     def past(self, name: Name) -> Mapping[str, Mapping[Dot, bytes]]:
         """Values of a record that were dropped here and are still in the local history: {field: {dot: value}}."""
@@ -91,6 +94,18 @@ class SnapshotStore(Protocol):
 
     async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
         """Put it in the place of our rows, in one transaction. Nobody else may be writing. Raises Fork."""
+        ...
+
+    async def hashes(self, ends: Sequence[tuple[bytes, int]]) -> Sequence[bytes | None]:
+        """8 bytes of what it says is the hash at these ends of runs (origin, seq); None where it does not say."""
+        ...
+
+    async def replace(
+        self, standing: Standing, copy_id: bytes, limits: Mapping[bytes, int], recopy: Recopy
+    ) -> Switched:
+        """Put it in the place of our rows and of our history, without merging, and keep what follows. `limits` are the
+        seqs after which origins went two ways. Nobody else may be writing.
+        """
         ...
 
     async def agreed(self) -> None:
@@ -194,41 +209,6 @@ class UpkeepStore(Protocol):
         ...
 
     async def sizes(self) -> Sizes: ...
-
-
-class Beside(Protocol):
-    """A copy that was set aside, open for reading beside the one that took its place. Reading raises StoreError."""
-
-    async def look(self) -> Aside: ...
-    async def shared(self) -> Clock:
-        """How far both hold the same history of each origin, as far as hashes are kept."""
-        ...
-
-    async def page(self, after: AsideCursor) -> AsidePage:
-        """Records after `after` that are not the same in both; ("", "") is before the first."""
-        ...
-
-    async def close(self) -> None: ...
-
-
-class Asides(Protocol):
-    """The copies of a space that were set aside."""
-
-    def offered(self) -> Sequence[Path]:
-        """Those that nobody took in yet, the oldest first."""
-        ...
-
-    def path_of(self, name: str) -> Path:
-        """By a path, a file's name, or "latest". Raises UserError "no-aside"."""
-        ...
-
-    async def open(self, path: Path) -> Beside:
-        """Raises UserError "no-aside" if it is of another space; StoreError."""
-        ...
-
-    def settle(self, path: Path) -> Path:
-        """It was taken in, and is not offered any more: where it is now. Raises StoreError."""
-        ...
 
 
 class SpaceStore(Protocol):

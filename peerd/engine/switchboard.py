@@ -110,7 +110,7 @@ class Switchboard:
         """Our log begins elsewhere now. Whoever lacks what it begins with has to hear that, in a new session."""
         horizon = space.copy.horizon()
         for session in self.sessions(space):
-            if not includes(session.machine.their_clock, horizon):
+            if space.was_replaced or not includes(session.machine.their_clock, horizon):
                 self._drop(self.links[session.theirs], "snapshot")
 
     def _on_trim(self, space: Space, before: Clock) -> None:

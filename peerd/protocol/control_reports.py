@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from peerd.protocol.control_growth import HoldingBack, RelayHolding, SpaceSizes
 from peerd.protocol.control_messages import Request
+from peerd.protocol.control_recopy import ForkView
 
 # --- devices and spaces ---------------------------------------------------------------------------
 
@@ -125,7 +126,8 @@ class TakenView(Struct, kw_only=True):
 class SpaceView(Struct, kw_only=True):
     """`reason` is the worst of what is wrong with it, also with its tables; `tables` is all that there is to say of
     them. `scrub` says whether the copy is what was written, `sizes` what it takes; `asides` are copies that were set
-    aside and wait for a person.
+    aside and wait for a person; `forks` are histories that went two ways and are not healed between this device and a
+    peer.
     """
 
     name: str
@@ -145,6 +147,7 @@ class SpaceView(Struct, kw_only=True):
     sizes: SpaceSizes | None = None
     snapshot: SnapshotView | None = None
     taken: TakenView | None = None
+    forks: list[ForkView] = []
 
 
 class SpaceList(Struct, kw_only=True):

@@ -27,6 +27,7 @@ STATEMENTS_PER_FRAME = 1_000
 SHARES_PER_FRAME = 4_000
 RECORDS_PER_MEND = 100
 RUNS_PER_MEND = 20
+FORK_ENDS = 1_000
 SNAPSHOT_PARTS = 4  # on their way at once
 
 Seq = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
@@ -177,6 +178,22 @@ class SnapshotChunk(Message, frozen=True, omit_defaults=True):
     last: bool = field(name="l", default=False)
 
 
+RunEndTold: TypeAlias = tuple[Seq, Seq, Hash8]  # first (0: not in the log any more), last, hash there
+
+
+class ForkMessage(Message, frozen=True, omit_defaults=True):
+    """The two hold different histories of an origin: ends of the speaker's runs behind `after`, a place that both
+    share, as far as it knows; all of them if `whole`.
+    """
+
+    type = 13
+    space: Id16 = field(name="s")
+    origin: Id16 = field(name="o")
+    after: Seq = field(name="a")
+    ends: Annotated[list[RunEndTold], Meta(max_length=FORK_ENDS)] = field(name="e")
+    whole: bool = field(name="w", default=False)
+
+
 class SnapshotRefuse(Message, frozen=True, omit_defaults=True):
     """There is no snapshot to be had at the moment, and why."""
 
@@ -291,12 +308,12 @@ class Notice(Message, frozen=True, omit_defaults=True):
 
 ALL: tuple[type[Message], ...] = (
     Hello, Welcome, RosterMessage, Summary, Want, Entries, Part, Ack, Credit, SnapshotWant, SnapshotOffer,
-    SnapshotChunk, SnapshotRefuse, Ping, Pong, Error, Bye, Lacking, Locate, Located, Mend, Mended, Notice,
+    SnapshotChunk, ForkMessage, SnapshotRefuse, Ping, Pong, Error, Bye, Lacking, Locate, Located, Mend, Mended, Notice,
 )  # fmt: skip
 
 RepairMessage: TypeAlias = Locate | Located | Mend | Mended  # only to those who said that they know them
 
 SessionMessage: TypeAlias = (
     RosterMessage | Summary | Want | Entries | Part | Ack | Credit | SnapshotWant | SnapshotOffer | SnapshotChunk
-    | SnapshotRefuse | Error | Lacking | Notice
+    | ForkMessage | SnapshotRefuse | Error | Lacking | Notice
 )  # fmt: skip

@@ -119,7 +119,7 @@ class Session:
 
     def roster_changed(self, ours: Ours) -> list[Effect]:
         """Our roster grew, by their statements or by others."""
-        if self.phase is Phase.BLOCKED:
+        if self.phase is Phase.BLOCKED and not self.is_forked:
             return []
         effects = self._rosters.tell(ours.roster) + self._settle(ours)
         if self.phase is Phase.STREAMING and ours.refused > self._refused and self.behind(ours):
@@ -242,6 +242,10 @@ class Session:
             return []
         return [self._block(Blocked(code, text, ours=True)), Send(Error(code, text, self._space))]
 
+    @property
+    def is_forked(self) -> bool:
+        return self.blocked is not None and self.blocked.code == "fork"
+
     def _block(self, why: Blocked) -> Blocked:
         self.phase = Phase.BLOCKED
         self.blocked = why
@@ -257,7 +261,7 @@ class Session:
             RemoteProtocolError: the phase does not allow it, or it breaks a limit.
         """
         if self.phase is Phase.BLOCKED:
-            return []
+            return self._on_roster(message, ours) if self.is_forked and isinstance(message, RosterMessage) else []
         effects = self._at_any_time(message, ours)
         if effects is not None:
             return effects

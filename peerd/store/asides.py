@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from peerd.core import digest
+from peerd.core.acceptance import ClosedFork
 from peerd.core.batch import Name
 from peerd.core.clocks import Clock
 from peerd.core.record import Record
@@ -18,8 +21,10 @@ from peerd.core.record_form import digest_of
 from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, Recopy
 from peerd.errors import StoreDamaged, UserError
 from peerd.store import records, runners
+from peerd.store.copying import copy_database
 from peerd.store.database import connect_reader
 from peerd.store.failures import translate
+from peerd.store.founding import sync_folder
 from peerd.store.refs import Refs
 from peerd.store.runners import Runner
 
@@ -87,6 +92,24 @@ class Asides:
             raise UserError(f"{path} is no copy of this space", code="no-aside", status=404)
         return beside
 
+    async def make(self) -> Path:
+        """Set a copy of the database aside as it is, durably, while nobody commits: where it is. Raises StoreError."""
+        number = max((_number(one) for one in self.offered()), default=0) + 1
+        path = self._path.with_name(f"{self._path.stem}.aside-{number}")
+        beside = path.with_name(f"{path.name}.new")
+
+        def copy() -> None:
+            beside.unlink(missing_ok=True)
+            copy_database(self._path, beside)
+            beside.replace(path)
+            sync_folder(path.parent)
+
+        try:
+            await (asyncio.to_thread(copy) if self._threaded else _at_once(copy))
+        except OSError as problem:
+            raise translate(problem, path) from problem
+        return path
+
     def settle(self, path: Path) -> Path:
         """It was taken in: where it is now. Raises StoreError."""
         if path.parent != self._path.parent:
@@ -104,6 +127,10 @@ class Asides:
         except OSError as problem:
             raise translate(problem, kept) from problem
         return kept
+
+
+async def _at_once(work: Callable[[], None]) -> None:
+    work()
 
 
 def _number(path: Path) -> int:
@@ -173,11 +200,17 @@ class Beside:
         except (ValueError, LookupError, TypeError, sqlite3.DatabaseError):
             return  # the sums will not be equal then
 
-    async def shared(self) -> Clock:
+    async def shared(self, forks: Sequence[ClosedFork], *, forked: bool) -> Clock:
         """How far both copies hold the same history of each origin: to where the one that is less far stands, unless
-        two hashes differ; then to the last end of a run before that at which both have the same.
+        two hashes differ, or `forked` says that they may; then to the last end of a run before that at which both have
+        the same hash. Of `forks` the copy in place holds the variant that stands.
         """
-        return await self._read(_shared)
+        found = await self._read(lambda connection: _shared(connection, assume=not forked))
+        for fork in forks:
+            other = await self._read(partial(_end, refs=self._refs, origin=fork.origin, seq=fork.stands.seq))
+            if other != fork.stands.hash and found.get(fork.origin, 0) > fork.seq:
+                found[fork.origin] = fork.seq
+        return {origin: seq for origin, seq in found.items() if seq}
 
     async def page(self, after: AsideCursor) -> AsidePage:
         """Records after `after` that are not the same in both, some thousand rows of each looked at."""
@@ -236,14 +269,14 @@ def save(connection: sqlite3.Connection, recopy: Recopy | None) -> None:
     connection.execute("DELETE FROM recopy")
     if recopy is not None:
         connection.execute(
-            "INSERT INTO recopy (one, name, removes, collection, key) VALUES (1, ?, ?, ?, ?)",
-            (recopy.name, recopy.removes, *recopy.cursor),
+            "INSERT INTO recopy (one, name, removes, forked, collection, key) VALUES (1, ?, ?, ?, ?, ?)",
+            (recopy.name, recopy.removes, recopy.forked, *recopy.cursor),
         )
 
 
 def load(connection: sqlite3.Connection) -> Recopy | None:
-    row = connection.execute("SELECT name, removes, collection, key FROM recopy").fetchone()
-    return None if row is None else Recopy(row[0], bool(row[1]), (row[2], row[3]))
+    row = connection.execute("SELECT name, removes, forked, collection, key FROM recopy").fetchone()
+    return None if row is None else Recopy(row[0], bool(row[1]), bool(row[2]), (row[3], row[4]))
 
 
 # ---- rows
@@ -280,7 +313,13 @@ _DIFFERING = (
 _AGREED = f"SELECT max(a.seq) FROM {_BOTH} WHERE a.hash8 = b.hash8 AND a.seq < :differing"  # noqa: S608 - two names
 
 
-def _shared(connection: sqlite3.Connection) -> Clock:
+def _end(connection: sqlite3.Connection, refs: Refs, origin: bytes, seq: int) -> bytes | None:
+    query = f"SELECT hash8 FROM {_ENDS.format('main')} WHERE seq = :seq"  # noqa: S608 - a constant
+    row = connection.execute(query, {"main": refs.ref_of.get(origin), "seq": seq}).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _shared(connection: sqlite3.Connection, *, assume: bool) -> Clock:
     both = connection.execute(
         "SELECT a.id, a.ref, a.seq, b.ref, b.seq FROM main.origin AS a JOIN live.origin AS b ON a.id = b.id"
     ).fetchall()
@@ -289,8 +328,9 @@ def _shared(connection: sqlite3.Connection) -> Clock:
         refs = {"main": ref, "live": live_ref}
         differing = [at for query in _DIFFERING if (at := connection.execute(query, refs).fetchone()[0]) is not None]
         up_to = min(seq, live_seq)
-        if differing and min(differing) <= up_to:
-            (agreed,) = connection.execute(_AGREED, {**refs, "differing": min(differing)}).fetchone()
+        if not assume or (differing and min(differing) <= up_to):
+            below = min([up_to + 1, *differing])
+            (agreed,) = connection.execute(_AGREED, {**refs, "differing": below}).fetchone()
             up_to = agreed or 0
         if up_to:
             found[origin] = up_to

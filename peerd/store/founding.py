@@ -30,7 +30,7 @@ async def create(path: Path, space: bytes, name: str, random_bytes: Callable[[in
         finally:
             await runner.close()
         new.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except (sqlite3.Error, OSError) as problem:
         raise translate(problem, path) from problem
 
@@ -45,7 +45,8 @@ def _prepare(path: Path, new: Path) -> None:
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def _sync(directory: Path) -> None:
+def sync_folder(directory: Path) -> None:
+    """Make names in it durable. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -10,6 +10,7 @@ import msgspec
 
 from peerd.core.batch import AppliedRun
 from peerd.core.chain import Run
+from peerd.core.forks import RunEnd
 from peerd.core.stored import LogRow, LogSlice
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs
@@ -126,6 +127,37 @@ def position_of(connection: sqlite3.Connection, ref: int, seq: int) -> int:
         "SELECT position, first FROM run WHERE origin = ? AND last >= ? ORDER BY last LIMIT 1", (ref, seq)
     ).fetchone()
     return int(row[0]) if row is not None and row[1] <= seq else 0
+
+
+def ends(
+    connection: sqlite3.Connection, ref: int, after: int, before: int | None, most: int
+) -> tuple[list[RunEnd], bool]:
+    """See `core.forks.History`; `most` is at least 2."""
+    known = [
+        RunEnd(*row)
+        for row in connection.execute(
+            "SELECT first, last, substr(head, 1, 8) FROM run WHERE origin = :ref AND last > :after"
+            " UNION ALL SELECT 0, seq, hash8 FROM run_end WHERE origin = :ref AND seq > :after"
+            " AND NOT EXISTS (SELECT 1 FROM run WHERE origin = :ref AND last = seq) ORDER BY 2",
+            {"ref": ref, "after": after},
+        )
+    ]
+    if before is not None:
+        at = next((number for number, end in enumerate(known) if end.last >= before), len(known) - 1)
+        known = known[: at + 1]
+    if len(known) <= most:
+        return known, True
+    step = -(-len(known) // (most - 1))
+    chosen = known[::step]
+    return chosen if chosen[-1] == known[-1] else [*chosen, known[-1]], False
+
+
+def passes(connection: sqlite3.Connection, ref: int, seq: int) -> bool:
+    """Does a run go on past `seq`, having begun before or at it?"""
+    row = connection.execute(
+        "SELECT first FROM run WHERE origin = ? AND last > ? ORDER BY last LIMIT 1", (ref, seq)
+    ).fetchone()
+    return row is not None and row[0] <= seq
 
 
 def hash8(connection: sqlite3.Connection, ref: int, seq: int) -> bytes | None:

@@ -9,14 +9,15 @@ the file and its mark stay the same, and the step is one transaction of SQLite: 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from peerd.core.batch import Name, Reader
 from peerd.core.snapshot_choice import Gap
 from peerd.core.snapshot_intake import SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, Phase, RowCursor, SnapshotRows, SnapshotStart, Switched
-from peerd.store import incoming, snapshot_reading, switching
+from peerd.core.stored import Recopy
+from peerd.store import incoming, replacing, snapshot_reading, switching
 from peerd.store.database import Database, Outcome
 from peerd.store.incoming import SideReader
 from peerd.store.meta import Meta
@@ -117,14 +118,34 @@ class Snapshots:
             site = Site(connection, self._refs, self._database.path, standing)
             switched = switching.switch(site, self._meta, position, copy_id, self._wall_ms())
 
-            def publish() -> None:
-                self._meta.copy_id = copy_id
-                self._meta.horizon = switched.state.horizon()
-                if switched.own_origin_ended:
-                    self._meta.own_origin = None
-                    self._own_origin_ended()
+            return Outcome(switched, pages=64, published=lambda: self._publish(switched))
 
-            return Outcome(switched, pages=64, published=publish)
+        return await self._database.write(work)
+
+    def _publish(self, switched: Switched) -> None:
+        self._meta.copy_id = switched.copy_id
+        self._meta.horizon = switched.state.horizon()
+        if switched.own_origin_ended:
+            self._meta.own_origin = None
+            self._own_origin_ended()
+
+    async def hashes(self, ends: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
+        """What the snapshot beside says of these ends of runs (origin, seq)."""
+        refs, path = self._refs, self._database.path
+
+        def reading(connection: sqlite3.Connection) -> list[bytes | None]:
+            reader = SideReader(connection, refs, path)
+            return [reader.hash8(*end) for end in ends]
+
+        return await self._database.read(reading)
+
+    async def replace(
+        self, standing: Standing, copy_id: bytes, limits: Mapping[bytes, int], recopy: Recopy
+    ) -> Switched:
+        def work(connection: sqlite3.Connection) -> Outcome[Switched]:
+            site = Site(connection, self._refs, self._database.path, standing)
+            switched = replacing.replace(site, copy_id, limits, recopy, self._wall_ms())
+            return Outcome(switched, pages=64, published=lambda: self._publish(switched))
 
         return await self._database.write(work)
 

@@ -180,7 +180,7 @@ def switch(site: Site, standing: Meta, position: int, copy_id: bytes, arrived_ms
     side.exchange(site.connection)
     ended = _move_origins(site, standing, arrived_ms)
     own_origin = None if ended else standing.own_origin
-    _write_space(site, own_origin, copy_id, arrived_ms)
+    write_space(site, own_origin, copy_id, arrived_ms)
     _, state = meta.load(site.connection, site.refs, site.path)
     return Switched(copy_id, state, ended, meta.taken(site.connection))
 
@@ -211,7 +211,8 @@ def _move_origins(site: Site, standing: Meta, arrived_ms: int) -> bool:
     return standing.own_origin is not None and refs.origin_of[standing.own_origin] in moved
 
 
-def _write_space(site: Site, own_origin: int | None, copy_id: bytes, now_ms: int) -> None:
+def write_space(site: Site, own_origin: int | None, copy_id: bytes, now_ms: int) -> None:
+    """What the row of the space and the collections say when the rows beside have become the copy's."""
     connection, progress = site.connection, site.standing.progress
     connection.execute("UPDATE collection SET visible = 0")
     connection.executemany(

@@ -10,7 +10,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from peerd.core.batch import Name, Stored
+from peerd.core.chain import first_hash
 from peerd.core.clocks import Dot
+from peerd.core.forks import RunEnd
 from peerd.core.restore import Image
 from peerd.core.stored import StagedRun
 from peerd.core.writes import Writes
@@ -65,6 +67,9 @@ class OpenTransaction:
         ref = self._refs.ref_of.get(origin)
         return None if ref is None else log.hash8(self._connection, ref, seq)
 
+    def history_of(self, origin: bytes) -> OriginHistory:
+        return OriginHistory(self._connection, self._refs, origin)
+
     def past(self, name: Name) -> dict[str, dict[Dot, bytes]]:
         number = self._refs.number_of.get(name[0])
         if number is None:
@@ -73,6 +78,29 @@ class OpenTransaction:
 
     def staged(self) -> Sequence[StagedRun]:
         return staging.load(self._connection, self._path)
+
+
+class OriginHistory:
+    """What is kept of the runs of one origin. See `core.forks.History`."""
+
+    def __init__(self, connection: sqlite3.Connection, refs: Refs, origin: bytes) -> None:
+        self._connection = connection
+        self._ref = refs.ref_of.get(origin, 0)  # no origin has that number
+
+    def hash8(self, seq: int) -> bytes | None:
+        if seq:
+            row = self._connection.execute("SELECT head FROM origin WHERE ref = ? AND seq = ?", (self._ref, seq))
+            head = row.fetchone()
+            return bytes(head[0][:8]) if head else log.hash8(self._connection, self._ref, seq)
+        space = self._connection.execute("SELECT id FROM space").fetchone()
+        row = self._connection.execute("SELECT device, id FROM origin WHERE ref = ?", (self._ref,)).fetchone()
+        return None if row is None else first_hash(space[0], *row)[:8]
+
+    def passes(self, seq: int) -> bool:
+        return log.passes(self._connection, self._ref, seq)
+
+    def ends(self, after: int, before: int | None, most: int) -> tuple[list[RunEnd], bool]:
+        return log.ends(self._connection, self._ref, after, before, most)
 
 
 class Written(Struct, frozen=True):

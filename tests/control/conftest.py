@@ -371,6 +371,10 @@ class FakeService:
         self._called("asides", space)
         return AsideList(asides=[ASIDE])
 
+    async def recopy_from(self, space: str, device: str) -> Recopied:
+        self._called("recopy_from", space, device)
+        return Recopied(space="home", records=1, unreadable=0, aside="/a", device="D")
+
     async def recopy(self, space: str, aside: str) -> Recopied:
         self._called("recopy", space, aside)
         return Recopied(space="home", records=3, unreadable=0, aside="/state/set-aside/00ff-1.db")

@@ -18,12 +18,24 @@ async def test_old_copies_are_listed(talk: Any) -> None:
 
 async def test_one_is_taken_in(talk: Any, service: Any) -> None:
     done = (await talk.ask("POST", RECOPY, {"aside": "latest"})).json
-    assert done == {"space": "home", "records": 3, "unreadable": 0, "aside": "/state/set-aside/00ff-1.db"}
+    assert done == {"space": "home", "records": 3, "unreadable": 0, "aside": "/state/set-aside/00ff-1.db", "device": ""}
     assert service.calls == [("recopy", "home", "latest")]
 
 
+async def test_a_members_copy_takes_the_place_of_ours(talk: Any, service: Any) -> None:
+    done = (await talk.ask("POST", RECOPY, {"device": "kitchen"})).json
+    assert (done["device"], done["records"]) == ("D", 1)
+    assert service.calls == [("recopy_from", "home", "kitchen")]
+
+
 @pytest.mark.parametrize(
-    ("wish", "code"), [({}, "bad-body"), ({"aside": ""}, "bad-value"), ({"aside": "a\0b"}, "bad-value")]
+    ("wish", "code"),
+    [
+        ({}, "bad-body"),
+        ({"aside": "latest", "device": "kitchen"}, "bad-body"),
+        ({"aside": ""}, "bad-value"),
+        ({"aside": "a\0b"}, "bad-value"),
+    ],
 )
 async def test_what_names_no_file_is_refused(talk: Any, service: Any, wish: dict[str, Any], code: str) -> None:
     (await talk.ask("POST", RECOPY, wish)).problem(400, code)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from peerd.core import compose
 from peerd.core.acceptance import vouches_due
 from peerd.core.origin import Announcement, origin_of
@@ -137,7 +139,9 @@ def test_a_closed_origin_ends_for_everybody(cast: Cast) -> None:
     roster = cast.space_of(0, 1, 2)
     known = _announced(cast, roster, 2)
     origin = origin_of(roster.space, known)
-    closed = cast.say(roster, compose.close(roster, cast.devices[0], (origin, 6, b"6" * 8), (b"b" * 8, b"a" * 8)))
+    closed = cast.say(
+        roster, compose.close(roster, cast.devices[0], (origin, 6, b"6" * 8), [Final(0, b"b" * 8), Final(0, b"a" * 8)])
+    )
     closed = cast.say(closed, compose.close(closed, cast.devices[1], (origin, 5, b"5" * 8), ()))
     assert closed.limit(known) == 5
     assert closed.closed(origin).seq == 5
@@ -146,6 +150,55 @@ def test_a_closed_origin_ends_for_everybody(cast: Cast) -> None:
     assert vouches_due(removed, cast.devices[1], {origin: (9, b"9" * 8)}, {origin: known}) == {}
     lower = cast.remove(closed, 0, 2, {origin: Final(2, b"2" * 8)})
     assert lower.limit(known) == 2
+
+
+def test_of_two_variants_the_one_with_the_smaller_hash_stands(cast: Cast) -> None:
+    """Of all that were named behind one end, in whatever order; nothing is bounded by it, and the origin is closed."""
+    roster = cast.space_of(0, 1, 2)
+    known = _announced(cast, roster, 2)
+    origin = origin_of(roster.space, known)
+    last = origin, 5, b"5" * 8
+    a, b, c = Final(6, b"a" * 8), Final(9, b"b" * 8), Final(6, b"c" * 8)
+    one = cast.say(roster, compose.close(roster, cast.devices[0], last, [c, b]))
+    (fork,) = one.forks(origin)
+    assert (fork.seq, fork.stands, fork.falls) == (5, b, (c,))
+    other = cast.say(roster, compose.close(roster, cast.devices[1], last, [a, c]))
+    for both in (cast.joined(one, other), cast.joined(other, one)):
+        (fork,) = both.forks(origin)
+        assert (fork.stands, fork.falls) == (a, (b, c))
+        assert both.limit(known) is None
+        assert both.closed_forks == (fork,)
+    assert (one.is_closed(origin), roster.is_closed(origin)) == (True, False)
+    later = cast.say(
+        one, compose.close(one, cast.devices[0], (origin, 20, b"x" * 8), [Final(21, b"p" * 8), Final(22, b"q" * 8)])
+    )
+    assert [fork.seq for fork in later.forks(origin)] == [5, 20]
+
+
+def test_a_close_by_somebody_whom_a_removal_voids_means_nothing(cast: Cast) -> None:
+    roster = cast.space_of(0, 1, 2)
+    origin = origin_of(roster.space, _announced(cast, roster, 1))
+    ends = [Final(6, b"a" * 8), Final(6, b"b" * 8)]
+    closed = cast.say(roster, compose.close(roster, cast.devices[2], (origin, 5, b"5" * 8), ends))
+    assert closed.is_closed(origin)
+    assert not cast.joined(closed, cast.remove(roster, 0, 2)).is_closed(origin)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [Final(6, b"a" * 8)],
+        [Final(6, b"a" * 8), Final(7, b"a" * 8)],  # the same hash is no other history
+        [Final(6, b"a" * 8), Final(5, b"b" * 8)],  # not behind the last common one
+        [Final(6, b"a" * 8), Final(0, b"b" * 8)],
+    ],
+)
+def test_a_close_that_names_no_two_variants_bounds_the_origin(cast: Cast, after: list[Final]) -> None:
+    roster = cast.space_of(0, 1)
+    known = _announced(cast, roster, 1)
+    origin = origin_of(roster.space, known)
+    closed = cast.say(roster, compose.close(roster, cast.devices[0], (origin, 5, b"5" * 8), after))
+    assert (closed.limit(known), closed.forks(origin), closed.is_closed(origin)) == (5, (), True)
 
 
 def test_keys_of_those_who_left_are_still_known(cast: Cast) -> None:

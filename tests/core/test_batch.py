@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits, writes
+from peerd.core.acceptance import ClosedFork
 from peerd.core.batch import Author, Batch, Forged, Fork, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
 from peerd.core.entry import Change, Kind
 from peerd.core.origin import Announcement, origin_of
+from peerd.core.statements import Final
 from peerd.core.values import pack
 from tests.simulation.device import SPACE, signature, verify
 from tests.simulation.memory import Disk, MemoryReader
@@ -28,9 +32,16 @@ class Copy:
         self.author = Author(self.origin, self.announcement, lambda data: signature(device, data))
         self.disk = Disk(CopyState(SPACE))
         self.limit: int | None = None
+        self.forks: Mapping[bytes, tuple[ClosedFork, ...]] = {}
 
     def batch(self) -> Batch:
-        return Batch(self.disk.state, MemoryReader(self.disk), lambda _origin, _announcement: self.limit, verify)
+        return Batch(
+            self.disk.state,
+            MemoryReader(self.disk),
+            lambda _origin, _announcement: self.limit,
+            verify,
+            lambda origin: self.forks.get(origin, ()),
+        )
 
     def write(self, *changes: Change) -> Run:
         """One committed transaction. Gives its run."""
@@ -234,6 +245,36 @@ def test_a_fork_inside_one_batch_is_seen(ours: Copy, theirs: Copy) -> None:
     take(batch, third.write(put("and on")))
     with pytest.raises(Fork):
         take(batch, ours.write(put("x")))
+
+
+def test_of_a_closed_fork_only_the_variant_that_stands_is_accepted(ours: Copy, theirs: Copy) -> None:
+    """By whoever has neither; and whoever has one goes no further with the other, without a word of a fork. What was
+    written on the other variant is not accepted either.
+    """
+    third, twin, friend = Copy("3"), Copy("3"), Copy("f")
+    common, other_common = third.write(put("both")), twin.write(put("both"))
+    stays, falls = third.write(put("one side")), twin.write(put("other side"))
+    heads = [Final(2, copy.disk.state.origins[copy.origin].head[:8]) for copy in (third, twin)]
+    on, off = third.write(put("and on")), twin.write(put("and on"))
+    friend.know(third)
+    for run in (other_common, falls):
+        friend.take(run)
+    written = friend.write(put("x"))
+    forks = {third.origin: (ClosedFork(third.origin, 1, b"1" * 8, heads[0], (heads[1],)),)}
+    for copy in (ours, theirs):
+        copy.forks = forks
+        copy.know(third, friend)
+        copy.take(common)
+    assert [ours.take(run) for run in (falls, stays, on, off)] == [
+        Verdict.REFUSED, Verdict.APPLIED, Verdict.APPLIED, Verdict.KNOWN,
+    ]  # fmt: skip
+    assert theirs.take(stays) is Verdict.APPLIED
+    batch = twin.batch()
+    twin.write_in(batch, put("two"))
+    twin.write_in(batch, put("three"))
+    (both_sides,) = twin.commit(batch)
+    assert theirs.take(replace(both_sides, first=2)) is Verdict.REFUSED
+    assert theirs.take(written) is Verdict.REFUSED
 
 
 def forged_runs(ours: Copy, theirs: Copy) -> list[tuple[str, Run]]:

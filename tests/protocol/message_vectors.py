@@ -85,6 +85,7 @@ def examples() -> list[Message]:
         messages.Credit(_SPACE, run.size_bytes),
         messages.SnapshotWant(_SPACE, _DIGEST, 3, 4),
         messages.SnapshotChunk(_SPACE, _DIGEST, 3, b"a part", last=True),
+        messages.ForkMessage(_SPACE, _ORIGINS[0], 3, [(4, 5, b"\x55" * 8), (0, 7, b"\x77" * 8)], whole=True),
         messages.SnapshotRefuse(_SPACE, "store-damaged", "it cannot make a snapshot"),
         messages.Ping(1, _T_MS),
         messages.Pong(1, _T_MS + 4, 1),

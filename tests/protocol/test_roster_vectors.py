@@ -54,7 +54,10 @@ class _Story:
         self.announcement = Announcement(_LAPTOP, self.roster.members[_LAPTOP].admission, b"\x55" * 16)
         self.origin = origin_of(self.roster.space, self.announcement)
         self._say(
-            "close", lambda r: compose.close(r, _DESK, (b"\x66" * 16, 9, b"\x77" * 8), (b"\x88" * 8, b"\x99" * 8))
+            "close",
+            lambda r: compose.close(
+                r, _DESK, (b"\x66" * 16, 9, b"\x77" * 8), [Final(0, b"\x88" * 8), Final(0, b"\x99" * 8)]
+            ),
         )
         self._say("remove", lambda r: compose.remove(r, _DESK, _LAPTOP, {self.origin: Final(300, b"\xaa" * 8)}))
         self._say("vouch", lambda r: compose.vouch(r, _DESK, {self.origin: Final(301, b"\xbb" * 8)}))

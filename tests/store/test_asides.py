@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from peerd.core.acceptance import ClosedFork
+from peerd.core.statements import Final
 from peerd.core.stored import AsidePair, Recopy
 from peerd.errors import UserError
 from peerd.store import asides
@@ -55,7 +57,7 @@ async def test_common_history_reaches_to_where_the_shorter_one_stands(copy: Copy
     path = await set_aside(copy)
     await write_number(copy, 3)
     beside = await copy.store.asides.open(path)
-    assert await beside.shared() == {copy.origin: 3}
+    assert await beside.shared((), forked=False) == {copy.origin: 3}
     await beside.close()
 
 
@@ -78,7 +80,21 @@ async def test_common_history_ends_before_a_fork(copy: Copy, lot: int) -> None:
     await copy.write(*[[put("todo", f"other {number}", n=number)] for number in range(lot)])
     assert copy.state.seq(origin) == 3 + lot
     beside = await copy.store.asides.open(path)
-    assert await beside.shared() == {origin: 3}
+    assert await beside.shared((), forked=False) == await beside.shared((), forked=True) == {origin: 3}
+    await beside.close()
+
+
+async def test_a_close_says_where_they_part_when_no_hash_does(copy: Copy) -> None:
+    """Unless the copy set aside holds what stands as well."""
+    for number in range(4):
+        await write_number(copy, number)
+    path = await set_aside(copy)
+    origin = copy.origin
+    head = copy.state.origins[origin].head[:8]
+    beside = await copy.store.asides.open(path)
+    for stands, shared in ((Final(4, head), 4), (Final(4, b"other..."), 2)):
+        fork = ClosedFork(origin, 2, b"2" * 8, stands, (Final(3, b"f" * 8),))
+        assert await beside.shared((fork,), forked=False) == {origin: shared}
     await beside.close()
 
 
@@ -110,7 +126,7 @@ async def test_a_copy_that_counts_otherwise_than_it_holds_is_damaged(copy: Copy)
 async def test_what_is_being_taken_in_survives_a_restart(copy: Copy) -> None:
     assert (await copy.reopen()).recopy is None
     await copy.store.save_recopy(Recopy("a", removes=False))
-    await copy.store.save_recopy(Recopy("b", removes=True, cursor=("todo", "k")))
-    assert (await copy.reopen()).recopy == Recopy("b", removes=True, cursor=("todo", "k"))
+    await copy.store.save_recopy(Recopy("b", removes=True, forked=True, cursor=("todo", "k")))
+    assert (await copy.reopen()).recopy == Recopy("b", removes=True, forked=True, cursor=("todo", "k"))
     await copy.store.save_recopy(None)
     assert (await copy.reopen()).recopy is None

@@ -1,0 +1,133 @@
+"""Where two copies of one origin part: the last transaction that both share, and the run behind it on each side.
+
+Runs travel whole, so on the history that both share they end at the same places. Each side tells ends of its runs
+between the last place known to be shared and the first known to differ, some of them if there are many; that narrows
+the stretch for the other one, which answers likewise, until both have told all. A copy whose log does not reach back to
+the parting knows only places around it: then nothing is certain, and nothing is concluded.
+
+    shared ─ ─ ─ ─ ●━━━━○━━━━○      ours:   low ●, the run behind it ends at the first ○
+                   ╰━━━━━━━◌━━      theirs: the run behind it ends at ◌
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+from peerd.core.acceptance import ClosedFork
+from peerd.core.statements import Final
+
+ENDS = 1_000  # told at once
+
+
+class RunEnd(NamedTuple):
+    """Where a run ends, with the first 8 bytes of the hash there; `first` is 0 where the log no longer has the run."""
+
+    first: int
+    last: int
+    hash8: bytes
+
+
+class Told(Struct, frozen=True):
+    """Ends of runs after `after`, a place that both share, all of them if `whole`, in rising order."""
+
+    after: int
+    ends: Sequence[RunEnd]
+    whole: bool
+
+
+class History(Protocol):
+    """What is asked of our copy of the origin."""
+
+    def hash8(self, seq: int) -> bytes | None:
+        """At the end of a run, if it is kept; at 0 the chain begins."""
+        ...
+
+    def passes(self, seq: int) -> bool:
+        """Does a run of ours go on past `seq`, having begun before or at it?"""
+        ...
+
+    def ends(self, after: int, before: int | None, most: int) -> tuple[list[RunEnd], bool]:
+        """Ends of runs behind `after`, up to the first that is not below `before`: all, or `most` of them, which are
+        spread and hold the first and the last (`most` is at least 2). Are they all?
+        """
+        ...
+
+
+class Parting(Struct, frozen=True):
+    """After `seq`, which both share, our next run ends at `ours` and theirs at `theirs`."""
+
+    origin: bytes
+    seq: int
+    hash: bytes
+    ours: Final
+    theirs: Final
+
+
+class Search:
+    """For the place where our copy of `origin` and theirs part."""
+
+    def __init__(self, origin: bytes) -> None:
+        self.origin = origin
+        self.low = 0
+        self.high: int | None = None
+        self.differs: tuple[int, bytes, bytes] | None = None  # there; our hash ("" if it is no end of ours) and theirs
+        self.parting: Parting | None = None
+        self.is_over = False  # both have told all
+        self._told_all = False
+
+    def tell(self, history: History) -> Told:
+        ends, whole = history.ends(self.low, self.high, ENDS)
+        self._told_all = whole
+        return Told(self.low, ends, whole)
+
+    def heard(self, told: Told, history: History) -> Told | None:
+        """What they told; gives what to answer, None if they know all by now."""
+        had_told_all = self._told_all
+        if told.after > self.low and history.hash8(told.after) is not None:
+            self.low = told.after  # they found out by what we told
+        for end in told.ends:
+            ours = history.hash8(end.last)
+            if ours == end.hash8:
+                self.low = max(self.low, end.last)
+            elif (ours is not None or history.passes(end.last)) and (self.high is None or end.last <= self.high):
+                self.high, self.differs = end.last, (end.last, ours or b"", end.hash8)
+        answer = None if had_told_all and told.whole else self.tell(history)
+        if told.whole and self._told_all:
+            self.is_over = True
+            self.parting = self._concluded(told, history)
+        return answer
+
+    def _concluded(self, told: Told, history: History) -> Parting | None:
+        if told.after > self.low:
+            return None
+        theirs = next((end for end in told.ends if end.last > self.low), None)
+        ours, _ = history.ends(self.low, None, 2)
+        shared = history.hash8(self.low)
+        if theirs is None or not ours or shared is None:
+            return None
+        if theirs.first != self.low + 1 or ours[0].first != self.low + 1 or theirs.hash8 == ours[0].hash8:
+            return None
+        ends = Final(ours[0].last, ours[0].hash8), Final(theirs.last, theirs.hash8)
+        return Parting(self.origin, self.low, shared, *ends)
+
+
+class Side(NamedTuple):
+    """What a copy has of a closed fork: the variant that `stands`, one that falls, or, with neither, nothing behind the
+    parting or no hash that tells (`unknown`).
+    """
+
+    stands: bool
+    falls: bool
+    unknown: bool
+
+
+def side_of(fork: ClosedFork, seq: int, history: History) -> Side:
+    """Of a copy that has `seq` transactions of the origin."""
+    if seq <= fork.seq:
+        return Side(stands=False, falls=False, unknown=False)
+    stands = history.hash8(fork.stands.seq) == fork.stands.hash
+    falls = not stands and any(history.hash8(end.seq) == end.hash for end in fork.falls)
+    return Side(stands, falls, unknown=not stands and not falls)

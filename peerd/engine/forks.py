@@ -1,0 +1,144 @@
+"""Forks of one space: where two copies were found to hold two histories of an origin, and which of them is ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from peerd.core import compose
+from peerd.core.device_id import format_device_id, short_id
+from peerd.core.forks import Parting, Side, side_of
+from peerd.engine.store_ports import Transaction
+from peerd.logs import get
+from peerd.protocol.control_recopy import ForkView
+
+if TYPE_CHECKING:
+    from peerd.engine.space import Space
+
+log = get(__name__)
+
+SEEN = 100
+_NOWHERE = Side(stands=False, falls=False, unknown=False)
+
+
+class ForkSeen(Struct, frozen=True):
+    """`peer` and we hold different transactions of `origin` at `seq` at the latest; the hashes are of ends of runs, 8
+    bytes or unknown. `shared` is the last one that both have, None as long as that is not found out.
+    """
+
+    peer: bytes
+    origin: bytes
+    seq: int
+    ours: bytes
+    theirs: bytes
+    shared: int | None = None
+
+
+class Forks:
+    """Of `space`, which is open."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._seen: dict[tuple[bytes, bytes], ForkSeen] = {}
+        self.sides: dict[bytes, Side] = {}  # of closed forks, by origin: what our copy has; see `look`
+
+    # ---- what was seen
+
+    def saw(self, fork: ForkSeen) -> None:
+        """Of so many one is remembered; they are seen again."""
+        key = fork.peer, fork.origin
+        if key not in self._seen:
+            log.warning(
+                "fork found",
+                space=self._space.name,
+                device=short_id(fork.peer),
+                origin=fork.origin.hex(),
+                seq=fork.seq,
+                cause=f"ours is {fork.ours.hex() or 'unknown'}, theirs {fork.theirs.hex() or 'unknown'}",
+            )
+        self._seen[key] = fork
+        while len(self._seen) > SEEN:
+            del self._seen[next(iter(self._seen))]
+
+    def parted(self, peer: bytes, parting: Parting) -> None:
+        """It is known where."""
+        ours, theirs = parting.ours, parting.theirs
+        at = min(ours.seq, theirs.seq)
+        self.saw(ForkSeen(peer, parting.origin, at, ours.hash, theirs.hash, parting.seq))
+
+    def healed(self, peer: bytes) -> None:
+        """They and we agree: a session found no fork."""
+        for key in [key for key in self._seen if key[0] == peer]:
+            del self._seen[key]
+
+    @property
+    def are_seen(self) -> bool:
+        return bool(self._seen)
+
+    def with_peer(self, peer: bytes) -> ForkSeen | None:
+        return next((fork for fork in self._seen.values() if fork.peer == peer), None)
+
+    def views(self) -> list[ForkView]:
+        found = []
+        for fork in self._seen.values():
+            owner = self._space.copy.device_of(fork.origin)
+            side = self.sides.get(fork.origin, _NOWHERE)
+            found.append(
+                ForkView(
+                    origin=fork.origin.hex(),
+                    device=format_device_id(owner) if owner else "",
+                    device_name=self._space.name_of(owner) if owner else "",
+                    seq=fork.seq,
+                    shared=fork.shared,
+                    ours=fork.ours.hex(),
+                    theirs=fork.theirs.hex(),
+                    peer=format_device_id(fork.peer),
+                    peer_name=self._space.name_of(fork.peer),
+                    stands="ours" if side.stands else "theirs" if side.falls else "",
+                )
+            )
+        return found
+
+    # ---- what is settled
+
+    async def close(self, parting: Parting) -> None:
+        """State where it parted, and so which variant stands, unless that is in the roster. Raises StoreError."""
+        roster, keys = self._space.roster, self._space.keys
+        ends = {parting.ours, parting.theirs}
+        for fork in roster.forks(parting.origin):
+            if fork.seq == parting.seq and ends <= {fork.stands, *fork.falls}:
+                return
+        if not roster.is_member(keys.device):
+            return
+        last = parting.origin, parting.seq, parting.hash
+        statement = compose.signed(compose.close(roster, keys.device, last, tuple(ends)), keys.sign)
+        if await self._space.learn([statement]):
+            log.warning("fork closed", space=self._space.name, origin=parting.origin.hex(), seq=parting.seq)
+
+    async def look(self) -> bool:
+        """Find out what our copy has of each closed fork. Is there one of which it holds a variant that falls?"""
+        forks = self._space.roster.closed_forks
+
+        def looking(transaction: Transaction) -> dict[bytes, Side]:
+            found: dict[bytes, Side] = {}
+            for fork in forks:
+                seq = self._space.copy.seq(fork.origin)
+                side = side_of(fork, seq, transaction.history_of(fork.origin))
+                if fork.origin not in found or side.falls:
+                    found[fork.origin] = side
+            return found
+
+        self.sides = await self._space.store.read(looking) if forks else {}
+        return self.falls
+
+    @property
+    def falls(self) -> bool:
+        return any(side.falls for side in self.sides.values())
+
+    def limits(self) -> dict[bytes, int]:
+        """The seqs after which origins went two ways."""
+        found: dict[bytes, int] = {}
+        for fork in self._space.roster.closed_forks:
+            found[fork.origin] = min(fork.seq, found.get(fork.origin, fork.seq))
+        return found

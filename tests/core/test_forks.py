@@ -1,0 +1,112 @@
+"""Two copies find out where they part, whatever lengths their runs have and however many there are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from peerd.core import forks
+from peerd.core.acceptance import ClosedFork
+from peerd.core.forks import RunEnd, Search, side_of
+from peerd.core.statements import Final
+
+ORIGIN = b"o" * 16
+
+
+class Chain:
+    """A copy of an origin: where its runs end, with hashes that depend on all before."""
+
+    def __init__(self, lengths: Sequence[int], label: str = "", before: Chain | None = None) -> None:
+        self.runs: list[RunEnd] = list(before.runs) if before else []
+        for length in lengths:
+            first = self.runs[-1].last + 1 if self.runs else 1
+            self.runs.append(RunEnd(first, first + length - 1, f"{label}{first}".encode().ljust(8)[:8]))
+        self.trimmed = 0  # how many of the oldest runs are ends only
+        self.forgotten: set[int] = set()
+
+    def hash8(self, seq: int) -> bytes | None:
+        if seq == 0:
+            return b"0" * 8
+        return next((run.hash8 for run in self.runs if run.last == seq and seq not in self.forgotten), None)
+
+    def passes(self, seq: int) -> bool:
+        return any(run.first <= seq < run.last for run in self.runs[self.trimmed :])
+
+    def ends(self, after: int, before: int | None, most: int) -> tuple[list[RunEnd], bool]:
+        found = [
+            run._replace(first=0) if number < self.trimmed else run
+            for number, run in enumerate(self.runs)
+            if run.last > after and run.last not in self.forgotten
+        ]
+        if before is not None:
+            upto = next((number for number, run in enumerate(found) if run.last >= before), len(found) - 1)
+            found = found[: upto + 1]
+        if len(found) <= most:
+            return found, True
+        step = -(-len(found) // most)
+        return sorted({*found[::step], found[-1]}), False
+
+
+def search(one: Chain, other: Chain) -> tuple[Search, Search]:
+    """Both begin at once, as both may find the fork; every message arrives."""
+    sides = Search(ORIGIN), Search(ORIGIN)
+    chains = one, other
+    said = [(1, sides[0].tell(one)), (0, sides[1].tell(other))]
+    for _ in range(100):
+        if not said:
+            break
+        to, told = said.pop(0)
+        answer = sides[to].heard(told, chains[to])
+        if answer is not None:
+            said.append((1 - to, answer))
+    assert not said
+    return sides
+
+
+@pytest.mark.parametrize("most", [3, 4, 10, 1_000])
+def test_both_find_the_same_place(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "ENDS", most)
+    for seed in range(150):
+        chance = random.Random(seed)
+        shared = Chain([chance.randint(1, 4) for _ in range(chance.randint(0, 60))])
+        one, other = (
+            Chain([chance.randint(1, 4) for _ in range(chance.randint(1, 30))], label, shared) for label in "ab"
+        )
+        left, right = search(one, other)
+        at = shared.runs[-1].last if shared.runs else 0
+        assert left.parting is not None, seed
+        assert right.parting is not None, seed
+        assert (left.parting.seq, right.parting.seq) == (at, at), seed
+        assert left.parting.ours == right.parting.theirs == Final(*one.runs[len(shared.runs)][1:])
+        assert left.parting.theirs == right.parting.ours == Final(*other.runs[len(shared.runs)][1:])
+
+
+def test_a_log_that_does_not_reach_back_concludes_nothing() -> None:
+    """And it ends."""
+    shared = Chain([1] * 5)
+    one, other = Chain([1] * 5, "a", shared), Chain([2] * 5, "b", shared)
+    one.trimmed = 8
+    one.forgotten = {5, 6}
+    left, right = search(one, other)
+    assert (left.parting, right.parting) == (None, None)
+    assert left.is_over
+    assert right.is_over
+
+
+def test_one_that_is_not_a_fork_concludes_nothing() -> None:
+    shared = Chain([1] * 5)
+    left, right = search(shared, Chain([1], "a", shared))
+    assert (left.parting, right.parting) == (None, None)
+
+
+def test_which_side_a_copy_has() -> None:
+    shared = Chain([1] * 5)
+    one, other = Chain([1] * 5, "a", shared), Chain([2] * 5, "b", shared)
+    fork = ClosedFork(ORIGIN, 5, b"5" * 8, Final(*one.runs[5][1:]), (Final(*other.runs[5][1:]),))
+    assert side_of(fork, 5, shared) == (False, False, False)
+    assert side_of(fork, 10, one) == (True, False, False)
+    assert side_of(fork, 15, other) == (False, True, False)
+    other.forgotten = {7}
+    assert side_of(fork, 15, other) == (False, False, True)
