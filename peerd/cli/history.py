@@ -165,8 +165,6 @@ class Pages:
 def beginning(begins: Mapping[str, Any]) -> str:
     """Where what this device knows of the past begins, and why, in a sentence."""
     when = moment(begins["time_ms"])
-    if not when:
-        return "the log of this device is empty: what there was has been trimmed"
     return {
         "trimmed": f"the log of this device begins at {when}: what is older was trimmed",
         "snapshot": f"the log of this device begins at {when}, when it took over the state of another one",

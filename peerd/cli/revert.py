@@ -52,7 +52,7 @@ def run_revert(arguments: argparse.Namespace, client: Client, out: Output) -> in
     body = _wish(arguments)
     address = path("spaces", arguments.space, "revert")
     if not arguments.yes or arguments.dry_run:
-        seen = _Seen(out)
+        seen = _Seen(out, arguments.space)
         for portion in _portions(client, address, {**body, "preview": True}):
             seen.add(portion)
         if arguments.dry_run or not seen.changes or not out.as_json:  # one document is enough
@@ -62,7 +62,7 @@ def run_revert(arguments: argparse.Namespace, client: Client, out: Output) -> in
         if not out.ask(f"Put back {counted(seen.changes, 'record')} in {arguments.space}?"):
             out.talk("nothing was undone")
             return exits.FAILED
-    done = _Seen(out, is_shown=arguments.yes)
+    done = _Seen(out, arguments.space, is_shown=arguments.yes)
     try:
         for portion in _portions(client, address, body):
             done.add(portion)
@@ -101,13 +101,14 @@ def _portions(client: Client, address: str, body: Mapping[str, Any]) -> Iterator
 class _Seen:
     """What portions said, printed as far as it is worth it and counted."""
 
-    def __init__(self, out: Output, *, is_shown: bool = True) -> None:
+    def __init__(self, out: Output, space: str, *, is_shown: bool = True) -> None:
         self.changes = 0
         self._left = 0
         self._lines = 0
         self._dots: list[str] = []
         self._records: list[dict[str, Any]] = []
         self._out = out
+        self._space = space
         self._is_shown = is_shown
 
     def add(self, portion: Mapping[str, Any]) -> None:
@@ -156,7 +157,7 @@ class _Seen:
         out.talk(f"{counted(self.changes, 'record')} {done}{left}")
         if self._dots:
             more = f" and {len(self._dots) - 1:,} more" if len(self._dots) > 1 else ""
-            out.talk(f"to undo that again: peerctl revert SPACE {short_dot(self._dots[0], out)}{more}")
+            out.talk(f"to undo that again: peerctl revert {self._space} {short_dot(self._dots[0], out)}{more}")
 
     def code(self) -> int:
         return exits.REFUSED if self._left and not self.changes else exits.OK

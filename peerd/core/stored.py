@@ -61,9 +61,9 @@ class LogBack(Struct, frozen=True):
 
 
 class Reach(Struct, frozen=True):
-    """How far back a copy knows what was, by its own wall clock; None: to its beginning. `log_ms`: since then it has
-    every transaction (NEVER_MS: its log is empty). `history_ms`: since then it has everything that was dropped.
-    `snapshot_ms`: when a snapshot last brought what others had done before.
+    """How far back a copy knows what was, by its own wall clock; None: to its beginning. `log_ms`: it has every
+    transaction that arrived later. `history_ms`: it has everything that was dropped later. `snapshot_ms`: when a
+    snapshot last brought what others had done before.
     """
 
     log_ms: int | None

@@ -18,7 +18,7 @@ from peerd.core.clocks import Dot
 from peerd.core.device_id import format_device_id
 from peerd.core.entry import Change, Entry, Kind
 from peerd.core.past import events
-from peerd.core.stored import NEVER_MS, LogRow, LogWish
+from peerd.core.stored import LogRow, LogWish
 from peerd.core.values import unpack
 from peerd.engine.cursors import from_word, to_word
 from peerd.engine.past_ports import PastReader
@@ -89,8 +89,6 @@ class History:
             return Beginning(time_ms=reach.history_ms, cause="forgotten")
         if reach.log_ms is None:
             return None
-        if reach.log_ms == NEVER_MS:
-            return Beginning(time_ms=None, cause="trimmed")
         came_whole = reach.snapshot_ms is not None and reach.snapshot_ms >= reach.log_ms
         return Beginning(time_ms=reach.log_ms, cause="snapshot" if came_whole else "trimmed")
 

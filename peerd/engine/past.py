@@ -143,11 +143,9 @@ class Past:
         """
         if since_ms is None or at_ms >= since_ms:
             return
-        is_empty = since_ms == NEVER_MS
-        begins = Beginning(time_ms=None if is_empty else since_ms, cause=cause)  # type: ignore[arg-type] # one of its words
-        when = "after the last transaction" if is_empty else f"at {_utc(since_ms)}"
+        begins = Beginning(time_ms=since_ms, cause=cause)  # type: ignore[arg-type] # one of its words
         raise UserError(
-            f"what this device knows of the past of {self._space.name} begins {when}",
+            f"what this device knows of the past of {self._space.name} begins at {_utc(since_ms)}",
             code="before-history",
             status=409,
             next_step="Ask for a later time, or ask another member: each keeps a history of its own. What is older is "

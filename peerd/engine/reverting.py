@@ -132,9 +132,8 @@ class Reverting:
         raise _unknown(self._space.name, text)
 
     async def _start(self, selection: Selection, cursor: str | None) -> _Cursor:
-        if cursor is not None:
-            return _Cursor(*from_word(cursor, tuple[int, int, int, int]))
-        reach = await self._space.store.lookback.reach()
+        on = _Cursor(*from_word(cursor, tuple[int, int, int, int])) if cursor is not None else None
+        reach = await self._space.store.lookback.reach()  # asked for each portion: history may be forgotten meanwhile
         past = Past(self._space)
         top = self._space.commits.last_position
         since_ms = selection.since_ms
@@ -147,10 +146,10 @@ class Reverting:
                 raise _unknown(self._space.name, dot_text(dot))
             top, since_ms = row.position, row.arrived_ms
         elif reach.log_ms is not None:
-            past.check_reaches(reach.log_ms, since_ms, "trimmed")
+            past.check_reaches(reach.log_ms + 1, since_ms, "trimmed")
         if reach.history_ms is not None:
             past.check_reaches(reach.history_ms + 1, since_ms, "forgotten")
-        return _Cursor(self._space.commits.last_position, top)
+        return on or _Cursor(self._space.commits.last_position, top)
 
     async def _plan(self, selection: Selection, start: _Cursor, records: int) -> tuple[list[_Planned], _Cursor | None]:
         """What is to be done to the next records, and where to go on, None at the end."""

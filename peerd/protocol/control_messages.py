@@ -249,12 +249,12 @@ class LogEntry(Struct, kw_only=True):
 class Beginning(Struct, kw_only=True):
     """Since when this copy knows what was; before that it had not begun, or knows it no more.
 
-    cause `trimmed`: older transactions are not kept (`time_ms` None: none are). `snapshot`: what others had done before
-    came all at once, as it stood then. `forgotten`: what was dropped before is older than the setting `history_days`.
+    cause `trimmed`: older transactions are not kept. `snapshot`: what others had done before came all at once, as it
+    stood then. `forgotten`: what was dropped before is older than the setting `history_days`.
     `cut`: a record has more versions than are listed.
     """
 
-    time_ms: int | None
+    time_ms: int
     cause: Literal["trimmed", "snapshot", "forgotten", "cut"]
 
 

@@ -118,9 +118,13 @@ def forget(connection: sqlite3.Connection, before_age_ms: int, size: int) -> int
     old = [(row[0], row[2]) for row in _oldest(connection, "history", "body", before_age_ms, size)]
     count = len(old)
     if old:
+        connection.execute(
+            "UPDATE space SET forgotten_ms = coalesce("
+            "(SELECT nullif(arrived_ms, 0) FROM history WHERE id = ?), forgotten_ms)",
+            (old[-1][0],),
+        )
         connection.execute("DELETE FROM history WHERE id <= ?", (old[-1][0],))
         meta.grow(connection, history_bytes=-sum(body_bytes for _, body_bytes in old))
-        connection.execute("UPDATE space SET forgotten_age_ms = max(forgotten_age_ms, ?)", (before_age_ms,))
     connection.execute("DELETE FROM leap WHERE age_ms < ?", (before_age_ms,))
     return count + _forget_images(connection, before_age_ms, max(1, size - count))
 

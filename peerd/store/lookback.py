@@ -180,46 +180,15 @@ _TRIMMED = (
     "SELECT 1 FROM origin WHERE horizon > 0"
     " AND NOT EXISTS (SELECT 1 FROM leap WHERE leap.origin = origin.ref AND leap.last = origin.horizon) LIMIT 1"
 )
+_FIRST = "SELECT arrived_ms FROM run WHERE position > (SELECT trimmed FROM space) ORDER BY position LIMIT 1"
 
 
 def reach(connection: sqlite3.Connection) -> Reach:
     """See `Reach`."""
     (snapshot_ms,) = connection.execute("SELECT max(arrived_ms) FROM leap").fetchone()
+    trimmed_ms, forgotten_ms = connection.execute("SELECT trimmed_ms, forgotten_ms FROM space").fetchone()
     log_ms = snapshot_ms
     if connection.execute(_TRIMMED).fetchone() is not None:
-        oldest = connection.execute(
-            "SELECT arrived_ms FROM run WHERE position > (SELECT trimmed FROM space) ORDER BY position LIMIT 1"
-        ).fetchone()
-        log_ms = max(oldest[0], snapshot_ms or 0) if oldest else NEVER_MS
-    (forgotten,) = connection.execute("SELECT forgotten_age_ms FROM space").fetchone()
-    history_ms = _history_from_ms(connection, forgotten) if forgotten else None
-    return Reach(log_ms, history_ms, snapshot_ms)
-
-
-def _history_from_ms(connection: sqlite3.Connection, forgotten_age_ms: int) -> int:
-    """From when on everything that was dropped is kept: the last transaction of which something may be forgotten, or,
-    if the log has none of those any more, the first that is known of.
-    """
-    low, high = 0, log.last_position(connection)
-    while low < high:  # ages grow with the positions
-        middle = (low + high + 1) // 2
-        row = connection.execute(
-            "SELECT position, age_ms FROM run WHERE position >= ? ORDER BY position LIMIT 1", (middle,)
-        ).fetchone()
-        if row is None or row[1] >= forgotten_age_ms:
-            high = middle - 1
-        else:
-            low = row[0]
-    query = "SELECT arrived_ms FROM run WHERE position = ?"
-    last_old = connection.execute(query, (low,)).fetchone()
-    if last_old is not None:
-        return int(last_old[0])
-    firsts = [
-        row[0]
-        for row in (
-            connection.execute("SELECT arrived_ms FROM run ORDER BY position LIMIT 1").fetchone(),
-            connection.execute("SELECT arrived_ms FROM history WHERE arrived_ms > 0 ORDER BY id LIMIT 1").fetchone(),
-        )
-        if row is not None
-    ]
-    return min(firsts, default=0)
+        first = connection.execute(_FIRST).fetchone() if trimmed_ms is None else None
+        log_ms = max(first[0] if first else trimmed_ms or 0, snapshot_ms or 0)
+    return Reach(log_ms, forgotten_ms, snapshot_ms)

@@ -18,13 +18,14 @@ class _Row(NamedTuple):
     size_bytes: int
     age_ms: int
     hash8: bytes
+    arrived_ms: int
 
 
 def trim(connection: sqlite3.Connection, refs: Refs, plan: Plan, size: int) -> Trimmed:
     """Let runs go that the plan allows to: of each origin the oldest, `size` in all, where a large one counts as many
     as it takes pages. At least one goes if any may.
     """
-    runs = size_bytes = position = 0
+    runs = size_bytes = position = arrived_ms = 0
     horizon: dict[bytes, int] = {}
     for ref, begins in connection.execute("SELECT ref, horizon FROM origin").fetchall():
         origin = refs.origin_of[ref]
@@ -38,10 +39,12 @@ def trim(connection: sqlite3.Connection, refs: Refs, plan: Plan, size: int) -> T
             _take_out(connection, ref, begins, rows, plan.standing.get(origin, ()))
             runs += len(rows)
             size_bytes += sum(row.size_bytes for row in rows)
-            position = max(position, rows[-1].position)
+            position, arrived_ms = max((position, arrived_ms), (rows[-1].position, rows[-1].arrived_ms))
             horizon[origin] = rows[-1].seq
     if runs:
-        connection.execute("UPDATE space SET trimmed = max(trimmed, ?)", (position,))
+        connection.execute(
+            "UPDATE space SET trimmed = ?, trimmed_ms = ? WHERE trimmed < ?", (position, arrived_ms, position)
+        )
         meta.grow(connection, log_bytes=-size_bytes)
     return Trimmed(runs, size_bytes, horizon)
 
@@ -88,7 +91,7 @@ def _oldest(connection: sqlite3.Connection, ref: int, begins: int, plan: Plan, s
     if seq <= begins:
         return
     for row in connection.execute(
-        "SELECT position, last, size_bytes, age_ms, substr(head, 1, 8) FROM run"
+        "SELECT position, last, size_bytes, age_ms, substr(head, 1, 8), arrived_ms FROM run"
         " WHERE origin = ? AND last > ? AND last <= ? ORDER BY last",
         (ref, begins, seq),
     ):

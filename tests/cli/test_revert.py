@@ -53,7 +53,7 @@ def test_it_shows_what_would_be_done_and_asks(daemon: Any, peerctl: Any) -> None
         "leave\tbooks/k5\tit is so",
     ]
     assert "3 records would be put back; 3 records left as they are" in got.err
-    assert f"to undo that again: peerctl revert SPACE {DOT} and 1 more" in got.err
+    assert f"to undo that again: peerctl revert home {DOT} and 1 more" in got.err
     assert daemon.bodies("POST") == [
         {"transaction": "abab:3", "preview": True},
         {"transaction": "abab:3", "preview": True, "cursor": "1"},
@@ -92,7 +92,7 @@ def test_a_long_list_is_cut_on_a_terminal(daemon: Any, on_terminal: Any) -> None
     assert shown.count("create  books/") == 20
     assert "and 10 more; --json shows all" in shown
     assert "Put back 30 records in home? [y/N]" in shown
-    assert "to undo that again: peerctl revert SPACE abababab:7" in shown
+    assert "to undo that again: peerctl revert home abababab:7" in shown
 
 
 def test_nothing_to_undo_is_said_and_what_is_left_is_a_refusal(daemon: Any, peerctl: Any) -> None:

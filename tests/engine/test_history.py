@@ -320,13 +320,13 @@ async def test_a_trimmed_log_says_where_it_begins(desk: Device) -> None:
         await desk.put("a", {"n": number})
         desk.clock.pass_s(1)
     await trim(desk, 2)
-    begins = Beginning(time_ms=desk.clock.wall_ms() - 2000, cause="trimmed")
+    begins = Beginning(time_ms=desk.clock.wall_ms() - 3000, cause="trimmed")
     for chosen in ({}, {"collection": "notes", "key": "a"}):
         found = await page(desk, **chosen)
         assert [entry.changes[0].set for entry in found.transactions] == [{"n": 3}, {"n": 2}]
         assert found.begins == begins
     await trim(desk, 4)
-    assert (await page(desk)).begins == Beginning(time_ms=None, cause="trimmed")
+    assert (await page(desk)).begins == Beginning(time_ms=desk.clock.wall_ms() - 1000, cause="trimmed")
 
 
 async def test_of_single_records_history_says_where_it_begins(desk: Device) -> None:

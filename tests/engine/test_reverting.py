@@ -11,6 +11,7 @@ from peerd.core.intents import Intent
 from peerd.core.reading import SETTINGS
 from peerd.core.values import pack
 from peerd.engine import reverting
+from peerd.engine.past import Past
 from peerd.engine.reverting import Reverting, Selection
 from peerd.errors import UserError
 from peerd.protocol.control_history import Reverted, RevertResult
@@ -331,9 +332,9 @@ async def test_transactions_that_are_trimmed_cannot_be_undone(desk: Device) -> N
         await undo_one(desk, first)
     assert refused.value.code == "transaction-not-found"
     with pytest.raises(UserError) as refused:
-        await undo(desk, since_ms=second_ms - 1)
+        await undo(desk, since_ms=second_ms - 1000)
     assert refused.value.code == "before-history"
-    await undo(desk, since_ms=second_ms)
+    await undo(desk, since_ms=second_ms - 999)
     assert await state(desk) == {"a": {"n": 0}}
 
 
@@ -359,3 +360,37 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(desk: Device, cursor: st
     with pytest.raises(UserError) as refused:
         await Reverting(desk.space).portion(Selection(since_ms=1), cursor, preview=True)
     assert refused.value.code == "bad-cursor"
+
+
+@pytest.mark.parametrize("kept_days", [30, 7])
+async def test_history_is_kept_for_as_long_as_the_setting_says(desk: Device, kept_days: int) -> None:
+    """By what runs in a daemon: the log goes with age, and what was dropped stays as long, however old it was then."""
+    desk.housekeeping.history_days = lambda _: kept_days
+
+    async def days(count: float) -> None:
+        desk.clock.pass_s(count * DAY_MS / 1000)
+        await desk.housekeeping.tidy(round(count * DAY_MS))
+
+    await desk.put("a", {"x": "old"})
+    await days(100)
+    assert await desk.space.store.first_position() == 2, "its run is trimmed"
+    before_ms = desk.clock.wall_ms()
+    await days(1)
+    bad = await desk.delete("a")
+    await days(kept_days)
+    assert (await Past(desk.space).then(("notes", "a"), before_ms)).value == {"x": "old"}
+    planned = await undo_one(desk, bad, preview=True)
+    assert [one.set for one in planned] == [{"x": "old"}]
+    assert await undo_one(desk, bad, preview=True) == records(await undo(desk, since_ms=before_ms, preview=True))
+    await days(0.01)
+    with pytest.raises(UserError) as refused:
+        await undo_one(desk, bad)
+    assert refused.value.code == "transaction-not-found"
+    for since_ms in (before_ms, before_ms + DAY_MS):
+        with pytest.raises(UserError) as refused:
+            await undo(desk, since_ms=since_ms)
+        assert refused.value.code == "before-history"
+    with pytest.raises(UserError) as refused:
+        await Past(desk.space).then(("notes", "a"), before_ms)
+    assert refused.value.code == "before-history"
+    assert (await Past(desk.space).versions(("notes", "a"), 10, None)).versions == []
