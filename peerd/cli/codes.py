@@ -147,7 +147,9 @@ _OF_THE_DAEMON: Final = {
     "fresh copy can be had from any other member.",
     "store-closed": "The database was closed under a request, because the daemon is stopping.",
     "store-exists": "There is a database already where a new one was to be made. Open it, or move it away.",
-    "store-failed": "The database failed; the log has the details.",
+    "store-failed": "The disk under a database takes no writes at the moment: an error of the disk, a file system that "
+    "became read-only, a limit. Nothing was written. The sentence and the kernel's log say more; peerd tries again by "
+    "itself.",
     "store-newer": "The database was written by a newer peerd. Upgrade; an older one would damage it.",
     "store-stale": "A transaction was decided on an older state of the database and was refused; nothing was written. "
     "A fault of peerd: restart it, and please report it.",

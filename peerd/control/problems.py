@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from peerd.errors import ConfigError, DiskFull, PeerdError, RelayTrouble, StoreBusy, TableTrouble, UserError
+from peerd.errors import ConfigError, DiskFull, PeerdError, RelayTrouble, StoreBusy, StoreError, TableTrouble, UserError
 
 CONTENT_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:peerd:error:"
@@ -99,7 +99,7 @@ CODES: Final[dict[str, Code]] = {
     # what we could not do
     "disk-full": Code(507, "The disk is full"),
     "store-busy": Code(503, "Another process holds the database"),
-    "store-failed": Code(500, "The database failed"),
+    "store-failed": Code(503, "The disk takes no writes at the moment"),
     "store-damaged": Code(500, "The database is damaged"),
     "store-missing": Code(500, "The database is not there"),
     "store-newer": Code(500, "A later version wrote the database"),
@@ -129,7 +129,7 @@ def status_of(error: BaseException) -> int:
         return error.status if 400 <= error.status <= 599 else 500
     if isinstance(error, DiskFull):
         return 507
-    if isinstance(error, StoreBusy):
+    if isinstance(error, StoreBusy) or (isinstance(error, StoreError) and error.code == "store-failed"):
         return 503
     if isinstance(error, ConfigError):
         return 422

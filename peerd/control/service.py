@@ -6,8 +6,8 @@ one is `UserError(code="space-not-found", status=404)`.
 
 Methods raise `peerd.errors.UserError(message, code=, status=, next_step=)` for what the caller can change;
 codes and their meaning are the table of `peerd.control.problems`. `DiskFull` is answered with 507,
-`StoreBusy` with 503, any other error of ours with 500. A caller that goes away does not cancel a method, but
-it closes a stream.
+`StoreBusy` and a disk that fails with 503, any other error of ours with 500. A caller that goes away does not cancel a
+method, but it closes a stream.
 """
 
 from __future__ import annotations
