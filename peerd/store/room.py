@@ -11,7 +11,7 @@ import sqlite3
 from typing import NamedTuple
 
 PAGE_BYTES = 4096
-SPARE_PAGES = 1_024
+SPARE_PAGES = 64
 SPARE_SHARE = 8  # one of so many pages may hold nothing, for what is written next
 _INCREMENTAL = 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from peerd.engine.history import History, Wanted
 from peerd.engine.relays import Holding, SeenThere
 from peerd.engine.table_images import TableImages
 from peerd.protocol.control_messages import ChangeRequest
+from tests.engine.growing import MOST, grow
 from tests.engine.test_snapshots import agree
 
 if TYPE_CHECKING:
@@ -368,3 +370,13 @@ async def test_what_goes_while_it_is_sent_begins_a_new_session(two: Two, wire: W
     session.machine.their_clock = {}
     desk.space.trimmed(desk.clock_now())
     await until(lambda: not desk.switchboard.links)
+
+
+# --- how large it becomes -------------------------------------------------------------------------------
+
+
+async def test_many_updates_of_few_records_leave_a_small_file(tmp_path: Path) -> None:
+    """In the full size: `python -m tests.engine.growing`."""
+    grown = await grow(tmp_path, updates=30_000, records=5_000, history_days=3)
+    assert grown.share <= MOST
+    assert grown.share_alone <= MOST
