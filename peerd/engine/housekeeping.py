@@ -155,7 +155,7 @@ class Housekeeping:
         await space.store.upkeep.note_age(age)
         if passed.quality == SYNCHRONISED:
             self._synced_s[space.id] = times.boottime_s()
-        space.age = age
+        space.grew_older(age, age.ms - space.age.ms - max(0, elapsed_ms))
 
     def judge_clock(self) -> None:
         """Some peer's clock within two minutes of ours, during the last seven days of ours: then it counts for more."""

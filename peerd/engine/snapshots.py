@@ -8,7 +8,7 @@ place of ours in one short step inside the commit door.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from peerd.core.snapshot_intake import Authority, Intake, Standing
 from peerd.core.snapshot_stored import Incoming, Phase, Switched
 from peerd.core.stored import Recopy
 from peerd.engine.ports import Times
+from peerd.engine.small_steps import SmallSteps
 from peerd.engine.snapshot_making import Outgoing, Served
 from peerd.engine.snapshot_progress import Coming
 from peerd.engine.store_ports import SnapshotStore
@@ -311,10 +312,13 @@ class Snapshots:
             self._clearing = asyncio.create_task(self._clear(), name="clear snapshot")
 
     async def _clear(self) -> None:
-        """Some thousand rows at a time, so that writers get their turn between."""
+        """Some rows at a time, so that writers get their turn between."""
+
+        async def clear(size: int) -> int:
+            return int(not self._closed and await self._store.clear_some(size))
+
         try:
-            while not self._closed and await self._store.clear_some():
-                pass
+            await SmallSteps(_in_no_turn, self._times).do(clear)
         except StoreError as problem:  # the next start goes on with it
             log.warning("snapshot not cleared away", space=self._space.name, code=problem.code, cause=str(problem))
 
@@ -322,6 +326,11 @@ class Snapshots:
 async def _nothing() -> AsyncGenerator[bytes, None]:
     return
     yield
+
+
+async def _in_no_turn(work: Callable[[], Awaitable[None]]) -> None:
+    """What is cleared away, no commit knows of."""
+    await work()
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -11,12 +11,13 @@ from peerd.core import compose
 from peerd.core.acceptance import vouches_due
 from peerd.core.clocks import Clock, ReadClock, join
 from peerd.core.copy import CopyState
+from peerd.core.daemon_time import Age
 from peerd.core.device_id import short_id
 from peerd.core.roster import Refusal, Roster
 from peerd.core.snapshot_stored import Switched
 from peerd.core.statements import SignedStatement
 from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
-from peerd.core.trimming import is_active
+from peerd.core.trimming import ACTIVE_MS, is_active
 from peerd.engine.commits import Commit, Commits
 from peerd.engine.forks import Forks
 from peerd.engine.ports import Keys, Times
@@ -32,6 +33,7 @@ from peerd.protocol.session import Ours
 log = get(__name__)
 
 FLOOR_BYTES = 64 << 20
+DAY_MS = 24 * 3600 * 1000
 
 
 class Space:
@@ -142,6 +144,17 @@ class Space:
         for listener in self.on_switch:
             listener()
         self.look_at_parked()
+
+    def grew_older(self, age: Age, off_ms: int) -> None:
+        """The database is so old now; for `off_ms` of that no daemon ran. That counts like all time, but nobody becomes
+        silent by it alone: a day is left to hear of whoever was about before.
+        """
+        before_ms, self.age = self.age.ms, age
+        for device, peer in self.peers.items():
+            if is_active(before_ms, peer.heard_ms):
+                at_least_ms = min(peer.heard_ms + max(0, off_ms), age.ms - ACTIVE_MS + DAY_MS)
+                if peer.heard_ms < at_least_ms:
+                    self.peers[device] = replace(peer, heard_ms=at_least_ms)
 
     def trimmed(self, horizon: ReadClock) -> None:
         """The log of these origins begins there now."""

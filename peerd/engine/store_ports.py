@@ -116,8 +116,8 @@ class SnapshotStore(Protocol):
         """It will not be put in place; if it is already, nothing happens."""
         ...
 
-    async def clear_some(self) -> bool:
-        """Clear away some of what is not needed any more; False if nothing is left to do."""
+    async def clear_some(self, size: int) -> bool:
+        """Clear away some rows of what is not needed any more; False if nothing is left to do."""
         ...
 
 

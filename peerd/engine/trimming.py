@@ -52,7 +52,7 @@ class Trimming:
         return gone
 
     def _steps(self, space: Space) -> SmallSteps:
-        return SmallSteps(space.commits, self._times)
+        return SmallSteps(space.commits.tend, self._times)
 
     def _plan(self, space: Space, before_ms: int) -> Plan:
         holders = self._holders.of(space)

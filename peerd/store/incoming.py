@@ -20,8 +20,6 @@ from peerd.store.failures import damaged
 from peerd.store.refs import Refs, stamps_encoder
 from peerd.store.transaction import give_numbers, give_refs
 
-CLEARED_AT_ONCE = 4_000
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Progress).decode
 
@@ -136,8 +134,8 @@ def end(connection: sqlite3.Connection, ref: int, seq: int) -> bytes | None:
 # ---- clearing away
 
 
-def clear_some(connection: sqlite3.Connection, age_ms: int) -> bool:
-    """Clear away some thousand rows of what is not needed any more; False if nothing is left.
+def clear_some(connection: sqlite3.Connection, age_ms: int, size: int) -> bool:
+    """Clear away about `size` rows of what is not needed any more; False if nothing is left.
 
     Of a snapshot that is in place: our former rows, and the runs of the log below the horizon. What the merging took
     out of our rows becomes history.
@@ -146,11 +144,11 @@ def clear_some(connection: sqlite3.Connection, age_ms: int) -> bool:
     if row is None or row[0] not in {Phase.CLEARING, Phase.GIVEN_UP}:
         return False
     in_place = row[0] == Phase.CLEARING
-    if in_place and (_move_history(connection, age_ms) or _drop_runs(connection)):
+    if in_place and (_move_history(connection, age_ms, size) or _drop_runs(connection, size)):
         return True
-    if side.clear_some(connection, side.FORMER if in_place else side.SIDE, CLEARED_AT_ONCE):
+    if side.clear_some(connection, side.FORMER if in_place else side.SIDE, size):
         return True
-    if any(_delete_some(connection, table, key) for table, key in _TABLES):
+    if any(_delete_some(connection, table, key, size) for table, key in _TABLES):
         return True
     connection.execute("DELETE FROM incoming")
     return False
@@ -164,37 +162,37 @@ _TABLES = (
 )
 
 
-def _delete_some(connection: sqlite3.Connection, table: str, key: str) -> bool:
+def _delete_some(connection: sqlite3.Connection, table: str, key: str, size: int) -> bool:
     text = f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} LIMIT ?)"  # noqa: S608 - from the list above
-    return bool(connection.execute(text, (CLEARED_AT_ONCE,)).rowcount)
+    return bool(connection.execute(text, (size,)).rowcount)
 
 
-def _move_history(connection: sqlite3.Connection, age_ms: int) -> bool:
+def _move_history(connection: sqlite3.Connection, age_ms: int, size: int) -> bool:
     moved = connection.execute(
         "INSERT INTO history (collection, key, by_origin, by_seq, arrived_ms, age_ms, stamps, body)"
         " SELECT collection, key, 0, 0, (SELECT coalesce(max(arrived_ms), 0) FROM leap), ?, stamps, body"
         " FROM incoming_history ORDER BY id LIMIT ?",
-        (age_ms, CLEARED_AT_ONCE),
+        (age_ms, size),
     ).rowcount
     (body_bytes,) = connection.execute(
         "SELECT coalesce(sum(length(body)), 0) FROM (SELECT body FROM incoming_history ORDER BY id LIMIT ?)",
-        (CLEARED_AT_ONCE,),
+        (size,),
     ).fetchone()
     meta.grow(connection, history_bytes=body_bytes)
     connection.execute(
         "DELETE FROM incoming_history WHERE id IN (SELECT id FROM incoming_history ORDER BY id LIMIT ?)",
-        (CLEARED_AT_ONCE,),
+        (size,),
     )
     return bool(moved)
 
 
-def _drop_runs(connection: sqlite3.Connection) -> bool:
+def _drop_runs(connection: sqlite3.Connection, size: int) -> bool:
     """Runs below the horizon: their ends are kept, for comparison."""
     for ref, horizon in connection.execute("SELECT ref, horizon FROM origin WHERE horizon > 0").fetchall():
         positions = connection.execute(
             "SELECT position, size_bytes, age_ms, origin, last, substr(head, 1, 8) FROM run"
             " WHERE origin = ? AND last <= ? ORDER BY last LIMIT ?",
-            (ref, horizon, CLEARED_AT_ONCE),
+            (ref, horizon, size),
         ).fetchall()
         if positions:
             connection.executemany(

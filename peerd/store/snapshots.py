@@ -160,11 +160,9 @@ class Snapshots:
             )
         )
 
-    async def clear_some(self) -> bool:
+    async def clear_some(self, size: int) -> bool:
         return await self._database.write(
-            lambda connection: Outcome(
-                incoming.clear_some(connection, self._meta.age.ms), pages=incoming.CLEARED_AT_ONCE // 8
-            )
+            lambda connection: Outcome(incoming.clear_some(connection, self._meta.age.ms, size), pages=8 + size // 8)
         )
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -215,7 +215,7 @@ async def test_a_parked_record_whose_author_is_gone_is_restored_in_time(two: Two
     await until(lambda: laptop.space._parked_task is not None and laptop.space._parked_task.done())
     assert laptop.space.copy.visible == 0
     clock.pass_s(61 * 24 * 3600)
-    await laptop.housekeeping.tidy(0)
+    await laptop.housekeeping.tidy(61 * DAY_MS)
     await until(lambda: laptop.space.copy.visible == 1)
     assert await laptop.value("a") == {"x": 1, "y": 0}
 

@@ -28,7 +28,7 @@ async def sizes(desk: Device, clock: Hands, each_s: float, left: int) -> list[in
         return done
 
     total = left
-    assert await SmallSteps(desk.space.commits, clock).do(step) == total
+    assert await SmallSteps(desk.space.commits.tend, clock).do(step) == total
     return asked
 
 
@@ -57,7 +57,7 @@ async def test_writers_get_their_turn_between(desk: Device, clock: Hands) -> Non
         done += 1
         return int(done < 200)
 
-    tending = asyncio.create_task(SmallSteps(desk.space.commits, clock).do(step))
+    tending = asyncio.create_task(SmallSteps(desk.space.commits.tend, clock).do(step))
     seen = []
     for number in range(10):
         await desk.put("a", {"x": number})
@@ -71,5 +71,5 @@ async def test_what_a_step_raises_ends_the_work(desk: Device, clock: Hands) -> N
         raise StoreError("no")
 
     with pytest.raises(StoreError, match="no"):
-        await SmallSteps(desk.space.commits, clock).do(step)
+        await SmallSteps(desk.space.commits.tend, clock).do(step)
     await desk.put("a", {})

@@ -15,7 +15,7 @@ from peerd.core.batch import Fork
 from peerd.core.record_form import digest_of
 from peerd.core.snapshot import PART_BYTES, Begin, encode
 from peerd.core.snapshot_stored import Phase
-from peerd.engine import snapshot_exchange
+from peerd.engine import small_steps, snapshot_exchange
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.feed import Feed
 from peerd.engine.snapshot_exchange import SnapshotExchange
@@ -24,7 +24,7 @@ from peerd.engine.snapshots import ABANDONED_MS
 from peerd.errors import RemoteProtocolError, StoreDamaged, StoreError
 from peerd.protocol.control_messages import CollectionChange
 from peerd.protocol.session import Phase as SessionPhase
-from peerd.store import incoming, snapshots, switching
+from peerd.store import snapshots, switching
 from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
 ONE, TWO = b"snapshot one    ", b"snapshot two    "
@@ -702,7 +702,8 @@ async def _until_current(feed: Any) -> AsyncIterator[Any]:
 async def test_what_is_left_from_an_earlier_life_is_cleared_away(
     two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
-    monkeypatch.setattr(incoming, "CLEARED_AT_ONCE", 3)
+    monkeypatch.setattr(small_steps, "FIRST_SIZE", 3)
+    monkeypatch.setattr(small_steps, "MAX_SIZE", 3)
     desk, laptop = two
     for number in range(20):
         await desk.put(f"{number:02}", {"a": 1})

@@ -168,6 +168,23 @@ async def test_time_off_counts_when_the_clock_is_synchronised(desk: Device, cloc
     assert await log_of(desk) == []
 
 
+async def test_time_off_alone_makes_nobody_silent(two: Two, clock: Hands, wire: Wire, until: Until) -> None:
+    """Whoever was switched off for months has heard of nobody, and wrote what nobody has: a day is left to meet."""
+    desk, laptop = two
+    await met(desk, laptop, wire, until)
+    await desk.put("a", {"x": 1})
+    await days(desk, 0)
+    clock.now_ms += 90 * DAY_MS
+    desk = await desk.reopen()
+    await days(desk, 0)
+    assert desk.space.active() == {desk.id, laptop.id}
+    assert await log_of(desk) == [1]
+    clock.tq = 0
+    await days(desk, 1)
+    assert desk.space.active() == {desk.id}
+    assert await log_of(desk) == []
+
+
 async def test_time_until_the_stop_counts(desk: Device, clock: Hands) -> None:
     """A daemon that never runs for an hour grows older too."""
     clock.tq = 0

@@ -11,9 +11,9 @@ from typing import Literal, TypeAlias
 from unittest.mock import patch
 
 from peerd.core import limits, snapshot, snapshot_choice
-from peerd.engine import session_runner, snapshot_making, switchboard
+from peerd.engine import session_runner, small_steps, snapshot_making, switchboard
 from peerd.protocol import inflow, outflow, session
-from peerd.store import incoming, snapshot_reading, snapshots, switching
+from peerd.store import snapshot_reading, snapshots, switching
 from tests.network_simulation import programs
 from tests.network_simulation.checks import check
 from tests.network_simulation.disk import scratch
@@ -52,7 +52,8 @@ SMALL = (
     (snapshots, "FEW_TOUCHED", 3),
     (switching, "ROWS_AT_ONCE", 5),
     (switching, "RUNS_AT_ONCE", 3),
-    (incoming, "CLEARED_AT_ONCE", 20),
+    (small_steps, "FIRST_SIZE", 20),
+    (small_steps, "MAX_SIZE", 20),
 )
 
 

@@ -63,7 +63,7 @@ async def take_in(copy: Copy, parts: Sequence[Part], between: Callable[[], Await
         await between()
         copy.state = (await store.switch(standing, position, os.urandom(16))).state
         await between()
-    while await store.clear_some():
+    while await store.clear_some(1_000):
         await between()
 
 

@@ -126,7 +126,7 @@ async def whole(folder: Path, acknowledged: set[int]) -> None:
     await copy.write([put("todo", f"{len(keys):05}", n=1)])
     incoming = await copy.store.snapshots.incoming()
     assert incoming is None or incoming.parts >= 0
-    while await copy.store.snapshots.clear_some():
+    while await copy.store.snapshots.clear_some(1_000):
         pass
     await copy.store.close()
 

@@ -160,7 +160,7 @@ async def test_given_up_it_leaves_nothing(make_copy: MakeCopy) -> None:
     with pytest.raises(Stop):
         await take_in(ours, await made(theirs), stop_at_the_fourth)
     await store.give_up()
-    while await store.clear_some():
+    while await store.clear_some(1_000):
         pass
     assert await store.incoming() is None
     opened = await ours.reopen()
