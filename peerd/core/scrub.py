@@ -104,6 +104,7 @@ class ScrubState(Struct):
     last_runs: int = 0
     last_found: int = 0
     owed: bytes = digest.EMPTY
+    anew: bool = False  # rows were put right, and whoever follows the copy has not been told
 
     def begin(self, copy_id: bytes) -> None:
         """A new round."""

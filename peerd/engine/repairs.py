@@ -138,7 +138,8 @@ class Repairs:
             self._machine.agree()
         else:
             self.differ()
-        if not equal or self._space.scrub.open_findings or self._space.scrub.is_damaged:
+        scrub = self._space.scrub
+        if not equal or scrub.open_findings or scrub.is_damaged or scrub.state.anew:
             self._queue.put_nowait(_Note(equal))
 
     def standing(self) -> Standing:

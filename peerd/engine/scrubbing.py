@@ -9,7 +9,7 @@ for exactly what its bucket of the digest is owed. What is left then is asked of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from peerd.core import digest
@@ -41,10 +41,11 @@ from peerd.logs import get
 
 log = get(__name__)
 
-STEP_ROWS = 200
+STEP_ROWS = 100  # in about a millisecond
 STEP_BYTES = 256 << 10
 STEP_RUNS_BYTES = 128 << 10
 PAUSE_S = 0.02
+PAUSE_AT_ONCE_S = 0.001
 WITHIN_S = 20.0
 ALARM_S = 600.0
 BUCKETS_AT_ONCE = 8
@@ -55,13 +56,12 @@ FROM_PEER = "peer"
 AGAIN = "again"  # and what stood here was written again, beside it
 GONE = "gone"  # written over meanwhile
 EQUAL = "equal"  # found to be the same as another device has
-EVERY_S = 3600.0
-ROUND_S = 3 * 24 * 3600.0
 
 
 class Scrubbing:
     """`copy_id` gives the id of the copy. `changed` is called when something was found that the log alone does not put
-    right, and when rows were changed: the digest may say something else than others were told.
+    right, and when rows were changed: the digest may say something else than others were told. `renamed` is called when
+    the copy has got another id, since rows were put right.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Scrubbing:
         self.findings: list[Finding] = []
         self.end = 0  # what there is to look at in a round, as far as it is known
         self.changed: Callable[[], None] = lambda: None
+        self.renamed: Callable[[bytes], None] = lambda _: None
         self._name = name
         self._commits = commits
         self._store = store
@@ -149,13 +150,13 @@ class Scrubbing:
             round_.result()
 
     async def round(self) -> None:
-        """All of it, from the beginning, without pauses. Raises StoreError."""
+        """All of it, from the beginning, with hardly a pause. Raises StoreError."""
         async with self._at_work():
             self.state.begin(self._copy_id())
             while not self._over:
                 if await self._step(STEP_ROWS) < 0:
                     break
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE_AT_ONCE_S)
             if not self._over:
                 await self._finish(at_once=True)
             await self._store.scrubs.save(self.state)
@@ -216,6 +217,7 @@ class Scrubbing:
             await self._commits.put_right(settle)
             log.error("records do not add up", space=self._name, count=len(self.owed_buckets()))
             await self._mend_from_log()
+        await self._begin_anew()
         state.end(self._times.wall_ms())
         state.begin(self._copy_id())
         await self.forget()
@@ -257,10 +259,23 @@ class Scrubbing:
             kept = [(bucket, digest.at(taken, bucket)) for bucket in self.owed_buckets()]
             taken = digest.moved(digest.EMPTY, kept)
         self.state.owed = digest.added(self.state.owed, taken)
+        self.state.anew |= any(mends[name].record is not None for name in done)
         await self._store.scrubs.save(self.state)
         if done:
             self.changed()
         return done
+
+    async def _begin_anew(self) -> None:
+        """Rows were put right that no transaction names: feeds and bindings begin anew, once all is well. Not before: a
+        record that is missing here was not deleted.
+        """
+        state = self.state
+        if not state.anew or self.is_damaged:
+            return
+        copy_id = self._times.random_bytes(16)
+        state.anew, state.copy_id = False, copy_id if state.copy_id else b""
+        await self._store.scrubs.begin_anew(copy_id, state)
+        self.renamed(copy_id)
 
     async def _mend_from_log(self) -> None:
         """As far as the log goes. A few buckets at a time, since each may have thousands of records."""
@@ -275,6 +290,7 @@ class Scrubbing:
                 if not (known and await self._make_up(bucket, known, gathering)):
                     await self._make_up(bucket, of_bucket, gathering)
         await self.settle_findings(FROM_LOG)
+        await self._begin_anew()
         if self.is_damaged:
             self.changed()
 
@@ -317,6 +333,7 @@ class Scrubbing:
             one.done = EQUAL
         if over:
             await self._store.scrubs.note(over)
+        await self._begin_anew()
 
     def suspects(self, name: Name) -> bool:
         """Is what we hold of a record known to be damaged?"""
@@ -370,16 +387,3 @@ class Scrubbing:
         """Findings are told for 30 days of daemon time."""
         first = await self._store.scrubs.forget(KEPT_MS)
         self.findings = [one for one in self.findings if one.id >= first] if first else []
-
-
-async def scrub_now_and_then(scrubs: Callable[[], Mapping[str, Scrubbing]], times: Times) -> None:
-    """Every hour as much of each copy as brings it round in some days of daemon time, until cancelled."""
-    while True:
-        before_s = times.monotonic_s()
-        await asyncio.sleep(EVERY_S)
-        share = (times.monotonic_s() - before_s) / ROUND_S
-        for name, scrubbing in scrubs().items():
-            try:
-                await scrubbing.some(share)
-            except StoreError as problem:
-                log.warning("scrub failed", space=name, code=problem.code, cause=str(problem))

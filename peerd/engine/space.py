@@ -70,6 +70,7 @@ class Space:
         self._times = times
         self.snapshots = Snapshots(self, store.snapshots, times)
         self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id)
+        self.scrub.renamed = self._put_right
         self.recopying = Recopying(self, opened.recopy, times)
         self.forks = Forks(self)
         self.keys = keys
@@ -136,14 +137,25 @@ class Space:
         return self._keys.device
 
     def _switched(self, switched: Switched) -> None:
-        self.copy_id, self.taken = switched.copy_id, switched.taken
+        self.taken = switched.taken
         self.snapshots.coming = None
         self.was_replaced = switched.replaced
         if switched.replaced:
             self.commits.staging = Staging(())  # what waited here waited for another history
+        self._renamed(switched.copy_id)
+        self.look_at_parked()
+
+    def _renamed(self, copy_id: bytes) -> None:
+        """Positions in the copy mean nothing any more."""
+        self.copy_id = copy_id
         for listener in self.on_switch:
             listener()
-        self.look_at_parked()
+
+    def _put_right(self, copy_id: bytes) -> None:
+        """Rows were put right: whoever follows the copy looks at all of it."""
+        self.was_replaced = False
+        self._renamed(copy_id)
+        self._ring(Commit(own=False, foreign=False, lacking=[]))
 
     def grew_older(self, age: Age, off_ms: int) -> None:
         """The database is so old now; for `off_ms` of that no daemon ran. That counts like all time, but nobody becomes

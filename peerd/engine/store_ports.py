@@ -145,7 +145,7 @@ class ScrubStore(Protocol):
         ...
 
     async def count(self, *, at_once: bool) -> Counted:
-        """Add up all records, beside whoever reads and writes; not `at_once`, with pauses."""
+        """Add up all records, beside whoever reads and writes; with hardly a pause if `at_once`."""
         ...
 
     async def run(self, origin: bytes, first: int) -> Run | None:
@@ -170,6 +170,10 @@ class ScrubStore(Protocol):
 
     async def forget(self, older_than_ms: int) -> int:
         """Those findings that are older, in daemon time, and those that are too many. Gives the smallest id left."""
+        ...
+
+    async def begin_anew(self, copy_id: bytes, scrub: ScrubState) -> None:
+        """Call the copy by another id, so that positions in it mean nothing any more, and keep `scrub`."""
         ...
 
     async def set_aside(self, findings: Sequence[Finding], state: CopyState) -> CopyState:

@@ -26,6 +26,8 @@ from peerd.store.scrub_reading import Verify
 
 T = TypeVar("T")
 
+PAUSE_S = 0.002
+PAUSE_AT_ONCE_S = 0.0005
 _SET_ASIDE_BYTES = 1 << 20
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -63,8 +65,8 @@ class Scrubs:
     async def count(self, *, at_once: bool) -> Counted:
         """Over a connection of its own, so that nobody waits for it."""
         closing = self._database.is_closing
-        pause = self._database.is_threaded and not at_once
-        return await self._database.read_aside(lambda connection: scrub_reading.count(connection, closing, pause=pause))
+        pause_s = (PAUSE_AT_ONCE_S if at_once else PAUSE_S) if self._database.is_threaded else 0.0
+        return await self._database.read_aside(lambda connection: scrub_reading.count(connection, closing, pause_s))
 
     async def run(self, origin: bytes, first: int) -> Run | None:
         """The run that begins there, if it can be read."""
@@ -139,6 +141,21 @@ class Scrubs:
         return await self._write(work)
 
     # ---- putting the copy in order
+
+    async def begin_anew(self, copy_id: bytes, scrub: ScrubState) -> None:
+        """Call the copy by another id, so that positions in it mean nothing any more, and keep `scrub`."""
+        data = _encode(scrub)
+
+        def work(connection: sqlite3.Connection) -> Outcome[None]:
+            connection.execute("UPDATE space SET copy_id = ?", (copy_id,))
+            _save(connection, data)
+
+            def publish() -> None:
+                self._meta.copy_id = copy_id
+
+            return Outcome(None, published=publish)
+
+        await self._database.write(work)
 
     async def set_aside(self, findings: Sequence[Finding], state: CopyState) -> CopyState:
         """Take records that cannot be read out of the copy; their rows are kept with the findings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -18,6 +19,7 @@ from peerd.core.record_form import decode_record, digest_of, encode_body, encode
 from peerd.core.repair_form import pack_record
 from peerd.core.values import pack
 from peerd.engine import repairs
+from peerd.engine.feed import Feed
 from peerd.engine.repairs import Repairs
 from peerd.protocol.messages import Locate, Mend, Mended
 
@@ -390,3 +392,41 @@ async def test_a_run_that_does_not_hold_is_not_taken(scene: Scene) -> None:
         assert not await scrubs.replace_run(bad, verify)
     assert await scrubs.replace_run(run, verify)
     assert await scrubs.run(origin, 1000) is None
+
+
+async def test_who_follows_the_copy_begins_anew_when_it_is_whole_again(
+    scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: what is missing in a damaged copy was not deleted. A position from before means nothing any more."""
+    desk, laptop = await scene("desk", "laptop", trimmed=True)
+    feed = await Feed(desk.space).open(None, follow=True)
+    events: list[Any] = []
+
+    async def follow() -> None:
+        async for some in feed:
+            events.extend(some)
+
+    following = asyncio.create_task(follow())
+    try:
+        await until(lambda: len([one for one in events if one.key]) == 2)
+        token, events[:] = events[-1].token, []
+        meddle(desk, "UPDATE record SET body = CAST(x'c1' || substr(body, 2) AS BLOB) WHERE key = '000'")
+        await desk.space.scrub.round()
+        before = desk.space.copy_id
+        await laptop.put("other", {})
+        await laptop.tell(desk)
+        await until(lambda: [one.key for one in events if one.key] == ["other"])
+        assert before == desk.space.copy_id
+        wire.connect(desk, laptop)
+        await until(lambda: same(desk, laptop) and desk.space.copy_id != before)
+        await until(lambda: {one.key for one in events if one.key} == {"000", "002", "other"})
+        assert any(one.kind == "reset" for one in events)
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+        await feed.aclose()
+    again = await Feed(desk.space).open(token, follow=False)
+    assert [one.kind async for some in again for one in some][0] == "reset"  # noqa: RUF015 - it has to be read to its end
+    desk = await desk.reopen()
+    assert desk.space.copy_id != before
+    await desk.close()

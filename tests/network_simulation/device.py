@@ -21,7 +21,7 @@ from peerd.engine.joining import Joining
 from peerd.engine.lookout import Lookout
 from peerd.engine.peer_book import PeerBook
 from peerd.engine.relays import Relays
-from peerd.engine.scrubbing import scrub_now_and_then
+from peerd.engine.scrub_rounds import scrub_now_and_then
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
