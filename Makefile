@@ -69,7 +69,7 @@ bench: setup
 
 simulate: setup
 	@$(BIN)/python -m tests.simulation --runs $(RUNS)
-	@$(BIN)/python -m tests.network_simulation --runs $$(( $(RUNS) / 10 + 1 ))
+	@$(BIN)/python -m tests.network_simulation --runs $$(( $(RUNS) / 10 + 1 )) --jobs $$(nproc)
 	@$(BIN)/python -m tests.relay_simulation --runs $$(( $(RUNS) / 4 + 1 ))
 
 fuzz: setup

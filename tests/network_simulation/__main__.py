@@ -2,6 +2,7 @@
 
 python -m tests.network_simulation --runs 200            fresh seeds; exit 1 if a history breaks a rule
 python -m tests.network_simulation --runs 1 --seed 4711  that history again
+python -m tests.network_simulation --runs 100000 --jobs 8  so many in eight processes
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import argparse
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import traceback
 from collections import Counter
+from itertools import pairwise
 
 from peerd import logs
 from tests.network_simulation.history import ACTIONS, run_history
@@ -29,6 +32,20 @@ def _too_long(_number: int, _frame: object) -> None:
     raise TooLong(f"a history took longer than {TOO_LONG_S} s: something goes round in circles")
 
 
+def share(options: argparse.Namespace, seed: int) -> int:
+    """Each process with seeds of its own. Gives the worst of their exit codes."""
+    jobs = min(options.jobs, options.runs)
+    firsts = [seed + options.runs * number // jobs for number in range(jobs + 1)]
+    command = [sys.executable, "-m", "tests.network_simulation", "--actions", str(options.actions)]
+    command += ["--ways", options.ways] if options.ways else []
+    command += ["--devices", str(options.devices)] if options.devices else []
+    processes = [
+        subprocess.Popen([*command, "--seed", str(first), "--runs", str(following - first)])
+        for first, following in pairwise(firsts)
+    ]
+    return max(process.wait() for process in processes)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
@@ -38,9 +55,12 @@ def main() -> int:
     parser.add_argument("--ways", choices=("links", "both", "relays"), help="how devices hear of each other")
     parser.add_argument("--log", action="store_true", help="show what the devices log")
     parser.add_argument("--trace", action="store_true", help="show where a failure comes from")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the histories")
     options = parser.parse_args()
     seed = random.randrange(1 << 40) if options.seed is None else options.seed
-    logs.configure("debug" if options.log else "error", "console", stream=sys.stderr)
+    if options.jobs > 1:
+        return share(options, seed)
+    logs.configure("debug" if options.log else "critical", "console", stream=sys.stderr)
     signal.signal(signal.SIGALRM, _too_long)
     failures = 0
     totals: Counter[str] = Counter()

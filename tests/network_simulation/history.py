@@ -96,6 +96,7 @@ def run_history(
                 await world.found()
                 for _ in range(actions):
                     await programs.act(world)
+                    world.look_at_ledger()
                     world.look_at_relays()
                 await world.settle()
                 await check(world)

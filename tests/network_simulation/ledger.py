@@ -17,13 +17,10 @@ from peerd.engine.space import Space
 from peerd.protocol.relay_objects import Covers
 
 
-class Forked(AssertionError):
-    """Two different transactions were accepted under one name."""
-
-
 class Ledger:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.forked = ""  # two different transactions were accepted under one name
         self.trimmed: Callable[[Space], None] = lambda _: None  # the log of a copy begins elsewhere now
         self._runs: dict[bytes, dict[bytes, dict[int, Run]]] = {}  # space, origin, first
 
@@ -56,7 +53,7 @@ class Ledger:
         for run in runs:
             known = origins.setdefault(run.origin, {}).setdefault(run.first, run)
             if known.entries != run.entries:
-                raise Forked(f"{run.origin.hex()}:{run.first} was written twice")
+                self.forked = f"{run.origin.hex()}:{run.first} was written twice"
 
     async def read(self, space: Space) -> None:
         """What the log of a copy that was just opened holds."""

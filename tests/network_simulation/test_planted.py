@@ -20,19 +20,23 @@ class Search(NamedTuple):
     ways: Ways
     more: Mapping[str, float]
     actions: int = ACTIONS
+    devices: int | None = None
+
+    def run(self, seed: int) -> None:
+        run_history(seed, self.actions, self.devices, ways=self.ways, more=self.more)
 
 
-LOOK_AT = 60
-OFTEN_BACK = {"back_up": 4.0, "put_back": 4.0}
+LOOK_AT = 200
+OFTEN_BACK = {"back_up": 8.0, "put_back": 8.0}
 OFTEN_DOWN = {"crash": 4.0, "crash_and_start": 4.0, "start": 2.0}
 MONTHS = {"days_pass": 4.0, "forget_soon": 3.0, "stop": 2.0, "part": 2.0}
 SEARCHES = {
-    "origin_kept_after_a_restore": Search(708, "links", OFTEN_BACK),
+    "origin_kept_after_a_restore": Search(708, "links", OFTEN_BACK, devices=2),
     "trimmed_before_acknowledged": Search(700, "links", MONTHS),
     "snapshot_without_covered_dots": Search(705, "links", MONTHS),
     "acknowledged_before_committed": Search(700, "links", OFTEN_DOWN),
     "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
-    "former_life_overwritten": Search(512, "relays", OFTEN_BACK),
+    "former_life_overwritten": Search(500, "relays", OFTEN_BACK | {"stop": 2.0}, devices=2),
     "older_head_taken_for_ours": Search(815, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3}, 30),
 }
 
@@ -44,9 +48,9 @@ def test_a_planted_mistake_is_noticed(name: str) -> None:
     for seed in range(search.first, search.first + LOOK_AT):
         try:
             with {**OF_COPIES, **OF_RELAYS}[name]():
-                run_history(seed, search.actions, ways=search.ways, more=search.more)
+                search.run(seed)
         except Exception:  # noqa: BLE001 - whatever it raises, it was noticed
-            run_history(seed, search.actions, ways=search.ways, more=search.more)
+            search.run(seed)
             return
     pytest.fail(f"{LOOK_AT} histories did not notice it")
 

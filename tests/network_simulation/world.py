@@ -260,6 +260,10 @@ class World:
                 if one.space == space.id and not covers(reached, (one.origin, one.seq))
             }
 
+    def look_at_ledger(self) -> None:
+        if self.wrong or self.ledger.forked:
+            raise AssertionError(self.wrong or self.ledger.forked)
+
     def look_at_relays(self) -> None:
         """No stream gives up what an active member has not acknowledged. Copies that went back and wrong clocks
         end that: then somebody had it once, or counts as gone for months.
@@ -302,8 +306,7 @@ class World:
             self.air.refresh()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 600.0) if self.apart else pause_s
-        if self.wrong:
-            raise AssertionError(self.wrong)
+        self.look_at_ledger()
         if waiting:
             raise AssertionError(f"never at rest: {waiting}")
         await asyncio.sleep(1)
@@ -322,7 +325,7 @@ class World:
                     return f"{space.name} on {device.name}: {live.scrub.open_findings}"
                 ids = {format_device_id(one.id) for one in space.devices}
                 peers = [peer for peer in device.running.statuses.peers_of(live) if peer.device in ids]
-                if not all(map(_is_at_rest, peers)):
+                if not all(_is_at_rest(peer, by_relay=self.apart) for peer in peers):
                     said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]
                     return f"{space.name} on {device.name}: {said}"
                 if self.apart and (busy := _busy_relays(device, space)):
@@ -348,5 +351,7 @@ def _busy_relays(device: Device, space: SimSpace) -> list[object]:
     ]
 
 
-def _is_at_rest(peer: PeerStatus) -> bool:
-    return peer.state == "in sync" or (peer.state == RELAYED and not peer.behind and not peer.ahead)
+def _is_at_rest(peer: PeerStatus, *, by_relay: bool) -> bool:
+    if by_relay and peer.state == RELAYED:
+        return not peer.behind and not peer.ahead
+    return peer.state == "in sync"
