@@ -107,8 +107,8 @@ class RelaySteps:
                 await self._sealed.mend_roster()
                 courier.roster_mended(self._moment())
             case LeaveFarewell():
-                if await self._sealed.leave_farewell(step.device, self._times.wall_ms()):
-                    courier.farewell_left(self._moment())
+                there = await self._sealed.leave_farewell(step.device, self._times.wall_ms())
+                courier.farewell_left(self._moment(), there=there)
             case Delete():
                 await self.save(courier)
                 await self._sealed.delete(step)

@@ -192,9 +192,16 @@ class Relays:
             if petitioning is not None and petitioning.trouble is not None:
                 _tell(view, petitioning.trouble)
         else:
-            view.code, view.reason = "removed", "this device is no member of the space any more"
+            view.code, view.reason = "removed", self._why_outside(space)
             view.next_step = "Ask a member to invite it again."
         return view
+
+    def _why_outside(self, space: Space) -> str:
+        removal = space.roster.removed.get(self._keys.device)
+        if removal is None:
+            return "this device is no member of the space"
+        by = space.name_of(removal.by)
+        return f"this device was removed from the space{' by ' + by if by else ''}"
 
     def names_of(self, space: Space) -> list[str]:
         """The relays here that this space goes through."""

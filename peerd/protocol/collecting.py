@@ -26,6 +26,7 @@ from peerd.protocol.relay_view import Picture
 GONE_S = 30 * DAY_S
 TOLD_S = 60 * DAY_S
 CONFIRMED_S = DAY_S
+_TELL_AGAIN_S = 300.0
 _GRACE_MS = int(HOUR_S * 1000)  # somebody may be reading it
 _GONE_SEGMENTS = 10_000
 
@@ -38,6 +39,7 @@ class Collecting:
         self._settings = settings
         self._confirmed: tuple[bytes, float] | None = None  # a snapshot whose parts are all there; since when
         self._deleting: tuple[int, Litter] | None = None  # up to which number
+        self._tell_from_s = float("-inf")
 
     # ---- segments and snapshots of ours
 
@@ -122,17 +124,21 @@ class Collecting:
                 throw_away(memory, Litter("head", device, 0, 0, known.gone_ms + int(TOLD_S * 1000)))
                 del memory.known[device]
 
-    def farewell(self, standing: Standing) -> LeaveFarewell | None:
+    def farewell(self, standing: Standing, moment: Moment) -> LeaveFarewell | None:
         """Somebody is no member any more and has not been told so; our own head says it already, so that nobody wonders
         what became of the other one.
         """
         put = self._memory.put
-        if put is None or put.roster_digest != standing.roster_digest:
+        if put is None or put.roster_digest != standing.roster_digest or moment.now_s < self._tell_from_s:
             return None
         for device, known in self._memory.known.items():
             if known.gone_ms and not known.told and device not in standing.members:
                 return LeaveFarewell(device)
         return None
+
+    def tell_later(self, moment: Moment) -> None:
+        """It goes on writing, or the relay shows what was there before: not again and again."""
+        self._tell_from_s = moment.now_s + _TELL_AGAIN_S
 
     def told(self, device: bytes) -> None:
         """It finds on the relay that it was removed; or we cannot tell it."""

@@ -296,12 +296,16 @@ class Courier:
         self._step = None
         self._parts.complaints.roster_mended(moment.now_s)
 
-    def farewell_left(self, moment: Moment) -> None:
-        """Where the head of a removed device was it finds that it was removed."""
+    def farewell_left(self, moment: Moment, *, there: bool) -> None:
+        """Where the head of a removed device was it finds that it was removed; or not (`there`), because somebody wrote
+        there meanwhile.
+        """
         self._went_well(moment)
         step, self._step = self._step, None
-        if isinstance(step, LeaveFarewell):
+        if isinstance(step, LeaveFarewell) and there:
             self._parts.collecting.told(step.device)
+        elif isinstance(step, LeaveFarewell):
+            self._parts.collecting.tell_later(moment)
 
     def deleted(self, moment: Moment) -> None:
         """What was to be removed is."""

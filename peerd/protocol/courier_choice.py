@@ -112,7 +112,7 @@ class Choice:
             acknowledged = parts.view.acknowledged(standing.active)
             yield parts.collecting.collect(parts.picture, acknowledged, moment)
             yield self._put_head(standing, moment)
-            yield parts.collecting.farewell(standing)
+            yield parts.collecting.farewell(standing, moment)
             yield parts.making.make(standing, parts.picture, parts.others(), moment)
         if self._knows_ours():
             yield parts.collecting.delete(moment)

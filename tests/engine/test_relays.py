@@ -54,7 +54,9 @@ async def test_a_device_that_is_no_member_any_more_leaves_nothing(ours: Relayed,
     await laptop.spaces.remove(laptop.space, desk.id)
     await laptop.tell(desk)
     await ours.relays.look_again()
-    assert [view.code for view in ours.relays.views().relays] == ["removed", "space-not-found"]
+    views = ours.relays.views().relays
+    assert [view.code for view in views] == ["removed", "space-not-found"]
+    assert views[0].reason == "this device was removed from the space by laptop"
     assert await _nothing_is_written(ours)
 
 

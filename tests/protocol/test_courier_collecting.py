@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from peerd.protocol import relay_names
 from peerd.protocol.courier_settings import DAY_S, HOUR_S, MINUTE_S
 from peerd.protocol.courier_steps import (
@@ -213,6 +215,28 @@ def test_who_was_removed_is_told_once_and_after_everybody_else_could_know() -> N
     bench.run(DAY_S)
     assert len(bench.steps(a, LeaveFarewell)) == 1
     assert len(bench.steps(b, LeaveFarewell)) <= 1
+
+
+def test_who_writes_on_where_it_would_be_told_is_not_told_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    a, b = bench.devices
+    bench.write(b)
+    bench.run(HOUR_S)
+    bench.devices.remove(b)
+    bench.members.discard(b.id)
+    a.learn_removal(b.id)
+    replace = bench.storage.replace
+
+    def taken(name: str, data: bytes, tag: str | None) -> str | None:
+        return None if data[:1] == b"F" else replace(name, data, tag)
+
+    monkeypatch.setattr(bench.storage, "replace", taken)
+    started_s = bench.now_s
+    bench.run(HOUR_S)
+    assert 2 <= len(bench.steps(a, LeaveFarewell, started_s)) <= 12
+    monkeypatch.undo()
+    bench.run(HOUR_S)
+    assert not a.courier._parts.collecting.farewell(a.standing(), a.moment(bench.now_s))
 
 
 def test_what_waits_for_a_former_member_is_not_removed_from_one_that_is_back() -> None:

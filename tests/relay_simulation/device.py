@@ -218,9 +218,9 @@ class Device:
             case LeaveFarewell():
                 name = relay_names.head_name(KEY, step.device)
                 there = self.storage.objects.get(name)
-                self.storage.replace(name, b"F" + step.device, there[0] if there else None)
+                tag = self.storage.replace(name, b"F" + step.device, there[0] if there else None)
                 self._after(now_s)
-                self.courier.farewell_left(moment)
+                self.courier.farewell_left(moment, there=tag is not None)
             case MendRoster():
                 self.courier.roster_mended(moment)
             case MakeSnapshot():
