@@ -339,7 +339,8 @@ class Repairs:
             if doubt and not trust:
                 continue
             ours = here[name].record if name in here else Record()
-            merged = merge(ours, record, [gathering.of(name), evidence], trust=trust)
+            own = gathering.of(name)  # a whole log needs nobody's word
+            merged = merge(ours, record, [own] if own.whole else [evidence, own], trust=trust)
             share = here[name].share if name in here else 0
             if mending.share_of(name, merged.record) == share:
                 continue

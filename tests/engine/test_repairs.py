@@ -14,9 +14,10 @@ import pytest
 from peerd.core import digest
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
+from peerd.core.evidence import Evidence
 from peerd.core.record import Record, Stamp
 from peerd.core.record_form import decode_record, digest_of, encode_body, encode_stamps
-from peerd.core.repair_form import pack_record
+from peerd.core.repair_form import pack_evidence, pack_record, unpack_record
 from peerd.core.values import pack
 from peerd.engine import repairs
 from peerd.engine.feed import Feed
@@ -430,3 +431,31 @@ async def test_who_follows_the_copy_begins_anew_when_it_is_whole_again(
     desk = await desk.reopen()
     assert desk.space.copy_id != before
     await desk.close()
+
+
+async def test_a_whole_log_is_believed_and_not_what_others_say(
+    scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that claims that everything was removed takes nothing from who can prove that it was not."""
+    desk, laptop = await scene("desk", "laptop")
+    good = desk.space.copy
+    honest = Repairs._our_records
+
+    async def lying(self: Repairs, question: Mend, ours: Standing) -> Mended:
+        answer = await honest(self, question, ours)
+        false = []
+        for collection, key, said, _, doubt in answer.records:
+            record = unpack_record(said)
+            gone = {(None, dot): dot for dot in record.births}
+            gone |= {(field, dot): dot for field, siblings in record.fields.items() for dot in siblings}  # type: ignore[misc] # a birth has no field
+            false.append((collection, key, said, pack_evidence(Evidence(Record(), gone)), doubt))  # type: ignore[arg-type] # as above
+        return Mended(answer.space, answer.clock, false)
+
+    flip_with_share(laptop, "000", spoil)
+    claim(laptop)
+    laptop = await laptop.reopen()
+    monkeypatch.setattr(Repairs, "_our_records", lying)
+    wire.connect(desk, laptop)
+    await until(lambda: same(desk, laptop))
+    assert desk.space.copy.digest == laptop.space.copy.digest == good.digest
+    await laptop.close()
