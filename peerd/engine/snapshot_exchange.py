@@ -1,7 +1,7 @@
 """Snapshots on one session: theirs, if their log does not reach back to what we have; and ours, if they ask.
 
-Whoever takes one in asks for its parts, a few at a time, and for the next when one is durable. So it sets the pace,
-nothing piles up, and after a cut it asks on from where it was.
+Whoever takes one in asks for its parts, a few at a time, and for the next when it takes one up. So it sets the pace,
+nothing piles up, and after a cut it asks on from what is durable: the maker keeps the last few parts for that.
 """
 
 from __future__ import annotations

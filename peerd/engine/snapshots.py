@@ -17,12 +17,13 @@ from peerd.core.batch import Fork
 from peerd.core.clocks import Clock
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
-from peerd.core.snapshot import Begin, Joiner, Part
+from peerd.core.snapshot import Begin, Part
 from peerd.core.snapshot_intake import Authority, Intake, Standing
 from peerd.core.snapshot_stored import Incoming, Phase, Switched
 from peerd.core.stored import Recopy
 from peerd.engine.ports import Times
 from peerd.engine.small_steps import SmallSteps
+from peerd.engine.snapshot_filling import Filling
 from peerd.engine.snapshot_making import Outgoing, Served
 from peerd.engine.snapshot_progress import Coming
 from peerd.engine.store_ports import SnapshotStore
@@ -135,7 +136,7 @@ class Snapshots:
         found = await self._store.incoming()
         if found is None or found.phase >= Phase.CLEARING or not found.standing.is_whole:
             return False
-        return await self.take_in(found.id, _nothing(), replaces=replaces)
+        return await self.take_in(found.id, _nothing(), maker=found.device or b"", replaces=replaces)
 
     async def take_in(
         self,
@@ -196,32 +197,21 @@ class Snapshots:
         return Standing()
 
     async def _fill(self, snapshot: bytes, standing: Standing, parts: AsyncIterator[bytes]) -> Standing:
-        commits, joiner = self._space.commits, Joiner()
+        commits = self._space.commits
         authority = Authority(self._is_admitted, commits.limit_of, commits.verify)
-        intake = Intake(self._space.id, authority)
-        number = await self.wanted(snapshot)
-        size_bytes = 0
-        while not standing.is_whole and (data := await anext(parts, None)) is not None:
-            self._space.check_room()
-            part = joiner.take(data)
-            number += 1
-            size_bytes += len(data)
-            if part is not None:
-                if isinstance(part, Begin):
-                    self._check_room(part)
-                standing = await self._take(intake, standing, part, number, size_bytes)
-                size_bytes = 0
-        return standing
+        filling = Filling(self._store, Intake(self._space.id, authority), self._look, self._moved)
+        return await filling.fill(standing, await self.wanted(snapshot), parts)
 
-    async def _take(self, intake: Intake, standing: Standing, part: Part, number: int, size_bytes: int) -> Standing:
-        standing = await self._store.take(
-            standing, lambda now, reader: intake.take(now, part, reader, size_bytes), number
-        )
+    def _look(self, part: Part | None) -> None:
+        self._space.check_room()
+        if isinstance(part, Begin):
+            self._check_room(part)
+
+    def _moved(self, standing: Standing) -> None:
         now_s = self._times.monotonic_s()
         if self.coming is not None:
             self.coming.moved(standing.progress, now_s)
             self._begun = self.coming.maker, now_s
-        return standing
 
     def _check_room(self, begin: Begin) -> None:
         """Its records stand beside ours until it is whole, with their index, and pass through the WAL."""
