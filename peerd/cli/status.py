@@ -170,9 +170,10 @@ def _show_sizes(sizes: Mapping[str, Any] | None, out: Output) -> None:
     ]
     out.text("  " + ", ".join(parts), "dim")
     if sizes.get("wal_held"):
-        out.text("  the journal grows: something reads the database and keeps it from being emptied", "yellow")
+        out.text("  the journal grows: something goes on reading and keeps it from being emptied", "yellow")
         out.text(
-            "  next: Find out what has the file open, with `fuser -v` or `lsof`; the journal is emptied afterwards."
+            "  next: It ends with a backup or a scrub that is going on. Otherwise `fuser -v` or `lsof` says what else "
+            "has the database open."
         )
 
 

@@ -43,6 +43,7 @@ FEW_PAGES = (1 << 20) // PAGE_BYTES  # may be copied while the writer waits
 ROUNDS = 3
 LARGE_WAL_BYTES = 64 << 20
 QUIET_S = 5.0
+FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 READ_S = 0.02  # longer we do not wait for the end of a read, since writers wait meanwhile
 LONGEST_WAIT_S = 300.0
 
@@ -66,6 +67,7 @@ class Checkpoints:
 
     def __init__(self, runner: Runner, wal: Path, gates: Gates, sync: Callable[[], None]) -> None:
         self.held = False
+        self.lost: Callable[[sqlite3.Error | OSError], None] = lambda _: None  # the file could not be synced
         self._sync = sync
         self._written = _Count()  # changed by the writer's thread alone, as the next is by ours
         self._moved = _Count()
@@ -100,12 +102,13 @@ class Checkpoints:
 
     async def close(self) -> None:
         """Move all of the WAL and close the connection."""
-        self._closing = True
+        was_closing, self._closing = self._closing, True
         self._due.set()
         if self._task is not None:
             await asyncio.wait([self._task])
         try:
-            await self._attempt(self._at_the_end)
+            if not was_closing:
+                await self._attempt(self._at_the_end)
         finally:
             await self._runner.close()
 
@@ -129,6 +132,9 @@ class Checkpoints:
         except (sqlite3.Error, OSError) as problem:
             # What was committed is safe in the WAL. A disk that is full or failing shows at the next commit.
             log.warning("checkpoint failed", path=str(self._wal), cause=str(problem))
+            if isinstance(problem, OSError) or getattr(problem, "sqlite_errorcode", None) in FSYNC_FAILED:
+                self._closing = True  # no more: the next sync would succeed, and the WAL begin anew over what it lost
+                self.lost(problem)
             return False
         return True
 

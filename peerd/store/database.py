@@ -20,7 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from peerd.errors import StoreDamaged, StoreError
 from peerd.store import runners
-from peerd.store.checkpoints import Checkpoints, Gates
+from peerd.store.checkpoints import FSYNC_FAILED, Checkpoints, Gates
 from peerd.store.failures import translate
 from peerd.store.runners import Runner
 
@@ -30,7 +30,6 @@ WRITER_CACHE_KIB = 64 << 10
 READER_CACHE_KIB = 4 << 10
 BUSY_TIMEOUT_S = 5.0
 _STATEMENTS_CACHED = 256
-_FSYNC_FAILED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
 
 
 class Outcome(NamedTuple, Generic[T]):
@@ -60,6 +59,8 @@ class Database:
         self._broken: StoreError | None = None
         self._failure: StoreError | None = None
         self._closing = False
+        if checkpoints is not None:
+            checkpoints.lost = self._lost
 
     async def write(self, work: Callable[[sqlite3.Connection], Outcome[T]]) -> T:
         """Run `work` inside BEGIN IMMEDIATE and commit what it did, or roll back if it raises or keeps nothing.
@@ -121,7 +122,7 @@ class Database:
                 outcome = committed(connection, work)
         except sqlite3.Error as problem:
             error = self._failed(problem)
-            if getattr(problem, "sqlite_errorcode", None) in _FSYNC_FAILED:
+            if getattr(problem, "sqlite_errorcode", None) in FSYNC_FAILED:
                 # The kernel reports a lost write once and then forgets it: nothing may be built on this file now.
                 self._broken = error
             raise error from problem
@@ -157,6 +158,10 @@ class Database:
         if isinstance(error, StoreDamaged):
             self._broken = error  # what stands on damaged pages may not be made the truth by writing beside them
         return error
+
+    def _lost(self, problem: sqlite3.Error | OSError) -> None:
+        """A checkpoint could not sync the file. The WAL still has all of it; the next start copies it again."""
+        self._broken = translate(problem, self.path)
 
     @property
     def failure(self) -> StoreError | None:

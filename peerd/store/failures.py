@@ -10,6 +10,7 @@ from pathlib import Path
 from peerd.errors import DiskFull, StoreBusy, StoreDamaged, StoreError
 
 _FREE_ENOUGH_BYTES = 1 << 20
+_FAILED_STEP = "Look for errors of the disk in the kernel's log; replace it if there are any, then start again."
 
 
 def translate(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
@@ -33,10 +34,7 @@ def translate(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
             next_step="Check owner and mode of the file and of its directory.",
         )
     if primary == sqlite3.SQLITE_IOERR:
-        return StoreError(
-            f"The disk failed under {path}: {problem} (code {code}).",
-            next_step="Look for errors of the disk in the kernel's log; replace it if there are any, then start again.",
-        )
+        return StoreError(f"The disk failed under {path}: {problem} (code {code}).", next_step=_FAILED_STEP)
     return StoreError(f"{path}: {problem}.", next_step="This is a bug of peerd: please report it with the log.")
 
 
@@ -59,6 +57,8 @@ def disk_full(path: Path) -> DiskFull:
 def _of_system(problem: OSError, path: Path) -> StoreError:
     if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
         return disk_full(path)
+    if problem.errno == errno.EIO:
+        return StoreError(f"The disk failed under {path}: {problem.strerror}.", next_step=_FAILED_STEP)
     return StoreError(
         f"{path}: {problem.strerror or problem}.", next_step="Check owner and mode of the file and of its directory."
     )

@@ -235,7 +235,7 @@ def test_a_journal_that_is_held_is_told(daemon: Any, peerctl: Any, on_terminal: 
     assert "\t100\theld\n" in peerctl("status").out
     shown = on_terminal("status")
     assert shown.code == 0
-    assert "something reads the database" in plain(shown.out)
+    assert "something goes on reading" in plain(shown.out)
     assert "lsof" in plain(shown.out)
 
 

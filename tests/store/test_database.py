@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,30 @@ async def test_after_a_failed_sync_nothing_more_is_written(copy: Copy, monkeypat
     assert await copy.record("todo", "a")
     await copy.reopen()
     await copy.write([put("todo", "d", n=1)])
+
+
+@pytest.mark.parametrize("threaded", [True])
+async def test_after_a_failed_sync_of_the_file_nothing_more_is_written(
+    make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a checkpoint copied may be lost, and the WAL has it: it must not begin anew."""
+    monkeypatch.setattr(checkpoints, "QUIET_S", 0.02)
+    copy = await make_copy()
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    background: Any = copy.store._database._checkpoints
+    background._sync = partial(failing, 0)
+    await copy.write([put("todo", "a", n=1)])
+    await until(lambda: copy.store._database.failure is not None)
+    with pytest.raises(StoreError, match="The disk failed"):
+        await copy.write([put("todo", "b", n=1)])
+    assert await copy.record("todo", "a")
+    await until(lambda: bool(background._task.done()))
+    assert copy.path.with_name("space.db-wal").stat().st_size > 0
+    await copy.reopen()
+    await copy.write([put("todo", "b", n=1)])
 
 
 @pytest.mark.parametrize(

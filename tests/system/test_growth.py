@@ -85,6 +85,12 @@ def test_a_device_comes_back_after_months(tmp_path: Path) -> None:
         house.agree("home")
 
 
+def told(device: Device, since: str) -> list[dict[str, Any]]:
+    """The feed from a token up to now."""
+    with device.client() as client:
+        return list(client.stream("GET", "/v1/spaces/home/changes", query={"since": since}))
+
+
 def test_a_smaller_setting_takes_effect_at_a_reload(tmp_path: Path) -> None:
     with House(tmp_path) as house:
         kitchen = house.device("kitchen", mdns=False, more="[spaces.home]\nhistory_days = 3650\n")
@@ -94,9 +100,14 @@ def test_a_smaller_setting_takes_effect_at_a_reload(tmp_path: Path) -> None:
         for number in range(5):
             kitchen.put("home", "notes", "a", {"n": number})
         assert log_bytes(kitchen) > 0
+        token = told(kitchen, "now")[-1]["token"]
+        kitchen.put("home", "notes", "b", {"n": 0})
         kitchen.more = "[spaces.home]\nhistory_days = 0\n"
         kitchen.write_config()
         assert kitchen.call("POST", "reload")["changed"] == ["spaces.home.history_days"]
         kitchen.wait(lambda: log_bytes(kitchen) == 0, "it has let the log go")
         assert kitchen.space("home")["sizes"]["history_bytes"] == 0
         assert kitchen.get("home", "notes", "a") == {"n": 4}
+        kitchen.stop()
+        kitchen.start()
+        assert [one["kind"] for one in told(kitchen, token)] == ["reset", "put", "put", "current"]
