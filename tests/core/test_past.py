@@ -82,3 +82,14 @@ def test_what_the_log_has_not_comes_before_what_it_has() -> None:
 
     found = list(events(now, [Removal(log_begins, 5_000, old)], place))
     assert [event.dot for event in found] == [log_begins, Dot(ORIGINS[0], 1), Dot(ORIGINS[0], 2)]
+
+
+def test_what_a_snapshot_took_away_may_be_kept_later_than_it_happened() -> None:
+    """So what stands behind it may be younger than it."""
+    births, change = Record(), Record()
+    births.stamps = change.stamps = {Dot(ORIGINS[0], 1): Stamp(1, 2)}
+    births.births = {Dot(ORIGINS[0], 1)}
+    change.fields["x"] = {Dot(ORIGINS[0], 1): b"\x01"}
+    removals = [Removal(Dot(bytes(16), 0), 5, change), Removal(Dot(ORIGINS[0], 2), 9, births)]
+    then = at(None, removals, lambda *_: True, lambda one: one.arrived_ms <= 7)
+    assert (then.births, then.fields) == ({Dot(ORIGINS[0], 1)}, {})

@@ -14,9 +14,10 @@ from peerd.errors import UserError
 from peerd.protocol.control_history import RecordThen, RecordVersion
 from peerd.protocol.control_messages import Beginning, ChangeRequest
 from tests.engine.test_history import DAY_MS, age, snapshot_of, trim
+from tests.engine.test_snapshots import cleared
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device
+    from tests.engine.conftest import Device, Until
 
 A = ("notes", "a")
 
@@ -238,3 +239,28 @@ async def test_a_record_with_many_versions_is_listed_so_far_and_found_at_any_tim
     assert (await Past(desk.space).versions(A, 10, None)).begins == begins
     page = await History(desk.space).page(Wanted(None, *A), 10, None)
     assert (len(page.transactions), page.cursor, page.begins) == (5, None, begins)
+
+
+async def test_what_a_snapshot_replaced_and_took_away_is_known(two: tuple[Device, Device], until: Until) -> None:
+    """As of the moment in which it came, though nobody can say which transactions did it."""
+    desk, laptop = two
+    await desk.put("a", {"x": 1})
+    await desk.put("b", {"y": 1})
+    await desk.tell(laptop)
+    before_ms = desk.clock.wall_ms()
+    desk.clock.pass_s(60)
+    await desk.patch("a", set={"x": 2})
+    await desk.delete("b")
+    desk.clock.pass_s(60)
+    await snapshot_of(desk, laptop)
+    came_ms = desk.clock.wall_ms()
+    await cleared(laptop, until)
+    desk.clock.pass_s(60)
+    for name, was, became in (("a", {"x": 1}, {"x": 2}), ("b", {"y": 1}, None)):
+        found = await then(laptop, before_ms, ("notes", name))
+        assert (found.value, found.estimated) == (was, True)
+        assert (await then(laptop, came_ms - 1, ("notes", name))).value == was
+        assert (await then(laptop, came_ms, ("notes", name))).value == became
+    gone, made = await versions(laptop, name=("notes", "b"))
+    assert (gone.kind, gone.dot, gone.arrived_ms, gone.device_name) == ("deleted", None, came_ms, "")
+    assert (made.kind, made.value) == ("created", {"y": 1})

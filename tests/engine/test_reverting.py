@@ -259,6 +259,24 @@ async def test_a_mass_delete_is_undone_in_portions(
     assert await state(desk) == was
 
 
+async def test_what_changes_between_two_portions_goes_back_too(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came after the revert had begun does not hide what came before."""
+    monkeypatch.setattr(reverting, "PORTION_RECORDS", 1)
+    for key in "ab":
+        await desk.put(key, {"x": 1})
+    was = await state(desk)
+    desk.clock.pass_s(1)
+    selection = Selection(since_ms=desk.clock.wall_ms())
+    for key in "ab":
+        await desk.put(key, {"x": 2})
+    first = await Reverting(desk.space).portion(selection, None, preview=False)
+    assert [one.key for one in first.records] == ["b"]
+    await desk.put("a", {"x": 3})
+    second = await Reverting(desk.space).portion(selection, first.cursor, preview=False)
+    assert [(one.key, one.set) for one in second.records] == [("a", {"x": 1})]
+    assert await state(desk) == was
+
+
 async def test_large_records_are_put_back_a_few_at_a_time(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reverting, "PORTION_BYTES", 10_000)
     for number in range(5):
