@@ -155,3 +155,52 @@ def test_forgotten_after_a_removal(house: House) -> None:
     assert [lost.stop(), lost.start().spaces()] == [0, set()]
     pair(study, lost, "home")
     assert set(house.agree("home")["notes"]) == {"before"}
+
+
+def cut_off(device: Device) -> None:
+    device.call("POST", "pause")
+    device.wait(lambda: not device.linked(), f"{device} is cut off")
+
+
+def test_a_third_that_had_not_heard_passes_on_what_it_took(house: House) -> None:
+    """What a member applied before it heard of the removal stays, for everybody: it vouches for it. What comes after,
+    through whomever, is refused by all, also when the third has it forwarded in good faith.
+    """
+    kitchen, study, lost = house.devices
+    cut_off(kitchen)
+    kitchen.ctl("remove", "home", "lost", "--yes")
+    lost.put("home", "notes", "in between", {"by": "lost"})
+    study.wait(lambda: study.get("home", "notes", "in between"), "the third takes it: it has not heard")
+    cut_off(lost)
+    lost.put("home", "notes", "unsent", {"by": "lost"})
+    kitchen.call("POST", "resume")
+    export = house.agree("home", [kitchen, study])
+    assert set(export["notes"]) == {"before", "in between"}
+    assert names(kitchen) == names(study) == {"kitchen", "study"}
+    lost.call("POST", "resume")
+    lost.wait(lambda: lost.peer("home", study).get("state") == "refused", "it is refused by the third as well")
+    kitchen.put("home", "notes", "after", {"by": "kitchen"})
+    assert set(house.agree("home", [kitchen, study])["notes"]) == {"before", "in between", "after"}
+    assert lost.get("home", "notes", "unsent") == {"by": "lost"}
+    assert lost.get("home", "notes", "after") is None
+
+
+def test_of_two_that_remove_each_other_the_one_admitted_earlier_stays(house: House) -> None:
+    """A stolen device that removes everybody while it is being removed ends nothing, whoever hears of which first."""
+    kitchen, study, lost = house.devices
+    cut_off(kitchen)
+    kitchen.ctl("remove", "home", "lost", "--yes")
+    for name in ("kitchen", "study"):
+        lost.ctl("remove", "home", name, "--yes")
+    study.wait(lambda: study.space("home")["state"] == "removed", "the third hears of the thief's first")
+    assert study.get("home", "notes", "before") == {"by": "lost"}
+    kitchen.call("POST", "resume")
+    wait_for(lambda: names(kitchen) == names(study) == {"kitchen", "study"}, "both stay", house.devices)
+    for number, device in enumerate((kitchen, study)):
+        device.put("home", "notes", f"goes on {number}", {"by": device.name})
+    assert set(house.agree("home", [kitchen, study])["notes"]) == {"before", "goes on 0", "goes on 1"}
+    assert {device.stop() for device in (kitchen, study)} == {0}
+    kitchen.start()
+    study.start()
+    assert names(kitchen) == names(study) == {"kitchen", "study"}
+    assert lost.get("home", "notes", "goes on 0") is None
