@@ -98,7 +98,8 @@ class SealedRoster:
         if not head.roster_parts:
             return head.statements, []
         names_key = self._space_keys.names()
-        names = {relay_names.roster_name(names_key, part): (part, secret) for part, secret in head.roster_parts}
+        named = head.roster_parts[: relay_roster.PARTS]
+        names = {relay_names.roster_name(names_key, part): (part, secret) for part, secret in named}
         found = await self._store.lookup(list(names), contents=True)
         statements: list[SignedStatement] = []
         missing: list[bytes] = []

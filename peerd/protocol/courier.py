@@ -135,6 +135,7 @@ class Courier:
         """Somebody may have written to the relay."""
         self._parts.polling.soon(moment)
         self._parts.fetching.retry_now()
+        self._parts.view.retry_now()
 
     def committed(self, moment: Moment, *, own: bool, size_bytes: int = 0) -> None:
         """Our copy moved: by transactions of our own, or by those of others, from wherever they came."""
@@ -162,6 +163,7 @@ class Courier:
         parts.patience.insist()
         parts.full.insist()
         parts.fetching.retry_now()
+        parts.view.retry_now()
         parts.head.insist()
 
     # ---- outcomes
@@ -187,7 +189,7 @@ class Courier:
             else:
                 parts.view.forget(device)
         changed = parts.view.changed({device: tag for device, tag in tags.items() if device != parts.us})
-        again = [device for device in parts.view.incomplete if device in tags]
+        again = [device for device in parts.view.incomplete(moment.now_s) if device in tags]
         parts.to_fetch = dict.fromkeys([*([parts.us] if fetch_ours else []), *changed, *again])
         if changed:
             parts.polling.lively(moment)

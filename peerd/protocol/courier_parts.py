@@ -109,7 +109,7 @@ class Parts:
 
     def see_head(self, device: bytes, seen: SeenHead, moment: Moment) -> None:
         """The head of a member was fetched."""
-        self.view.learn(device, seen)
+        self.view.learn(device, seen, moment.now_s)
         if seen.head is None and seen.damage is Damage.UNKNOWN_KEY:
             self.report("relay-unknown-key", device, _FOR_OTHERS, moment)
             return

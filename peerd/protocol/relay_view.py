@@ -15,6 +15,8 @@ from peerd.protocol.courier_steps import SeenHead
 from peerd.protocol.coverage import CLAIMS, Coverage, claim, extended, merged, tops, union
 from peerd.protocol.relay_objects import INTERVALS, OBJECT_BYTES, Head, Manifest
 
+_RETRY_S = (20.0, 1800.0)
+
 
 class Seen(Struct):
     """The head of another device as it was fetched last."""
@@ -53,15 +55,26 @@ class Own(Struct, frozen=True):
 class RelayView:
     def __init__(self) -> None:
         self.heads: dict[bytes, Seen] = {}
-        self.incomplete: set[bytes] = set()  # whose roster was not all there
+        self._incomplete: dict[bytes, tuple[int, float]] = {}  # whose roster was not all there: how often, until when
 
     def changed(self, tags: dict[bytes, str]) -> list[bytes]:
         """The devices whose head is there and is not the one that we know."""
         return [device for device, tag in tags.items() if device not in self.heads or self.heads[device].tag != tag]
 
-    def learn(self, device: bytes, seen: SeenHead) -> None:
+    def incomplete(self, now_s: float) -> list[bytes]:
+        """The devices whose head is worth fetching again, as parts of its roster were missing: rarer and rarer."""
+        return [device for device, (_, until_s) in self._incomplete.items() if until_s <= now_s]
+
+    def retry_now(self) -> None:
+        """They may be there now."""
+        self._incomplete = {device: (times, 0.0) for device, (times, _) in self._incomplete.items()}
+
+    def learn(self, device: bytes, seen: SeenHead, now_s: float) -> None:
         head = seen.head
-        (self.incomplete.add if seen.missing else self.incomplete.discard)(device)
+        times, _ = self._incomplete.pop(device, (0, 0.0))
+        if seen.missing:
+            first_s, longest_s = _RETRY_S
+            self._incomplete[device] = times + 1, now_s + min(longest_s, first_s * 2.0 ** min(times, 16))
         if head is None:
             self.heads[device] = Seen(seen.tag, None, {}, {})
             return
@@ -70,7 +83,7 @@ class RelayView:
 
     def forget(self, device: bytes) -> None:
         self.heads.pop(device, None)
-        self.incomplete.discard(device)
+        self._incomplete.pop(device, None)
 
     def try_again(self) -> None:
         """Heads that could not be read may be readable now."""

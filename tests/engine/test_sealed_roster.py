@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from peerd.engine.relay_keys import SpaceKeys
 from peerd.engine.sealed_relay import SealedRelay
 from peerd.protocol import relay_names, relay_roster
 from peerd.protocol.courier_steps import Damage
-from peerd.protocol.relay_objects import Head
+from peerd.protocol.relay_objects import Head, RelayObject
 from tests.engine.conftest import Device, MakeDevice
 from tests.engine.relay_scene import Sealed, new_stick, objects
 
@@ -48,6 +49,24 @@ async def test_a_roster_that_does_not_fit_lies_beside_the_head(
     assert len(objects(folder)) == 2
     assert (await theirs.heads([desk.id]))[desk.id].head == HEAD
     assert len(laptop.space.roster.members) == 3
+
+
+async def test_a_head_that_names_parts_without_end_costs_little(
+    two: tuple[Device, Device], open_relay: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who was let in may write what it likes; a relay may count every few names as a request."""
+    ours = await open_relay(two[0])
+    told = replace(HEAD, roster_parts=[(b"%016d" % number, bytes(32)) for number in range(1_000)])
+    looked: list[int] = []
+    lookup = ours._store.lookup
+
+    async def counting(names: Sequence[str], *, contents: bool) -> Mapping[str, RelayObject]:
+        looked.append(len(names))
+        return await lookup(names, contents=contents)
+
+    monkeypatch.setattr(ours._store, "lookup", counting)
+    statements, missing = await ours._roster.read(told)
+    assert (statements, len(missing), looked) == ([], relay_roster.PARTS, [relay_roster.PARTS])
 
 
 @pytest.mark.parametrize("lost", [True, False])
