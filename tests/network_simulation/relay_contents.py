@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from peerd.core.clocks import Clock, includes
+from peerd.errors import RemoteProtocolError
 from peerd.protocol import relay_objects
 from peerd.protocol.relay_objects import Covers, Head
 from tests.network_simulation.device import Device
@@ -29,7 +31,9 @@ def heads_there(space: bytes, members: Sequence[Device], relays: Sequence[SimRel
         for member in members:
             name = sealed._head_name(member.id)
             kept = relay.objects.get(name)
-            if kept is not None:
+            if kept is None:
+                continue
+            with suppress(RemoteProtocolError):  # sealed before the reader was a member, or after
                 signed = sealed._sealing.open_head(name, kept.data, space, sealed._space_keys.opening())
                 yield HeadThere(relay, member, relay_objects.decode_head(signed.data))
 

@@ -219,8 +219,13 @@ class World:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            self.wrong = f"a writer came upon {problem!r}"
 
     async def pass_days(self, days: int) -> None:
         """Days pass at once for those that run; those that do not see it in their clocks, if these are right."""
