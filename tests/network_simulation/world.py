@@ -79,6 +79,7 @@ class World:
         self.step = 0
         self.wrong = ""
         self.rotten = False
+        self._settling_ms: dict[int, int] = {}  # when all was put right, by the clocks of the devices
         self.more: Mapping[str, float] = {}  # how much more often than usual something happens, by name
         self.bulk = 100
         self.large_bytes = 3_000
@@ -305,12 +306,13 @@ class World:
             await self.start(device)
         if self.rotten:
             await self.scrub()
-        until_s = asyncio.get_running_loop().time() + (RELAYED_SETTLE_S if self.apart else SETTLE_S)
+        until_s = asyncio.get_running_loop().time() + (RELAYED_SETTLE_S if self.relays else SETTLE_S)
         pause_s = 5.0
+        self._settling_ms = {device.number: device.running.times.wall_ms() for device in self.devices}
         while (waiting := self.unsettled()) and asyncio.get_running_loop().time() < until_s:
             self.air.refresh()
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 1.2, 600.0) if self.apart else pause_s
+            pause_s = min(pause_s * 1.2, 600.0) if self.relays else pause_s
         self.look_at_ledger()
         if waiting:
             raise AssertionError(f"never at rest: {waiting}")
@@ -333,9 +335,25 @@ class World:
                 if not all(_is_at_rest(peer, by_relay=self.apart) for peer in peers):
                     said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]
                     return f"{space.name} on {device.name}: {said}"
-                if self.apart and (busy := _busy_relays(device, space)):
+                if busy := self._busy_relays(device, space):
                     return f"{space.name} on {device.name}: {busy}"
         return ""
+
+    def _busy_relays(self, device: Device, space: SimSpace) -> list[object]:
+        """Those that were not read since all was put right, since they may hold the only copy of something; and, where
+        there is nothing else, those to which something is yet to be left.
+        """
+        since_ms = self._settling_ms[device.number]
+        return [
+            view
+            for view in device.running.relays.views().relays
+            if view.space == space.name
+            and (
+                view.to_fetch
+                or (view.last_success_ms or 0) <= since_ms
+                or (self.apart and (view.state == "trouble" or view.to_send))
+            )
+        ]
 
     def members(self, space: SimSpace) -> list[Device]:
         """By the roster of somebody who was not removed."""
@@ -346,14 +364,6 @@ class World:
     async def stop(self) -> None:
         for device in self.devices:
             await device.stop()
-
-
-def _busy_relays(device: Device, space: SimSpace) -> list[object]:
-    return [
-        view
-        for view in device.running.relays.views().relays
-        if view.space == space.name and (view.state == "trouble" or view.to_send or view.to_fetch)
-    ]
 
 
 def _is_at_rest(peer: PeerStatus, *, by_relay: bool) -> bool:
