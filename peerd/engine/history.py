@@ -32,7 +32,7 @@ from peerd.protocol.control_messages import (
 )
 
 WINDOW = 200  # runs read at a time
-SCAN = 20_000  # runs looked at for one page, or transactions of a record
+SCAN = 20_000  # transactions looked through for one page
 VERSIONS = 20_000  # that are listed of one record
 PAGE_BYTES = 4 << 20
 WHOLE_RUN = 1 << 40
@@ -112,7 +112,7 @@ class History:
                             return found, (row.position, index + 1)
                         found.append(_Found(row, index, decoded))
                         size_bytes += len(row.run.entries[index])
-            scanned += len(back.rows)
+            scanned += sum(len(row.run.entries) for row in back.rows)
             wish = replace(wish, position=back.position)
         return found, (wish.position, WHOLE_RUN) if wish.position > 0 else None
 

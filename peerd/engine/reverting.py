@@ -32,7 +32,7 @@ from peerd.protocol.control_history import Reverted, RevertResult
 
 PORTION_RECORDS = 2_000
 PORTION_BYTES = 4 << 20
-SCAN = 20_000  # runs looked at for one portion
+SCAN = 20_000  # transactions looked through for one portion
 LOOK_AT = 5_000  # records looked at for one portion
 WINDOW = 200
 VERSIONS = 5_000  # that a record may have had since the first transaction that is undone
@@ -209,7 +209,7 @@ class _Planning:
                         continue
                     if chosen.only in {None, Dot(row.run.origin, row.run.first + number)}:
                         yield row, number, entry.decode(row.run.entries[number])
-            scanned += len(back.rows)
+            scanned += sum(len(row.run.entries) for row in back.rows)
             wish = LogWish(back.position, wish.origins, wish.since_ms, wish.until_ms, WINDOW)
             if scanned >= SCAN and wish.position > self._low:
                 self._on = _Cursor(self._start.top, wish.position)
