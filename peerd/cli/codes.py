@@ -240,6 +240,7 @@ _OF_PEERS: Final = {
     "listens at another one.",
     "snapshot-damaged": "A snapshot of another device is not what that device says it is: its copy is damaged, or what "
     "carried it. Nothing of it was taken over.",
+    "snapshot-busy": "As many devices as may at once take in a snapshot from that one. It is asked again by itself.",
     "snapshot-gone": "A snapshot was being made of a copy that is another one by now. It is made again.",
     "snapshot-refused": "A snapshot holds what the members do not accept: another space, another history, or what was "
     "written after its author was removed. Nothing of it was taken over.",

@@ -23,7 +23,7 @@ log = get(__name__)
 
 AGAIN_S = 30.0
 LOOK_S = 1.0  # whether the maker of one that was cut is back
-_PASSING = frozenset({"snapshot-gone"})  # codes of refusals after which the next attempt goes better
+_PASSING = frozenset({"snapshot-gone", "snapshot-busy"})  # codes of refusals after which the next attempt goes better
 _DAMAGED = 'The copy there is damaged: see docs/recovery.md, "Copies diverged". Another member may serve one.'
 _STEPS = {
     "snapshot-damaged": _DAMAGED,

@@ -123,6 +123,7 @@ class Served:
     def __init__(self, snapshot: bytes, outgoing: Outgoing) -> None:
         self.id = snapshot
         self.was_asked = True
+        self.asked_s = 0.0
         self.outgoing = outgoing
         self._parts = outgoing.parts()
         self._kept: dict[int, bytes] = {}

@@ -86,17 +86,36 @@ class Snapshots:
         return min((one.position or 0 for one in self.outgoing), default=None)
 
     async def serve(self, device: bytes, snapshot: bytes, number: int) -> Served:
-        """What a device is being served: the snapshot that it names, if that can go on with this part, else another."""
+        """What a device is being served: the snapshot that it names, if that can go on with this part, else another.
+        Whoever has not asked for a minute makes way; nobody else does, since none would ever be whole.
+
+        Raises:
+            StoreError: "snapshot-busy", so many take one in already.
+        """
         served = self.served.pop(device, None)
         if served is not None and (served.id != snapshot or not served.has(number)):
             await served.close()
             served = None
-        while len(self.served) >= SERVED:
-            await self.served.pop(next(iter(self.served))).close()
+        now_s = self._times.monotonic_s()
         if served is None:
+            await self._make_way(now_s)
             served = Served(self._times.random_bytes(16), self.begin_outgoing())
+        served.asked_s = now_s
         self.served[device] = served
         return served
+
+    async def _make_way(self, now_s: float) -> None:
+        for device, one in list(self.served.items()):
+            if len(self.served) < SERVED:
+                return
+            if not one.goes_on or now_s - one.asked_s > PATIENCE_S:
+                await self.end_serving(device)
+        if len(self.served) >= SERVED:
+            raise StoreError(
+                f"{SERVED} devices take in a snapshot from here already",
+                code="snapshot-busy",
+                next_step="It is asked for again by itself.",
+            )
 
     def is_serving(self, device: bytes, snapshot: bytes) -> bool:
         served = self.served.get(device)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from peerd.core import snapshot_choice
 from peerd.engine.link_runner import LinkRunner
 from peerd.engine.snapshots import PATIENCE_S
+from peerd.errors import StoreError
 from peerd.protocol.messages import Entries, SnapshotChunk, SnapshotOffer
-from peerd.protocol.session import Session
+from peerd.protocol.session import Phase, Session
 from peerd.store import snapshot_reading
 from tests.engine.conftest import Device, MakeDevice, Pipe, Until, Wire
 from tests.engine.test_snapshots import agree, damage, query, session
@@ -266,3 +268,41 @@ async def test_after_a_minute_another_member_begins_anew(
     await agree(laptop, phone)
     assert phone.space.taken is not None
     assert phone.space.taken.device == laptop.id
+
+
+async def test_so_many_at_once_and_the_next_one_asks_again(
+    full: tuple[Device, Device], make: MakeDevice, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody loses what has begun to somebody who comes later."""
+    monkeypatch.setattr("peerd.engine.snapshots.SERVED", 1)
+    monkeypatch.setattr("peerd.engine.snapshot_exchange.AGAIN_S", 0.0)
+    desk, laptop = full
+    phone = make("phone")
+    await desk.spaces.admit(desk.space, phone.spaces.card())
+    await phone.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    _, far = await halfway(laptop, desk, wire, until)
+    (served,) = desk.space.snapshots.served.values()
+    with capture_logs() as logged:
+        wire.connect(phone, desk)
+        await until(lambda: any(one.get("code") == "snapshot-busy" for one in logged))
+    assert list(desk.space.snapshots.served) == [laptop.id]
+    assert session(phone, desk).machine.phase is Phase.BEHIND
+    far.go_on()
+    await linked(desk, laptop, until)
+    await linked(desk, phone, until)
+    await agree(desk, phone)
+    assert served.outgoing.records == 10
+
+
+async def test_who_does_not_ask_for_a_minute_makes_way(
+    full: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerd.engine.snapshots.SERVED", 1)
+    desk, _ = full
+    served = await desk.space.snapshots.serve(b"one", bytes(16), 0)
+    assert await served.part(0)
+    with pytest.raises(StoreError, match="1 devices take in a snapshot"):
+        await desk.space.snapshots.serve(b"two", bytes(16), 0)
+    desk.clock.pass_s(PATIENCE_S + 1)
+    await desk.space.snapshots.serve(b"two", bytes(16), 0)
+    assert list(desk.space.snapshots.served) == [b"two"]
