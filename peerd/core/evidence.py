@@ -143,8 +143,9 @@ class Gathering:
         return weigh(self.traces.get(name, []), self.seen, whole=self.whole)
 
     @property
-    def buckets(self) -> frozenset[int]:
-        return self._buckets
+    def clock(self) -> Clock:
+        """Of the copy whose log it is."""
+        return self._copy.clock()
 
     def replayed(self, name: Name) -> Record:
         """What the log alone makes of a record."""

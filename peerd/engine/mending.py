@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from peerd.core import digest
 from peerd.core.batch import Batch, HistoryRow, Name, Stored
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.evidence import Gathering
 from peerd.core.record import Dropped, Record
@@ -34,14 +34,20 @@ class Mend(NamedTuple):
     dropped: Collection[tuple[Dropped, Dot]] = ()
 
 
-async def replace(commits: Commits, store: SpaceStore, mends: Mapping[Name, Mend]) -> tuple[set[Name], bytes]:
+async def replace(
+    commits: Commits, store: SpaceStore, mends: Mapping[Name, Mend], at: ReadClock | None = None
+) -> tuple[set[Name], bytes]:
     """Durably. Gives the records that were still as they were thought to be, and what that took from the digest,
-    bucket by bucket.
+    bucket by bucket. Nothing is done unless our clock is still `at`, if that is given: a record that is missing here
+    may have been deleted since, and nothing here shows it.
     """
     done: set[Name] = set()
     steps = [digest.EMPTY]
 
     async def work(copy: CopyState) -> CopyState:
+        if at is not None and copy.clock() != at:
+            return copy
+
         def inside(transaction: Transaction) -> tuple[Writes, CopyState]:
             done.clear()
             batch = Batch(copy, transaction, commits.limit_of, commits.verify)

@@ -26,22 +26,19 @@ from peerd.core.record import Record
 from peerd.core.record_form import bucket_of
 from peerd.core.repair import Merged, merge
 from peerd.core.repair_form import (
-    clock_mark,
     dots_of,
-    pack_evidence,
-    pack_record,
     unpack_evidence,
     unpack_record,
 )
 from peerd.core.scrub import DIFFERS, MISSING
-from peerd.engine import log_repairs, mending
+from peerd.engine import log_repairs, mending, repair_answers
 from peerd.engine.mending import Mend as Mending
 from peerd.engine.ports import Times
 from peerd.engine.scrubbing import AGAIN, FROM_PEER
 from peerd.engine.space import Space
 from peerd.errors import RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
-from peerd.protocol.messages import SHARES_PER_FRAME, Locate, Located, Mend, Mended, RecordName, RepairMessage
+from peerd.protocol.messages import Locate, Located, Mend, Mended, RecordName, RepairMessage
 from peerd.protocol.repairing import (
     Agreed,
     Ask,
@@ -63,13 +60,8 @@ CAPABILITY = "repair"
 CALM_S = (5.0, 15.0)
 DAMAGED_CALM_S = (0.2, 1.0)  # who knows that it is the damaged one begins first
 WAITING = 8  # questions and answers of theirs
-SHARES = 4_000
-SHARES_BYTES = 512 << 10
-ROWS_LOOKED_AT = 50_000
-RECORDS_BYTES = 700 << 10
 RUNS_AFTER_S = (2.0, 10.0)
 RUNS_AGAIN_S = 600.0
-MERGED_AT_ONCE = 1_000
 
 
 class _Note(NamedTuple):
@@ -143,8 +135,7 @@ class Repairs:
             self._queue.put_nowait(_Note(equal))
 
     def standing(self) -> Standing:
-        copy = self._space.copy
-        return Standing(clock_mark(copy.clock()), copy.digest)
+        return repair_answers.standing(self._space)
 
     def _now(self) -> float:
         return self._times.monotonic_s()
@@ -216,23 +207,13 @@ class Repairs:
     async def _answer(self, question: Locate | Mend) -> None:
         ours = self.standing()
         if isinstance(question, Mend):
-            self._say(await self._our_records(question, ours))
+            self._say(await repair_answers.records(self._space, question, ours))
             return
         self._hear(question, ours)
         if not question.buckets:
             self._say(Located(self._space.id, ours.clock, ours.digest, ours.sums))
             return
-        page = await self._space.store.scrubs.shares(question.buckets, question.after, None, SHARES, ROWS_LOOKED_AT)
-        shares = [(collection, key, share.to_bytes(8, "big")) for collection, key, share in page.shares]
-        up_to, size_bytes = page.up_to, 0
-        for number, (collection, key, _) in enumerate(shares[:SHARES_PER_FRAME]):
-            size_bytes += len(collection.encode()) + len(key.encode()) + 20
-            if number and size_bytes > SHARES_BYTES:
-                del shares[number:]
-                up_to = shares[-1][:2]
-                break
-        now = self.standing()  # the shares were read after `ours`
-        self._say(Located(self._space.id, now.clock if now == ours else bytes(16), ours.digest, b"", shares, up_to))
+        self._say(await repair_answers.shares(self._space, question, ours))
 
     def _hear(self, told: Locate | Located, ours: Standing) -> None:
         """Whatever they say of their digest is worth comparing."""
@@ -255,7 +236,7 @@ class Repairs:
                 names, up_to = await self._compare(effect)
                 self._perform(self._machine.compared(names, up_to, self.standing(), self._now()))
             case ReadRecords():
-                records = await self._read(effect.names)
+                records = await repair_answers.held(self._space, effect.names)
                 self._perform(self._machine.read(records, self.standing(), self._now()))
             case Merge():
                 names, changed = await self._merge(effect)
@@ -265,7 +246,7 @@ class Repairs:
         """The names that differ, as far as both pages reach."""
         theirs = effect.theirs
         ours = await self._space.store.scrubs.shares(
-            effect.buckets, effect.after, theirs.up_to, MERGED_AT_ONCE + SHARES, ROWS_LOOKED_AT
+            effect.buckets, effect.after, theirs.up_to, 2 * repair_answers.SHARES, repair_answers.ROWS_LOOKED_AT
         )
         ends = [end for end in (theirs.up_to, ours.up_to) if end is not None]
         up_to = min(ends) if ends else None
@@ -273,44 +254,6 @@ class Repairs:
         other = {(collection, key): int.from_bytes(share, "big") for collection, key, share in theirs.shares}
         differing = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
         return [name for name in differing if up_to is None or name <= up_to], up_to
-
-    async def _read(self, names: list[RecordName]) -> list[tuple[str, str, bytes]]:
-        """What we hold of them, of as many as fit into a frame."""
-        here = await mending.stored(self._space.store, names)
-        found: list[tuple[str, str, bytes]] = []
-        size_bytes = 0
-        for name in names:
-            packed = pack_record(here[name].record if name in here else None)
-            size_bytes += len(packed) + 200
-            if size_bytes > RECORDS_BYTES:
-                break
-            found.append((*name, packed))
-        return found or [(*names[0], b"")]
-
-    async def _our_records(self, question: Mend, ours: Standing) -> Mended:
-        if question.runs:
-            return Mended(self._space.id, ours.clock, [], await log_repairs.ours(self._space, question.runs))
-        if question.clock != ours.clock:
-            return Mended(self._space.id, ours.clock, [])
-        names = [(collection, key) for collection, key, _ in question.records]
-        here = await mending.stored(self._space.store, names)
-        dots = dots_of(stored.record for stored in here.values())
-        try:
-            dots |= dots_of(unpack_record(packed) for _, _, packed in question.records)
-        except ValueError:
-            raise RemoteProtocolError("a record that is none", code="malformed") from None
-        gathering = await mending.gather(self._space.commits, self._space.store, names=names, dots=dots)
-        found: list[tuple[str, str, bytes, bytes, bool]] = []
-        size_bytes = 0
-        for name in names:
-            packed = pack_record(here[name].record if name in here else None)
-            evidence = pack_evidence(gathering.of(name))
-            size_bytes += len(packed) + len(evidence) + 200
-            if size_bytes > RECORDS_BYTES:
-                break
-            found.append((*name, packed, evidence, self._space.scrub.doubts(name)))
-        now = self.standing()
-        return Mended(self._space.id, now.clock if now == ours else bytes(16), found)
 
     # ---- merging
 
@@ -335,7 +278,7 @@ class Repairs:
         again: dict[Name, Merged] = {}
         for name in names:
             record, evidence, doubt = told[name]
-            trust = self._is_trusted(name, effect.sums)
+            trust = self._is_owed(name, effect.sums) or (not doubt and self._is_damaged(name, effect.sums))
             if doubt and not trust:
                 continue
             ours = here[name].record if name in here else Record()
@@ -350,7 +293,7 @@ class Repairs:
         if self.standing() != before:
             return names, 0
         known = {one.name for one in space.scrub.open_findings}
-        done = await space.scrub.replace(mends, owing=False)
+        done = await space.scrub.replace(mends, owing=False, at=clock)
         await space.scrub.put_right(done - again.keys(), FROM_PEER, self._theirs)
         await space.scrub.found(MISSING, sorted(done - here.keys() - known), self._theirs, FROM_PEER)
         await space.scrub.found(DIFFERS, sorted(done & here.keys() - again.keys() - known), self._theirs, FROM_PEER)
@@ -369,14 +312,17 @@ class Repairs:
             log.warning("value not written again", space=self._space.name, cause=str(problem))
         await self._space.scrub.found(DIFFERS, [name], self._theirs, AGAIN)
 
-    def _is_trusted(self, name: Name, their_sums: bytes) -> bool:
-        """Is it known that ours is the damaged one of the two?"""
-        scrub, ours = self._space.scrub, self.standing()
+    def _is_owed(self, name: Name, their_sums: bytes) -> bool:
+        """Is theirs, in this part of the copy, what ours should be by our own digest?"""
         bucket = bucket_of(*name)
-        owed = digest.at(scrub.state.owed, bucket)
-        if owed and (digest.at(ours.sums, bucket) + owed) % digest.MODULUS == digest.at(their_sums, bucket):
-            return True
-        return scrub.suspects(name) or self._is_odd(their_sums)
+        owed = digest.at(self._space.scrub.state.owed, bucket)
+        return owed != 0 and (digest.at(self._space.copy.digest, bucket) + owed) % digest.MODULUS == digest.at(
+            their_sums, bucket
+        )
+
+    def _is_damaged(self, name: Name, their_sums: bytes) -> bool:
+        """Is it known that ours is the damaged one of the two?"""
+        return self._space.scrub.suspects(name) or self._is_odd(their_sums)
 
     def _is_odd(self, their_sums: bytes) -> bool:
         """Do two others agree, and not with us?"""

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 
 from peerd.core import digest
 from peerd.core.batch import Name
+from peerd.core.clocks import ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.device_id import short_id
 from peerd.core.evidence import Gathering
@@ -247,13 +248,20 @@ class Scrubbing:
         await self._commits.put_right(work)
         self._keep(findings)
 
-    async def replace(self, mends: dict[Name, Mend], *, owing: bool, findings: Sequence[Finding] = ()) -> set[Name]:
+    async def replace(
+        self,
+        mends: dict[Name, Mend],
+        *,
+        owing: bool,
+        findings: Sequence[Finding] = (),
+        at: ReadClock | None = None,
+    ) -> set[Name]:
         """Put these in place, and keep account of what is owed. Not `owing`, only buckets that owe something are
         concerned: what another device's copy and ours agreed on is the truth. `findings` are told from then on.
         """
         if not mends:
             return set()
-        done, taken = await mending.replace(self._commits, self._store, mends)
+        done, taken = await mending.replace(self._commits, self._store, mends, at)
         self._keep(findings)
         if not owing:
             kept = [(bucket, digest.at(taken, bucket)) for bucket in self.owed_buckets()]
@@ -309,7 +317,7 @@ class Scrubbing:
         new = [name for name in mends if name not in {one.name for one in self.open_findings}]
         await self._note(self._fresh(MISSING, (name for name in new if name not in here)))
         await self._note(self._fresh(DIFFERS, (name for name in new if name in here)))
-        done = await self.replace(mends, owing=True)
+        done = await self.replace(mends, owing=True, at=gathering.clock)
         await self.put_right(done, FROM_LOG)
         return True
 

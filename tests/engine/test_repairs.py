@@ -19,12 +19,12 @@ from peerd.core.record import Record, Stamp
 from peerd.core.record_form import decode_record, digest_of, encode_body, encode_stamps
 from peerd.core.repair_form import pack_evidence, pack_record, unpack_record
 from peerd.core.values import pack
-from peerd.engine import repairs
+from peerd.engine import repair_answers, repairs
 from peerd.engine.feed import Feed
-from peerd.engine.repairs import Repairs
 from peerd.protocol.messages import Locate, Mend, Mended
 
 if TYPE_CHECKING:
+    from peerd.engine.space import Space
     from peerd.protocol.repairing import Standing
     from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
@@ -264,9 +264,9 @@ async def test_a_third_member_decides(scene: Scene, wire: Wire, until: Until) ->
 async def test_much_is_put_right_in_pages(
     scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repairs, "SHARES", 7)
-    monkeypatch.setattr(repairs, "ROWS_LOOKED_AT", 50)
-    monkeypatch.setattr(repairs, "RECORDS_BYTES", 2_000)
+    monkeypatch.setattr(repair_answers, "SHARES", 7)
+    monkeypatch.setattr(repair_answers, "ROWS_LOOKED_AT", 50)
+    monkeypatch.setattr(repair_answers, "RECORDS_BYTES", 2_000)
     desk, laptop = await scene("desk", "laptop", records=250, trimmed=True)
     good = desk.space.copy
     meddle(laptop, "DELETE FROM record WHERE id % 2 = 0")
@@ -316,10 +316,10 @@ async def test_a_record_that_cannot_be_is_not_taken(
     """Of transactions that nobody has, or no record at all: the link is closed, and nothing changes."""
     desk, laptop = await scene("desk", "laptop", trimmed=True)
     (origin,) = desk.clock_now()
-    honest = Repairs._our_records
+    honest = repair_answers.records
 
-    async def lying(self: Repairs, question: Mend, ours: Standing) -> Mended:
-        answer = await honest(self, question, ours)
+    async def lying(space: Space, question: Mend, ours: Standing) -> Mended:
+        answer = await honest(space, question, ours)
         dot = Dot(bytes(16), 1) if lie == "origin" else Dot(origin, 1000)
         record = Record()
         record.births, record.stamps = {dot}, {dot: Stamp(1, 2)}
@@ -330,7 +330,7 @@ async def test_a_record_that_cannot_be_is_not_taken(
         ]
         return Mended(answer.space, answer.clock, false)
 
-    monkeypatch.setattr(Repairs, "_our_records", lying)
+    monkeypatch.setattr(repair_answers, "records", lying)
     meddle(desk, "DELETE FROM record WHERE key = '000'")
     await desk.space.scrub.round()
     before = desk.space.copy
@@ -439,10 +439,10 @@ async def test_a_whole_log_is_believed_and_not_what_others_say(
     """A member that claims that everything was removed takes nothing from who can prove that it was not."""
     desk, laptop = await scene("desk", "laptop")
     good = desk.space.copy
-    honest = Repairs._our_records
+    honest = repair_answers.records
 
-    async def lying(self: Repairs, question: Mend, ours: Standing) -> Mended:
-        answer = await honest(self, question, ours)
+    async def lying(space: Space, question: Mend, ours: Standing) -> Mended:
+        answer = await honest(space, question, ours)
         false = []
         for collection, key, said, _, doubt in answer.records:
             record = unpack_record(said)
@@ -454,8 +454,25 @@ async def test_a_whole_log_is_believed_and_not_what_others_say(
     flip_with_share(laptop, "000", spoil)
     claim(laptop)
     laptop = await laptop.reopen()
-    monkeypatch.setattr(Repairs, "_our_records", lying)
+    monkeypatch.setattr(repair_answers, "records", lying)
     wire.connect(desk, laptop)
     await until(lambda: same(desk, laptop))
     assert desk.space.copy.digest == laptop.space.copy.digest == good.digest
     await laptop.close()
+
+
+async def test_of_two_that_are_damaged_neither_takes_from_the_other(scene: Scene, wire: Wire, until: Until) -> None:
+    """Both know it of the same record, and say so; a third one has it."""
+    desk, laptop, tablet = await scene("desk", "laptop", "tablet", trimmed=True)
+    good = tablet.space.copy
+    flip(desk, "good 0", "gone 0")
+    flip(laptop, "good 0", "bad! 0")
+    for device in (desk, laptop):
+        await device.space.scrub.round()
+    wire.connect(desk, laptop)
+    await until(lambda: desk.switchboard.sessions(desk.space) and desk.switchboard.sessions(desk.space)[0].diverged)
+    wire.connect(desk, tablet)
+    wire.connect(laptop, tablet)
+    await until(lambda: len(tablet.switchboard.links) == 2 and same(desk, laptop, tablet))
+    assert desk.space.copy.digest == laptop.space.copy.digest == tablet.space.copy.digest == good.digest
+    assert not (await desk.space.store.flagged(None, 10))

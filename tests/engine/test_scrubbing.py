@@ -11,7 +11,7 @@ import pytest
 
 from peerd.core import digest
 from peerd.core.values import pack
-from peerd.engine import scrubbing
+from peerd.engine import mending, scrubbing
 from peerd.errors import StoreDamaged
 
 if TYPE_CHECKING:
@@ -306,3 +306,16 @@ async def test_a_run_that_cannot_be_read_is_told_as_damage(desk: Device) -> None
     flip(desk, "good 1", "goad 1")
     await desk.space.scrub.round()
     assert {one for one in findings(desk) if one[0] == "changed"} == {("changed", "0", "log"), ("changed", "1", "")}
+
+
+async def test_rows_are_put_right_only_while_the_clock_stands(desk: Device) -> None:
+    """A record that is missing may have been deleted since it was looked at."""
+    await desk.put("a", {"x": 1})
+    clock = desk.clock_now()
+    (record,) = (await desk.space.store.read(lambda transaction: transaction.records([("notes", "a")]))).values()
+    await desk.delete("a")
+    before = desk.space.copy
+    back = {("notes", "a"): mending.Mend(record.record, 0)}
+    assert not (await mending.replace(desk.space.commits, desk.space.store, back, clock))[0]
+    assert desk.space.copy == before
+    assert (await mending.replace(desk.space.commits, desk.space.store, back, desk.clock_now()))[0] == back.keys()
