@@ -18,7 +18,7 @@ from peerd.errors import RemoteProtocolError
 
 INLINE_BYTES = 128 << 10  # of statements in a head; more of them go into parts
 PART_BYTES = 256 << 10
-PARTS = 160  # of the largest roster that there may be, with room
+PARTS = 192  # of the largest roster that there may be: 32 MiB in statements of up to 64 KiB
 
 _PART_TAG = b"peerd/1 relay roster part id\0"
 _AROUND_BYTES = 9  # of MessagePack round a statement: two lengths and an array
