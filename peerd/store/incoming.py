@@ -15,7 +15,7 @@ from peerd.core.origin import Announcement
 from peerd.core.restore import Image
 from peerd.core.snapshot_intake import Progress, SideOrigin, SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, Phase
-from peerd.store import log, meta, records, side
+from peerd.store import log, meta, peers, records, side, trimming
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs, stamps_encoder
 from peerd.store.transaction import give_numbers, give_refs
@@ -187,8 +187,8 @@ def _move_history(connection: sqlite3.Connection, age_ms: int, size: int) -> boo
 
 
 def _drop_runs(connection: sqlite3.Connection, size: int) -> bool:
-    """Runs below the horizon: their ends are kept, for comparison."""
-    for ref, horizon in connection.execute("SELECT ref, horizon FROM origin WHERE horizon > 0").fetchall():
+    """Runs below the horizon: their ends are kept, for comparison, as many as there may be."""
+    for ref, origin, horizon in connection.execute("SELECT ref, id, horizon FROM origin WHERE horizon > 0").fetchall():
         positions = connection.execute(
             "SELECT position, size_bytes, age_ms, origin, last, substr(head, 1, 8) FROM run"
             " WHERE origin = ? AND last <= ? ORDER BY last LIMIT ?",
@@ -201,6 +201,7 @@ def _drop_runs(connection: sqlite3.Connection, size: int) -> bool:
             )
             connection.executemany("DELETE FROM run WHERE position = ?", (row[:1] for row in positions))
             meta.grow(connection, log_bytes=-sum(row[1] for row in positions))
+            trimming.thin(connection, ref, peers.standing_at(connection, origin))
             return True
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,15 @@ def save(connection: sqlite3.Connection, peer: StoredPeer) -> None:
         "INSERT OR REPLACE INTO peer (device, name, addresses, seen_ms, acks, heard_age_ms) VALUES (?, ?, ?, ?, ?, ?)",
         (peer.device, peer.name, _encode(peer.addresses), peer.seen_ms, _encode(peer.acks), peer.heard_ms),
     )
+
+
+def standing_at(connection: sqlite3.Connection, origin: bytes) -> set[int]:
+    """How much of an origin devices are known to have, each."""
+    found: set[int] = set()
+    for (acks,) in connection.execute("SELECT acks FROM peer"):
+        with suppress(ValueError):  # who opens the database next says that it is damaged
+            found.add(_decode_acks(acks).get(origin, 0))
+    return found
 
 
 def load(connection: sqlite3.Connection, path: Path) -> tuple[StoredPeer, ...]:

@@ -118,10 +118,11 @@ def _take_out(
     )
     connection.executemany("DELETE FROM run WHERE position = ?", ((row.position,) for row in rows))
     connection.execute("UPDATE origin SET horizon = ? WHERE ref = ?", (rows[-1].seq, ref))
-    _thin(connection, ref, standing)
+    thin(connection, ref, standing)
 
 
-def _thin(connection: sqlite3.Connection, ref: int, standing: Collection[int]) -> None:
+def thin(connection: sqlite3.Connection, ref: int, standing: Collection[int]) -> None:
+    """Keep no more ends of an origin than there may be, and those at the positions `standing`."""
     seqs = [seq for (seq,) in connection.execute("SELECT seq FROM run_end WHERE origin = ? ORDER BY seq", (ref,))]
     connection.executemany(
         "DELETE FROM run_end WHERE origin = ? AND seq = ?", ((ref, seq) for seq in ends_too_many(seqs, standing))

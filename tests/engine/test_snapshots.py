@@ -15,6 +15,8 @@ from peerd.core.batch import Fork
 from peerd.core.record_form import digest_of
 from peerd.core.snapshot import PART_BYTES, Begin, encode
 from peerd.core.snapshot_stored import Phase
+from peerd.core.stored import StoredPeer
+from peerd.core.trimming import ends_too_many
 from peerd.engine import small_steps, snapshot_exchange
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.feed import Feed
@@ -24,7 +26,7 @@ from peerd.engine.snapshots import ABANDONED_MS
 from peerd.errors import RemoteProtocolError, StoreDamaged, StoreError
 from peerd.protocol.control_messages import CollectionChange
 from peerd.protocol.session import Phase as SessionPhase
-from peerd.store import snapshots, switching
+from peerd.store import snapshot_reading, snapshots, switching, trimming
 from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
 ONE, TWO = b"snapshot one    ", b"snapshot two    "
@@ -731,6 +733,29 @@ async def test_what_is_left_from_an_earlier_life_is_cleared_away(
     assert query(laptop, "SELECT name FROM sqlite_schema WHERE name LIKE 'former%'") == []
     await laptop.tell(desk)
     await agree(desk, laptop)
+
+
+async def test_of_what_a_snapshot_replaced_so_many_ends_stay(
+    two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """No more than for a log that is trimmed, and among them where the other one was last known to stand."""
+    monkeypatch.setattr(small_steps, "FIRST_SIZE", 3)
+    monkeypatch.setattr(small_steps, "MAX_SIZE", 3)
+    monkeypatch.setattr(trimming, "ends_too_many", lambda seqs, standing: ends_too_many(seqs, standing, 8))
+    desk, laptop = two
+    for number in range(40):
+        await desk.put(f"{number:02}", {"a": 1})
+    await desk.tell(laptop)
+    await laptop.space.store.save_peer(StoredPeer(desk.id, acks=dict.fromkeys(desk.clock_now(), 7)))
+    await desk.put("more", {"a": 2})
+    monkeypatch.setattr(snapshot_reading, "ENDS_PER_ORIGIN", 2)
+    assert await take(laptop, await made(desk))
+    await cleared(laptop, until)
+    assert query(laptop, "SELECT count(*) FROM run") == [(0,)]
+    ends = [seq for (seq,) in query(laptop, "SELECT seq FROM run_end ORDER BY seq")]
+    assert len(ends) <= 8 + 2 + 2
+    assert 7 in ends
+    assert ends[-1] == 41
 
 
 async def test_indexes_take_turns(two: tuple[Device, Device], until: Until) -> None:
