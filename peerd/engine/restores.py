@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from peerd.core.batch import Batch, Name
 from peerd.core.entry import Change, Kind
@@ -13,10 +13,13 @@ LACKING = 10_000  # records of which somebody may say so
 
 
 class Restores:
-    """`without_image` holds what members said: which of them hold no image of a record."""
+    """`without_image` holds what members said: which of them hold no image of a record. `doubts(name)`: is our copy
+    known to be damaged there? Then what looks as if it had met a delete may have lost its birth on our disk.
+    """
 
     def __init__(self, us: bytes, rules: CollectionRules) -> None:
         self.without_image: dict[Name, set[bytes]] = {}
+        self.doubts: Callable[[Name], bool] = lambda _: False
         self._us = us
         self._rules = rules
 
@@ -33,7 +36,7 @@ class Restores:
         lacking: list[Name] = []
         for name in batch.parked():
             record = batch.records[name]
-            if record is None:
+            if record is None or self.doubts(name):
                 continue
             if self._rules.of(name[0]).deletes == "delete_wins":
                 changes.append(Change(Kind.DELETE, *name))

@@ -71,6 +71,7 @@ class Space:
         self.snapshots = Snapshots(self, store.snapshots, times)
         self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id)
         self.scrub.renamed = self._put_right
+        self.commits.restores.doubts = self.scrub.doubts
         self.recopying = Recopying(self, opened.recopy, times)
         self.forks = Forks(self)
         self.keys = keys

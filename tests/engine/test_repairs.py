@@ -21,6 +21,7 @@ from peerd.core.repair_form import pack_evidence, pack_record, unpack_record
 from peerd.core.values import pack
 from peerd.engine import repair_answers, repairs
 from peerd.engine.feed import Feed
+from peerd.protocol.control_messages import CollectionChange
 from peerd.protocol.messages import Locate, Mend, Mended
 
 if TYPE_CHECKING:
@@ -476,3 +477,24 @@ async def test_of_two_that_are_damaged_neither_takes_from_the_other(scene: Scene
     await until(lambda: len(tablet.switchboard.links) == 2 and same(desk, laptop, tablet))
     assert desk.space.copy.digest == laptop.space.copy.digest == tablet.space.copy.digest == good.digest
     assert not (await desk.space.store.flagged(None, 10))
+
+
+async def test_what_was_lost_on_the_disk_is_not_taken_for_deleted(scene: Scene, wire: Wire, until: Until) -> None:
+    """An edit of it arrives, in a collection in which deletes win: nobody deleted it."""
+    desk, laptop = await scene("desk", "laptop")
+    await desk.records.set_collection("notes", CollectionChange(delete_wins=True))
+    await desk.tell(laptop)
+    for number, device in enumerate((desk, laptop)):
+        meddle(device, "UPDATE origin SET horizon = seq")
+        meddle(device, "DELETE FROM run")
+        desk, laptop = (await device.reopen(), laptop) if not number else (desk, await device.reopen())
+    meddle(desk, "DELETE FROM record WHERE key = '000'")
+    await desk.space.scrub.round()
+    await laptop.patch("000", set={"n": 7})
+    await laptop.tell(desk)
+    wire.connect(desk, laptop)
+    await until(lambda: in_sync(desk, laptop) and same(desk, laptop))
+    for device in (desk, laptop):
+        assert await device.value("000") == {"text": "good 0", "n": 7}
+    await desk.close()
+    await laptop.close()
