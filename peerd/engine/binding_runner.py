@@ -255,7 +255,8 @@ class BindingRunner:
     async def _take(self, file: TableFile, harvest: Harvest) -> None:
         """Commit, then settle."""
         self.not_captured = harvest.troubles
-        intents = intents_of(harvest.edits, merging=self.settings.merging)
+        edits = intents_of(harvest.edits, merging=self.settings.merging)
+        intents = self._space.forks.reread(edits, await file.applied())
         dot = None
         if intents:
             try:
@@ -271,6 +272,8 @@ class BindingRunner:
     async def _project(self) -> None:
         """Until the file shows all that the log has."""
         file = await self._opened()
+        if self._space.recopying.pending is not None:
+            return  # what only we had comes back in a moment; until then the file shows it
         while True:
             stored = await file.applied()
             # Runs that change nothing in the file are not worth a transaction of it.

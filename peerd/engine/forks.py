@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from peerd.core import compose
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.device_id import format_device_id, short_id
 from peerd.core.forks import Parting, Side, side_of
+from peerd.core.intents import Intent
+from peerd.core.tables.changes import Applied
 from peerd.engine.store_ports import Transaction
 from peerd.logs import get
 from peerd.protocol.control_recopy import ForkView
@@ -136,9 +140,24 @@ class Forks:
     def falls(self) -> bool:
         return any(side.falls for side in self.sides.values())
 
+    def reread(self, intents: Sequence[Intent], shown: Applied | None) -> list[Intent]:
+        """What an application did to a file that shows so much. If that was another copy than ours is now, a dot may
+        have meant another transaction there: behind a parting nothing here counts as seen.
+        """
+        limits = self.limits()
+        if not limits or shown is None or shown.copy_id == self._space.copy_id:
+            return list(intents)
+        return [
+            one._replace(seen=frozenset(dot for dot in one.seen or () if _is_common(dot, limits))) for one in intents
+        ]
+
     def limits(self) -> dict[bytes, int]:
         """The seqs after which origins went two ways."""
         found: dict[bytes, int] = {}
         for fork in self._space.roster.closed_forks:
             found[fork.origin] = min(fork.seq, found.get(fork.origin, fork.seq))
         return found
+
+
+def _is_common(dot: Dot, limits: ReadClock) -> bool:
+    return dot.seq <= limits.get(dot.origin, dot.seq)

@@ -29,6 +29,7 @@ from peerd.core.record import Stamp
 from peerd.core.restore import Image
 from peerd.core.stored import Aside, AsidePair, Recopy
 from peerd.engine.aside_ports import Beside
+from peerd.engine.commits import Commit
 from peerd.engine.ports import Times
 from peerd.errors import StoreError, UserError
 from peerd.logs import get
@@ -204,6 +205,7 @@ class Recopying:
             await store.save_recopy(None)
             self.pending = None
             kept = store.asides.settle(path)
+            self._space.commits.ring(Commit(own=False, foreign=True, lacking=[], switched=False))
             log.info("old copy taken in", space=self._space.name, count=written, path=str(kept))
             self._last = Recopied(space=self._space.name, records=written, unreadable=unreadable, aside=str(kept))
             return self._last

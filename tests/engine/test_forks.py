@@ -14,12 +14,19 @@ import pytest
 from peerd.core.device_id import format_device_id
 from peerd.engine.conflicts import Conflicts
 from peerd.protocol.control_reports import PeerStatus
+from tests.engine.test_binding_runner import TASKS, Bound
 
 if TYPE_CHECKING:
     from peerd.store.space import SpaceStore
     from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
 Two = tuple["Device", "Device"]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made the snapshot may take in another one meanwhile: then it is asked for again after half a minute."""
+    monkeypatch.setattr("peerd.engine.fork_talk.AGAIN_S", 0.2)
 
 
 class Past:
@@ -248,7 +255,7 @@ async def test_a_fork_is_named_until_it_is_healed(two: Two, wire: Wire, until: U
     forget(desk)
     forget(laptop)
     wire.connect(desk, laptop)
-    await until(lambda: "peerctl recopy" in peer(desk, laptop).next_step)
+    await until(lambda: all("peerctl recopy" in peer(*pair).next_step for pair in ((desk, laptop), (laptop, desk))))
     (view,) = desk.space.forks.views()
     (other,) = laptop.space.forks.views()
     assert (view.device_name, view.peer_name, other.peer_name) == ("laptop", "laptop", "desk")
@@ -305,3 +312,32 @@ async def test_a_recopy_survives_a_crash_at_any_step(
     devices = [await again(device) for device in (desk, laptop)]
     await heal(until, wire, *devices)
     await check_values(*devices)
+
+
+async def test_an_edit_of_a_row_that_showed_what_falls_hides_nothing_of_what_stands(
+    two: Two, wire: Wire, until: Until
+) -> None:
+    """Both sides wrote the row under one dot. An application that saw the one has not seen the other."""
+    desk, laptop = two
+    await laptop.put("a", {"title": "old"}, collection=TASKS)
+    await laptop.tell(desk)
+    past, laptop = await past_of(laptop)
+    await laptop.patch("a", collection=TASKS, set={"title": "first"})
+    await laptop.tell(desk)
+    laptop = await set_back(laptop, past)
+    await laptop.patch("a", collection=TASKS, set={"title": "second"})
+    bound = {device: Bound(device) for device in (desk, laptop)}
+    for one in bound.values():
+        await one.begin()
+        await one.at_rest()
+        await one.runner.stop()
+    await heal(until, wire, desk, laptop)
+    falls = next(device for device in (desk, laptop) if (device.folder / "set-aside").exists())
+    assert bound[falls].file.plain["a"]["title"] == ("first" if falls is desk else "second")
+    bound[falls].file.put("a", title="third")
+    await bound[falls].again()
+    await bound[falls].at_rest()
+    listed = await Conflicts(falls.space).list(collection=TASKS, key="a", limit=10, cursor=None)
+    (conflict,) = [one for one in listed.conflicts if one.kind == "field"]
+    assert {value.value for value in conflict.values} == {"first", "second", "third"}
+    await bound[falls].runner.stop()
