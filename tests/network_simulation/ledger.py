@@ -21,22 +21,25 @@ class Ledger:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.forked = ""  # two different transactions were accepted under one name
-        self.trimmed: Callable[[Space], None] = lambda _: None  # the log of a copy begins elsewhere now
+        self.trimmed: Callable[[Space, Clock], None] = lambda _space, _gone: None  # so far the log of a copy has gone
         self._runs: dict[bytes, dict[bytes, dict[int, Run]]] = {}  # space, origin, first
 
     def open(self, space: Space) -> None:
         """A copy was just opened: listen to it from now on."""
         self._listen(space)
         space.on_switch.append(lambda: self._switched(space))
-        space.on_trim.append(lambda _: self._trimmed(space))
+        space.on_trim.append(lambda before: self._trimmed(space, before))
 
     def _switched(self, space: Space) -> None:
         self.counts["snapshots taken"] += 1
         self._listen(space)
 
-    def _trimmed(self, space: Space) -> None:
+    def _trimmed(self, space: Space, before: ReadClock) -> None:
+        """What lies before a snapshot that was taken in is another matter."""
         self.counts["trims"] += 1
-        self.trimmed(space)
+        self.trimmed(
+            space, {origin: seq for origin, seq in space.copy.horizon().items() if seq > before.get(origin, 0)}
+        )
 
     def _listen(self, space: Space) -> None:
         tail = space.commits.tail

@@ -501,7 +501,7 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (6, days_pass),
     (4, forget_soon),
     (1, full_disk),
-    (1, rot),
+    (0, rot),  # by `more` only
     (1, pause),
     (1, tidy),
     (1.5, remove),
@@ -516,7 +516,10 @@ ACTIONS: Sequence[tuple[float, Action]] = (
 
 
 async def act(world: World) -> None:
-    weights = [weight * world.more.get(action.__name__, 1) for weight, action in ACTIONS]
+    more = world.more
+    weights = [
+        (weight or 1) * more[action.__name__] if action.__name__ in more else weight for weight, action in ACTIONS
+    ]
     (chosen,) = world.chance.choices([action for _, action in ACTIONS], weights)
     world.trace.append(f"{asyncio.get_running_loop().time():.4f} {chosen.__name__}")
     await chosen(world)

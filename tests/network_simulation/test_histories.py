@@ -12,8 +12,9 @@ from peerd import logs
 from tests.network_simulation.history import run_history
 
 FIXED = 100
-FRESH = 120
+FRESH = 60
 PART = 20
+ROTTEN = 80_003
 FIRST_FRESH = random.SystemRandom().randrange(1 << 40)
 
 
@@ -57,6 +58,15 @@ def test_everything_that_may_happen_has_happened(happened: Counter[str]) -> None
         "days passed", "trims", "snapshots taken", "joins again", "mutual removals",
     ):  # fmt: skip
         assert happened[event], f"no history had any of: {event}"
+
+
+def test_records_that_rot_are_put_right() -> None:
+    """From the log or from another member; the same seeds in every run."""
+    logs.configure("critical", "json", stream=io.StringIO(), strict=True)
+    happened: Counter[str] = Counter()
+    for seed in range(ROTTEN, ROTTEN + PART):
+        happened += run_history(seed, ways="links", more={"rot": 10.0})
+    assert happened["records rotten"]
 
 
 def test_a_history_is_a_function_of_its_seed() -> None:

@@ -281,13 +281,13 @@ class World:
                 for sentence in self.watch.given_up(space.id, space.inside, self.relays):
                     raise AssertionError(sentence)
 
-    def _look_at_trim(self, live: Space) -> None:
+    def _look_at_trim(self, live: Space, gone: Clock) -> None:
         """What goes from a log is in the copy of every member that counts, unless that went back in time."""
-        horizon, active = live.copy.horizon(), live.active()
+        active = live.active()
         for space in self.spaces:
             for device in space.inside if space.id == live.id else ():
                 counts = device.id in active and not device.has_gone_back
-                if counts and not includes(device.clock_now(space.id), horizon):
+                if counts and not includes(device.clock_now(space.id), gone):
                     self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
 
     # ---- the end
