@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from peerd.core import compose
-from peerd.core.clocks import Dot, ReadClock
+from peerd.core.clocks import Clock, Dot, ReadClock
 from peerd.core.device_id import format_device_id, short_id
 from peerd.core.forks import Parting, Side, side_of
 from peerd.core.intents import Intent
@@ -149,6 +149,16 @@ class Forks:
             return list(intents)
         return [
             one._replace(seen=frozenset(dot for dot in one.seen or () if _is_common(dot, limits))) for one in intents
+        ]
+
+    def places(self) -> list[Clock]:
+        """Where closed forks part and their variants begin: the ends by which a copy knows which one it holds."""
+        forks = self._space.roster.closed_forks
+        return [
+            {fork.origin: seq}
+            for fork in forks
+            for seq in (fork.seq, fork.stands.seq, *(end.seq for end in fork.falls))
+            if seq
         ]
 
     def limits(self) -> dict[bytes, int]:

@@ -61,5 +61,5 @@ class Trimming:
             held_by_all(space.copy.clock(), (one.clock for one in holders if one.counts)),
             before_ms,
             _ALL if pinned is None else pinned,
-            standing_at(one.clock for one in holders),
+            standing_at([*(one.clock for one in holders), *space.forks.places()]),
         )

@@ -167,6 +167,7 @@ async def test_two_of_them_find_name_and_heal_it(
     said = {event["event"] for event in log_events()}
     assert {"fork found", "fork closed", "recopy begins", "copy set aside", "old copy taken in"} <= said
     (fork,) = desk.space.roster.closed_forks
+    assert {place[fork.origin] for place in desk.space.forks.places()} == {fork.seq, fork.stands.seq, fork.falls[0].seq}
     assert desk.space.roster.is_closed(fork.origin)
     assert fork.origin in desk.clock_now(), "it stays in clocks for ever"
     holder = next(device for device in (desk, laptop) if (device.folder / "set-aside").exists())
