@@ -22,7 +22,8 @@ class Waiting:
     """A session that is `behind` and catches up when it is told to."""
 
     def __init__(self, board: Switchboard, behind: int) -> None:
-        self.space = SimpleNamespace(id=SPACE, ours=lambda: None, name="home")
+        snapshots = SimpleNamespace(is_of=lambda _: False)
+        self.space = SimpleNamespace(id=SPACE, ours=lambda: None, name="home", snapshots=snapshots)
         self.behind: int = behind
         self.machine = SimpleNamespace(behind=lambda _: self.behind)
         self.theirs = b"d" * 32
