@@ -90,3 +90,22 @@ async def test_one_that_is_ended_leaves_nothing(copy: Copy, tmp_path: Path) -> N
     with pytest.raises(StoreError, match="File exists"):
         copy_database(copy.path, target)
     assert target.read_text() == "mine"
+
+
+async def test_after_a_damaged_page_nothing_is_written_any_more(copy: Copy) -> None:
+    """Not even where all is well: what is written would rest on pages that lie. Reading elsewhere goes on."""
+    await copy.write([put("notes", f"{n:04}", text="x" * 2000) for n in range(200)])
+    await copy.write([put("todo", "a", n=1)])
+    await copy.store.close()
+    content = bytearray(copy.path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 4096] = b"\xff" * 4096
+    copy.path.write_bytes(content)
+    await copy.open()
+    await copy.store.probe()
+    assert copy.store.failure is None
+    with pytest.raises(StoreDamaged):
+        await copy.store.page("notes", "", None, 1000)
+    with pytest.raises(StoreDamaged):
+        await copy.store.probe()
+    assert isinstance(copy.store.failure, StoreDamaged)
+    assert await copy.record("todo", "a") is not None
