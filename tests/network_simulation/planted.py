@@ -113,7 +113,6 @@ OF_RELAYS: dict[str, Planted] = {
     mistake.__name__: mistake
     for mistake in (
         of_couriers.collected_before_acknowledged,
-        of_couriers.former_life_overwritten,
         older_head_taken_for_ours,
     )
 }

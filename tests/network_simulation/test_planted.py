@@ -36,7 +36,6 @@ SEARCHES = {
     "snapshot_without_covered_dots": Search(705, "links", MONTHS),
     "acknowledged_before_committed": Search(700, "links", OFTEN_DOWN),
     "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
-    "former_life_overwritten": Search(500, "relays", OFTEN_BACK | {"stop": 2.0}, devices=2),
     "older_head_taken_for_ours": Search(815, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3}, 30),
 }
 
