@@ -93,7 +93,7 @@ def _restore(
 ) -> Restored | None:
     here = _device_here(state_dir / "identity", manifest)
     if not (manifest.has_keys or other_device or here == manifest.backup.device):
-        raise _no_keys(here, manifest)
+        raise _no_keys(here, state_dir / "identity", manifest)
     other_device = other_device and here != manifest.backup.device
     keys = manifest.has_keys and not other_device
     becomes = keys and here not in {"", manifest.backup.device}
@@ -136,7 +136,7 @@ def _device_here(identity: Path, manifest: Manifest) -> str:
         raise
 
 
-def _no_keys(here: str, manifest: Manifest) -> UserError:
+def _no_keys(here: str, identity: Path, manifest: Manifest) -> UserError:
     theirs = manifest.backup.device
     whose = f"{manifest.backup.device_name} ({short_id(parse_device_id(theirs))})"
     step = (
@@ -145,11 +145,11 @@ def _no_keys(here: str, manifest: Manifest) -> UserError:
     )
     if not here:
         return UserError(
-            f"the backup of {whose} was made without its keys, and none are here: this machine cannot be that device "
-            "again",
+            f"the backup of {whose} was made without its keys, and there are none in {identity}: this machine cannot "
+            "be that device again",
             code="keys-missing",
             status=409,
-            next_step=step,
+            next_step=f"{step} If its configuration is elsewhere, name it with --config.",
         )
     return UserError(
         f"the backup is of {whose}, without its keys, and this is another device ({short_id(parse_device_id(here))})",

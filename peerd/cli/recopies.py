@@ -65,11 +65,12 @@ def _list(space: str, client: Client, out: Output) -> int:
             one["records"],
             one["differing"],
             "damaged" if one["damaged"] else "",
-            moment(one["written_ms"]),
+            moment(one["written_ms"] or None),
+            one.get("cause", ""),
         ]
         for one in found["asides"]
     ]
-    out.table(("FILE", "RECORDS", "DIFFERING", "", "WRITTEN"), rows)
+    out.table(("FILE", "RECORDS", "DIFFERING", "", "WRITTEN", ""), rows)
     if not rows:
         out.talk(f"no old copy of {space} waits to be taken in")
     return exits.OK

@@ -31,7 +31,7 @@ from peerd.core.stored import Aside, AsidePair, Recopy
 from peerd.engine.aside_ports import Beside
 from peerd.engine.commits import Commit
 from peerd.engine.ports import Times
-from peerd.errors import StoreError, UserError
+from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.control_recopy import AsideView, Recopied
 from peerd.protocol.control_reports import AsideNotice
@@ -48,11 +48,14 @@ BYTES_AT_ONCE = 1 << 20
 
 
 class Found(Struct, frozen=True):
-    """A copy that is offered, and how many of its records have something that this one lacks."""
+    """A copy that is offered, and how many of its records have something that this one lacks; or why nothing of it can
+    be read.
+    """
 
     aside: Aside
-    differing: int
-    unreadable: int
+    differing: int = 0
+    unreadable: int = 0
+    trouble: StoreDamaged | None = None
 
     def view(self) -> AsideView:
         return AsideView(
@@ -62,6 +65,7 @@ class Found(Struct, frozen=True):
             unreadable=self.unreadable,
             damaged=not self.aside.is_whole,
             written_ms=self.aside.written_ms,
+            cause="" if self.trouble is None else str(self.trouble),
         )
 
 
@@ -72,7 +76,7 @@ class Recopying:
         self.pending = pending
         self._space = space
         self._times = times
-        self._counted: dict[str, int] = {}  # by file
+        self._counted: dict[str, Found] = {}  # by file
         self._counted_at: tuple[int, float] | None = None  # position in the log, and when
         self._counting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -113,7 +117,12 @@ class Recopying:
         found: list[AsideNotice] = []
         for path in self._space.store.asides.offered():
             self._count_soon()
-            differing = self._counted.get(path.name)
+            counted = self._counted.get(path.name)
+            if counted is not None and (trouble := counted.trouble) is not None:
+                words = f"an old copy of this space was set aside, and cannot be read: {trouble}"
+                found.append(AsideNotice(name=path.name, reason=words, next_step=trouble.next_step))
+                continue
+            differing = None if counted is None else counted.differing
             if differing == 0:
                 continue
             what = "records" if differing is None else "1 record" if differing == 1 else f"{differing} records"
@@ -133,7 +142,7 @@ class Recopying:
 
     async def _count(self) -> None:
         try:
-            self._counted = {found.aside.name: found.differing for found in await self.found()}
+            self._counted = {found.aside.name: found for found in await self.found()}
         except StoreError as problem:
             log.warning("old copy not compared", space=self._space.name, code=problem.code, cause=str(problem))
 
@@ -144,9 +153,14 @@ class Recopying:
 
     async def _compare(self, path: Path) -> Found | None:
         try:
-            beside = await self._space.store.asides.open(path)
+            return await self._look(path)
         except UserError:
             return None  # of another space
+        except StoreDamaged as problem:
+            return Found(Aside(path.name, records=0, is_whole=False, written_ms=0), trouble=problem)
+
+    async def _look(self, path: Path) -> Found:
+        beside = await self._space.store.asides.open(path)
         try:
             aside, shared = await beside.look(), await beside.shared(self._space.roster.closed_forks, forked=False)
             differing = unreadable = 0
@@ -183,6 +197,7 @@ class Recopying:
 
         Raises:
             UserError: "no-aside"; "recopy-running"; "removed".
+            StoreDamaged: it cannot be read to its end; what is done stays done.
             StoreError: what is done stays done, and the next start goes on with it.
         """
         self.check_free()
@@ -200,6 +215,10 @@ class Recopying:
             beside = await store.asides.open(path)
             try:
                 written, unreadable = await self._write_all(beside, pending)
+            except StoreDamaged:  # the next start would get no further
+                await store.save_recopy(None)
+                self.pending = None
+                raise
             finally:
                 await beside.close()
             await store.save_recopy(None)

@@ -12,7 +12,8 @@ from peerd.protocol.control_messages import Request
 class AsideView(Struct, kw_only=True):
     """A copy of the space that was set aside, and that nobody took in yet. `differing` is how many of its records have
     something that this copy lacks; `unreadable` are those that cannot be read. `damaged`: it may have lost records, so
-    what it lacks is not taken for deleted. `written_ms` is when its file was last written.
+    what it lacks is not taken for deleted. `written_ms` is when its file was last written. With a `cause` nothing of it
+    can be read.
     """
 
     name: str
@@ -21,6 +22,7 @@ class AsideView(Struct, kw_only=True):
     unreadable: int
     damaged: bool
     written_ms: int
+    cause: str = ""
 
 
 class AsideList(Struct, kw_only=True):

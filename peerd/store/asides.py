@@ -19,7 +19,7 @@ from peerd.core.clocks import Clock
 from peerd.core.record import Record
 from peerd.core.record_form import digest_of
 from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, Recopy
-from peerd.errors import StoreDamaged, UserError
+from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.store import records, runners
 from peerd.store.copying import copy_database
 from peerd.store.database import connect_reader
@@ -80,7 +80,7 @@ class Asides:
         try:
             runner = await runners.start(connect, threaded=self._threaded)
         except (sqlite3.Error, OSError) as problem:
-            raise translate(problem, path) from problem
+            raise _trouble(problem, path) from problem
         beside = Beside(path, refs, runner)
         is_ours = False
         try:
@@ -129,6 +129,14 @@ class Asides:
         return kept
 
 
+def _trouble(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
+    found = translate(problem, path)
+    if not isinstance(found, StoreDamaged):
+        return found
+    step = "Keep it: `sqlite3 FILE .recover` may get records out of it. Moved elsewhere, it is not offered any more."
+    return StoreDamaged(str(found), next_step=step)
+
+
 async def _at_once(work: Callable[[], None]) -> None:
     work()
 
@@ -168,7 +176,7 @@ class Beside:
         try:
             return await self._runner.run(inside)
         except sqlite3.Error as problem:
-            raise translate(problem, self.path) from problem
+            raise _trouble(problem, self.path) from problem
 
     async def load(self) -> bytes:
         """The space that it holds."""

@@ -24,6 +24,10 @@ def test_old_copies_are_listed(daemon: Any, peerctl: Any) -> None:
     got = peerctl("recopy", "home", "--list")
     assert got.code == 0
     assert got.out.split()[:4] == ["00ff.aside-1", "9", "3", "damaged"]
+    broken = {**ASIDE, "records": 0, "differing": 0, "written_ms": 0, "cause": "00ff.aside-1 is damaged"}
+    daemon.on("GET", "/v1/spaces/home/asides", {"asides": [broken]})
+    assert "1970" not in (said := peerctl("recopy", "home", "--list").out)
+    assert said.rstrip().endswith("00ff.aside-1 is damaged")
     daemon.on("GET", "/v1/spaces/home/asides", {"asides": []})
     assert "no old copy of home" in peerctl("recopy", "home", "--list").err
 

@@ -11,7 +11,8 @@ import pytest
 
 from peerd.engine import recopying
 from peerd.engine.conflicts import Conflicts
-from peerd.errors import StoreError, UserError
+from peerd.errors import StoreDamaged, StoreError, UserError
+from peerd.store.asides import Beside
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, Until
@@ -144,6 +145,54 @@ async def test_a_damaged_old_copy_deletes_nothing(two: Two) -> None:
     done = await laptop.service.recopy("home", path.name)
     assert (done.records, done.unreadable) == (1, 1)
     assert await keys(laptop) == {"a", "b", "c"}
+
+
+async def test_an_old_copy_that_cannot_be_read_is_said_to_be_so(two: Two, until: Until) -> None:
+    """It hides no other one, and nothing goes on for ever."""
+    desk, laptop = two
+    await laptop.put("a", {"text": "mine"})
+    await let_in_again(desk, laptop)
+    (good,) = laptop.space.store.asides.offered()
+    bad = good.with_name(good.name.replace(".aside-1", ".aside-2"))
+    bad.write_bytes(good.read_bytes()[:4096] + b"x" * 100_000)
+    readable, broken = (await laptop.service.asides("home")).asides
+    assert (readable.differing, readable.cause) == (1, "")
+    assert (broken.damaged, broken.differing) == (True, 0)
+    assert "is damaged" in broken.cause
+    await until(lambda: laptop.space.recopying.notices()[0].differing == 1)
+    _, notice = laptop.space.recopying.notices()
+    assert "cannot be read" in notice.reason
+    assert ".recover" in notice.next_step
+    with pytest.raises(StoreDamaged, match="is damaged") as refused:
+        await laptop.service.recopy("home", bad.name)
+    assert "rebuild" not in refused.value.next_step
+    assert (await laptop.service.recopy("home", good.name)).records == 1
+
+
+async def test_an_old_copy_that_breaks_off_is_given_up(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of it is taken in, and another one may follow."""
+    desk, laptop = two
+    for number in range(10):
+        await laptop.put(f"{number:02}", {"n": number})
+    await let_in_again(desk, laptop)
+    monkeypatch.setattr("peerd.store.asides.ROWS_AT_ONCE", 4)
+    page, pages = Beside.page, 0
+
+    async def failing(beside: Beside, after: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        if pages == 2:
+            raise StoreDamaged("a page of it is damaged", next_step="keep it")
+        return await page(beside, after)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Beside, "page", failing)
+        with pytest.raises(StoreDamaged):
+            await laptop.space.recopying.take_in("latest")
+    assert len(await keys(laptop)) == 4
+    laptop = await laptop.reopen()
+    assert laptop.space.recopying.pending is None
+    assert (await laptop.space.recopying.take_in("latest")).records == 6
 
 
 async def test_it_is_offered_until_it_is_taken_in(two: Two, until: Until) -> None:
