@@ -35,10 +35,13 @@ Name = tuple[str, str]
 
 
 class Stored(Struct, frozen=True, gc=False):
-    """A record as the store holds it, and its share of the digest."""
+    """A record as the store holds it, and its share of the digest. `counted`: among the visible ones, by what was said
+    when it was written; a record that is damaged may look otherwise.
+    """
 
     record: Record
     share: int
+    counted: bool
 
 
 class Reader(Protocol):
@@ -112,7 +115,7 @@ class Batch:
         self.before = state
         self.state = state
         self.records: dict[Name, Record | None] = {}
-        self.stored: dict[Name, tuple[int, bool]] = {}  # share of the digest and visibility before
+        self.stored: dict[Name, tuple[int, bool]] = {}  # share of the digest before, and if it was counted as visible
         self.touched: dict[Name, None] = {}
         self.runs: list[AppliedRun] = []
         self.history: list[HistoryRow] = []
@@ -137,7 +140,7 @@ class Batch:
                 self.records[name] = None
             else:
                 self.records[name] = stored.record
-                self.stored[name] = stored.share, stored.record.visible
+                self.stored[name] = stored.share, stored.counted
 
     def image(self, name: Name) -> Image | None:
         """What the record looked like when it was last visible, as far as anybody here remembers."""

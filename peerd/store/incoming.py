@@ -15,6 +15,7 @@ from peerd.core.origin import Announcement
 from peerd.core.restore import Image
 from peerd.core.snapshot_intake import Progress, SideOrigin, SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, Phase
+from peerd.core.writes import PARKED
 from peerd.store import log, meta, peers, records, side, trimming
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs, stamps_encoder
@@ -46,7 +47,7 @@ class SideReader:
             rows = records.rows_of(self._connection, number, sorted(keys), side.SIDE)
             for row_id, key, flags, share, stamps, body in rows:
                 record = records.decode(self._refs, self._path, stamps, body)
-                found[collection, key] = Stored(record, records.unsigned(share))
+                found[collection, key] = Stored(record, records.unsigned(share), not flags & PARKED)
                 self.known[collection, key] = row_id, flags
         return found
 

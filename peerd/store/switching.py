@@ -22,6 +22,7 @@ from peerd.core.clocks import Clock, covers
 from peerd.core.snapshot_intake import Standing
 from peerd.core.snapshot_merge import Merged, Pair, ahead, merge_all
 from peerd.core.snapshot_stored import Phase, RowCursor, Switched
+from peerd.core.writes import PARKED
 from peerd.store import incoming, log, meta, records, side
 from peerd.store.incoming import SideReader
 from peerd.store.meta import Meta
@@ -105,7 +106,7 @@ def _differs(site: Site, ours: _Row | None, theirs: _Row | None) -> bool:
 def _stored(site: Site, row: _Row | None) -> Stored | None:
     if row is None:
         return None
-    return Stored(records.decode(site.refs, site.path, row[5], row[6]), records.unsigned(row[4]))
+    return Stored(records.decode(site.refs, site.path, row[5], row[6]), records.unsigned(row[4]), not row[3] & PARKED)
 
 
 def merge_named(site: Site, names: Collection[Name]) -> Standing:

@@ -51,7 +51,7 @@ class Memory:
         for row in writes.rows:
             record = batch.records[row.name]
             assert record is not None
-            self.rows[row.name] = Stored(record, row.share)
+            self.rows[row.name] = Stored(record, row.share, record.visible)
         for name in writes.gone:
             del self.rows[name]
         self.state = writes.state

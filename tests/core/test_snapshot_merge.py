@@ -32,7 +32,7 @@ def record(births: set[Dot], **fields: dict[Dot, bytes]) -> Record:
 def stored(made: Record) -> Stored:
     order, stamps = encode_stamps(made.stamps)
     _, share = digest_of(*NAME, stamps, encode_body(made.births, made.fields, order))
-    return Stored(made, share)
+    return Stored(made, share, made.visible)
 
 
 def parts(made: Record | None) -> tuple[set[Dot], dict[str, dict[Dot, bytes]]]:

@@ -136,6 +136,18 @@ async def test_a_record_that_cannot_be_read_is_set_aside_while_nobody_has_it(des
     await desk.close()
 
 
+async def test_a_record_that_seems_to_be_none_any_more_is_counted_once(desk: Device) -> None:
+    """A bit of its birth flipped: it reads as one that stands parked, and was never counted as that."""
+    await desk.put("a", {"text": "good"})
+    before = desk.space.copy
+    assert before.visible == 1
+    assert meddle(desk, "UPDATE record SET body = CAST(x'9200' || substr(body, 3) AS BLOB) WHERE key = 'a'")
+    await desk.space.scrub.round()
+    assert findings(desk) == [("changed", "a", "log")]
+    assert desk.space.copy == before
+    await whole(desk)
+
+
 async def test_a_row_that_is_gone_comes_back_from_the_log(desk: Device) -> None:
     await desk.put("a", {"text": "good"})
     await desk.put("a", {"text": "better"})

@@ -17,7 +17,7 @@ from peerd.core.copy import CopyState
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record, digest_of
 from peerd.core.restore import Image
-from peerd.core.writes import HistoryRow, Writes
+from peerd.core.writes import PARKED, HistoryRow, Writes
 
 Row = tuple[list[list[Any]], bytes, int, int]  # stamps, body, share of the digest, flags
 
@@ -95,7 +95,7 @@ class MemoryReader:
         for name in names:
             row = self._disk.rows.get(name)
             if row is not None:
-                found[name] = Stored(decode_record(row[0], row[1]), row[2])
+                found[name] = Stored(decode_record(row[0], row[1]), row[2], not row[3] & PARKED)
         return found
 
     def images(self, names: Iterable[Name]) -> Mapping[Name, Image]:

@@ -156,7 +156,7 @@ def _accepted(receiver: Device, origin: bytes, announcement: Announcement, seq: 
 
 def _stored(disk: Disk, name: Name) -> Stored | None:
     row = disk.rows.get(name)
-    return None if row is None else Stored(decode_record(row[0], row[1]), row[2])
+    return None if row is None else Stored(decode_record(row[0], row[1]), row[2], not row[3] & PARKED)
 
 
 def send_at_once(sender: Device, receiver: Device) -> None:
