@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from peerd.core.clocks import Dot
-from peerd.core.digest import BUCKETS
+from peerd.core.digest import BUCKETS, MODULUS
 from peerd.core.record import Dropped, Lone, Record, Stamp
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -31,6 +31,8 @@ _siblings_decoder = msgspec.msgpack.Decoder(list[Raw])
 _index_decoder = msgspec.msgpack.Decoder(Index)
 
 _RESTORED = 4
+_SHARE_MASK = MODULUS - 1
+_LEAD_BYTES = 4 + 16  # two arrays, the length of the origin, and that
 _share_hash = blake2b(digest_size=8)
 
 
@@ -123,7 +125,26 @@ def bucket_of(collection: str, key: str) -> int:
 
 def digest_of(collection: str, key: str, stamp_rows: list[list[Any]], body: bytes) -> tuple[int, int]:
     """(bucket 0..255, 64-bit share): what this record adds to the digest of its space."""
+    bucket, share = share_of(collection, key, _encode(stamp_rows), body)
+    return bucket, share & _SHARE_MASK
+
+
+def share_of(collection: str, key: str, packed: bytes, body: bytes) -> tuple[int, int]:
+    """The same of packed stamps with 16-byte origins; the share as a signed number."""
     name = _encode((collection, key))
     hashed = _share_hash.copy()  # cheaper than a new one
-    hashed.update(name + _encode(stamp_rows) + body)
-    return crc32(name) % BUCKETS, int.from_bytes(hashed.digest(), "big")
+    hashed.update(name + packed + body)
+    return crc32(name) % BUCKETS, int.from_bytes(hashed.digest(), "big", signed=True)
+
+
+def lone_lead(origin: bytes | int) -> bytes:
+    """What the packed stamps of a record with one ordinary stamp begin with: all but the rest of `encode_lone_stamp`.
+    A store may have a short number for the origin.
+    """
+    return _encode(((origin, 0, 0, 0),))[:-3]
+
+
+def encode_lone_stamp(origin: bytes, seq: int, t_ms: int, tq: int) -> tuple[bytes, bytes]:
+    """Packed stamps of a record with one, and of that what follows the origin; `tq` as in a row of stamps."""
+    packed = _encode(((origin, seq, t_ms, tq),))
+    return packed, packed[_LEAD_BYTES:]

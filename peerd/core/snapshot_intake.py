@@ -22,7 +22,7 @@ from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.plain_put import read
 from peerd.core.snapshot import LEVEL, Begin, End, Ends, OriginEnd, Origins, Part, Records, Runs
-from peerd.core.snapshot_rows import check_collection, read_row
+from peerd.core.snapshot_rows import PlainRows, RowReader
 from peerd.core.writes import RecordRow, finish
 from peerd.errors import RemoteProtocolError
 
@@ -90,12 +90,15 @@ class Standing(Struct, frozen=True):
 
 
 class SideWrites(Struct, frozen=True):
-    """What is to be written beside. `origins` are new or have moved; `ends` are (origin, seq, 8 bytes of the hash)."""
+    """What is to be written beside. `origins` are new or have moved; `ends` are (origin, seq, 8 bytes of the hash);
+    `plain` are rows that did not exist before.
+    """
 
     progress: Progress
     origins: Sequence[SideOrigin] = ()
     ends: Sequence[tuple[bytes, int, bytes]] = ()
     rows: Sequence[RecordRow] = ()
+    plain: Sequence[PlainRows] = ()
     gone: Sequence[Name] = ()
 
 
@@ -189,29 +192,22 @@ class Intake:
 
     def _records(self, standing: Standing, progress: Progress, part: Records) -> SideWrites:
         new = self._new(standing, part.origins)
-        origin_of_number = {at.number: at.origin for at in (*standing.origins.values(), *new)}
-        rows: list[RecordRow] = []
-        steps: list[tuple[int, int]] = []
-        visible, highest = dict(progress.visible), dict(progress.highest)
+        reader = RowReader({at.number: at.origin for at in (*standing.origins.values(), *new)})
         for group in part.groups:
-            check_collection(group.collection)
-            for stored in group.rows:
-                row = read_row(group.collection, stored, origin_of_number)
-                rows.append(row)
-                steps.append((row.bucket, row.share))
-                if row.visible:
-                    visible[group.collection] = visible.get(group.collection, 0) + 1
-                for origin, seq in row.dots:
-                    if seq > highest.get(origin, 0):
-                        highest[origin] = seq
+            reader.read(group.collection, group.rows)
+        visible, highest = dict(progress.visible), dict(progress.highest)
+        for collection, count in reader.visible.items():
+            visible[collection] = visible.get(collection, 0) + count
+        for origin, seq in reader.highest.items():
+            highest[origin] = max(seq, highest.get(origin, 0))
         moved = replace(
             progress,
-            records=progress.records + len(rows),
-            digest=digest.moved(progress.digest, steps),
+            records=progress.records + sum(len(group.rows) for group in part.groups),
+            digest=digest.moved(progress.digest, enumerate(reader.shares)),
             visible=visible,
             highest=highest,
         )
-        return SideWrites(moved, new, rows=rows)
+        return SideWrites(moved, new, rows=reader.rows, plain=reader.plain)
 
     # ---- the log since
 
@@ -233,7 +229,7 @@ class Intake:
         ]
         fresh = [at for at in new if at.origin not in moved]
         ends = [(applied.run.origin, applied.run.last, applied.head[:8]) for applied in batch.runs]
-        return SideWrites(after, [*fresh, *changed], ends, done.rows, done.gone)
+        return SideWrites(after, [*fresh, *changed], ends, done.rows, gone=done.gone)
 
     @staticmethod
     def _run(batch: Batch, run: Run) -> None:

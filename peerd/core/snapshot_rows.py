@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, Struct
 
 from peerd.core import limits
+from peerd.core.clocks import Clock
+from peerd.core.digest import BUCKETS
 from peerd.core.record import Record
-from peerd.core.record_form import decode_record, digest_of, encode_body, encode_stamps
+from peerd.core.record_form import (
+    decode_record,
+    digest_of,
+    encode_body,
+    encode_lone_stamp,
+    encode_stamps,
+    share_of,
+)
 from peerd.core.snapshot import StoredRow
 from peerd.core.values import Plain, check_packed
 from peerd.core.writes import PARKED, RESTORED, RecordRow, flags_of
 from peerd.errors import RemoteProtocolError
 
 _SURELY_FITS = 63  # characters, whatever they take in UTF-8
+_SURELY_A_KEY = limits.KEY_BYTES // 4
+_RESTORED = 4
 _Number = Annotated[int, Meta(ge=0)]
 _Seq = Annotated[int, Meta(ge=1, le=limits.INT64_MAX)]
 _Time = Annotated[int, Meta(ge=0, le=limits.INT64_MAX)]
@@ -29,68 +40,107 @@ _plain_body = msgspec.msgpack.Decoder(
     tuple[Annotated[int, Meta(ge=0, le=1)], dict[Annotated[str, Meta(max_length=_SURELY_FITS)], Plain]]
 )
 _stamps = msgspec.msgpack.Decoder(list[list[Any]])
+_PlainStamp: TypeAlias = tuple[bytes, bytes, bytes, int]  # as the digest counts it; origin; rest; flags if a birth
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class Row(RecordRow, frozen=True, gc=False):
-    """The row, where the digest counts it, and the dots in it."""
-
-    bucket: int
-    dots: list[tuple[bytes, int]]
-    visible: bool
+PlainRow: TypeAlias = tuple[str, int, int, bytes, bytes, bytes]
+"""Key, flags, share as a signed number, the origin of its stamp, the rest of that in its packed form, body."""
 
 
-def check_collection(name: str) -> None:
-    """Raises RemoteProtocolError."""
+class PlainRows(Struct, frozen=True):
+    """Records of one collection, each with one stamp and plain values: what nearly all are."""
+
+    collection: str
+    rows: list[PlainRow]
+
+
+class RowReader:
+    """Records of a part as they come in, with origins for the numbers. What was read is in `plain` and, if it is not as
+    plain as that, in `rows`. `shares` are the sums by bucket of the digest, `visible` counts by collection, and
+    `highest` are the largest dots.
+    """
+
+    def __init__(self, origin_of: Mapping[int, bytes]) -> None:
+        self.plain: list[PlainRows] = []
+        self.rows: list[RecordRow] = []
+        self.shares = [0] * BUCKETS
+        self.visible: dict[str, int] = {}
+        self.highest: Clock = {}
+        self._origin_of = origin_of
+        self._stamps: dict[bytes, _PlainStamp] = {}  # those of one transaction are equal
+
+    def read(self, collection: str, rows: Iterable[StoredRow]) -> None:
+        """Raises RemoteProtocolError: nobody could have written this."""
+        _check_collection(collection)
+        plain: list[PlainRow] = []
+        visible = 0
+        shares, stamps = self.shares, self._stamps
+        for key, packed, body in rows:
+            if not key or (len(key) > _SURELY_A_KEY and len(key.encode()) > limits.KEY_BYTES):
+                raise _malformed("a key")
+            try:
+                stamp = stamps.get(packed) or self._plain_stamp(packed)
+                born, fields = _plain_body.decode(body)
+                if not (born or fields):
+                    raise _malformed("a record that holds nothing")
+            except _NOT_PLAIN:
+                visible += self._read_any(collection, key, packed, body)
+                continue
+            counted, origin, rest, born_flags = stamp
+            bucket, share = share_of(collection, key, counted, body)
+            shares[bucket] += share
+            visible += born
+            plain.append((key, born_flags if born else PARKED, share, origin, rest, body))
+        if plain:
+            self.plain.append(PlainRows(collection, plain))
+        if visible:
+            self.visible[collection] = self.visible.get(collection, 0) + visible
+
+    def _plain_stamp(self, packed: bytes) -> _PlainStamp:
+        """Raises one of _NOT_PLAIN if it is another one."""
+        ((number, seq, t_ms, tq),) = _plain_stamp.decode(packed)
+        if tq & 3 == 3:
+            raise _malformed("a malformed dot")
+        origin = self._origin_of.get(number)
+        if origin is None:
+            raise _malformed("a record of an origin that was not named")
+        self._saw(origin, seq)
+        counted, rest = encode_lone_stamp(origin, seq, t_ms, tq)
+        stamp = self._stamps[packed] = counted, origin, rest, RESTORED if tq & _RESTORED else 0
+        return stamp
+
+    def _read_any(self, collection: str, key: str, packed: bytes, body: bytes) -> bool:
+        """Is it visible?"""
+        try:
+            stamps = _stamps.decode(packed)
+            for stamp in stamps:
+                stamp[0] = self._origin_of[stamp[0]]
+                if len(stamp) > 4 and isinstance(stamp[4][0], int):
+                    stamp[4][0] = self._origin_of[stamp[4][0]]
+            record = decode_record(stamps, body)
+            _check(record)
+            order, stamps = encode_stamps(record.stamps)
+            body = encode_body(record.births, record.fields, order)
+        except KeyError:
+            raise _malformed("a record of an origin that was not named") from None
+        except (ValueError, LookupError, TypeError, RecursionError) as problem:
+            raise _malformed(str(problem)) from None
+        bucket, share = digest_of(collection, key, stamps, body)
+        self.shares[bucket] += share
+        for dot in order:
+            self._saw(*dot)
+        self.rows.append(RecordRow((collection, key), stamps, body, share, flags_of(record)))
+        return record.visible
+
+    def _saw(self, origin: bytes, seq: int) -> None:
+        if seq > self.highest.get(origin, 0):
+            self.highest[origin] = seq
+
+
+def _check_collection(name: str) -> None:
     if not name or len(name.encode()) > limits.COLLECTION_BYTES:
         raise _malformed("the name of a collection")
-
-
-def read_row(collection: str, row: StoredRow, origin_of: Mapping[int, bytes]) -> Row:
-    """The record with origins for the numbers.
-
-    Raises:
-        RemoteProtocolError: nobody could have written this.
-    """
-    key, packed, body = row
-    if not key or (len(key) > limits.KEY_BYTES // 4 and len(key.encode()) > limits.KEY_BYTES):
-        raise _malformed("a key")
-    try:
-        return _plain(collection, key, packed, body, origin_of) or _any(collection, key, packed, body, origin_of)
-    except KeyError:
-        raise _malformed("a record of an origin that was not named") from None
-    except (ValueError, LookupError, TypeError, RecursionError) as problem:
-        raise _malformed(str(problem)) from None
-
-
-def _plain(collection: str, key: str, packed: bytes, body: bytes, origin_of: Mapping[int, bytes]) -> Row | None:
-    try:
-        ((number, seq, t_ms, tq),) = _plain_stamp.decode(packed)
-        born, fields = _plain_body.decode(body)
-    except _NOT_PLAIN:
-        return None
-    if tq & 3 == 3 or not (born or fields):
-        return None
-    origin = origin_of[number]
-    stamps = [[origin, seq, t_ms, tq]]
-    bucket, share = digest_of(collection, key, stamps, body)
-    flags = (RESTORED if tq & 4 else 0) if born else PARKED
-    return Row((collection, key), stamps, body, share, flags, bucket, [(origin, seq)], bool(born))
-
-
-def _any(collection: str, key: str, packed: bytes, body: bytes, origin_of: Mapping[int, bytes]) -> Row:
-    stamps = _stamps.decode(packed)
-    for stamp in stamps:
-        stamp[0] = origin_of[stamp[0]]
-        if len(stamp) > 4 and isinstance(stamp[4][0], int):
-            stamp[4][0] = origin_of[stamp[4][0]]
-    record = decode_record(stamps, body)
-    _check(record)
-    order, stamps = encode_stamps(record.stamps)
-    body = encode_body(record.births, record.fields, order)
-    bucket, share = digest_of(collection, key, stamps, body)
-    dots = [(dot.origin, dot.seq) for dot in order]
-    return Row((collection, key), stamps, body, share, flags_of(record), bucket, dots, record.visible)
 
 
 def _check(record: Record) -> None:

@@ -16,12 +16,14 @@ from typing import NamedTuple
 from peerd.core.batch import Name, Reader, Stored
 from peerd.core.restore import Image
 from peerd.core.snapshot import End, Group, Joiner, Part, Records
-from peerd.core.snapshot_intake import Intake, SideWrites, Standing
+from peerd.core.snapshot_intake import Intake, SideOrigin, SideWrites, Standing
+from peerd.core.snapshot_rows import PlainRows
+from peerd.core.writes import RecordRow
 from peerd.engine.store_ports import SnapshotStore
 
 AHEAD = 4
 JOINED_BYTES = 800 << 10  # of parts with records in one transaction
-SLICE_ROWS = 200  # between two slices the loop serves whoever else waits
+SLICE_ROWS = 800  # between two slices the loop serves whoever else waits
 
 
 class _Arrived(NamedTuple):
@@ -142,19 +144,21 @@ class Filling:
 
     async def _decide(self, standing: Standing, joined: list[_Arrived]) -> SideWrites:
         """What these records write, decided in slices."""
-        together = SideWrites(standing.progress)
-        rows, origins = list(together.rows), list(together.origins)
+        rows: list[RecordRow] = []
+        plain: list[PlainRows] = []
+        origins: list[SideOrigin] = []
         for arrived in joined:
             size_bytes = arrived.size_bytes
             for records in _slices(arrived.part):
-                if rows:
+                if rows or plain:
                     await asyncio.sleep(0)
                 writes = self._intake.take(standing, records, _NOTHING, size_bytes)
                 standing = standing.after(writes)
                 rows += writes.rows
+                plain += writes.plain
                 origins += writes.origins
                 size_bytes = 0
-        return SideWrites(standing.progress, origins, rows=rows)
+        return SideWrites(standing.progress, origins, rows=rows, plain=plain)
 
     async def _write(self, standing: Standing, writes: SideWrites, number: int, parts: int) -> None:
         self._written(await self._store.take(standing, lambda _now, _reader: writes, number), parts)

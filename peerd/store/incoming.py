@@ -101,7 +101,8 @@ def write(
     new_refs = give_refs(states, refs)
     meta.add_origins(connection, states, new_refs, refs)
     ref_of = refs.ref_of | new_refs if new_refs else refs.ref_of
-    new_numbers = give_numbers(connection, {row.name[0] for row in writes.rows}, refs)
+    collections = {row.name[0] for row in writes.rows}.union(some.collection for some in writes.plain)
+    new_numbers = give_numbers(connection, collections, refs)
     number_of = refs.number_of | new_numbers if new_numbers else refs.number_of
     connection.executemany(
         "INSERT OR REPLACE INTO incoming_origin (origin, number, seq, head, signature, context)"
@@ -116,6 +117,8 @@ def write(
         ((ref_of[origin], seq, hash8) for origin, seq, hash8 in writes.ends),
     )
     records.write(connection, writes.rows, writes.gone, reader.known, stamps_encoder(ref_of), number_of, side.SIDE)
+    for some in writes.plain:
+        records.append(connection, number_of[some.collection], some.rows, ref_of, side.SIDE)
     save_progress(connection, writes.progress)
     return new_refs, new_numbers
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from peerd.core.batch import Name
 from peerd.core.record import Record
-from peerd.core.record_form import decode_record
+from peerd.core.record_form import decode_record, lone_lead
+from peerd.core.snapshot_rows import PlainRow
 from peerd.core.stored import ArrivalPage, CollectionCount, RecordPage
 from peerd.core.writes import PARKED, RecordRow
 from peerd.store.failures import damaged
@@ -94,6 +95,34 @@ def write(
         if not flags & PARKED:
             steps[number_of[name[0]]] = steps.get(number_of[name[0]], 0) - 1
     return steps
+
+
+def append(
+    connection: sqlite3.Connection,
+    number: int,
+    rows: Iterable[PlainRow],
+    ref_of: Mapping[bytes, int],
+    table: Table,
+) -> None:
+    """Write records of a collection that do not exist yet."""
+    lead_of = _Leads(ref_of)
+    _insert(
+        connection,
+        [(number, key, flags, share, lead_of[origin] + rest, body) for key, flags, share, origin, rest, body in rows],
+        table,
+    )
+
+
+class _Leads(dict[bytes, bytes]):
+    """What packed stamps begin with, by origin, as far as it was asked for."""
+
+    def __init__(self, ref_of: Mapping[bytes, int]) -> None:
+        super().__init__()
+        self._ref_of = ref_of
+
+    def __missing__(self, origin: bytes) -> bytes:
+        lead = self[origin] = lone_lead(self._ref_of[origin])
+        return lead
 
 
 def _insert(connection: sqlite3.Connection, new: Sequence[NewRow], table: Table) -> None:

@@ -15,7 +15,7 @@ from peerd.core.copy import CopyState
 from peerd.core.entry import Change, Kind
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.record import Record, Stamp
-from peerd.core.record_form import encode_body, encode_stamps
+from peerd.core.record_form import digest_of, encode_body, encode_stamps
 from peerd.core.snapshot import (
     PART_BYTES,
     Begin,
@@ -34,8 +34,8 @@ from peerd.core.snapshot import (
     encode,
     fill,
 )
-from peerd.core.snapshot_intake import Authority, Intake, SideWrites, Standing
-from peerd.core.snapshot_rows import read_row
+from peerd.core.snapshot_intake import Authority, Intake, Progress, SideWrites, Standing
+from peerd.core.snapshot_rows import RowReader
 from peerd.core.values import pack
 from peerd.core.writes import PARKED, RESTORED, SIBLINGS, finish
 from peerd.errors import LocalProtocolError, RemoteProtocolError
@@ -62,10 +62,7 @@ class Beside:
             self._write(done)
 
     def _write(self, done: SideWrites) -> None:
-        for row in done.rows:
-            self.disk.rows[row.name] = row.stamps, row.body, row.share, row.flags
-        for name in done.gone:
-            del self.disk.rows[name]
+        self.disk.take(done)
         self.standing = self.standing.after(done)
 
 
@@ -321,6 +318,14 @@ def stored(record: Record, key: str = "key") -> StoredRow:
     return key, msgspec.msgpack.encode(rows), encode_body(record.births, record.fields, order)
 
 
+def read(*rows: StoredRow) -> tuple[RowReader, Disk]:
+    """What is read, and the rows that are written of it."""
+    reader, disk = RowReader(NUMBERS), Disk(CopyState(SPACE))
+    reader.read("notes", rows)
+    disk.take(SideWrites(Progress(), rows=reader.rows, plain=reader.plain))
+    return reader, disk
+
+
 def record_of(births: set[Dot], fields: dict[str, dict[Dot, bytes]], **stamps: Stamp) -> Record:
     record = Record()
     record.births, record.fields = births, fields
@@ -346,10 +351,37 @@ def record_of(births: set[Dot], fields: dict[str, dict[Dot, bytes]], **stamps: S
 )
 def test_a_row_is_read_as_it_was_stored(record: Record, flags: int) -> None:
     key, stamps, body = stored(record)
-    row = read_row("notes", (key, stamps, body), NUMBERS)
+    reader, disk = read((key, stamps, body))
     order, expected = encode_stamps(record.stamps)
-    assert (row.stamps, row.body, row.flags, row.visible) == (expected, body, flags, record.visible)
-    assert row.dots == [tuple(dot) for dot in order]
+    bucket, share = digest_of("notes", key, expected, body)
+    assert disk.rows == {("notes", key): (expected, body, share, flags)}
+    assert reader.visible == ({"notes": 1} if record.visible else {})
+    assert reader.highest == {dot.origin: dot.seq for dot in order}
+    assert [(at, kept % digest.MODULUS) for at, kept in enumerate(reader.shares) if kept] == [(bucket, share)]
+
+
+def test_records_of_one_transaction_are_read_like_others() -> None:
+    """Their stamps are looked at once, whatever the records are."""
+    plain = b"\x91\x94\x01\x09\x05\x02"
+    born, parked, odd = b"\x92\x01\x81\xa1a\x01", b"\x92\x00\x81\xa1a\x01", b"\x92\x01\x81\xa1a\x91\x91\x01"
+    rows = [("a", plain, born), ("b", plain, odd), ("c", plain, parked), ("d", plain, born)]
+    reader, disk = read(*rows)
+    apart = [read(row) for row in rows]
+    assert disk.rows == {name: row for _, one in apart for name, row in one.rows.items()}
+    assert [row[3] for _, row in sorted(disk.rows.items())] == [0, 0, PARKED, 0]
+    assert reader.visible == {"notes": 3}
+    assert reader.highest == {NUMBERS[1]: 9}
+
+
+def test_a_stamp_in_a_longer_form_than_it_needs_is_the_same() -> None:
+    """It is kept in the short one, of which the digest is made everywhere."""
+    body = b"\x92\x01\x81\xa1a\x01"
+    long, short = (
+        read(("key", b"\x91\x94\x00\xcd\x00\x01\xcc\x05\x02", body)),
+        read(("key", b"\x91\x94\x00\x01\x05\x02", body)),
+    )
+    assert long[1].rows == short[1].rows
+    assert [one.rows for one in long[0].plain] == [one.rows for one in short[0].plain]
 
 
 @pytest.mark.parametrize(
@@ -375,7 +407,7 @@ def test_a_row_is_read_as_it_was_stored(record: Record, flags: int) -> None:
 )
 def test_a_row_that_nobody_could_have_written_is_refused(row: StoredRow) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        read_row("notes", row, NUMBERS)
+        read(row)
     assert caught.value.code == "malformed"
 
 
@@ -388,6 +420,6 @@ def test_a_collection_without_a_possible_name_is_refused(collection: str, maker:
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_any_bytes_are_a_row_or_refused(stamps: bytes, body: bytes) -> None:
     try:
-        read_row("notes", ("key", stamps, body), NUMBERS)
+        read(("key", stamps, body))
     except RemoteProtocolError as refusal:
         assert refusal.code == "malformed"  # noqa: PT017 - there are two right outcomes

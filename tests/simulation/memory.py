@@ -10,13 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from peerd.core import digest
 from peerd.core.batch import AppliedRun, Name, Stored
 from peerd.core.clocks import Clock, Dot
 from peerd.core.copy import CopyState
 from peerd.core.record import Record
-from peerd.core.record_form import decode_record, digest_of
+from peerd.core.record_form import decode_record, digest_of, lone_lead
 from peerd.core.restore import Image
+from peerd.core.snapshot_intake import SideWrites
 from peerd.core.writes import PARKED, HistoryRow, Writes
 
 Row = tuple[list[list[Any]], bytes, int, int]  # stamps, body, share of the digest, flags
@@ -50,6 +53,17 @@ class Disk:
             self.hashes[applied.run.origin, applied.run.last] = applied.head[:8]
             self.signatures[applied.run.origin] = applied.run.signature
         self.log.extend(writes.runs)
+
+    def take(self, writes: SideWrites) -> None:
+        """What a part of a snapshot brings."""
+        for row in writes.rows:
+            self.rows[row.name] = row.stamps, row.body, row.share, row.flags
+        for some in writes.plain:
+            for key, flags, share, origin, rest, body in some.rows:
+                stamps = msgspec.msgpack.decode(lone_lead(origin) + rest)
+                self.rows[some.collection, key] = stamps, body, share % digest.MODULUS, flags
+        for name in writes.gone:
+            del self.rows[name]
 
     def backup(self) -> Disk:
         return replace(

@@ -68,10 +68,7 @@ class Transfer:
             taken = self._joiner.take(data)
             if taken is not None:
                 done = self._intake.take(self.standing, taken, MemoryReader(self.side))
-                for row in done.rows:
-                    self.side.rows[row.name] = row.stamps, row.body, row.share, row.flags
-                for name in done.gone:
-                    del self.side.rows[name]
+                self.side.take(done)
                 for origin, seq, hash8 in done.ends:
                     self.side.hashes[origin, seq] = hash8
                 self.standing = self.standing.after(done)
