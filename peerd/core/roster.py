@@ -195,6 +195,11 @@ class Roster:
             if device not in self.members
         }
 
+    def removed_last(self, count: int) -> tuple[bytes, ...]:
+        """So many of the devices that were removed, those first of whose removal we heard last."""
+        heard = {device: self._lineage.entries[one.statement].index for device, one in self.removed.items()}
+        return tuple(sorted(heard, key=heard.__getitem__, reverse=True)[:count])
+
     def is_member(self, device: bytes) -> bool:
         return device in self.members
 

@@ -28,7 +28,7 @@ from peerd.logs import get
 from peerd.protocol.courier import Courier
 from peerd.protocol.courier_settings import CourierSettings
 from peerd.protocol.courier_status import CourierStatus, Report
-from peerd.protocol.courier_steps import Moment, Sleep, Standing
+from peerd.protocol.courier_steps import HEEDED, Moment, Sleep, Standing
 from peerd.protocol.relay_objects import Head
 
 log = get(__name__)
@@ -261,6 +261,7 @@ class CourierRunner:
             roster_digest=space.roster.digest(),
             copy_id=space.copy_id,
             horizon=copy.horizon(),
+            removed=space.roster.removed_last(HEEDED),
         )
 
     def _linked_clock(self, active: set[bytes]) -> Clock:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from peerd.core.statements import SignedStatement
 from peerd.core.stored import SegmentId
 from peerd.engine.ports import Keys
 from peerd.engine.relay_keys import SpaceKeys
@@ -22,6 +23,7 @@ from peerd.engine.spaces import Spaces
 from peerd.errors import RelayTrouble, RemoteProtocolError
 from peerd.protocol import relay_names, relay_objects
 from peerd.protocol.courier_steps import Damage, Delete, SeenHead, SeenSegment, SegmentName
+from peerd.protocol.introduction import Shown, convinces
 from peerd.protocol.relay_damage import damage_of
 from peerd.protocol.relay_objects import Head, RelayObject, Segment, SignedHead
 
@@ -106,10 +108,26 @@ class SealedRelay:
             statements, _ = await self._roster.read(relay_objects.decode_head(signed.data))
         except RemoteProtocolError:
             return False
-        await self._space.learn(statements)
+        await self._space.learn(self._news(device, statements))
         return signed.device != device
 
+    def _news(self, device: bytes, statements: Sequence[SignedStatement]) -> Sequence[SignedStatement]:
+        """What the head of this device tells: all of it, but of one that was removed only what makes it a member."""
+        if not self._is_former(device):
+            return statements
+        return convinces(self._space.roster, Shown(self._space.id, tuple(statements)), device, device)
+
+    def _is_former(self, device: bytes) -> bool:
+        return device in self._space.roster.removed and device != self._keys.device
+
     async def _open_head(self, device: bytes, name: str, found: RelayObject) -> SeenHead:
+        """Whatever is wrong with that of a removed device, it is no damage: others write there, too."""
+        seen = await self._opened_head(device, name, found)
+        if seen.head is None and self._is_former(device):
+            return SeenHead(found.tag, None, Damage.REMOVED, seen.missing)
+        return seen
+
+    async def _opened_head(self, device: bytes, name: str, found: RelayObject) -> SeenHead:
         try:
             signed = self._sealing.open_head(name, found.data or b"", self._space.id, self._space_keys.opening())
             head = relay_objects.decode_head(signed.data)
@@ -121,7 +139,9 @@ class SealedRelay:
             return SeenHead(found.tag, None, Damage.FAREWELL)
         if signed.device != device:
             return SeenHead(found.tag, None, Damage.FORGED)
-        await self._space.learn(statements)
+        await self._space.learn(self._news(device, statements))
+        if self._is_former(device):
+            return SeenHead(found.tag, None, Damage.REMOVED, missing)
         key = self._space.roster.public_key(device)
         if key is None and missing:  # they may tell whose head it is
             return SeenHead(found.tag, None, Damage.INCOMPLETE, missing)

@@ -164,6 +164,7 @@ class Courier:
         parts.full.insist()
         parts.fetching.retry_now()
         parts.view.retry_now()
+        parts.former.look_now()
         parts.head.insist()
 
     # ---- outcomes
@@ -189,9 +190,10 @@ class Courier:
             else:
                 parts.view.forget(device)
         changed = parts.view.changed({device: tag for device, tag in tags.items() if device != parts.us})
+        changed = [device for device in changed if parts.former.worth(device, moment.now_s)]
         again = [device for device in parts.view.incomplete(moment.now_s) if device in tags]
         parts.to_fetch = dict.fromkeys([*([parts.us] if fetch_ours else []), *changed, *again])
-        if changed:
+        if any(device not in parts.former.devices for device in changed):
             parts.polling.lively(moment)
 
     def heads_fetched(

@@ -55,6 +55,7 @@ class Choice:
             self.hurry = False
             parts.leaving.hurry(standing.clock)
         parts.collecting.update_members(standing, moment)
+        parts.former.update(standing, moment)
 
     def _be_reborn(self, standing: Standing, moment: Moment) -> None:
         """Our copy is not the one that this memory is of: it is new, restored or cloned."""
@@ -78,9 +79,10 @@ class Choice:
             return Sleep(parts.patience.until_s)
         if parts.polled_s is None or parts.polling.next_s <= moment.now_s:
             return self._poll(standing)
-        fetchable = [d for d in parts.to_fetch if d in standing.members or d == parts.us]
+        readable = {*standing.members, parts.us}
+        fetchable = [d for d in parts.to_fetch if d in readable or d in parts.former.devices][:_HEADS]
         if fetchable:
-            return FetchHeads(fetchable[:_HEADS], parts.fetching.likely(fetchable[:_HEADS]))
+            return FetchHeads(fetchable, parts.fetching.likely(d for d in fetchable if d in readable))
         parts.look_around(standing, moment.now_s, moment.wall_ms)
         again: Step | None = None
         for step in self._steps(standing, moment):
@@ -93,7 +95,7 @@ class Choice:
         return Sleep(max(self._wake_s(standing, moment), moment.now_s + _SHORTEST_S))
 
     def _poll(self, standing: Standing) -> Poll:
-        return Poll([*sorted(standing.members), self._parts.us])
+        return Poll([*sorted(standing.members), self._parts.us, *self._parts.former.devices])
 
     def _steps(self, standing: Standing, moment: Moment) -> Iterator[Step | None]:
         """In the order of their weight; the first that is one is taken."""

@@ -11,6 +11,7 @@ from peerd.protocol.courier_status import Reports
 from peerd.protocol.courier_steps import Damage, Moment, SeenHead, SegmentName, Standing, Step
 from peerd.protocol.coverage import Coverage, extended, union
 from peerd.protocol.fetching import Faults, Fetching
+from peerd.protocol.former_heads import FormerHeads
 from peerd.protocol.leaving import Leaving
 from peerd.protocol.own_head import OwnHead
 from peerd.protocol.own_stream import OwnStream
@@ -41,6 +42,7 @@ class Parts:
         self.memory = relay_memory.decode(memory)
         self.ran = RunningTime(self.memory)
         self.view = RelayView()
+        self.former = FormerHeads(self.memory, settings)
         self.stream = OwnStream(self.memory)
         self.head = OwnHead(self.memory, self.stream, settings)
         self.fetching = Fetching(self.memory, self.ran)
@@ -103,13 +105,18 @@ class Parts:
     # ---- what was seen there
 
     def gone(self, device: bytes, moment: Moment) -> None:
-        """The head of a member is not there any more."""
+        """The head of a member, or of one that was, is not there any more."""
         self.view.forget(device)
+        if device in self.former.devices:
+            return
         self.report("relay-rolled-back", device, "the head that it left is gone", moment)
 
     def see_head(self, device: bytes, seen: SeenHead, moment: Moment) -> None:
-        """The head of a member was fetched."""
+        """The head of a member was fetched, or of one that was removed."""
         self.view.learn(device, seen, moment.now_s)
+        if seen.damage is Damage.REMOVED:
+            self.former.told_nothing(device, moment.now_s)
+            return
         if seen.head is None and seen.damage is Damage.UNKNOWN_KEY:
             self.report("relay-unknown-key", device, _FOR_OTHERS, moment)
             return

@@ -21,6 +21,7 @@ from peerd.protocol.relay_objects import Head, Manifest, Segment
 SegmentName: TypeAlias = tuple[bytes, bytes, int]  # device, stream, number
 
 DELETE_NAMES = 200
+HEEDED = 32  # removed devices whose heads are looked at
 
 
 class Damage(Enum):
@@ -32,6 +33,7 @@ class Damage(Enum):
     UNKNOWN_KEY = "it is sealed under a key that this device does not have"
     INCOMPLETE = "parts of the roster that it names are missing"
     FAREWELL = "it is written by another member, to tell this device that it was removed"
+    REMOVED = "it is of a device that was removed, and nothing that it tells undoes that"
 
 
 class Moment(Struct, frozen=True):
@@ -51,7 +53,7 @@ class Standing(Struct, frozen=True):
     `clock` and `positions` are of our copy; `members` the devices of the roster without ourselves, `active` those of
     them that count; `linked_clock` what every active member is known, by links, to have (empty if one of them is not
     known to have anything); `roster_digest` changes whenever the roster or the epoch in use does. Below `horizon` our
-    log no longer has what our copy has applied.
+    log no longer has what our copy has applied. `removed` are the devices that were removed last, at most HEEDED.
     """
 
     clock: Clock
@@ -63,6 +65,7 @@ class Standing(Struct, frozen=True):
     roster_digest: bytes
     copy_id: bytes
     horizon: Clock = {}
+    removed: tuple[bytes, ...] = ()
 
 
 # ---- steps
@@ -81,8 +84,9 @@ class Poll(Struct, frozen=True):
 
 
 class FetchHeads(Struct, frozen=True):
-    """Answered by `heads_fetched`, after what their rosters say has been learnt and their signatures are checked. With
-    them, in the same request, the segments `ahead`: of those that the heads are likely to speak of.
+    """Answered by `heads_fetched`, after what their rosters say has been learnt and their signatures are checked; of a
+    removed device's head nothing is taken in but a roster that makes it a member again. With them, in the same request,
+    the segments `ahead`: of those that the heads are likely to speak of.
     """
 
     devices: list[bytes]

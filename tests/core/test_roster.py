@@ -27,6 +27,17 @@ def test_an_empty_roster_accepts_nobody(cast: Cast) -> None:
     assert roster.limit(Announcement(b"d" * 32, b"a" * 16, NONCE)) == 0
 
 
+def test_of_those_that_were_removed_the_last_ones_are_told(cast: Cast) -> None:
+    """In the order in which their removals came in, the other way round."""
+    roster = cast.founded()
+    for number in (1, 2, 3):
+        roster = cast.admit(roster, 0, number)
+    for number in (2, 3, 1):
+        roster = cast.remove(roster, 0, number)
+    assert roster.removed_last(2) == (cast.devices[1], cast.devices[3])
+    assert len(roster.removed_last(9)) == 3
+
+
 def test_members_show_keys_role_depth_and_sponsor(cast: Cast) -> None:
     """All that the rest of peerd asks about a member."""
     roster = cast.admit(cast.admit(cast.founded(), 0, 1), 1, 2, "member")

@@ -103,6 +103,42 @@ async def test_what_others_made_is_left_by_whoever_has_it(make: MakeDevice, desk
     assert desk.clock_now() == attic.clock_now()
 
 
+async def test_of_two_that_removed_each_other_the_one_that_stays_is_read_again(
+    make: MakeDevice, desk: Device, relay: Begin, folder: Path
+) -> None:
+    """The attic hears of the laptop's removal of the desk first, and tells the desk so in the place of its head; the
+    desk, which is the elder, writes on. The laptop is out for everybody.
+    """
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    relays = [await relay(one) for one in (desk, laptop, attic)]
+    for one in (desk, laptop, attic):
+        await one.put(one.name, {"n": 1})
+        await arrives(desk, one.name)
+        await arrives(attic, one.name)
+    for relayed in relays:
+        await relayed.stop()
+    await desk.spaces.remove(desk.space, laptop.id)
+    await laptop.spaces.remove(laptop.space, desk.id)
+    await laptop.tell(attic)
+    assert not attic.space.roster.is_member(desk.id)
+    before = contents(folder)
+    await relay(attic)
+
+    async def told_so() -> bool:
+        now = contents(folder)
+        return sum(now[name] != data for name, data in before.items()) == 2  # the desk's head and the attic's own
+
+    await comes_true(told_so)
+    await relay(desk)
+    await desk.put("milk", {"n": 1})
+    await arrives(attic, "milk")
+    await attic.put("bread", {"n": 1})
+    await arrives(desk, "bread")
+    for device in (desk, attic):
+        assert device.space.roster.members.keys() == {desk.id, attic.id}
+
+
 async def test_who_reads_the_folder_learns_nothing(two: tuple[Device, Device], relay: Begin, folder: Path) -> None:
     """No collection, key, field, value, name of a device or space; and every object has a padded size."""
     desk, laptop = two

@@ -123,6 +123,36 @@ async def test_who_was_let_in_again_meanwhile_is_not_told_that_it_was_removed(
     assert (await theirs.heads([laptop.id]))[laptop.id].head == HEAD
 
 
+async def test_of_a_removed_device_only_a_roster_is_heard_that_makes_it_a_member(
+    two: tuple[Device, Device], make: MakeDevice, open_relay: Open
+) -> None:
+    """What it states afterwards is void and not even kept; the word of its own removal of whoever removed it is heard,
+    as it is the elder.
+    """
+    desk, laptop = two
+    attic = make("attic")
+    await desk.admit(attic)
+    await desk.tell(laptop)
+    of_desk, of_laptop, ours = [await open_relay(one) for one in (desk, laptop, attic)]
+    await laptop.spaces.remove(laptop.space, desk.id)
+    await laptop.tell(attic)
+    await desk.spaces.admit(desk.space, make("cellar").spaces.card())
+    await of_desk.put_head(HEAD, None)
+    before = attic.space.roster
+    (seen,) = (await ours.heads([desk.id])).values()
+    assert (seen.head, seen.damage) == (None, Damage.REMOVED)
+    assert attic.space.roster == before
+    assert attic.space.roster.pending == ()
+    await desk.spaces.remove(desk.space, laptop.id)
+    await of_desk.put_head(HEAD, seen.tag)
+    (seen,) = (await ours.heads([desk.id])).values()
+    assert (seen.head, seen.damage) == (HEAD, None)
+    assert attic.space.roster.is_member(desk.id)
+    await of_laptop.put_head(HEAD, None)
+    (seen,) = (await ours.heads([laptop.id])).values()
+    assert (seen.head, seen.damage) == (None, Damage.REMOVED)
+
+
 class _As:
     """The desk's keys under the laptop's id."""
 

@@ -432,10 +432,8 @@ async def remove(world: World) -> None:
 
 
 async def remove_each_other(world: World) -> None:
-    """Two devices that do not hear each other; in the end one of them is still there. Not where relays are all there
-    is: who heard there of the wrong removal first no longer reads the head of the other.
-    """
-    if world.apart or (found := _removable(world)) is None:
+    """Two devices that do not hear each other; in the end one of them is still there."""
+    if (found := _removable(world)) is None:
         return
     space, up = found
     one, other = world.chance.sample(up, 2)

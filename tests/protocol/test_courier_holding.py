@@ -58,7 +58,7 @@ def test_a_snapshot_holds_what_was_collected_once_its_parts_were_found() -> None
     assert bench.steps(a, CheckSnapshot)
     assert held(a) == held(b) == {a.origin: 5}
     b.restart()
-    heads = {a.id: b._see("t", bench.storage.objects[relay_names.head_name(KEY, a.id)][1])}
+    heads = {a.id: b._see(a.id, "t", bench.storage.objects[relay_names.head_name(KEY, a.id)][1])}
     b.courier.heads_fetched(heads, b.moment(bench.now_s))
     assert held(b) == {}, "nobody looked yet whether the snapshot that our head tells of is there"
 

@@ -152,6 +152,7 @@ class Device:
             roster_digest=roster,
             copy_id=self.copy_id,
             horizon=dict(self.copy.horizon),
+            removed=tuple(sorted(self.removed)),
         )
 
     # ---- one step
@@ -245,7 +246,7 @@ class Device:
                 found = lookup(list(names))
                 more = lookup([name for name in ahead if self.random.random() >= self.weather.late])
                 self._after(now_s)
-                heads = {names[n]: self._see(tag, data) for n, (tag, data) in found.items()}
+                heads = {names[n]: self._see(names[n], tag, data) for n, (tag, data) in found.items()}
                 courier.heads_fetched(heads, moment, {ahead[n]: open_segment(data) for n, (_, data) in more.items()})
             case FetchSegments():
                 segments = {relay_names.segment_name(KEY, stream, n): (d, stream, n) for d, stream, n in step.names}
@@ -263,7 +264,9 @@ class Device:
                 self._after(now_s)
                 courier.snapshot_checked(moment, complete=complete)
 
-    def _see(self, tag: str, data: bytes) -> SeenHead:
+    def _see(self, device: bytes, tag: str, data: bytes) -> SeenHead:
+        if device in self.removed:
+            return SeenHead(tag, None, Damage.REMOVED)
         if data[:33] == b"F" + self.id:
             self.gone = True  # the courier of a device that knows that it was removed is ended
             return SeenHead(tag, None, Damage.FAREWELL)
