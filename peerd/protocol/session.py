@@ -172,7 +172,7 @@ class Session:
         if not includes(clock, message.horizon):
             self.phase, self._was_behind = Phase.BEHIND, True
             notice = Notice(self._space, "horizon", "it lacks what the log here no longer has")
-            return [*effects, Send(notice), WantSnapshot()]
+            effects.append(Send(notice))
         return [*effects, self._check_positions(message, clock)]
 
     def snapshot_stands(self, clock: Clock) -> None:
@@ -216,10 +216,10 @@ class Session:
 
     def positions_checked(self, fork: tuple[bytes, int] | None, ours: Ours) -> list[Effect]:
         """`fork`: the origin and seq where our history differs from theirs, if any."""
-        if self.phase is not Phase.COMPARING:
-            return []
-        if fork is not None:
+        if fork is not None and self.phase is not Phase.BLOCKED:
             return self.refuse("fork", f"two histories of origin {fork[0].hex()} at {fork[1]}")
+        if self.phase is not Phase.COMPARING:
+            return [WantSnapshot()] if self.phase is Phase.BEHIND and self.offer is None else []
         self.phase = Phase.READY
         return [*self._acknowledge(ours), WantTurn(self.behind(ours))]
 

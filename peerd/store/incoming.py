@@ -219,6 +219,7 @@ def ends_of_fork(connection: sqlite3.Connection, refs: Refs) -> tuple[bytes, int
         at = min(theirs, our_seq)
         ours8 = our_head[:8] if our_seq == at else log.hash8(connection, ref, at)
         theirs8 = end(connection, ref, at)
-        if ours8 is not None and theirs8 is not None and ours8 != theirs8:
+        is_inside = ours8 is None and log.passes(connection, ref, at)  # runs travel whole
+        if theirs8 is not None and (is_inside or (ours8 is not None and ours8 != theirs8)):
             return refs.origin_of[ref], at
     return None

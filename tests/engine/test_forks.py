@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
+from peerd.core.batch import Fork
 from peerd.core.device_id import format_device_id
 from peerd.engine.conflicts import Conflicts
 from peerd.protocol.control_reports import PeerStatus
 from tests.engine.test_binding_runner import TASKS, Bound
+from tests.engine.test_snapshots import made, take
 
 if TYPE_CHECKING:
     from peerd.store.space import SpaceStore
@@ -236,6 +238,23 @@ async def test_a_late_fork_is_found_at_a_position_before_the_heads(two: Two, wir
         assert await keys(device) == {"common", *(f"a{number}" for number in range(4)), "b0", "b1"}
     (fork,) = desk.space.roster.closed_forks
     assert fork.seq == 1
+
+
+async def test_a_snapshot_that_ends_within_a_run_of_ours_is_of_another_history(two: Two) -> None:
+    """Runs travel whole, so there is no hash to compare, and none is needed."""
+    desk, laptop = two
+    await laptop.put("common", {"n": 0})
+    await laptop.tell(desk)
+    past, laptop = await past_of(laptop)
+    for number in range(2):
+        await laptop.put(f"b{number}", {"n": number})
+    await laptop.tell(desk)
+    laptop = await set_back(laptop, past)
+    await asyncio.gather(*(laptop.put(f"a{number}", {"n": number}) for number in range(4)))
+    with pytest.raises(Fork) as caught:
+        await take(laptop, await made(desk))
+    assert caught.value.seq == 3
+    assert await keys(laptop) == {"common", *(f"a{number}" for number in range(4))}
 
 
 async def test_a_fork_is_named_until_it_is_healed(two: Two, wire: Wire, until: Until) -> None:

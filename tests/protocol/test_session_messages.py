@@ -374,7 +374,9 @@ def test_behind_a_log_that_does_not_reach_back_to_us_we_say_so_and_wait(here: He
     assert here.at() is Phase.BEHIND
     assert here.session.blocked is None
     assert [notice.code for notice in sends(effects, Notice)] == ["horizon"]
-    assert not any(isinstance(one, CheckPositions) for one in effects)
+    assert WantSnapshot() not in effects, "what it holds may be another history"
+    assert CheckPositions([]) in effects
+    assert here.session.positions_checked(None, here.ours) == [WantSnapshot()]
     effects = here.hear(Want(here.space, {}, 1 << 20))
     assert any(isinstance(one, FindPosition) for one in effects)
     effects = here.session.committed(here.copy.ours(), 0.0, own=True, foreign=False)
@@ -401,12 +403,26 @@ def test_parts_of_a_snapshot_come_only_to_who_was_behind(here: Here, phase: Phas
 
 def test_who_is_behind_asks_for_a_snapshot_and_knows_then_what_they_have(here: Here) -> None:
     here.in_phase(Phase.COMPARING)
-    effects = here.hear(here.summary(horizon={here.other.origin: 1}))
-    assert WantSnapshot() in effects
+    here.hear(here.summary(horizon={here.other.origin: 1}))
+    assert here.session.positions_checked(None, here.ours) == [WantSnapshot()]
     here.session.snapshot_stands({here.other.origin: 7})
     assert here.session.their_clock[here.other.origin] == 7
     want = SnapshotWant(here.space, bytes(16), 0, 4)
     assert here.hear(want) == [ServeSnapshot(want)]
+
+
+def test_who_is_behind_another_history_asks_for_no_snapshot(here: Here) -> None:
+    """It would be merged into a copy in which the same dots mean something else."""
+    here.in_phase(Phase.COMPARING)
+    here.copy.write("a")
+    origin = here.copy.origin
+    effects = here.hear(here.summary([(origin, 1, bytes(8))], horizon={here.other.origin: 1}))
+    assert CheckPositions([(origin, 1, bytes(8))]) in effects
+    assert WantSnapshot() not in effects
+    effects = here.session.positions_checked((origin, 1), here.ours)
+    assert [error.code for error in sends(effects, Error)] == ["fork"]
+    assert here.at() is Phase.BLOCKED
+    assert here.session.positions_checked((origin, 1), here.ours) == []
 
 
 # --- a snapshot instead of the log ------------------------------------------------------------------------
