@@ -72,10 +72,13 @@ class Reach(Struct, frozen=True):
 
 
 class StagedRun(Struct, frozen=True):
-    """A run that waits for what it depends on: durable, bounded, not part of the clock."""
+    """A run that waits for what it depends on: durable, bounded, not part of the clock. `age_ms`: how old the database
+    was when it came.
+    """
 
     number: int
     run: Run
+    age_ms: int
 
 
 class StoredPeer(Struct, frozen=True):

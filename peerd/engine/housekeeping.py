@@ -135,6 +135,8 @@ class Housekeeping:
                 log.info("history forgotten", space=space.name, count=gone.history)
             if gone.runs:
                 log.info("log trimmed", space=space.name, count=gone.runs, size_bytes=gone.log_bytes)
+            if gone.staged:
+                log.info("staged runs dropped", space=space.name, count=gone.staged)
             space.look_at_parked()
 
     async def note_time(self) -> None:

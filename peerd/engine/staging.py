@@ -1,4 +1,8 @@
-"""Runs that came before what they depend on: durable, bounded, not part of the clock, tried after every commit."""
+"""Runs that came before what they depend on: durable, bounded, not part of the clock, tried after every commit.
+
+What they wait for may be lost for good. So after a long time they go: whoever has them sends them again if that ever
+turns up, as nothing was acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from peerd.logs import get
 log = get(__name__)
 
 STAGING_BYTES = ENTRY_BYTES + (64 << 20)
+STAGED_MS = 60 * 24 * 3600 * 1000  # by the age of the database
 Attempt = Callable[[Batch, Run], Verdict]
 LimitOf = Callable[[bytes, Announcement], int | None]
 
@@ -59,17 +64,27 @@ class Staging:
         """Those that are in the copy by now, from here or from elsewhere."""
         return {number for number, staged in self.runs.items() if staged.run.last <= state.seq(staged.run.origin)}
 
+    def stale(self, state: CopyState, age_ms: int) -> set[int]:
+        """Those that nobody should wait for any more, in a database of this age: they have waited for too long, or are
+        in the copy by now.
+        """
+        return self.used_up(state) | {
+            number for number, staged in self.runs.items() if age_ms - staged.age_ms > STAGED_MS
+        }
+
     def forget(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             self.runs.pop(number, None)
 
     async def keep(self, store: SpaceStore, runs: Sequence[Run]) -> None:
-        """Stage `runs` durably.
+        """Stage `runs` durably, if they are not there already: a relay gives them again and again.
 
         Raises:
             LinkLost: there is no room for all of them; another link brings the rest again.
         """
-        kept = await store.stage(runs, STAGING_BYTES)
+        there = {(one.run.origin, one.run.first, one.run.signature): one.run for one in self.runs.values()}
+        fresh = [run for run in runs if there.get((run.origin, run.first, run.signature)) != run]
+        kept = await store.stage(fresh, STAGING_BYTES) if fresh else []
         self.runs.update((one.number, one) for one in kept)
-        if len(kept) < len(runs):
+        if len(kept) < len(fresh):
             raise LinkLost("too much waits for what it depends on", code="staging-full")

@@ -18,12 +18,13 @@ _ALL = 1 << 62
 
 
 class Gone(Struct):
-    """What went: rows of history, runs and their bytes, pages of the file."""
+    """What went: rows of history, runs and their bytes, pages of the file, runs that waited in vain."""
 
     history: int = 0
     runs: int = 0
     log_bytes: int = 0
     pages: int = 0
+    staged: int = 0
 
 
 class Trimming:
@@ -46,6 +47,14 @@ class Trimming:
                 gone.log_bytes += trimmed.size_bytes
             return trimmed.runs
 
+        async def stop_waiting() -> None:
+            staging = space.commits.staging
+            if stale := staging.stale(space.copy, space.age.ms):
+                await space.store.unstage(list(stale))
+                staging.forget(stale)
+                gone.staged = len(stale)
+
+        await space.commits.tend(stop_waiting)
         gone.history = await self._steps(space).do(forget)
         gone.runs = await self._steps(space).do(shorten)
         gone.pages = await self._steps(space).do(upkeep.give_back)

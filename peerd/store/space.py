@@ -296,7 +296,8 @@ class SpaceStore:
 
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
-        return await self._write(lambda connection: staging.stage(connection, runs, max_bytes))
+        age_ms = self._meta.age.ms
+        return await self._write(lambda connection: staging.stage(connection, runs, max_bytes, age_ms))
 
     async def unstage(self, numbers: Sequence[int]) -> None:
         await self._write(lambda connection: staging.unstage(connection, numbers))

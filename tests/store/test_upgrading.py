@@ -64,6 +64,15 @@ async def holds_everything(copy: Copy) -> None:
     assert await copy.record("todo", "new") is not None
 
 
+async def test_what_was_staged_before_ages_were_noted_waits_from_now_on(tmp_path: Path) -> None:
+    copy = copy_of(tmp_path, 12)
+    with closing(sqlite3.connect(tmp_path / "space.db")) as connection, connection:
+        connection.execute("UPDATE space SET age_ms = ?", (100 * DAY_MS,))
+    await copy.open()
+    assert [one.age_ms for one in copy.store.opened.staged] == [100 * DAY_MS]
+    await copy.store.close()
+
+
 def test_there_is_one_of_every_format() -> None:
     """A new file in the schema needs `python -m tests.store.formats`."""
     assert {int(path.stem) for path in FORMATS} | NEVER_ALONE == set(range(1, NEWEST + 1))
