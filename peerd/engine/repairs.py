@@ -43,6 +43,7 @@ from peerd.protocol.repairing import (
     Agreed,
     Ask,
     CompareShares,
+    LookAtOurs,
     Merge,
     ReadRecords,
     RepairEffect,
@@ -98,6 +99,8 @@ class Repairs:
     def start(self, group: asyncio.TaskGroup) -> None:
         """With a worker in the link's group: its end is theirs."""
         group.create_task(self._work(), name="repairs")
+        if self._space.scrub.is_damaged:  # they may have what is missing, or what we have by now, and would not tell
+            self.differ()
 
     def stop(self) -> None:
         self._stopped = True
@@ -159,6 +162,8 @@ class Repairs:
                     self._timer = asyncio.get_running_loop().call_later(delay_s, self._woken)
                 case Agreed():
                     self._compared(True)
+                case LookAtOurs():
+                    self._space.scrub.alarm()
                 case _:
                     self._queue.put_nowait(effect)
 

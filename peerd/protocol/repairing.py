@@ -9,7 +9,7 @@ question at a time is on its way.
 | idle    | the digests are equal, or the clocks are not        | they differ at equal clocks → calm                 |
 | calm    | it may pass by itself, and others may be first      | some time has passed → sums                        |
 | sums    | LOCATE: which buckets differ?                       | LOCATED → shares; no bucket differs → idle         |
-| shares  | LOCATE: which of their records?                     | enough names, or the end → records                 |
+| shares  | LOCATE: which of their records?                     | enough names, or the end → records; none → calm    |
 | records | MEND: what do they hold of these?                   | all are merged → sums, to see whether all is well  |
 
 Everything is said of one clock. When ours moves, or an answer is of another one, or none comes in time, the attempt
@@ -87,11 +87,15 @@ class Agreed(Struct, frozen=True):
     """No bucket differs."""
 
 
+class LookAtOurs(Struct, frozen=True):
+    """No record differs, and the sums do: one of the two says sums that its records do not make."""
+
+
 class WakeRepair(Struct, frozen=True):
     at_s: float
 
 
-RepairEffect: TypeAlias = Ask | CompareShares | ReadRecords | Merge | Agreed | WakeRepair
+RepairEffect: TypeAlias = Ask | CompareShares | ReadRecords | Merge | Agreed | LookAtOurs | WakeRepair
 
 
 class Repairing:
@@ -188,7 +192,7 @@ class Repairing:
             self._after = up_to
             return self._ask_shares(ours, now_s)
         if not self._names:
-            return self._fail(now_s)
+            return [LookAtOurs(), *self._fail(now_s)]
         self.stage = Stage.RECORDS
         return self._next_records(now_s)
 

@@ -152,6 +152,30 @@ async def test_what_is_owed_is_made_up_for_when_the_copies_are_the_same(scene: S
     await until(lambda: in_sync(desk, laptop) and not desk.space.scrub.is_damaged)
 
 
+async def test_who_is_damaged_asks_although_nothing_is_said_at_equal_clocks(
+    scene: Scene, wire: Wire, until: Until
+) -> None:
+    """It has caught up, which the other one takes for the end of it."""
+    desk, laptop = await scene("desk", "laptop")
+    desk.space.scrub.state.owed = digest.moved(digest.EMPTY, [(7, 1)])
+    await laptop.put("new", {"n": 1})
+    wire.connect(desk, laptop)
+    await until(lambda: in_sync(desk, laptop) and not desk.space.scrub.is_damaged)
+
+
+async def test_a_digest_that_no_record_makes_is_put_right(scene: Scene, wire: Wire, until: Until) -> None:
+    """The record was lost on the disk before somebody deleted it: no record differs, and the digests do."""
+    desk, laptop = await scene("desk", "laptop", trimmed=True)
+    meddle(desk, "DELETE FROM record WHERE key = '000'")
+    await laptop.delete("000")
+    await laptop.tell(desk)
+    assert desk.space.copy.digest != laptop.space.copy.digest
+    wire.connect(desk, laptop)
+    await until(lambda: same(desk, laptop))
+    assert desk.space.copy.visible == laptop.space.copy.visible == 1
+    await sound(desk, laptop)
+
+
 @pytest.mark.parametrize("trimmed", [False, True])
 @pytest.mark.parametrize("damage", ["flipped", "unreadable", "gone", "with its share"])
 async def test_a_damaged_copy_is_put_right_from_a_peer(

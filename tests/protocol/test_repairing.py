@@ -15,6 +15,7 @@ from peerd.protocol.repairing import (
     Agreed,
     Ask,
     CompareShares,
+    LookAtOurs,
     Merge,
     ReadRecords,
     Repairing,
@@ -103,6 +104,14 @@ def test_from_buckets_to_records_to_the_next_look() -> None:
     assert isinstance(asked(again), Locate)
     assert machine.located(located(sums=THEIR_SUMS), Standing(CLOCK, THEIR_SUMS), 9.0) == [Agreed()]
     assert machine.stage is Stage.IDLE
+
+
+def test_if_no_record_differs_the_sums_are_wrong() -> None:
+    """On one side or the other: nobody but the scrub of that copy can tell."""
+    machine = at_shares()
+    assert LookAtOurs() not in machine.compared([], ("a", "x"), OURS, 5.0)  # that was a page
+    assert LookAtOurs() in machine.compared([], None, OURS, 5.0)
+    assert machine.stage is Stage.CALM
 
 
 def test_what_does_not_fit_is_asked_for_next() -> None:
