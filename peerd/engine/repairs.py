@@ -7,6 +7,7 @@ Who is believed, where two copies of a record differ:
                                     not what was written
     two others agree, we do not     what they have
     another agrees with us          nothing is taken from them: they will take ours
+    another agrees with each        the rule, as below: damage may have spread by a snapshot, so many are no proof
     theirs is known to be damaged   nothing is taken from them
     otherwise                       the rule of `core.repair`, by what both logs prove
 """
@@ -99,8 +100,6 @@ class Repairs:
     def start(self, group: asyncio.TaskGroup) -> None:
         """With a worker in the link's group: its end is theirs."""
         group.create_task(self._work(), name="repairs")
-        if self._space.scrub.is_damaged:  # they may have what is missing, or what we have by now, and would not tell
-            self.differ()
 
     def stop(self) -> None:
         self._stopped = True
@@ -137,6 +136,11 @@ class Repairs:
         if not equal or scrub.open_findings or scrub.is_damaged or scrub.state.anew:
             self._queue.put_nowait(_Note(equal))
 
+    def in_sync(self) -> None:
+        """As far as is known here. A damaged copy asks: nobody says a digest to who has just caught up."""
+        if self._space.scrub.is_damaged:
+            self.differ()
+
     def standing(self) -> Standing:
         return repair_answers.standing(self._space)
 
@@ -151,10 +155,11 @@ class Repairs:
         for effect in effects:
             match effect:
                 case Ask():
-                    if isinstance(effect.message, Locate) and self._is_theirs_to_mend():
-                        self._machine.agree()  # they will ask us
+                    message = effect.message
+                    if isinstance(message, Locate) and message.buckets and self._is_theirs_to_mend():
+                        self._perform(self._machine.leave(self._now()))
                         return
-                    self._say(effect.message)
+                    self._say(message)
                 case WakeRepair():
                     if self._timer is not None:
                         self._timer.cancel()
@@ -330,16 +335,18 @@ class Repairs:
         return self._space.scrub.suspects(name) or self._is_odd(their_sums)
 
     def _is_odd(self, their_sums: bytes) -> bool:
-        """Do two others agree, and not with us?"""
-        theirs = digest.summary(their_sums)
-        return theirs != self.standing().digest and any(told == theirs for told in self._told_by_others())
+        """Do two others agree, and nobody with us?"""
+        ours, theirs = self.standing().digest, digest.summary(their_sums)
+        told = self._told_by_others()
+        return theirs != ours and theirs in told and ours not in told
 
     def _is_theirs_to_mend(self) -> bool:
-        """Does another one agree with us, and not with them?"""
+        """Does another one agree with us, and nobody with them?"""
         ours = self.standing()
         if self.their_digest == ours.digest or self._space.scrub.is_damaged:
             return False
-        return any(told == ours.digest for told in self._told_by_others())
+        told = self._told_by_others()
+        return ours.digest in told and self.their_digest not in told
 
     def _told_by_others(self) -> list[bytes]:
         """The digests of other devices at our clock."""

@@ -183,6 +183,8 @@ class SessionRunner:
         if self.in_sync != self._was_in_sync:
             self._was_in_sync = not self._was_in_sync
             self.since_ms = self._times.wall_ms()
+            if self._was_in_sync:
+                self.repairs.in_sync()
 
     def _say(self, message: SnapshotWant | SnapshotChunk | SnapshotRefuse) -> None:
         self._link.say(message, self)

@@ -286,6 +286,42 @@ async def test_a_third_member_decides(scene: Scene, wire: Wire, until: Until) ->
     await tablet.close()
 
 
+async def test_damage_that_spread_by_a_snapshot_does_not_win_by_number(scene: Scene, wire: Wire, until: Until) -> None:
+    """Two lack a record, and two have it: nobody waits for the others, and nothing is lost."""
+    devices = await scene("desk", "laptop", "tablet", "phone", trimmed=True)
+    good = devices[0].space.copy
+    for number in (2, 3):
+        meddle(devices[number], "DELETE FROM record WHERE key = '000'")
+        meddle(devices[number], "UPDATE collection SET visible = visible - 1")
+        meddle(devices[number], "UPDATE space SET visible = visible - 1")
+        claim(devices[number])
+        devices[number] = await devices[number].reopen()
+    for one, other in ((0, 1), (2, 3)):
+        wire.connect(devices[one], devices[other])
+        await until(lambda one=one, other=other: in_sync(devices[one], devices[other]))  # type: ignore[misc] # no parameters are given
+    for one, other in ((0, 2), (0, 3), (1, 2), (1, 3)):
+        wire.connect(devices[one], devices[other])
+    await until(lambda: all(len(one.switchboard.links) == 3 for one in devices) and same(*devices))
+    assert all(one.space.copy == good for one in devices)
+    await sound(*devices)
+    for device in devices[2:]:
+        await device.close()
+
+
+async def test_two_that_were_put_right_at_once_hear_of_each_other(scene: Scene, wire: Wire, until: Until) -> None:
+    """Each knows of the other what it said before, and that a third one has what it has itself by now."""
+    desk, laptop, tablet = await scene("desk", "laptop", "tablet", trimmed=True)
+    for one, other in ((desk, laptop), (desk, tablet), (laptop, tablet)):
+        wire.connect(one, other)
+    await until(lambda: in_sync(desk, laptop, tablet))
+    for one, other in ((desk, laptop), (laptop, desk)):
+        (session,) = [each for each in one.switchboard.sessions(one.space) if each.theirs == other.id]
+        session.repairs.their_digest = bytes(16)
+        session._compared(equal=False)
+    assert not same(desk, laptop, tablet)
+    await until(lambda: same(desk, laptop, tablet))
+
+
 async def test_much_is_put_right_in_pages(
     scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
