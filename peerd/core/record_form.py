@@ -31,6 +31,7 @@ _siblings_decoder = msgspec.msgpack.Decoder(list[Raw])
 _index_decoder = msgspec.msgpack.Decoder(Index)
 
 _RESTORED = 4
+SHORT_LEAD_BYTES = 3  # of `lone_lead` with a number below 128: two arrays and that
 _SHARE_MASK = MODULUS - 1
 _LEAD_BYTES = 4 + 16  # two arrays, the length of the origin, and that
 _share_hash = blake2b(digest_size=8)

@@ -29,6 +29,7 @@ from peerd.errors import LocalProtocolError, RemoteProtocolError
 
 PART_BYTES = 400 << 10
 ITEM_BYTES = 2 * ENTRY_BYTES + (1 << 20)  # what pieces may be put together to
+ROW_BYTES = 16  # what a record takes besides its key, stamps and body; never more
 ENDS_PER_ORIGIN = 1_000
 LEVEL = 1
 
@@ -185,23 +186,6 @@ class Joiner:
         return joined
 
 
-def fill(groups: Iterator[tuple[int, str, StoredRow]]) -> Iterator[list[Group]]:
-    """Rows with their sizes and collections, in order, put together to as many as fit into a part."""
-    filled: list[Group] = []
-    size_bytes = 0
-    for row_bytes, collection, row in groups:
-        if filled and size_bytes + row_bytes > _FILL_BYTES:
-            yield filled
-            filled, size_bytes = [], 0
-        if not filled or filled[-1].collection != collection:
-            filled.append(Group(collection, []))
-            size_bytes += len(collection) + 10
-        filled[-1].rows.append(row)
-        size_bytes += row_bytes
-    if filled:
-        yield filled
-
-
 def portions(items: Iterable[tuple[int, T]]) -> Iterator[list[T]]:
     """Items with their sizes, in order, as many at a time as fit into a part."""
     filled: list[T] = []
@@ -218,7 +202,12 @@ def portions(items: Iterable[tuple[int, T]]) -> Iterator[list[T]]:
 
 def row_bytes(key_bytes: int, stamps: bytes, body: bytes) -> int:
     """About what a record takes in a part; never less."""
-    return key_bytes + len(stamps) + len(body) + 16
+    return key_bytes + len(stamps) + len(body) + ROW_BYTES
+
+
+def group_bytes(collection: str) -> int:
+    """Likewise, what is there once for the records of a collection."""
+    return 4 * len(collection) + 10
 
 
 def _decoded(data: bytes) -> Part | Piece:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState
 from peerd.core.origin import Announcement
-from peerd.core.snapshot import EndsOf, OriginEnd, StoredRow
+from peerd.core.snapshot import EndsOf, Group, OriginEnd
 from peerd.core.snapshot_intake import Standing
 
 RowCursor = tuple[int, str]  # number of a collection, key
@@ -28,19 +28,20 @@ class SnapshotStart(Struct, frozen=True):
 
 
 class SnapshotRows(Struct, frozen=True):
-    """Some records in the order of their keys, with what each takes in a part and with its collection; and the
-    origins that became known after number `known`. `cursor` is None after the last record. `copy_id`, `position`,
-    `digest` and `records` are those of the moment of this read; `steps` are (bucket, share) of these rows.
+    """`count` records in the order of their keys, which fit into a part unless it is a single one; and the origins that
+    became known after number `known`. `cursor` is None after the last record. `copy_id`, `position`, `digest` and
+    `records` are those of the moment of this read; `shares` are the sums of the digest, by bucket, over these rows.
     """
 
     copy_id: bytes
-    rows: list[tuple[int, str, StoredRow]]
+    groups: list[Group]
+    count: int
     cursor: RowCursor | None
     origins: list[tuple[int, Announcement]]
     position: int
     digest: bytes
     records: int
-    steps: list[tuple[int, int]]
+    shares: list[int]
 
 
 class Phase(IntEnum):

@@ -9,7 +9,7 @@ from peerd.core import digest
 from peerd.core.clocks import Clock
 from peerd.core.entry import changes_of
 from peerd.core.record_form import digest_of
-from peerd.core.snapshot import Begin, End, Ends, Origins, Part, Records, Runs, encode, fill, portions
+from peerd.core.snapshot import Begin, End, Ends, Origins, Part, Records, Runs, encode, portions
 from peerd.core.snapshot_stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.core.stored import LogRow
 from peerd.engine.store_ports import SnapshotStore
@@ -71,22 +71,17 @@ class Outgoing:
             if last.copy_id != start.copy_id:
                 raise _gone()
             cursor = last.cursor
-            for records in self._records(last):
-                yield records
+            if last.groups or last.origins:
+                yield self._records(last)
             if cursor is None:
                 async for part in self._runs(start, last):
                     yield part
 
-    def _records(self, read: SnapshotRows) -> Iterable[Records]:
-        self._sums = digest.moved(self._sums, read.steps)
-        self.given += len(read.rows)
-        origins = read.origins
-        self._known = max((number for number, _ in origins), default=self._known)
-        for groups in fill(iter(read.rows)):
-            yield Records(groups, origins)
-            origins = []
-        if origins:
-            yield Records([], origins)
+    def _records(self, read: SnapshotRows) -> Records:
+        self._sums = digest.moved(self._sums, enumerate(read.shares))
+        self.given += read.count
+        self._known = max((number for number, _ in read.origins), default=self._known)
+        return Records(read.groups, read.origins)
 
     async def _runs(self, start: SnapshotStart, last: SnapshotRows) -> AsyncGenerator[Part, None]:
         """What was written from the first record on to the last one, and the end."""

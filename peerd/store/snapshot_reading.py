@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from peerd.core.clocks import Clock, lacking
+from peerd.core.digest import BUCKETS
 from peerd.core.origin import Announcement
-from peerd.core.record_form import digest_of
-from peerd.core.snapshot import ENDS_PER_ORIGIN, EndsOf, OriginEnd, row_bytes
+from peerd.core.record_form import SHORT_LEAD_BYTES, digest_of, lone_lead, share_of
+from peerd.core.snapshot import ENDS_PER_ORIGIN, ROW_BYTES, EndsOf, Group, OriginEnd, StoredRow, group_bytes, row_bytes
 from peerd.core.snapshot_choice import LEAST_LOG_BYTES, Gap
 from peerd.core.snapshot_stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.store import log
@@ -73,9 +74,10 @@ def rows(
 ) -> SnapshotRows:
     """Records after `after`: at least one if there is any, else up to `max_bytes`. Raises StoreDamaged."""
     names = dict(connection.execute("SELECT number, name FROM collection"))
-    found: list[tuple[int, str, tuple[str, bytes, bytes]]] = []
-    steps: list[tuple[int, int]] = []
-    size_bytes = 0
+    checks = _Checks(refs, path)
+    groups: list[Group] = []
+    found: list[StoredRow] = []
+    count, size_bytes, of = 0, 0, -1
     cursor: RowCursor | None = None
     last = after
     copy_id, position, digest = connection.execute("SELECT copy_id, position, digest FROM space").fetchone()
@@ -84,13 +86,19 @@ def rows(
         " ORDER BY collection, key",
         after,
     ):
-        taken_bytes = row_bytes(4 * len(key), stamps, body)
-        if found and size_bytes + taken_bytes > max_bytes:
+        name = names[number]
+        size_bytes += 4 * len(key) + len(stamps) + len(body) + ROW_BYTES
+        if number != of:
+            size_bytes += group_bytes(name)
+        if groups and size_bytes > max_bytes:
             cursor = last
             break
-        size_bytes += taken_bytes
-        steps.append(_checked(refs, path, names[number], key, unsigned(share), stamps, body))
-        found.append((taken_bytes, names[number], (key, stamps, body)))
+        checks.check(name, key, share, stamps, body)
+        if number != of:
+            of, found = number, []
+            groups.append(Group(name, found))
+        found.append((key, stamps, body))
+        count += 1
         last = (number, key)
     origins = [
         (ref, Announcement(device, admission, nonce))
@@ -99,20 +107,34 @@ def rows(
         )
     ]
     records = 0 if cursor is not None else _count(connection)
-    return SnapshotRows(copy_id, found, cursor, origins, position, digest, records, steps)
+    return SnapshotRows(copy_id, groups, count, cursor, origins, position, digest, records, checks.shares)
 
 
-def _checked(
-    refs: Refs, path: Path, collection: str, key: str, share: int, stamps: bytes, body: bytes
-) -> tuple[int, int]:
-    """Bucket and share of a record that is what it was when it was written. Raises StoreDamaged."""
-    try:
-        counted = digest_of(collection, key, refs.decode_stamps(stamps), body)
-    except (ValueError, LookupError, TypeError) as problem:
-        raise damaged(path, f"a record cannot be read ({problem})") from problem
-    if counted[1] != share:
-        raise damaged(path, "a record is not what was written")
-    return counted
+class _Checks:
+    """`shares` are the sums, by bucket, over the records that are what they were when they were written."""
+
+    def __init__(self, refs: Refs, path: Path) -> None:
+        self.shares = [0] * BUCKETS
+        self._refs = refs
+        self._path = path
+        # For the packed stamps of nearly every record we need not look at more than what stands for the origin.
+        short = ((lone_lead(ref), lone_lead(origin)) for ref, origin in list(refs.origin_of.items()))
+        self._lead_of = {lead: full for lead, full in short if len(lead) == SHORT_LEAD_BYTES}
+
+    def check(self, collection: str, key: str, share: int, stamps: bytes, body: bytes) -> None:
+        """Raises StoreDamaged."""
+        lead = self._lead_of.get(stamps[:SHORT_LEAD_BYTES])
+        if lead is not None:
+            bucket, counted = share_of(collection, key, lead + stamps[SHORT_LEAD_BYTES:], body)
+        else:
+            try:
+                bucket, counted = digest_of(collection, key, self._refs.decode_stamps(stamps), body)
+            except (ValueError, LookupError, TypeError) as problem:
+                raise damaged(self._path, f"a record cannot be read ({problem})") from problem
+            share = unsigned(share)
+        if counted != share:
+            raise damaged(self._path, "a record is not what was written")
+        self.shares[bucket] += counted
 
 
 def _count(connection: sqlite3.Connection) -> int:

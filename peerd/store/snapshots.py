@@ -93,6 +93,9 @@ class Snapshots:
         cursor: RowCursor | None = (0, "")
         while cursor is not None:
             standing, cursor = await self._merge_after(standing, cursor)
+        row: int | None = 0
+        while row is not None:
+            standing, row = await self._merge_removed(standing, row)
         while len((found := await self._touched(position)).names) >= FEW_TOUCHED:
             standing = await self._merge_named(standing, found.names)
             position = found.position
@@ -106,6 +109,9 @@ class Snapshots:
 
     async def _merge_after(self, standing: Standing, cursor: RowCursor) -> tuple[Standing, RowCursor | None]:
         return await self._merge(standing, lambda site: switching.merge_after(site, cursor))
+
+    async def _merge_removed(self, standing: Standing, after: int) -> tuple[Standing, int | None]:
+        return await self._merge(standing, lambda site: switching.merge_removed(site, after))
 
     async def _merge(self, standing: Standing, merging: Callable[[Site], T]) -> T:
         def work(connection: sqlite3.Connection) -> Outcome[T]:

@@ -8,7 +8,7 @@ gives itself. So only what was touched since the last look is left for the trans
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from peerd.core import digest, entry
 from peerd.core.batch import Fork, Name, Stored
 from peerd.core.clocks import Clock, covers
+from peerd.core.record_form import SHORT_LEAD_BYTES, lone_lead
 from peerd.core.snapshot_intake import Standing
 from peerd.core.snapshot_merge import Merged, Pair, ahead, merge_all
 from peerd.core.snapshot_stored import Phase, RowCursor, Switched
@@ -30,11 +31,12 @@ from peerd.store.refs import Refs, stamps_encoder
 from peerd.store.transaction import OpenTransaction
 
 ROWS_AT_ONCE = 1_000
+IDS_AT_ONCE = 10_000  # of which nearly all are passed over
 RUNS_AT_ONCE = 200
 TOUCHED_BYTES = 1 << 20  # of entries that are looked through at once
 
+_BEHIND_ALL: RowCursor = (1 << 62, "")
 _encode_fields = msgspec.msgpack.Encoder().encode
-_Row = tuple[int, int, str, int, int, bytes, bytes]  # id, collection, key, flags, share, stamps, body
 
 
 class Touched(Struct, frozen=True):
@@ -66,47 +68,66 @@ def begin(connection: sqlite3.Connection) -> int:
 
 
 def merge_after(site: Site, cursor: RowCursor) -> tuple[Standing, RowCursor | None]:
-    """Merge the records of both sides that follow `cursor`, some thousand; the cursor after them, None at the end."""
-    if not site.our_clock:
-        return site.standing, None
-    ours, theirs = _following(site, "record", cursor), _following(site, side.SIDE, cursor)
-    full = [(rows[-1][1], rows[-1][2]) for rows in (ours, theirs) if len(rows) == ROWS_AT_ONCE]
-    bound = min(full) if full else None
-    mine = {row[1:3]: row for row in ours if bound is None or row[1:3] <= bound}
-    others = {row[1:3]: row for row in theirs if bound is None or row[1:3] <= bound}
-    differing = [at for at in sorted(mine.keys() | others.keys()) if _differs(site, mine.get(at), others.get(at))]
+    """Merge the records of ours that follow `cursor`, some thousand, with what they have of them; the cursor after
+    them, None at the end. What is the same on both sides stays in the database.
+    """
+    bound: RowCursor | None = site.connection.execute(
+        "SELECT collection, key FROM record WHERE (collection, key) > (?, ?) ORDER BY collection, key LIMIT 1 OFFSET ?",
+        (*cursor, ROWS_AT_ONCE - 1),
+    ).fetchone()
+    query = (
+        "SELECT o.collection, o.key, o.flags, o.share, o.stamps, o.body, t.id, t.flags, t.share, t.stamps, t.body"  # noqa: S608 - a known name
+        f" FROM record o LEFT JOIN {side.SIDE} t ON t.collection = o.collection AND t.key = o.key"
+        " WHERE (o.collection, o.key) > (?, ?) AND (o.collection, o.key) <= (?, ?) AND t.share IS NOT o.share"
+        " ORDER BY o.collection, o.key"
+    )
     names = {number: name for name, number in site.refs.number_of.items()}
-    pairs = [
-        Pair((names[at[0]], at[1]), _stored(site, mine.get(at)), _stored(site, others.get(at))) for at in differing
-    ]
-    known = {(names[at[0]], at[1]): (row[0], row[3]) for at, row in others.items()}
+    pairs: list[Pair] = []
+    known: dict[Name, tuple[int, int]] = {}
+    for number, key, *ours, row_id, flags, share, stamps, body in site.connection.execute(
+        query, (*cursor, *(bound or _BEHIND_ALL))
+    ):
+        name = names[number], key
+        theirs = None if row_id is None else _stored(site, flags, share, stamps, body)
+        pairs.append(Pair(name, _stored(site, *ours), theirs))
+        if row_id is not None:
+            known[name] = row_id, flags
     return _keep(site, merge_all(pairs, site.our_clock, site.standing.clock), known), bound
 
 
-def _following(site: Site, table: records.Table, cursor: RowCursor) -> Sequence[_Row]:
-    rows: Sequence[_Row] = site.connection.execute(
-        f"SELECT id, collection, key, flags, share, stamps, body FROM {table}"  # noqa: S608 - one of two names
-        " WHERE (collection, key) > (?, ?) ORDER BY collection, key LIMIT ?",
-        (*cursor, ROWS_AT_ONCE),
-    ).fetchall()
-    return rows
+def _stored(site: Site, flags: int, share: int, stamps: bytes, body: bytes) -> Stored:
+    return Stored(records.decode(site.refs, site.path, stamps, body), records.unsigned(share), not flags & PARKED)
 
 
-def _differs(site: Site, ours: _Row | None, theirs: _Row | None) -> bool:
-    """Is there anything to merge? Rows of theirs alone, which a newcomer has millions of, are looked at only as far as
-    we may have removed something of them.
+def merge_removed(site: Site, after: int) -> tuple[Standing, int | None]:
+    """Merge the records that they alone have, as far as we removed something of them: those of some thousand rows
+    behind the id `after`. The id to go on with, None at the end.
+
+    A newcomer has nothing of millions of rows. SQLite looks at them by what the stamps begin with, which is the origin.
     """
-    if ours is not None:
-        return theirs is None or ours[4] != theirs[4]
-    if theirs is None:
-        return False
-    return any(covers(site.our_clock, (stamp[0], stamp[1])) for stamp in site.refs.decode_stamps(theirs[5]))
-
-
-def _stored(site: Site, row: _Row | None) -> Stored | None:
-    if row is None:
-        return None
-    return Stored(records.decode(site.refs, site.path, row[5], row[6]), records.unsigned(row[4]), not row[3] & PARKED)
+    connection, refs = site.connection, site.refs
+    (highest,) = connection.execute(f"SELECT coalesce(max(id), 0) FROM {side.SIDE}").fetchone()  # noqa: S608 - a known name
+    if not site.our_clock or after >= highest:
+        return site.standing, None
+    unknown = [lone_lead(ref) for ref, origin in refs.origin_of.items() if origin not in site.our_clock]
+    leads = [lead for lead in unknown if len(lead) == SHORT_LEAD_BYTES]
+    names = {number: name for name, number in refs.number_of.items()}
+    removed = [
+        (names[number], key)
+        for number, key, stamps in connection.execute(
+            f"SELECT t.collection, t.key, t.stamps FROM {side.SIDE} t WHERE t.id > ? AND t.id <= ?"  # noqa: S608 - a known name and question marks
+            f" AND substr(t.stamps, 1, {SHORT_LEAD_BYTES}) NOT IN ({', '.join('?' * len(leads))})"
+            " AND NOT EXISTS (SELECT 1 FROM record o WHERE o.collection = t.collection AND o.key = t.key)",
+            (after, after + IDS_AT_ONCE, *leads),
+        )
+        if any(covers(site.our_clock, (stamp[0], stamp[1])) for stamp in refs.decode_stamps(stamps))
+    ]
+    for at in range(0, len(removed), ROWS_AT_ONCE):
+        reader = SideReader(connection, refs, site.path)
+        theirs = reader.records(removed[at : at + ROWS_AT_ONCE])
+        pairs = [Pair(name, None, stored) for name, stored in theirs.items()]
+        site.standing = _keep(site, merge_all(pairs, site.our_clock, site.standing.clock), reader.known)
+    return site.standing, after + IDS_AT_ONCE
 
 
 def merge_named(site: Site, names: Collection[Name]) -> Standing:

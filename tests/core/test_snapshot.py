@@ -32,7 +32,6 @@ from peerd.core.snapshot import (
     Runs,
     StoredRow,
     encode,
-    fill,
 )
 from peerd.core.snapshot_intake import Authority, Intake, Progress, SideWrites, Standing
 from peerd.core.snapshot_rows import RowReader
@@ -187,17 +186,6 @@ def test_any_flipped_bit_is_refused_or_still_a_part(at: int, bit: int) -> None:
         Joiner().take(bytes(flipped))
     except RemoteProtocolError as refusal:
         assert refusal.code == "malformed"  # noqa: PT017 - the same
-
-
-def test_rows_are_put_together_up_to_the_size_of_a_part() -> None:
-    rows = [(40_000, name, (f"{number}", b"", b"")) for name in ("one", "two") for number in range(15)]
-    filled = list(fill(iter(rows)))
-    assert [[(group.collection, len(group.rows)) for group in groups] for groups in filled] == [
-        [("one", 10)],
-        [("one", 5), ("two", 5)],
-        [("two", 10)],
-    ]
-    assert list(fill(iter([(10 * PART_BYTES, "one", ("large", b"", b""))]))) == [[Group("one", [("large", b"", b"")])]]
 
 
 # ---- taking in

@@ -51,6 +51,7 @@ SMALL = (
     (snapshot_making, "KEPT_PARTS", 2),
     (snapshots, "FEW_TOUCHED", 3),
     (switching, "ROWS_AT_ONCE", 5),
+    (switching, "IDS_AT_ONCE", 7),
     (switching, "RUNS_AT_ONCE", 3),
     (small_steps, "FIRST_SIZE", 20),
     (small_steps, "MAX_SIZE", 20),

@@ -16,7 +16,7 @@ from peerd.core.batch import Name, Stored
 from peerd.core.copy import CopyState
 from peerd.core.origin import Announcement
 from peerd.core.record_form import decode_record
-from peerd.core.snapshot import Begin, End, Ends, EndsOf, Joiner, OriginEnd, Origins, Part, Records, Runs, encode, fill
+from peerd.core.snapshot import Begin, End, Ends, EndsOf, Group, Joiner, OriginEnd, Origins, Part, Records, Runs, encode
 from peerd.core.snapshot_intake import Authority, Intake, Standing
 from peerd.core.snapshot_merge import Pair, ahead, horizon_after, merge_all
 from peerd.core.writes import PARKED
@@ -83,8 +83,7 @@ class Transfer:
         stamps, body, _, _ = self.sender.disk.rows[self._last]
         numbered = [[self.numbers[row[0]], *row[1:]] for row in stamps]
         stored = (self._last[1], msgspec.msgpack.encode(numbered), body)
-        for groups in fill(iter([(100, self._last[0], stored)])):
-            self._give(Records(groups, new))
+        self._give(Records([Group(self._last[0], [stored])], new))
         return True
 
     def _new_numbers(self) -> list[tuple[int, Announcement]]:

@@ -17,7 +17,7 @@ import msgspec
 
 from peerd.core import digest
 from peerd.core.batch import Reader
-from peerd.core.snapshot import Begin, End, Ends, Joiner, Origins, Part, Records, encode, fill
+from peerd.core.snapshot import Begin, End, Ends, Joiner, Origins, Part, Records, encode
 from peerd.core.snapshot_intake import Authority, Intake, SideWrites, Standing
 from peerd.core.snapshot_stored import Phase
 from tests.store.copies import SPACE, Copy, write_number
@@ -35,7 +35,8 @@ async def made(copy: Copy) -> list[Part]:
     cursor = (0, "")
     while True:
         read = await store.rows(cursor, 2_000, 1 << 30)
-        parts += [Records(groups) for groups in fill(iter(read.rows))]
+        if read.groups:
+            parts.append(Records(read.groups))
         if read.cursor is None:
             return [*parts, End(digest.summary(read.digest), read.records)]
         cursor = read.cursor

@@ -14,7 +14,9 @@ import pytest
 
 from peerd.core import digest
 from peerd.core.record_form import digest_of
+from peerd.core.snapshot import Records, encode
 from peerd.core.snapshot_stored import Phase
+from peerd.store import switching
 from tests.store.copies import Copy, MakeCopy, delete, patch, put, write_number
 from tests.store.snapshotting import made, pack, take_in
 
@@ -81,6 +83,33 @@ async def test_both_sides_are_merged(make_copy: MakeCopy) -> None:
     opened = await ours.reopen()
     assert opened.state == state
     assert (opened.own_origin, opened.origin_note) == (ours.origin, "")
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+async def test_they_are_merged_in_steps(make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(switching, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(switching, "IDS_AT_ONCE", 2 * at_once)
+    theirs, ours = await both(make_copy)
+    await take_in(ours, await made(theirs), nothing)
+    await merged(ours)
+
+
+async def test_what_is_read_at_once_fits_into_a_part(make_copy: MakeCopy) -> None:
+    """Whatever the names are, and as long as no record is too large for that by itself."""
+    copy = await make_copy()
+    for number in range(20):
+        await copy.write([put(f"{number:02}" + "\u20ac" * 83, "\u20ac" * 341, n=1)])
+        await copy.write([put("short", f"{number:02}", text="x" * number * 200)])
+    parts, cursor = [], (0, "")
+    while True:
+        read = await copy.store.snapshots.rows(cursor, 9_000, 1 << 30)
+        assert read.count == sum(len(group.rows) for group in read.groups)
+        parts += encode(Records(read.groups))
+        if read.cursor is None:
+            break
+        cursor = read.cursor
+    assert 5 < len(parts) < 20
+    assert max(map(len, parts)) <= 9_000
 
 
 async def test_the_log_begins_at_the_horizon(make_copy: MakeCopy) -> None:
