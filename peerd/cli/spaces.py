@@ -43,8 +43,8 @@ def add(commands: Commands) -> None:
     rebuild = family.add(
         "rebuild",
         "get a new copy of a space whose database is damaged or missing from the other members",
-        "The old database is set aside. What only this copy had stays only there. Tables have to be bound again, "
-        "with --adopt.",
+        "The old database is set aside. What only this copy had stays only there. Bound tables stay bound, and wait "
+        "until the new copy is full.",
     )
     rebuild.add_argument("name", metavar="NAME")
     rebuild.add_argument("--yes", action="store_true", help="do not ask")

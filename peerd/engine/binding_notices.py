@@ -9,6 +9,7 @@ from peerd.core.tables.changes import Parked
 from peerd.engine.binding_reports import MISSING_STEP, missing_words, news_step, news_words
 from peerd.engine.binding_runner import BindingRunner
 from peerd.engine.parked_advice import parked_rows
+from peerd.engine.renewed import WAITS
 from peerd.engine.space import Space
 from peerd.errors import PeerdError
 from peerd.protocol.control_reports import TableNotice
@@ -83,6 +84,11 @@ async def parked(space: Space, runners: Mapping[str, BindingRunner]) -> list[Tab
                 )
             )  # fmt: skip
     return notices
+
+
+def asks_for_nobody(notice: TableNotice) -> bool:
+    """Is it no trouble of the space: rows that wait for others, or a file that waits for its copy?"""
+    return notice.code == WAITS or notice.code.startswith(PARKED)
 
 
 def in_words(notice: TableNotice) -> str:

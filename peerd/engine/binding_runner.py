@@ -26,7 +26,7 @@ from peerd.core.tables.proposals import Choices
 from peerd.core.tables.schedule import Schedule, Step
 from peerd.core.tables.settings import BindingSettings, decode_settings, encode_settings
 from peerd.core.tables.shape import Schema
-from peerd.engine import shared_plans
+from peerd.engine import renewed, shared_plans
 from peerd.engine.commits import Commit
 from peerd.engine.ports import Times
 from peerd.engine.space import Space
@@ -95,6 +95,8 @@ class BindingRunner:
     def _on_commit(self, _: Commit) -> None:
         self.settled.clear()
         self._schedule.space_moved(self._times.monotonic_s())
+        if self.trouble is not None and self.trouble.code == renewed.WAITS:
+            self._schedule.try_now(self._times.monotonic_s())
         self._wake.set()
 
     def _on_file(self) -> None:
@@ -201,20 +203,23 @@ class BindingRunner:
 
     async def _catch_up(self) -> None:
         """Everything there may be to do after a start or after trouble."""
+        renewed.check_filled(self._space, self.settings)
         file = await self._opened()
         await file.check()
         for stored in await self._space.store.bindings():
             if stored.id == self.binding.id and stored.note is not None:
                 await file.settle(stored.note, stored.dot, late=True)
+        if self.settings.renewed:
+            await renewed.say_what_was_lost(self._space, file, self.binding.plan)
         await self._harvest()
         await self._project()
         self.held_now = await file.held()
         self.parked_now = await file.parked()
-        if self.settings.merging:
+        if self.settings.merging or self.settings.renewed:
             await self._have_met()
 
     async def _have_met(self) -> None:
-        self.settings = replace(self.settings, merging=False)
+        self.settings = replace(self.settings, merging=False, renewed=False)
         self.binding = replace(self.binding, settings=encode_settings(self.settings))
         await self._space.store.save_binding(self.binding)
 
@@ -222,7 +227,7 @@ class BindingRunner:
 
     async def _harvest(self) -> None:
         file = await self._opened()
-        more = True
+        more = not renewed.waits(self._space, self.settings)
         while more:
             harvest = await file.harvest(self._times.wall_ms())
             await self._look_at_tables(file)
@@ -272,7 +277,7 @@ class BindingRunner:
     async def _project(self) -> None:
         """Until the file shows all that the log has."""
         file = await self._opened()
-        if self._space.recopying.pending is not None:
+        if self._space.recopying.pending is not None or renewed.waits(self._space, self.settings):
             return  # what only we had comes back in a moment; until then the file shows it
         while True:
             stored = await file.applied()

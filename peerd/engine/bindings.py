@@ -8,7 +8,7 @@ that nobody reads; the next attempt takes them away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class Bindings:
         self._undone: dict[bytes, dict[str, PeerdError]] = {}  # declared, and why not bound yet
         self._unread: dict[bytes, StoreError] = {}  # spaces whose bindings cannot be read
         self._turn = asyncio.Lock()  # one binding begins or ends at a time
-        self._works: set[asyncio.Task[None]] = set()
+        self._works: set[asyncio.Task[object]] = set()
 
     # ---- spaces come and go
 
@@ -94,10 +94,16 @@ class Bindings:
         self._spawn(self._open(space), f"bindings of {space.name}")
 
     def remove_space(self, space: Space) -> None:
-        """The space ends before the daemon does."""
-        self._spawn(self.memory.forget(space), f"what was bound to {space.name}")
-        for runner in self._runners.pop(space.id, {}).values():
-            self._spawn(runner.stop(), f"stop binding {runner.binding.name}")
+        """The space ends before the daemon does, or another copy takes its place, which goes on with its bindings."""
+        if not space.makes_way:
+            self._spawn(self.memory.forget(space), f"what was bound to {space.name}")
+        self._spawn(self._end(self._runners.pop(space.id, {}).values()), f"end of the bindings of {space.name}")
+
+    async def _end(self, runners: Iterable[BindingRunner]) -> None:
+        """In turn: nobody else opens their files before."""
+        async with self._turn:
+            for runner in runners:
+                await runner.stop()
 
     async def stop(self) -> None:
         """What is being written is written to its end."""
@@ -109,7 +115,7 @@ class Bindings:
         await asyncio.gather(*(runner.stop() for runner in runners))
         self._runners.clear()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._works.add(task)
         task.add_done_callback(self._works.discard)
@@ -137,10 +143,7 @@ class Bindings:
     def settings_changed(self, spaces: Sequence[Space]) -> None:
         """Bind what is declared and not bound yet."""
         for space in spaces:
-            self._spawn(self._declare_again(space), f"declared bindings of {space.name}")
-
-    async def _declare_again(self, space: Space) -> None:
-        await self._declare(space)
+            self._spawn(self._declare(space), f"declared bindings of {space.name}")
 
     async def _declare(self, space: Space) -> bool:
         """True if something declared could not be bound."""

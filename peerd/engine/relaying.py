@@ -202,6 +202,8 @@ class CourierRunner:
             self._failed(courier, trouble)
             until_s = min(until_s, self._times.monotonic_s() + STORE_AGAIN_S)
         self.settled.set()
+        if courier.heads() and not courier.status(self._standing(), self._moment()).to_fetch.transactions:
+            self.space.filled()
         await self._sleep(until_s)
 
     def _went_well(self, courier: Courier) -> None:

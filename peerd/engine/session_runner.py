@@ -185,6 +185,7 @@ class SessionRunner:
             self.since_ms = self._times.wall_ms()
             if self._was_in_sync:
                 self.repairs.in_sync()
+                self.space.filled()
 
     def _say(self, message: SnapshotWant | SnapshotChunk | SnapshotRefuse) -> None:
         self._link.say(message, self)

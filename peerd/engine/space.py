@@ -75,6 +75,8 @@ class Space:
         self.recopying = Recopying(self, opened.recopy, times)
         self.forks = Forks(self)
         self.keys = keys
+        self.is_filled = False  # since we started, it had all that another member or a relay has
+        self.makes_way = False  # it closes for another copy of the same space
         self.was_replaced = False  # by the last switch: nothing of what we had was merged
         self.on_switch: list[Callable[[], None]] = []  # a snapshot took the place of the copy
         self.on_trim: list[Callable[[Clock], None]] = []  # the log begins later now; called with where it began
@@ -144,7 +146,14 @@ class Space:
         if switched.replaced:
             self.commits.staging = Staging(())  # what waited here waited for another history
         self._renamed(switched.copy_id)
+        self.filled()
         self.look_at_parked()
+
+    def filled(self) -> None:
+        """There is nothing that another member or a relay has and we lack."""
+        if not self.is_filled:
+            self.is_filled = True
+            self._ring(Commit(own=False, foreign=False, lacking=[]))
 
     def _renamed(self, copy_id: bytes) -> None:
         """Positions in the copy mean nothing any more."""

@@ -107,6 +107,7 @@ class Spaces:
             if self._goes_on(existing, statements):
                 await existing.learn(statements)
                 return existing
+            existing.makes_way = True
             await self._end(existing)
             name = existing.name
         name = failed or self._free_name(name)
@@ -164,6 +165,7 @@ class Spaces:
                 next_step="Keep the file. Restore a backup, or try `sqlite3 FILE .recover` on a copy of it.",
             )
         if live is not None:
+            live.makes_way = True
             await self._end(live)
         log.info("space rebuilt", space=name)
         return await self._make_live(*await self._shelf.create(space_id, name, roster.missing_from(frozenset())))

@@ -9,7 +9,7 @@ from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.names import RESERVED_PREFIX
 from peerd.core.stored import Address, StoredPeer
-from peerd.engine.binding_notices import PARKED, in_words
+from peerd.engine.binding_notices import asks_for_nobody, in_words
 from peerd.engine.clocks import Clocks
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.growth import Growth
@@ -214,7 +214,7 @@ class Statuses:
         """What is wrong on this device, whatever others do: reason and next step."""
         if (scrub := describe_scrub(space)).reason:
             return scrub.reason, scrub.next_step
-        worst = next((one for one in notices if not one.code.startswith(PARKED)), None)
+        worst = next((one for one in notices if not asks_for_nobody(one)), None)
         if worst is not None:
             return in_words(worst), worst.next_step
         return None if self.relays is None else self.relays.trouble_of(space)

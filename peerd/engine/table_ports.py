@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, SaidAgain, TableCount
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
@@ -53,6 +53,16 @@ class TableFile(Protocol):
     async def counts(self) -> Mapping[str, TableCount]: ...
     async def keys(self, collection: str) -> Sequence[str]:
         """Of the records that the file shows."""
+        ...
+
+    async def beyond(self, collection: str, clock: ReadClock) -> Mapping[str, frozenset[Dot]]:
+        """The records whose rows show a transaction that `clock` does not cover, each with all that its row shows."""
+        ...
+
+    async def say_again(self, collection: str, whole: Sequence[str], cells: Sequence[str]) -> None:
+        """The next harvest says these records, though nobody wrote to their rows: `whole` as new ones, `cells` as far
+        as they differ from what the space has. Rows that are gone are left alone.
+        """
         ...
 
     async def check(self) -> None:

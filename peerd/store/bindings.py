@@ -26,6 +26,13 @@ def save(connection: sqlite3.Connection, binding: StoredBinding) -> None:
     )
 
 
+def put_back(connection: sqlite3.Connection, binding: StoredBinding) -> None:
+    """Keep one of an earlier copy, with its note."""
+    save(connection, binding)
+    if binding.note is not None and binding.dot is not None:
+        keep_notes(connection, [(Note(binding.id, binding.note), binding.dot)])
+
+
 def forget(connection: sqlite3.Connection, binding: bytes) -> None:
     connection.execute("DELETE FROM binding WHERE id = ?", (binding,))
 

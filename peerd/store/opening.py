@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from peerd import logs
 from peerd.core.copy import CopyState
-from peerd.core.stored import Opened
-from peerd.store import asides, awaited, meta, peers, petitions, roster, staging
+from peerd.core.stored import Opened, StoredBinding
+from peerd.store import asides, awaited, binding_copy, meta, peers, petitions, roster, staging
 from peerd.store.database import Outcome
 from peerd.store.machine import Machine
 from peerd.store.mark import Mark, MarkFile, Standing, objection
@@ -37,6 +37,7 @@ class Opening:
     opened: Opened
     meta: Meta
     mark: Mark
+    bound: list[StoredBinding] | None  # None: they cannot be read
 
     def __init__(
         self, path: Path, device: bytes, file: MarkFile, machine: Machine, random_bytes: Callable[[int], bytes]
@@ -91,6 +92,7 @@ class Opening:
             recopy=asides.load(connection),
             taken=meta.taken(connection),
         )
+        self.bound = binding_copy.readable(connection, self._path)
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 
     def _judge(self, state: CopyState, origin: bytes | None, inode: int) -> str:

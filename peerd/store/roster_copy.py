@@ -7,7 +7,6 @@ write it does no harm but this: it is behind.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,10 +16,10 @@ import msgspec
 
 from peerd import logs
 from peerd.core.statements import SignedStatement, statement_id
+from peerd.store import beside
 
 log = logs.get(__name__)
 
-FILE_BYTES = 64 << 20
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(list[SignedStatement])
 
@@ -43,14 +42,8 @@ class RosterCopy:
             self._write()
 
     def _write(self) -> None:
-        new = self._path.with_name(self._path.name + ".new")
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_encode(list(self._kept.values())))
-                file.flush()
-                os.fdatasync(file.fileno())
-            new.replace(self._path)
+            beside.write(self._path, _encode(list(self._kept.values())))
         except OSError as problem:
             log.warning("roster not copied", path=str(self._path), cause=str(problem))
 
@@ -63,8 +56,7 @@ def place(path: Path) -> Path:
 def load(path: Path) -> list[SignedStatement]:
     """The statements beside the database at `path`, as far as they can be read."""
     try:
-        with place(path).open("rb") as file:
-            return _decoder.decode(file.read(FILE_BYTES))
+        return _decoder.decode(beside.read(place(path)))
     except (OSError, msgspec.MsgspecError):
         return []
 

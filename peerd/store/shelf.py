@@ -17,7 +17,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Opened
 from peerd.errors import StoreBusy, StoreDamaged, StoreError, UserError
 from peerd.logs import get
-from peerd.store import roster_copy, upgrading
+from peerd.store import binding_copy, roster_copy, upgrading
 from peerd.store.failures import translate
 from peerd.store.opening import lock_of
 from peerd.store.space import SpaceStore
@@ -114,14 +114,19 @@ class Shelf:
         return stores
 
     async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
-        """A new, empty copy, durable with its statements. An old copy of the same space is set aside, not deleted."""
+        """A new, empty copy, durable with its statements. An old copy of the same space is set aside, not deleted; what
+        was bound to it is bound to the new one.
+        """
         path = self._spaces / f"{space.hex()}.db"
+        bound = binding_copy.salvage(path)
         if path.exists():
             self._set_aside(path)
         self._give_up(path.stem)
         await SpaceStore.create(path, space, name, self._random_bytes, threaded=self._threaded)
         store = await self._open(path)
         try:
+            for binding in bound:
+                await store.put_back_binding(binding)
             await store.add_statements(statements)
         except BaseException:
             await store.close()
@@ -140,7 +145,7 @@ class Shelf:
             self._delete(path)
             mark = self._marks / f"{path.stem}.mark"
             older = upgrading.copies(path, self._backups) if delete else []
-            for beside in (path.with_suffix(".name"), roster_copy.place(path), lock_of(path), mark, *older):
+            for beside in (*_beside(path), lock_of(path), mark, *older):
                 beside.unlink(missing_ok=True)
         except OSError as problem:
             raise translate(problem, path) from problem
@@ -212,6 +217,11 @@ class Shelf:
             if part.exists():
                 part.replace(aside.with_name(aside.name + suffix))
         log.info("old copy set aside", path=str(aside))
+
+
+def _beside(path: Path) -> tuple[Path, ...]:
+    """The small files beside a database."""
+    return path.with_suffix(".name"), roster_copy.place(path), binding_copy.place(path)
 
 
 def _missing(path: Path) -> StoreError:

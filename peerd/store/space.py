@@ -48,6 +48,7 @@ from peerd.store import (
     staging,
     transaction,
 )
+from peerd.store.binding_copy import BindingCopy
 from peerd.store.copying import copy_database, look_through
 from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
@@ -93,6 +94,7 @@ class SpaceStore:
         self.upkeep = Upkeep(database, opening.refs, opening.meta)
         self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin, wall_ms)
         self._roster_copy = RosterCopy(database.path, opening.opened.statements)
+        self._binding_copy = BindingCopy(database.path, opening.bound)
         self.asides = asides.Asides(database.path, opening.meta.space, threaded=threaded)
         self.lookback = Lookback(database, opening.refs, opening.meta)
 
@@ -311,10 +313,14 @@ class SpaceStore:
 
     async def save_binding(self, binding: StoredBinding) -> None:
         """Keep what it is; its note is left as it is."""
-        await self._write(lambda connection: bindings.save(connection, binding))
+        await self._database.write(self._binding_copy.after(lambda connection: bindings.save(connection, binding)))
+
+    async def put_back_binding(self, binding: StoredBinding) -> None:
+        """Keep what another copy of the space had, with its note."""
+        await self._database.write(self._binding_copy.after(lambda connection: bindings.put_back(connection, binding)))
 
     async def forget_binding(self, binding: bytes) -> None:
-        await self._write(lambda connection: bindings.forget(connection, binding))
+        await self._database.write(self._binding_copy.after(lambda connection: bindings.forget(connection, binding)))
 
     # ---- relays
 

@@ -9,13 +9,13 @@ from typing import TypeVar
 import apsw
 from msgspec.structs import replace
 
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, TableCount
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.errors import TableTrouble
 from peerd.logs import get
-from peerd.tables import compare, decisions, parking, shadow, standing
+from peerd.tables import compare, decisions, lost, parking, shadow, standing
 from peerd.tables.harvest import HarvestLimits, SchemaMoved, harvest
 from peerd.tables.install import immediate
 from peerd.tables.manners import Manners
@@ -102,6 +102,18 @@ class BoundFile:
 
     async def keys(self, collection: str) -> Sequence[str]:
         return await self._run(lambda opened: standing.keys(opened.connection, opened.plan, collection))
+
+    async def beyond(self, collection: str, clock: ReadClock) -> Mapping[str, frozenset[Dot]]:
+        return await self._run(
+            lambda opened: lost.beyond(opened.connection, opened.schema, opened.plan, collection, clock)
+        )
+
+    async def say_again(self, collection: str, whole: Sequence[str], cells: Sequence[str]) -> None:
+        await self._run(
+            lambda opened: opened.manners.run(
+                lambda: lost.say_again(opened.connection, opened.schema, opened.plan, collection, whole, cells)
+            )
+        )
 
     async def check(self) -> None:
         await self._run(lambda _: None)

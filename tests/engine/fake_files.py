@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.tables.changes import (
     Applied,
     Brake,
@@ -187,6 +187,20 @@ class FakeFile:
 
     async def keys(self, collection: str) -> Sequence[str]:
         return [key for found, key in self.database.shown if found == collection]
+
+    async def beyond(self, collection: str, clock: ReadClock) -> Mapping[str, frozenset[Dot]]:
+        return {
+            key: dots
+            for (found, key), (_, dots) in self.database.shown.items()
+            if found == collection and any(dot.seq > clock.get(dot.origin, 0) for dot in dots)
+        }
+
+    async def say_again(self, collection: str, whole: Sequence[str], cells: Sequence[str]) -> None:
+        shown = self.database.shown
+        for key in whole:
+            shown.pop((collection, key))
+        for key in cells:
+            shown[collection, key] = {}, shown[collection, key][1]
 
     async def check(self) -> None:
         self._meet("check")

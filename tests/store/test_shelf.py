@@ -104,7 +104,11 @@ async def test_an_older_copy_of_the_same_space_is_set_aside(shelf: Shelf, tmp_pa
         opened, store = await shelf.create(SPACE, "home", [])
         assert opened.own_origin is None
         await store.close()
-    files = {path.name for path in (tmp_path / "spaces").iterdir() if path.suffix not in {".lock", ".name", ".roster"}}
+    files = {
+        path.name
+        for path in (tmp_path / "spaces").iterdir()
+        if path.suffix not in {".lock", ".name", ".roster", ".bindings"}
+    }
     name = SPACE.hex()
     assert files == {f"{name}.db", f"{name}.aside-1", f"{name}.aside-2"}
     ((_, store),) = await shelf.open_all()

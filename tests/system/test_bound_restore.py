@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,20 +53,40 @@ def test_a_space_that_was_restored_meets_its_file_as_it_is(house: House, apps: l
     assert apps[0].titles == apps[1].titles == ["early", "late", "while stopped"]
 
 
-def test_a_space_that_was_rebuilt_is_bound_again(house: House, apps: list[App], tmp_path: Path) -> None:
-    """With `--adopt` the file shows what the space has; what only the file had is in the backup of it."""
-    kitchen, _ = house.devices
+@pytest.mark.parametrize("running", [True, False])
+def test_a_space_that_was_rebuilt_goes_on_with_its_file(house: House, apps: list[App], *, running: bool) -> None:
+    """What was written meanwhile is there, once; nothing is taken out of the file because the copy is empty."""
+    kitchen, study = house.devices
     bound(house, apps)
-    kitchen.stop()
-    spoil(database(kitchen, SPACE), 0, 1)
-    kitchen.start()
+    study.stop()
+    if not running:
+        kitchen.stop()
+        spoil(database(kitchen, SPACE), 0, 1)
+        kitchen.start()
     apps[0].do("INSERT INTO notes (title) VALUES ('meanwhile')")
     kitchen.ctl("space", "rebuild", SPACE, "--yes")
-    house.agree(SPACE)
-    report = bind(kitchen, apps[0], "--adopt")
-    until(house, lambda: apps[0].titles == ["early"], "it shows what the space has")
+    apps[0].do("INSERT INTO notes (title) VALUES ('later')")
+
+    def waits() -> bool:
+        return [one["code"] for one in kitchen.space(SPACE)["tables"]] == ["copy-filling"]
+
+    until(house, waits, "it waits for a member")
+    assert apps[0].titles == ["early", "later", "meanwhile"]
+    study.start()
+    until(house, lambda: len(apps[1].titles) == 3, "the other file shows all")
     in_step(house)
-    with closing(sqlite3.connect(report["backup"])) as backup:
-        assert backup.execute("SELECT title FROM notes ORDER BY 1").fetchall() == [("early",), ("meanwhile",)]
-    apps[0].do("INSERT INTO notes (title) VALUES ('new')")
-    until(house, lambda: apps[1].titles == ["early", "new"], "it is bound as before")
+    assert apps[0].titles == apps[1].titles == ["early", "later", "meanwhile"]
+    apps[1].do("INSERT INTO notes (title) VALUES ('new')")
+    until(house, lambda: "new" in apps[0].titles, "it is bound as before")
+
+
+def test_a_device_that_is_invited_again_goes_on_with_its_file(house: House, apps: list[App]) -> None:
+    kitchen, study = house.devices
+    bound(house, apps)
+    kitchen.ctl("remove", SPACE, "study", "--yes")
+    until(house, lambda: "removed" in study.space(SPACE)["reason"], "it knows, or is told, that it was removed")
+    apps[1].do("INSERT INTO notes (title) VALUES ('while outside')")
+    pair(kitchen, study, SPACE)
+    until(house, lambda: apps[0].titles == ["early", "while outside"], "what was written meanwhile is everywhere")
+    in_step(house)
+    assert apps[1].titles == ["early", "while outside"]

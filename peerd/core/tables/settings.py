@@ -9,12 +9,15 @@ from peerd.core.tables.changes import Brake
 
 
 class BindingSettings(Struct, frozen=True):
-    """`merging`: the rows of the file and the records of the space have not met yet."""
+    """`merging`: the rows of the file and the records of the space have not met yet. `renewed`: the copy of the space
+    is a new one, and the file shows an earlier one; until others have filled it, it says nothing about the file's rows.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     brake: Brake = Brake()
     merging: bool = False
+    renewed: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode
