@@ -42,7 +42,7 @@ test: setup needs
 	done; \
 	[ -z "$$failed" ] || echo "== failed already: $${failed#, }"; \
 	echo "== pytest"; \
-	$(BIN)/python -m pytest && [ -z "$$failed" ]
+	$(BIN)/python -m pytest -n 3 && [ -z "$$failed" ]
 
 # Some tests want machines of their own, made of namespaces. Where the tools are missing, CI installs them and everybody
 # else is told what will be skipped.

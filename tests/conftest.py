@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import io
 import json
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from peerd import logs
 
@@ -20,11 +23,32 @@ if TYPE_CHECKING:
 
 GRACE_S = 5.0
 
+# Tests that find daemons by mDNS on this very machine: side by side they would find each other's. One worker has them.
+ONE_AFTER_THE_OTHER = ("discovery", "recipes", "test_daemon.py")
+
 # A busy machine is no failure; a failing example is printed so that it can be played again. `make fuzz` plays more.
 settings.register_profile(
     "peerd", deadline=None, print_blob=True, max_examples=int(os.environ.get("PEERD_RUNS", "100"))
 )
 settings.load_profile("peerd")
+
+
+class Shared(LoadScopeScheduling):  # type: ignore[misc] # it comes without types
+    """How `make test` shares the tests among its workers: file by file, and those first that have the most."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "alone" if Path(file).parts[1] in ONE_AFTER_THE_OTHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shared:
+    return Shared(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves stay to the end: nobody need look for cycles among them, as peerd does after each link."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -248,7 +248,7 @@ def test_a_body_that_is_shown_is_json(page: Path) -> None:
             json.loads(line)
 
 
-NO_CODES = {"check-config", "delete-wins", "edit-wins", "import-linter", "not-null", "pytest-asyncio"}
+NO_CODES = {"check-config", "delete-wins", "edit-wins", "import-linter", "not-null", "pytest-asyncio", "pytest-xdist"}
 
 
 @pytest.mark.parametrize("page", [page for page in HAND_WRITTEN if page.parent.name == "docs"], ids=name_of)

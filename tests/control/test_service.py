@@ -29,6 +29,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/spaces/{space}/conflicts/{conflict}"): {"choose": 0},
     ("POST", "/v1/spaces/{space}/transactions"): {"changes": [{"kind": "delete", "collection": "c", "key": "k"}]},
     ("POST", "/v1/spaces/{space}/writes"): {"changes": [{"kind": "delete", "collection": "c", "key": "k"}]},
+    ("POST", "/v1/spaces/{space}/revert"): {"transaction": "aaaa:3"},
     ("PUT", "/v1/spaces/{space}/records/{collection}/{key}"): {"a": 1},
     ("PATCH", "/v1/spaces/{space}/records/{collection}/{key}"): {"set": {"a": 1}},
     ("PATCH", "/v1/spaces/{space}/collections/{collection}"): {"policy": "max"},
@@ -40,8 +41,9 @@ async def test_every_route_works_and_every_method_is_used(talk: Any, service: An
     service.events.put_nowait([])
     service.invitation.put_nowait(InvitationEvent(id="i1", admitted={"device": "D"}))
     for route in ROUTES:
-        target = route.pattern.replace("{", "").replace("}", "")
+        target = route.pattern.replace("{time_ms}", "5").replace("{", "").replace("}", "")
         reply = await talk.ask(route.method, target, BODIES.get((route.method, route.pattern)))
         assert reply.status in {route.status, *route.other_statuses}, (target, reply.body)
+    assert (await talk.ask("POST", "/v1/spaces/space/recopy", {"device": "D"})).status == 200  # the other kind
     methods = {name for name, _ in inspect.getmembers(Service, inspect.isfunction) if not name.startswith("_")}
     assert {call[0] for call in service.calls} == methods

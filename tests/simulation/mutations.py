@@ -316,7 +316,7 @@ def context_not_waited_for() -> AbstractContextManager[Any]:
 
 @variant
 def heads_unchecked() -> AbstractContextManager[Any]:
-    return patch.object(Batch, "_check_heads", lambda *_: None)
+    return patch.object(Batch, "_of_another_history", lambda *_: None)
 
 
 @variant

@@ -62,11 +62,13 @@ def test_a_device_comes_back_after_months(tmp_path: Path) -> None:
         assert not holding(kitchen, study)["active"]
         assert holding(kitchen, nas)["active"]
         kitchen.put("home", "notes", "after that", {"text": "later"})
+        nas.wait(lambda: nas.get("home", "notes", "after that"), "it lacks nothing")
         kitchen.stop()
         kitchen.meddle = ""
         nas.stop()
         kitchen.start()
         study.start()
+        study.wait(lambda: study.get("home", "notes", "edited there"), "its edit has won over the delete")
         found = house.agree("home", [kitchen, study])["notes"]
         nas.start()
         assert house.agree("home")["notes"] == found
