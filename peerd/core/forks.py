@@ -128,6 +128,9 @@ def side_of(fork: ClosedFork, seq: int, history: History) -> Side:
     """Of a copy that has `seq` transactions of the origin."""
     if seq <= fork.seq:
         return Side(stands=False, falls=False, unknown=False)
-    stands = history.hash8(fork.stands.seq) == fork.stands.hash
-    falls = not stands and any(history.hash8(end.seq) == end.hash for end in fork.falls)
+    there = history.hash8(fork.stands.seq)
+    stands = there == fork.stands.hash
+    # Of what stands a copy has that run whole. A device that was set back twice has a third variant: no close names it.
+    is_other = seq < fork.stands.seq or there is not None or history.passes(fork.stands.seq)
+    falls = not stands and (is_other or any(history.hash8(end.seq) == end.hash for end in fork.falls))
     return Side(stands, falls, unknown=not stands and not falls)

@@ -136,6 +136,14 @@ class Forks:
         self.sides = await self._space.store.read(looking) if forks else {}
         return self.falls
 
+    def is_of_others(self, transaction: Transaction, origin: bytes, seq: int) -> bool:
+        """A copy ends within the run that a close lets stand. Is that run in ours, so that theirs is another one?"""
+        history, ours = transaction.history_of(origin), self._space.copy.seq(origin)
+        return any(
+            fork.seq < seq < fork.stands.seq and side_of(fork, ours, history).stands
+            for fork in self._space.roster.forks(origin)
+        )
+
     @property
     def falls(self) -> bool:
         return any(side.falls for side in self.sides.values())

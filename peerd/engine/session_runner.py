@@ -90,7 +90,7 @@ class SessionRunner:
         self._link = link
         self.repairs = Repairs(space, theirs, times, self._link.say, lambda equal: self._compared(equal=equal))
         self.repairs.understood = CAPABILITY in link.greeting.theirs.capabilities
-        self._exchange = SnapshotExchange(space, theirs, self.machine, self._say, self._perform)
+        self._exchange = SnapshotExchange(space, theirs, self.machine, self._say, self._perform, self._forked)
         self.forks = ForkTalk(space, theirs, self._exchange, self._tell_ends, lambda: self.machine.is_forked)
         self._times = times
         self._inbound: deque[LearnStatements | ApplyRuns] = deque()
@@ -304,8 +304,7 @@ class SessionRunner:
         try:
             await self._take(announcements, runs, decoded)
         except Fork as fork:
-            self._perform(self.machine.refuse("fork", str(fork)))
-            self.forks.found(fork.origin, fork.seq)
+            self._forked(fork)
         except NeedsNewer as later:
             self._perform(self.machine.refuse("needs-newer", f"{later} needs a newer peerd here"))
         else:
@@ -377,13 +376,17 @@ class SessionRunner:
             )
         )
 
+    def _forked(self, fork: Fork) -> None:
+        self._perform(self.machine.refuse("fork", str(fork)))
+        self.forks.found(fork.origin, fork.seq)
+
     async def _find_fork(self, positions: list[tuple[bytes, int, bytes]]) -> tuple[bytes, int] | None:
         def compare(transaction: Transaction) -> tuple[bytes, int] | None:
             for origin, seq, hash8 in positions:
                 ours = transaction.hash8(origin, seq)
                 if ours is None and transaction.history_of(origin).passes(seq):
                     return origin, seq  # runs travel whole: an end inside one of ours is of another history
-                if ours is not None and ours != hash8:
+                if (ours is not None and ours != hash8) or self.space.forks.is_of_others(transaction, origin, seq):
                     return origin, seq
             return None
 

@@ -45,7 +45,9 @@ class SnapshotTrouble(NamedTuple):
 
 
 class SnapshotExchange:
-    """`say` sends, `perform` does what the session asks for; `sent` is to be called when a chunk has gone."""
+    """`say` sends, `perform` does what the session asks for; `sent` is to be called when a chunk has gone. `on_fork`
+    hears that a snapshot holds another history than our copy, into which it was to be merged.
+    """
 
     def __init__(
         self,
@@ -54,12 +56,14 @@ class SnapshotExchange:
         machine: Session,
         say: Callable[[_Message], None],
         perform: Callable[[Iterable[Effect]], None],
+        on_fork: Callable[[Fork], None],
     ) -> None:
         self._space = space
         self._theirs = theirs
         self._machine = machine
         self._say = say
         self._perform = perform
+        self._on_fork = on_fork
         self._wanted: asyncio.Queue[SnapshotWant | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
         self._coming: asyncio.Queue[SnapshotChunk | SnapshotRefuse | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
         self.trouble: SnapshotTrouble | None = None  # of the last attempt
@@ -162,6 +166,8 @@ class SnapshotExchange:
                 _STEPS.get(problem.code, "") if isinstance(problem, RemoteProtocolError) else _STEPS["fork"],
             )
             self._do_without()
+            if isinstance(problem, Fork) and not replaces:
+                self._on_fork(problem)
         else:
             self.trouble = None
             if replaces:

@@ -189,6 +189,8 @@ class Snapshots:
                 _check_clock(standing, clock)
                 whole(standing.clock)
                 await self._check_variants(standing)
+                if not replaces:
+                    await self._check_ours(standing)
                 await (self._replace(standing) if replaces else self._put_in_place(standing))
             except (RemoteProtocolError, Fork, NeedsNewer) as problem:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
@@ -293,6 +295,14 @@ class Snapshots:
                     "a snapshot is refused: of an origin that went two ways it holds the one that does not stand",
                     code="snapshot-refused",
                 )
+
+    async def _check_ours(self, standing: Standing) -> None:
+        """Raises Fork if our copy holds what does not stand, and the snapshot goes on: the two cannot be merged."""
+        await self._space.forks.look()
+        for fork in self._space.roster.closed_forks:
+            at, side = standing.origins.get(fork.origin), self._space.forks.sides[fork.origin]
+            if side.falls and at is not None and at.seq > fork.seq:
+                raise Fork(fork.origin, fork.seq)
 
     # ---- clearing away
 

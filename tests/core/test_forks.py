@@ -109,4 +109,15 @@ def test_which_side_a_copy_has() -> None:
     assert side_of(fork, 10, one) == (True, False, False)
     assert side_of(fork, 15, other) == (False, True, False)
     other.forgotten = {7}
+    other.trimmed = len(other.runs)
     assert side_of(fork, 15, other) == (False, False, True)
+
+
+def test_a_third_variant_falls_though_no_close_names_it() -> None:
+    """Whoever has what stands has its first run whole, and ends a run where that one ends."""
+    shared = Chain([1] * 5)
+    one, other = Chain([2] * 5, "a", shared), Chain([2] * 5, "b", shared)
+    fork = ClosedFork(ORIGIN, 5, b"5" * 8, Final(*one.runs[5][1:]), (Final(*other.runs[5][1:]),))
+    for lengths in ([1], [2], [4], [1, 2]):
+        third = Chain(lengths, "c", shared)
+        assert side_of(fork, 5 + sum(lengths), third) == (False, True, False)

@@ -257,6 +257,34 @@ async def test_a_snapshot_that_ends_within_a_run_of_ours_is_of_another_history(t
     assert await keys(laptop) == {"common", *(f"a{number}" for number in range(4))}
 
 
+async def test_a_third_history_is_known_by_the_run_that_stands_and_is_not_merged(
+    desk: Device, make: MakeDevice, wire: Wire, until: Until
+) -> None:
+    """The laptop was set back twice. The close names two variants; where the third ends, none of them does."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    await laptop.put("common", {"n": 0})
+    await laptop.tell(desk, attic)
+    past, laptop = await past_of(laptop)
+    await asyncio.gather(*(laptop.put(f"a{number}", {"n": number}) for number in range(4)))
+    await laptop.tell(desk)
+    laptop = await set_back(laptop, past)
+    await asyncio.gather(*(laptop.put(f"b{number}", {"n": number}) for number in range(4)))
+    await laptop.tell(attic)
+    laptop = await set_back(laptop, past)
+    await heal(until, wire, desk, attic)
+    for number in range(2):
+        await laptop.put(f"c{number}", {"n": number})
+    await laptop.space.learn(desk.space.roster.statements)
+    for other in (desk, attic):
+        with pytest.raises(Fork):
+            await take(laptop, await made(other))
+    await heal(until, wire, desk, attic, laptop)
+    for device in (desk, attic, laptop):
+        some = {f"{life}{number}" for life, count in (("a", 4), ("b", 4), ("c", 2)) for number in range(count)}
+        assert await keys(device) == {"common", *some}
+
+
 async def test_a_fork_is_named_until_it_is_healed(two: Two, wire: Wire, until: Until) -> None:
     """Both devices, both hashes, the origin and where; and what comes next. Here hashes are gone: a person decides."""
     desk, laptop = two
