@@ -353,11 +353,16 @@ def in_sync(space: str, devices: Sequence[Device]) -> bool:
 
 def agree(space: str, devices: Sequence[Device], patience_s: float = PATIENCE_S) -> Export:
     """See `House.agree`."""
-    wait_for(lambda: in_sync(space, devices), f"{devices} agree on {space}", devices, patience_s)
-    exports = [device.export(space) for device in devices]
+    digests: list[str] = []
+    exports: list[Export] = []
+    conflicts: list[list[dict[str, Any]]] = []
+    while not digests or digests != [device.space(space)["digest"] for device in devices]:  # else all moved meanwhile
+        wait_for(lambda: in_sync(space, devices), f"{devices} agree on {space}", devices, patience_s)
+        digests = [device.space(space)["digest"] for device in devices]
+        exports = [device.export(space) for device in devices]
+        conflicts = [sorted(device.conflicts(space), key=lambda one: str(one["id"])) for device in devices]
     for device, export in zip(devices, exports, strict=True):
         assert export == exports[0], f"{device} has other data than {devices[0]}, with equal digests"
-    conflicts = [sorted(device.conflicts(space), key=lambda one: str(one["id"])) for device in devices]
     for device, listed in zip(devices, conflicts, strict=True):
         assert _bare(listed) == _bare(conflicts[0]), f"{device} lists other conflicts than {devices[0]}"
     return exports[0]

@@ -68,7 +68,7 @@ def test_a_device_comes_back_after_months(tmp_path: Path) -> None:
         nas.stop()
         kitchen.start()
         study.start()
-        study.wait(lambda: study.get("home", "notes", "edited there"), "its edit has won over the delete")
+        kitchen.wait(lambda: kitchen.get("home", "notes", "edited there"), "an edit has won over its delete")
         found = house.agree("home", [kitchen, study])["notes"]
         nas.start()
         assert house.agree("home")["notes"] == found
