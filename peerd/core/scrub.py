@@ -9,7 +9,7 @@ A scrub reads every record and every run of a copy anew, in small steps over day
 The first finds a value that rotted on the disk, the last a row that is gone, or that was changed together with its
 share. What is then stored is what the digest is made to say, so that a damaged copy does not go on claiming to be
 whole; `owed` is by how much that differs from the digest which the writes had made. Whatever makes up for it exactly
-is what was lost.
+is what was lost, if nothing was written to that record since.
 """
 
 from __future__ import annotations

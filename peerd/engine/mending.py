@@ -22,6 +22,8 @@ from peerd.engine.store_ports import SpaceStore, Transaction
 from peerd.errors import StoreDamaged
 
 PIECE_BYTES = 64 << 10  # of the log, looked at in one go
+SHARES_AT_ONCE = 1_000
+ROWS_AT_ONCE = 10_000
 
 
 class Mend(NamedTuple):
@@ -107,6 +109,29 @@ async def gather(
         position = piece.read_up_to
         await asyncio.sleep(0)
     return gathering
+
+
+async def names_in(store: SpaceStore, buckets: Collection[int]) -> list[Name]:
+    """The records that there are in some buckets of the digest."""
+    found: list[Name] = []
+    after: Name | None = None
+    while True:
+        page = await store.scrubs.shares(buckets, after, None, SHARES_AT_ONCE, ROWS_AT_ONCE)
+        found += [(collection, key) for collection, key, _ in page.shares]
+        if page.up_to is None:
+            return found
+        after = page.up_to
+
+
+async def as_replayed(store: SpaceStore, names: Collection[Name], gathering: Gathering) -> dict[Name, Mend]:
+    """What those of these records become that are not what the log alone makes of them."""
+    here = await stored(store, names)
+    mends: dict[Name, Mend] = {}
+    for name in names:
+        record, share = gathering.replayed(name), here[name].share if name in here else 0
+        if share_of(name, record) != share:
+            mends[name] = Mend(record, share)
+    return mends
 
 
 def share_of(name: Name, record: Record) -> int:

@@ -2,8 +2,9 @@
 
 What a round looks for, and what `owed` means, stands in `peerd.core.scrub`. Records that are not what was written are
 found as their rows are read; rows that are gone, or were changed together with their share, when the round is over and
-everything is added up. The log is asked first: a whole one replays a record, and a candidate is right if it makes up
-for exactly what its bucket of the digest is owed. What is left then is asked of other devices (`engine.repairs`).
+everything is added up. The log is asked first: a whole one says what all records of a bucket are; what another makes of
+a record is right if it makes up for exactly what the bucket is owed. What is left then is asked of other devices
+(`engine.repairs`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from peerd.core.clocks import ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.device_id import short_id
 from peerd.core.evidence import Gathering
+from peerd.core.record import Record
 from peerd.core.record_form import bucket_of
 from peerd.core.scrub import (
     CHANGED,
@@ -292,10 +294,11 @@ class Scrubbing:
             buckets = owed[start : start + BUCKETS_AT_ONCE]
             suspects = [one.name for one in self.open_findings if one.found not in NO_RECORDS]
             gathering = await mending.gather(self._commits, self._store, names=suspects, buckets=buckets)
+            here = await mending.names_in(self._store, buckets) if gathering.whole else []
             for bucket in buckets:
-                of_bucket = [name for name in gathering.traces if bucket_of(*name) == bucket]
+                of_bucket = [name for name in dict.fromkeys([*gathering.traces, *here]) if bucket_of(*name) == bucket]
                 known = [name for name in of_bucket if name in suspects]
-                if not (known and await self._make_up(bucket, known, gathering)):
+                if gathering.whole or not (known and await self._make_up(bucket, known, gathering)):
                     await self._make_up(bucket, of_bucket, gathering)
         await self.settle_findings(FROM_LOG)
         await self._begin_anew()
@@ -303,21 +306,20 @@ class Scrubbing:
             self.changed()
 
     async def _make_up(self, bucket: int, names: Collection[Name], gathering: Gathering) -> bool:
-        """Put in place what the log makes of these records, if that is exactly what the bucket is owed."""
-        here = await mending.stored(self._store, names)
-        mends: dict[Name, Mend] = {}
-        total = 0
-        for name in names:
-            record, share = gathering.replayed(name), here[name].share if name in here else 0
-            if (right := mending.share_of(name, record)) != share:
-                mends[name] = Mend(record, share)
-                total += right - share
-        if total % digest.MODULUS != digest.at(self.state.owed, bucket):
+        """Put in place what the log makes of these records, if that is exactly what the bucket is owed. If the log is
+        whole, and these are all of the bucket, it needs no such proof: what was written to since it was lost makes up
+        for something else.
+        """
+        mends = await mending.as_replayed(self._store, names, gathering)
+        total = sum(mending.share_of(name, one.record or Record()) - one.share for name, one in mends.items())
+        if not gathering.whole and total % digest.MODULUS != digest.at(self.state.owed, bucket):
             return False
-        new = [name for name in mends if name not in {one.name for one in self.open_findings}]
-        await self._note(self._fresh(MISSING, (name for name in new if name not in here)))
-        await self._note(self._fresh(DIFFERS, (name for name in new if name in here)))
+        await self._note(self._fresh(MISSING, (name for name, one in mends.items() if not one.share)))
+        await self._note(self._fresh(DIFFERS, (name for name, one in mends.items() if one.share)))
         done = await self.replace(mends, owing=True, at=gathering.clock)
+        if gathering.whole and done == mends.keys():
+            self.state.owed = digest.moved(self.state.owed, [(bucket, -digest.at(self.state.owed, bucket))])
+            await self._store.scrubs.save(self.state)
         await self.put_right(done, FROM_LOG)
         return True
 

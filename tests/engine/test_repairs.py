@@ -211,6 +211,21 @@ async def test_a_damaged_copy_is_put_right_from_a_peer(
     assert findings(laptop) == []
 
 
+async def test_a_record_that_was_edited_since_it_was_lost_comes_back_from_the_log(scene: Scene) -> None:
+    """What the sum is owed is not what the record lacks by then; a whole log needs no such proof, and no peer."""
+    desk, laptop = await scene("desk", "laptop")
+    meddle(desk, "DELETE FROM record WHERE key = '000'")
+    await laptop.patch("000", set={"n": 7})
+    await laptop.tell(desk)
+    await desk.space.scrub.round()
+    assert await desk.value("000") == {"text": "good 0", "n": 7}
+    assert findings(desk) == [("differs", "000", "log")]
+    assert desk.space.copy.digest == laptop.space.copy.digest
+    assert desk.space.copy.visible == laptop.space.copy.visible
+    assert not desk.space.scrub.is_damaged
+    await sound(desk, laptop)
+
+
 async def test_it_waits_for_a_peer(scene: Scene, wire: Wire, until: Until) -> None:
     """Also over a restart; the other side hears of it, and who it was."""
     desk, laptop = await scene("desk", "laptop", trimmed=True)

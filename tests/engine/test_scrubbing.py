@@ -161,6 +161,18 @@ async def test_a_row_that_is_gone_comes_back_from_the_log(desk: Device) -> None:
     await whole(desk)
 
 
+async def test_what_was_written_anew_since_it_was_lost_is_owed_no_more(desk: Device) -> None:
+    """Nothing is missing, and the sum says that something is: a whole log knows."""
+    await desk.put("a", {"text": "good"})
+    meddle(desk, "DELETE FROM record WHERE key = 'a'")
+    await desk.put("a", {"text": "better"})
+    await desk.space.scrub.round()
+    assert not desk.space.scrub.is_damaged
+    assert await desk.value("a") == {"text": "better"}
+    assert findings(desk) == []
+    await whole(desk)
+
+
 async def test_a_change_that_hides_from_the_share_does_not_hide_from_the_sum(desk: Device) -> None:
     """Body and share of another life of the record."""
     await desk.put("a", {"text": "old"})
@@ -292,6 +304,7 @@ async def test_what_cannot_be_read_alarms_the_scrub(desk: Device, until: Until) 
         await desk.value("a")
     await until(lambda: findings(desk) == [("unreadable", "a", "log")])
     assert await desk.value("a") == {"text": "good"}
+    await until(lambda: not desk.space.scrub.running)  # it goes on to its end
     meddle(desk, "UPDATE record SET stamps = x'c1'")
     with pytest.raises(StoreDamaged):
         await desk.patch("a", set={"n": 1})
