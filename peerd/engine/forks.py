@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 log = get(__name__)
 
 SEEN = 100
+LINK_STEP = (
+    "Bring the two onto one network for a while: a link settles it by itself. Until then each keeps what it has."
+)
+Position: TypeAlias = tuple[bytes, int, bytes]  # origin, seq, 8 bytes of the chain there
 _NOWHERE = Side(stands=False, falls=False, unknown=False)
 
 
 class ForkSeen(Struct, frozen=True):
     """`peer` and we hold different transactions of `origin` at `seq` at the latest; the hashes are of ends of runs, 8
-    bytes or unknown. `shared` is the last one that both have, None as long as that is not found out.
+    bytes or unknown. `shared` is the last one that both have, None as long as that is not found out. `relay`: where the
+    peer's head says so, if that is all we know it by.
     """
 
     peer: bytes
@@ -37,6 +42,7 @@ class ForkSeen(Struct, frozen=True):
     ours: bytes
     theirs: bytes
     shared: int | None = None
+    relay: str = ""
 
 
 class Forks:
@@ -79,6 +85,52 @@ class Forks:
     @property
     def are_seen(self) -> bool:
         return bool(self._seen)
+
+    async def differing(self, positions: Sequence[Position]) -> tuple[Position, bytes] | None:
+        """The first of these ends of runs that is not of our history, and our hash there, if it is known."""
+
+        def compare(transaction: Transaction) -> tuple[Position, bytes] | None:
+            for position in positions:
+                origin, seq, hash8 = position
+                ours = transaction.hash8(origin, seq)
+                if ours is None and transaction.history_of(origin).passes(seq):
+                    return position, b""  # runs travel whole: an end inside one of ours is of another history
+                if (ours is not None and ours != hash8) or self.is_of_others(transaction, origin, seq):
+                    return position, ours or b""
+            return None
+
+        return await self._space.store.read(compare)
+
+    async def heard_on_relay(self, relay: str, peer: bytes, positions: Sequence[Position]) -> None:
+        """So far is a member, as its head on this relay says. What a session found out is known better."""
+        found = await self.differing(positions)
+        for key in [key for key, fork in self._seen.items() if key[0] == peer and fork.relay == relay]:
+            if found is None or key[1] != found[0][0]:
+                del self._seen[key]
+        if found is not None:
+            (origin, seq, theirs), ours = found
+            if (known := self._seen.get((peer, origin))) is None or known.relay:
+                self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay))
+
+    def on_relay(self, peer: bytes) -> tuple[str, str] | None:
+        """What differs with a member as its head on a relay says, in words, and what to do."""
+        fork = self.with_peer(peer)
+        return (self.in_words(fork), LINK_STEP) if fork is not None and fork.relay else None
+
+    def apart_on(self, relay: str) -> list[Position]:
+        """The ends of ours where heads on this relay are of another history."""
+        return sorted({(fork.origin, fork.seq, fork.ours) for fork in self.seen_on(relay) if fork.ours})
+
+    def seen_on(self, relay: str) -> list[ForkSeen]:
+        return [fork for fork in self._seen.values() if fork.relay == relay]
+
+    def in_words(self, fork: ForkSeen) -> str:
+        """What differs, and whose it is."""
+        owner = self._space.copy.device_of(fork.origin)
+        called = (self._space.name_of(owner) or short_id(owner)) if owner else "an unknown device"
+        since = f"after {fork.shared}" if fork.shared is not None else f"at {fork.seq}"
+        hashes = f"ours {fork.ours.hex() or '?'}, theirs {fork.theirs.hex() or '?'}"
+        return f"two histories of {called} {since} (origin {fork.origin.hex()}: {hashes})"
 
     def with_peer(self, peer: bytes) -> ForkSeen | None:
         return next((fork for fork in self._seen.values() if fork.peer == peer), None)

@@ -13,10 +13,15 @@ RELAYED = "relayed"  # not linked, and seen on a relay that we both use
 
 
 def describe_relayed(
-    status: PeerStatus, ours: ReadClock, seen: SeenThere | None, hindrance: tuple[str, str] | None = None
+    status: PeerStatus,
+    ours: ReadClock,
+    seen: SeenThere | None,
+    hindrance: tuple[str, str] | None = None,
+    fork: tuple[str, str] | None = None,
 ) -> None:
     """Of a peer without a link: how far it is, as its head on a relay says, and why it comes no nearer (cause and next
-    step). Who refuses us stays refused; of whom no head can be read it is said why not.
+    step). Who refuses us stays refused; of whom no head can be read it is said why not. With whom there is a `fork`
+    nothing is exchanged.
     """
     if status.state != "offline":
         return
@@ -25,6 +30,9 @@ def describe_relayed(
             status.reason, status.next_step = hindrance
         return
     status.state, status.since_ms = RELAYED, seen.t_ms
+    if fork is not None:
+        status.state, (status.reason, status.next_step) = "blocked", fork
+        return
     status.behind, status.ahead = lacking(ours, seen.clock), lacking(seen.clock, ours)
     status.reason = status.next_step = ""
     if is_behind_on_relay(status):

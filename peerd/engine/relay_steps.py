@@ -7,7 +7,7 @@ through the same door as what comes over a link.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from peerd.core.batch import Fork
 from peerd.core.chain import Run
@@ -40,6 +40,7 @@ from peerd.protocol.courier_steps import (
     Step,
     TakeSnapshot,
 )  # fmt: skip
+from peerd.protocol.relay_objects import Head
 
 log = get(__name__)
 
@@ -83,10 +84,14 @@ class RelaySteps:
             case FetchHeads():
                 heads, ahead = await self._sealed.heads_and_segments(step.devices, step.ahead)
                 courier.heads_fetched(heads, self._moment(), ahead)
+                await self._look_for_forks({device: one.head for device, one in heads.items() if one.head is not None})
             case FetchSegments():
                 courier.segments_fetched(await self._sealed.segments(step.names), self._moment())
             case Apply():
-                courier.applied(self._moment(), await self._apply(step.origins, step.runs))
+                refusal = await self._apply(step.origins, step.runs)
+                courier.applied(self._moment(), refusal)
+                if refusal:
+                    await self._look_for_forks(courier.heads())
             case ReadLog():
                 await self._read_log(courier, step)
             case PutSegment():
@@ -100,6 +105,12 @@ class RelaySteps:
                 await self._tidy(courier, step)
             case CheckSnapshot() | MakeSnapshot() | TakeSnapshot():
                 await self._snapshot(courier, step)
+
+    async def _look_for_forks(self, heads: Mapping[bytes, Head]) -> None:
+        """Does a member go on from another history of an origin than ours? Nothing of that passes the door."""
+        for device, head in heads.items():
+            if device != self._space.keys.device:
+                await self._space.forks.heard_on_relay(self._relay, device, [*head.positions, *head.apart])
 
     async def _tidy(self, courier: Courier, step: MendRoster | LeaveFarewell | Delete) -> None:
         match step:

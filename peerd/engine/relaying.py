@@ -264,6 +264,7 @@ class CourierRunner:
             copy_id=space.copy_id,
             horizon=copy.horizon(),
             removed=space.roster.removed_last(HEEDED),
+            apart=space.forks.apart_on(self.relay),
         )
 
     def _linked_clock(self, active: set[bytes]) -> Clock:

@@ -31,6 +31,7 @@ from peerd.protocol.control_relays import (
     RelaySync,
     RelayView,
 )
+from peerd.protocol.courier_status import Report
 
 T = TypeVar("T")
 
@@ -315,18 +316,29 @@ class Relays:
             if status.renews_at_ms is not None:
                 view.state, view.waits_until_ms = "waiting", status.renews_at_ms
                 view.code, view.reason, view.next_step = "relay-rolled-back", _LEFT_ANEW, _LEFT_ANEW_STEP
-            view.findings = [
-                RelayFinding(
-                    device=format_device_id(one.device) if one.device else "",
-                    name=runner.space.name_of(one.device) if one.device else "",
-                    code=one.code,
-                    text=one.text,
-                )
-                for one in status.reports
-            ]
+            view.findings = _findings(runner.space, runner.relay, status.reports)
         if trouble is not None:
             _tell(view, trouble)
         return view
+
+
+def _findings(space: Space, relay: str, reports: Sequence[Report]) -> list[RelayFinding]:
+    """What was left on another history than ours is not damaged, though none of it is taken."""
+    forks = space.forks.seen_on(relay)
+    forked = {fork.peer for fork in forks}
+    told = [(fork.peer, "fork", space.forks.in_words(fork)) for fork in forks]
+    told += [
+        (one.device, one.code, one.text) for one in reports if one.device not in forked or one.code != "relay-damaged"
+    ]
+    return [
+        RelayFinding(
+            device=format_device_id(device) if device else "",
+            name=space.name_of(device) if device else "",
+            code=code,
+            text=text,
+        )
+        for device, code, text in told
+    ]
 
 
 def _tell(view: RelayView, trouble: PeerdError) -> None:

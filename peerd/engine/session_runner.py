@@ -25,7 +25,6 @@ from peerd.engine.ports import Times
 from peerd.engine.repairs import CAPABILITY, Repairs
 from peerd.engine.snapshot_exchange import SnapshotExchange, SnapshotTrouble
 from peerd.engine.space import Space
-from peerd.engine.store_ports import Transaction
 from peerd.errors import DiskFull, StoreDamaged, StoreError
 from peerd.logs import get
 from peerd.protocol.effects import (
@@ -356,7 +355,8 @@ class SessionRunner:
                     gap = await snapshots.gap(effect.clock, position) if effect.measured else None
                     self._perform(self.machine.positioned(position, self.space.ours(), self._now(), gap))
                 case CheckPositions() as effect:
-                    fork = await self._find_fork(effect.positions)
+                    differing = await self.space.forks.differing(effect.positions)
+                    fork = differing[0][:2] if differing is not None else None
                     self._perform(self.machine.positions_checked(fork, self.space.ours()))
                     if fork is not None:
                         self.forks.found(*fork)
@@ -379,18 +379,6 @@ class SessionRunner:
     def _forked(self, fork: Fork) -> None:
         self._perform(self.machine.refuse("fork", str(fork)))
         self.forks.found(fork.origin, fork.seq)
-
-    async def _find_fork(self, positions: list[tuple[bytes, int, bytes]]) -> tuple[bytes, int] | None:
-        def compare(transaction: Transaction) -> tuple[bytes, int] | None:
-            for origin, seq, hash8 in positions:
-                ours = transaction.hash8(origin, seq)
-                if ours is None and transaction.history_of(origin).passes(seq):
-                    return origin, seq  # runs travel whole: an end inside one of ours is of another history
-                if (ours is not None and ours != hash8) or self.space.forks.is_of_others(transaction, origin, seq):
-                    return origin, seq
-            return None
-
-        return await self.space.store.read(compare)
 
 
 async def _end_of(applying: asyncio.Task[None] | None) -> None:

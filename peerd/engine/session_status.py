@@ -89,11 +89,7 @@ def _of_fork(space: Space, session: SessionRunner) -> tuple[str, str]:
     fork = space.forks.with_peer(session.theirs)
     if fork is None:
         return "two histories of one device: the two are finding out where they part", STEPS["fork"]
-    owner = space.copy.device_of(fork.origin)
-    called = (space.name_of(owner) or short_id(owner)) if owner else "an unknown device"
-    since = f"after {fork.shared}" if fork.shared is not None else f"at {fork.seq}"
-    hashes = f"ours {fork.ours.hex() or '?'}, theirs {fork.theirs.hex() or '?'}"
-    reason = f"two histories of {called} {since} (origin {fork.origin.hex()}: {hashes})"
+    reason = space.forks.in_words(fork)
     side = space.forks.sides.get(fork.origin)
     if session.forks.is_recopying:
         return reason, "This device takes in a copy of that one, and then writes again what only it had."

@@ -258,7 +258,7 @@ class Statuses:
                 status.reason = status.next_step = ""  # the space says what we wait for
             elif self.relays is not None:
                 seen, hindrance = self.relays.last_seen(space, device), self.relays.hindrance(space, device)
-                describe_relayed(status, space.copy.clock(), seen, hindrance)
+                describe_relayed(status, space.copy.clock(), seen, hindrance, space.forks.on_relay(device))
             return status
         status.since_ms = link.opened_ms
         session = link.sessions.get(space.id)

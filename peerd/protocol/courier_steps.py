@@ -53,7 +53,8 @@ class Standing(Struct, frozen=True):
     `clock` and `positions` are of our copy; `members` the devices of the roster without ourselves, `active` those of
     them that count; `linked_clock` what every active member is known, by links, to have (empty if one of them is not
     known to have anything); `roster_digest` changes whenever the roster or the epoch in use does. Below `horizon` our
-    log no longer has what our copy has applied. `removed` are the devices that were removed last, at most HEEDED.
+    log no longer has what our copy has applied. `removed` are the devices that were removed last, at most HEEDED;
+    `apart` ends of runs where heads that were seen on this relay are of another history.
     """
 
     clock: Clock
@@ -66,6 +67,7 @@ class Standing(Struct, frozen=True):
     copy_id: bytes
     horizon: Clock = {}
     removed: tuple[bytes, ...] = ()
+    apart: list[tuple[bytes, int, bytes]] = []
 
 
 # ---- steps

@@ -128,6 +128,8 @@ class OwnHead:
         said = (put.stream, put.next, put.oldest, put.roster_digest, put.snapshot, put.lost)
         if said != (memory.stream, memory.next, memory.oldest, standing.roster_digest, snapshot, list(lost)):
             return self._not_before_s
+        if put.apart != standing.apart:
+            return self._not_before_s
         if any(min(standing.clock.get(o, 0), seq) > put.clock.get(o, 0) for o, seq in offered.items()):
             self._acknowledges = True
             return self._not_before_s if self._insisted else max(self._written_s + self._pause_s, self._not_before_s)
@@ -149,10 +151,11 @@ class OwnHead:
             positions=standing.positions,
             snapshot=memory.snapshot,
             lost=list(lost),
+            apart=standing.apart,
         )
         mark = HeadMark(
             head.counter, head.t_ms, head.stream, head.next, head.oldest, head.chain, standing.roster_digest,
-            memory.snapshot.id if memory.snapshot else b"", list(lost), standing.clock,
+            memory.snapshot.id if memory.snapshot else b"", list(lost), standing.clock, apart=standing.apart,
         )  # fmt: skip
         memory.putting = [*memory.putting[1 - PUTTING :], mark]
         return PutHead(head, self.tag)

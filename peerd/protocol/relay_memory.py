@@ -46,6 +46,7 @@ class HeadMark(Struct, array_like=True):
     lost: list[SegmentName]
     clock: Clock
     tag: str = ""
+    apart: list[tuple[bytes, int, bytes]] = field(default_factory=list)
 
 
 class Litter(Struct, array_like=True):

@@ -64,7 +64,9 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
 class Head(Struct, frozen=True, omit_defaults=True):
     """`counter` grows with every head that the device writes. Its segments are `oldest` to `next` - 1 of `stream`,
     with `sizes`; `chain` is their chained hash. `positions` are what its copy has applied, and so what it acknowledges.
-    `lost` names segments of others (device, stream, number) that it can neither get nor open.
+    `lost` names segments of others (device, stream, number) that it can neither get nor open. `apart` are ends of runs
+    in its history where the head of somebody else tells another one: whoever is behind that end, or far past it, could
+    not find that out from `positions`.
 
     The roster comes along, as statements or, if it is too large, as objects (id, key).
     """
@@ -82,6 +84,8 @@ class Head(Struct, frozen=True, omit_defaults=True):
     lost: Annotated[list[tuple[Id32, Id16, Seq]], Meta(max_length=1_000)] = field(name="l", default_factory=list)
     statements: Annotated[list[SignedStatement], Meta(max_length=10_000)] = field(name="r", default_factory=list)
     roster_parts: Annotated[list[tuple[Id16, Id32]], Meta(max_length=1_000)] = field(name="rp", default_factory=list)
+
+    apart: Annotated[list[Position], Meta(max_length=1_000)] = field(name="f", default_factory=list)
 
     @property
     def clock(self) -> Clock:
