@@ -61,8 +61,7 @@ def describe_behind(status: PeerStatus, space: Space, session: SessionRunner, no
 
 def is_sending(space: Space, session: SessionRunner) -> bool:
     """Does the other side take in a snapshot of ours?"""
-    served = space.snapshots.served.get(session.theirs)
-    return served is not None and served.goes_on and session.machine.phase is not Phase.SETTLING
+    return space.snapshots.is_sending(session.theirs) and session.machine.phase is not Phase.SETTLING
 
 
 def describe_sending(status: PeerStatus, space: Space, session: SessionRunner) -> None:

@@ -108,7 +108,7 @@ class Snapshots:
         for device, one in list(self.served.items()):
             if len(self.served) < SERVED:
                 return
-            if not one.goes_on or now_s - one.asked_s > PATIENCE_S:
+            if not _goes_on(one, now_s):
                 await self.end_serving(device)
         if len(self.served) >= SERVED:
             raise StoreError(
@@ -116,6 +116,11 @@ class Snapshots:
                 code="snapshot-busy",
                 next_step="It is asked for again by itself.",
             )
+
+    def is_sending(self, device: bytes) -> bool:
+        """Has it asked for a part in the last minute, with more to come? It may have got another one elsewhere."""
+        served = self.served.get(device)
+        return served is not None and _goes_on(served, self._times.monotonic_s())
 
     def is_serving(self, device: bytes, snapshot: bytes) -> bool:
         served = self.served.get(device)
@@ -350,6 +355,10 @@ async def _nothing() -> AsyncGenerator[bytes, None]:
 async def _in_no_turn(work: Callable[[], Awaitable[None]]) -> None:
     """What is cleared away, no commit knows of."""
     await work()
+
+
+def _goes_on(served: Served, now_s: float) -> bool:
+    return served.goes_on and now_s - served.asked_s <= PATIENCE_S
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

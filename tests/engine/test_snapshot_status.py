@@ -63,6 +63,16 @@ async def test_status_of_the_maker_says_what_it_sends(half: tuple[Device, Device
     assert told.reason.endswith(" of 10 records are sent")
 
 
+async def test_who_asks_no_more_may_have_got_one_elsewhere(
+    half: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing says that it does not want the rest; after a minute it counts as no more than behind."""
+    desk, laptop = half
+    monkeypatch.setattr("peerd.engine.snapshots.PATIENCE_S", 0.0)
+    told = await peer(desk, laptop)
+    assert "snapshot" not in told.reason
+
+
 async def test_when_it_is_in_place_there_is_none_and_history_begins_there(
     two: tuple[Device, Device], wire: Wire, until: Until
 ) -> None:
