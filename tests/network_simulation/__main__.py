@@ -19,7 +19,7 @@ from collections import Counter
 from itertools import pairwise
 
 from peerd import logs
-from tests.network_simulation.history import ACTIONS, run_history
+from tests.network_simulation.history import ACTIONS, FORKS, run_history
 
 TOO_LONG_S = 30
 
@@ -38,6 +38,7 @@ def share(options: argparse.Namespace, seed: int) -> int:
     firsts = [seed + options.runs * number // jobs for number in range(jobs + 1)]
     command = [sys.executable, "-m", "tests.network_simulation", "--actions", str(options.actions)]
     command += ["--ways", options.ways] if options.ways else []
+    command += ["--forks"] if options.forks else []
     command += ["--devices", str(options.devices)] if options.devices else []
     processes = [
         subprocess.Popen([*command, "--seed", str(first), "--runs", str(following - first)])
@@ -53,6 +54,7 @@ def main() -> int:
     parser.add_argument("--actions", type=int, default=ACTIONS)
     parser.add_argument("--devices", type=int, help="a fixed number of devices (default: 2 to 5)")
     parser.add_argument("--ways", choices=("links", "both", "relays"), help="how devices hear of each other")
+    parser.add_argument("--forks", action="store_true", help="machines are set back, their marks with them")
     parser.add_argument("--log", action="store_true", help="show what the devices log")
     parser.add_argument("--trace", action="store_true", help="show where a failure comes from")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the histories")
@@ -68,7 +70,9 @@ def main() -> int:
     for number in range(seed, seed + options.runs):
         signal.alarm(TOO_LONG_S)
         try:
-            totals += run_history(number, options.actions, options.devices, options.ways)
+            totals += run_history(
+                number, options.actions, options.devices, options.ways, FORKS if options.forks else None
+            )
         except (Exception, TooLong) as problem:  # noqa: BLE001 - whatever a history raises is a finding, printed with its seed
             failures += 1
             notes = getattr(problem, "__notes__", [""])

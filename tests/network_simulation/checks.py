@@ -14,15 +14,10 @@ from peerd.core.values import pack
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
 from tests.network_simulation.device import Device
+from tests.network_simulation.fork_checks import Name, Wrong, check_forked
 from tests.network_simulation.ledger import context_of
 from tests.network_simulation.world import SimSpace, World
 from tests.simulation.oracle import Event, Meant, differences, expected_records
-
-Name = tuple[str, str]
-
-
-class Wrong(AssertionError):
-    """The history did what the rules forbid."""
 
 
 async def check(world: World) -> None:
@@ -43,9 +38,10 @@ async def check(world: World) -> None:
             found = (live.copy.clock(), live.copy.digest, forms, ids, live.roster.digest())
             if reference is None:
                 reference = found
-                story = _Story(world.ledger.story(space.id, live.copy.clock()))
+                story = _Story(world.ledger.story(live.copy), frozenset(world.ledger.ends(live.copy)))
                 _check_causality(story, records)
                 _check_acknowledged(world, space, story)
+                check_forked(world, space, live.copy, records)
             what = ("clocks", "digests", "records", "conflicts", "rosters")
             for name, ours, theirs in zip(what, found, reference, strict=True):
                 if ours != theirs:
@@ -107,12 +103,13 @@ def _check_copy(live: Space, records: dict[Name, Record]) -> None:
 class _Story:
     """A log as the oracle wants it: what each transaction said, and which others its author knew."""
 
-    def __init__(self, runs: list[Run]) -> None:
+    def __init__(self, runs: list[Run], ends: frozenset[bytes]) -> None:
         self.events: list[Event] = []
         self.entries: dict[tuple[bytes, int], entry.Entry] = {}
         self._known: dict[bytes, list[int]] = {}  # of an origin: masks of its first n transactions
         self._numbers: dict[tuple[bytes, int], int] = {}
         self._contexts: dict[bytes, Clock] = {}
+        self.ends = ends
         for run in runs:
             for seq, data in enumerate(run.entries, run.first):
                 self._take(Dot(run.origin, seq), data)
@@ -161,6 +158,8 @@ def _check_acknowledged(world: World, space: SimSpace, story: _Story) -> None:
     for one in world.acknowledged:
         if one.space != space.id or (one.origin, one.seq) in space.losses:
             continue
+        if world.set_back_at_all and one.end not in story.ends:
+            continue  # of the history that fell: see `fork_checks`
         written = story.entries.get((one.origin, one.seq))
         if written is None:
             raise Wrong(f"an acknowledged write is lost: {one}")
@@ -178,6 +177,10 @@ def _check_at_rest(device: Device, live: Space, members: list[bytes]) -> None:
         # What it waits for may have been lost: a relay keeps the one and not the other, and then the writer went back.
         if staged.run.first == clock.get(staged.run.origin, 0) + 1 and includes(clock, context_of(staged.run)):
             raise Wrong(f"{device.name} still has a staged run that waits for nothing")
+    if live.recopying.pending is not None or live.store.asides.offered():
+        raise Wrong(f"{device.name} still has a copy to take in")
+    if live.forks.are_seen:
+        raise Wrong(f"{device.name} still shows a fork")
     linked = [link for link in running.switchboard.links.values() if live.id in link.sessions]
     if {link.theirs for link in linked} != set(members) - {device.id}:  # `members`: those that can be reached
         raise Wrong(f"{device.name} is not linked with every member")

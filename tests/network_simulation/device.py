@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from peerd.core.clocks import Clock
+from peerd.core.copy import CopyState
 from peerd.core.stored import Address
 from peerd.engine.bindings import Bindings
 from peerd.engine.dialing import Dialing
@@ -195,7 +196,7 @@ class Running:
     def _on_space(self, space: Space) -> None:
         for peer in space.peers.values():
             self.book.remembered(peer.device, peer.name, peer.addresses)
-        self.device.ledger.open(space)
+        self.device.ledger.open(space, self.device.replaced.setdefault(space.id, []))
         self.switchboard.add_space(space)
         space.on_roster.append(lambda _: self._on_roster())
         self._on_roster()
@@ -287,7 +288,9 @@ class Device:
         self.backups = Backups(backups)
         self.now: Running | None = None
         self.fault_now: Callable[[], Exception | None] = lambda: None
-        self.last_clocks: dict[bytes, Clock] = {}  # of the copies, while it is down
+        self._ending: Running | None = None
+        self.last_copies: dict[bytes, CopyState] = {}  # while it is down
+        self.replaced: dict[bytes, list[CopyState]] = {}  # copies in whose place snapshots were put
         self.history_days = 30
         self.has_gone_back = False
         self._boots = 1
@@ -309,14 +312,20 @@ class Device:
         """What the disk says instead of writing."""
         return self.fault_now()
 
+    def copy_now(self, space: bytes) -> CopyState:
+        """What is on the disk."""
+        running = self.now or self._ending
+        if running is not None and space in running.spaces.by_id:
+            return running.spaces.by_id[space].copy
+        return self.last_copies.get(space, CopyState(space))
+
     def clock_now(self, space: bytes) -> Clock:
         """What the copy on the disk has applied."""
-        if self.now is not None and space in self.now.spaces.by_id:
-            return self.now.spaces.by_id[space].copy.clock()
-        return self.last_clocks.get(space, {})
+        return self.copy_now(space).clock()
 
-    def _remember_clocks(self, running: Running) -> None:
-        self.last_clocks.update({one.id: one.copy.clock() for one in running.spaces.by_id.values()})
+    def _remember_copies(self, running: Running) -> None:
+        self._ending = None
+        self.last_copies.update({one.id: one.copy for one in running.spaces.by_id.values()})
 
     async def start(self) -> None:
         running = Running(self)
@@ -326,18 +335,20 @@ class Device:
 
     async def stop(self) -> None:
         running, self.now = self.running, None
+        self._ending = running
         await within(running, running.stop)
-        self._remember_clocks(running)
+        self._remember_copies(running)
         await end_life(running)
 
     async def crash(self, *, power: bool = False) -> None:
         """The process is gone between two steps; with `power` the whole machine."""
         running, self.now = self.running, None
+        self._ending = running
         self.network.hosts.pop(self.address, None)
         self.air.leave(self.id)
         self.network.cut_all_of(self.id)
         await end_life(running)
-        self._remember_clocks(running)
+        self._remember_copies(running)
         await running.shelf.abandon()
         if power:
             self._boots += 1

@@ -161,6 +161,10 @@ class Backups:
                     (state / "spaces" / (path.name + suffix)).unlink(missing_ok=True)
         parts = ("spaces", "marks") if whole_machine else ("spaces",)
         for part in parts:
+            kept = {path.name for path in (self.kept / part).iterdir()}
+            for path in (state / part).iterdir() if whole_machine else ():
+                if path.name not in kept:  # a log of the database, or a copy that was set aside since
+                    path.unlink()
             for path in (self.kept / part).iterdir():
                 target = state / part / path.name
                 if whole_machine and target.exists():

@@ -2,37 +2,57 @@
 
 It listens where a commit has just become durable. Who crashes between that and its next breath is asked when it starts
 again; nobody else can have heard of what it wrote.
+
+A device that was set back, its marks with it, gives a number twice, and others go on from either. So a run is known by
+the hash of the chain at its end, and the log of a copy is what its heads lead back to.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from peerd.core import entry
-from peerd.core.chain import Run
+from peerd.core.chain import Run, first_hash, hash_after
 from peerd.core.clocks import Clock, ReadClock, includes, join
+from peerd.core.copy import CopyState
 from peerd.core.writes import Writes
 from peerd.engine.space import Space
 from peerd.protocol.relay_objects import Covers
 
 
+class Node(NamedTuple):
+    """A run, and the hash of the chain before it."""
+
+    run: Run
+    before: bytes
+
+
 class Ledger:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.forked = ""  # two different transactions were accepted under one name
+        self.forked = ""  # two different transactions were accepted under one name, of a device that was not set back
+        self.set_back: set[bytes] = set()  # devices that may give a number twice
+        self.nodes: dict[bytes, dict[bytes, Node]] = {}  # space, hash at the end
         self.trimmed: Callable[[Space, Clock], None] = lambda _space, _gone: None  # so far the log of a copy has gone
+        self.newest: dict[tuple[bytes, bytes, int], bytes] = {}  # space, origin, seq: the end of the run written last
         self._runs: dict[bytes, dict[bytes, dict[int, Run]]] = {}  # space, origin, first
 
-    def open(self, space: Space) -> None:
-        """A copy was just opened: listen to it from now on."""
-        self._listen(space)
-        space.on_switch.append(lambda: self._switched(space))
-        space.on_trim.append(lambda before: self._trimmed(space, before))
+    def open(self, space: Space, replaced: list[CopyState]) -> None:
+        """A copy was just opened: listen to it from now on. `replaced` gets each state that it leaves for another."""
+        listening = [space.copy]
 
-    def _switched(self, space: Space) -> None:
-        self.counts["snapshots taken"] += 1
-        self._listen(space)
+        def switched() -> None:
+            self.counts["snapshots taken"] += 1
+            replaced.append(listening[0])
+            listening[0] = space.copy
+            self._listen(space, listening)
+
+        self._listen(space, listening)
+        space.on_switch.append(switched)
+        space.on_trim.append(lambda before: self._trimmed(space, before))
 
     def _trimmed(self, space: Space, before: ReadClock) -> None:
         """What lies before a snapshot that was taken in is another matter."""
@@ -41,39 +61,83 @@ class Ledger:
             space, {origin: seq for origin, seq in space.copy.horizon().items() if seq > before.get(origin, 0)}
         )
 
-    def _listen(self, space: Space) -> None:
+    def _listen(self, space: Space, state: list[CopyState]) -> None:
         tail = space.commits.tail
         real = tail.committed
 
         def committed(writes: Writes, arrived_ms: int) -> None:
-            self.take(space.id, (applied.run for applied in writes.runs))
+            runs = [applied.run for applied in writes.runs]
+            self.take(writes.state, runs, {origin: one.head for origin, one in state[0].origins.items()})
+            state[0] = writes.state
             real(writes, arrived_ms)
 
         setattr(tail, "committed", committed)  # noqa: B010 - a method of this one object
 
-    def take(self, space: bytes, runs: Iterable[Run]) -> None:
-        origins = self._runs.setdefault(space, {})
-        for run in runs:
-            known = origins.setdefault(run.origin, {}).setdefault(run.first, run)
-            if known.entries != run.entries:
-                self.forked = f"{run.origin.hex()}:{run.first} was written twice"
+    def take(self, copy: CopyState, runs: Iterable[Run], heads: Mapping[bytes, bytes]) -> None:
+        """Runs that led a copy to this state; `heads` are those from which they went on, where that is known."""
+        nodes = self.nodes.setdefault(copy.space, {})
+        firsts = self._runs.setdefault(copy.space, {})
+        for origin, some in groupby(sorted(runs, key=lambda run: (run.origin, run.first)), lambda run: run.origin):
+            following = list(some)
+            device = copy.origins[origin].announcement.device
+            before = heads.get(origin) or self._head_before(copy, following, first_hash(copy.space, device, origin))
+            for run in following:
+                end = hash_after(before, run.entries)
+                if end not in nodes:  # whoever commits it first wrote it
+                    nodes[end] = Node(run, before)
+                    self.newest.update({(copy.space, origin, seq): end for seq in range(run.first, run.last + 1)})
+                before = end
+                known = firsts.setdefault(origin, {}).setdefault(run.first, run)
+                if known.entries != run.entries:
+                    self.counts["forked runs"] += 1
+                    if device not in self.set_back:
+                        self.forked = f"{origin.hex()}:{run.first} was written twice"
+            if before != copy.origins[origin].head:
+                raise AssertionError("the runs of a copy do not lead to its head")
+
+    def _head_before(self, copy: CopyState, runs: Sequence[Run], first: bytes) -> bytes:
+        """From which of those that are known these runs lead to the head."""
+        origin, seq = runs[0].origin, runs[0].first - 1
+        if not seq:
+            return first
+        known = (
+            end for end, node in self.nodes[copy.space].items() if (node.run.origin, node.run.last) == (origin, seq)
+        )
+        entries = [entry for run in runs for entry in run.entries]
+        return next(end for end in known if hash_after(end, entries) == copy.origins[origin].head)
 
     async def read(self, space: Space) -> None:
         """What the log of a copy that was just opened holds."""
         position = 0
+        runs: list[Run] = []
         while (found := await space.store.runs_after(position, 8 << 20, 10_000)).rows:
-            self.take(space.id, (row.run for row in found.rows))
+            runs += (row.run for row in found.rows)
             position = found.read_up_to
+        self.take(space.copy, runs, {})
 
-    def story(self, space: bytes, clock: ReadClock) -> list[Run]:
-        """What a copy at `clock` has applied, in an order that is causal."""
-        todo = {origin: self._until(space, origin, seq) for origin, seq in sorted(clock.items()) if seq}
+    def ends(self, copy: CopyState) -> Iterator[bytes]:
+        """Of all that a copy in this state has applied, from the heads back, origin by origin."""
+        nodes = self.nodes.get(copy.space, {})
+        for state in copy.origins.values():
+            end, seq = state.head, state.seq
+            while seq:
+                if end not in nodes:
+                    raise AssertionError(f"a copy has applied a run up to {seq}, which nobody committed")
+                yield end
+                seq, end = nodes[end].run.first - 1, nodes[end].before
+
+    def story(self, copy: CopyState) -> list[Run]:
+        """What a copy in this state has applied, in an order that is causal."""
+        todo: dict[bytes, list[Run]] = {}
+        for end in self.ends(copy):
+            run = self.nodes[copy.space][end].run
+            todo.setdefault(run.origin, []).append(run)
         reached: Clock = {}
         ordered: list[Run] = []
         moved = True
         while moved:
             moved = False
-            for origin, runs in todo.items():
+            for origin, runs in sorted(todo.items()):
                 while runs and includes(reached, context_of(runs[-1])):
                     run = runs.pop()
                     reached[origin] = run.last
@@ -97,18 +161,6 @@ class Ledger:
                     reached[origin] = run.last
                     moved = True
         return reached
-
-    def _until(self, space: bytes, origin: bytes, seq: int) -> list[Run]:
-        """The runs of an origin up to there, the last one first."""
-        runs = self._runs.get(space, {}).get(origin, {})
-        found, following = [], 1
-        while following <= seq:
-            run = runs.get(following)
-            if run is None:
-                raise AssertionError(f"a copy has applied {origin.hex()}:{following}, which nobody committed")
-            found.append(run)
-            following = run.last + 1
-        return found[::-1]
 
 
 def _is_left(run: Run, left: Sequence[Covers]) -> bool:

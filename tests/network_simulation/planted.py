@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from peerd.core import snapshot_merge
 from peerd.core.clocks import ReadClock
 from peerd.core.record import Record
-from peerd.engine import trimming
+from peerd.engine import recopying, trimming
 from peerd.protocol.courier_steps import Moment, SeenHead
 from peerd.protocol.own_head import OwnHead
 from peerd.store import database, opening
@@ -100,6 +100,13 @@ def acknowledged_before_committed() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def not_written_again() -> Iterator[None]:
+    """Who held the history that falls takes the other copy, and that is all."""
+    with patch.object(recopying, "steps", lambda *_args, **_options: []):
+        yield
+
+
 OF_COPIES: dict[str, Planted] = {
     mistake.__name__: mistake
     for mistake in (
@@ -107,6 +114,7 @@ OF_COPIES: dict[str, Planted] = {
         trimmed_before_acknowledged,
         snapshot_without_covered_dots,
         acknowledged_before_committed,
+        not_written_again,
     )
 }
 OF_RELAYS: dict[str, Planted] = {

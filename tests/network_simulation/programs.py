@@ -71,7 +71,8 @@ async def write_one(world: World, device: Device, space: str, changes: Sequence[
     world.counts["writes"] += 1
     if written.dot is not None:
         origin, seq = written.dot.split(":")
-        world.acknowledged.append(Acknowledged(space_id, bytes.fromhex(origin), int(seq), tuple(changes)))
+        end = running.device.ledger.newest[space_id, bytes.fromhex(origin), int(seq)]
+        world.acknowledged.append(Acknowledged(space_id, bytes.fromhex(origin), int(seq), tuple(changes), end))
         if any(device in one.removed for one in world.spaces if one.id == space_id):
             await world.note_losses()  # only what somebody else has by the time of the removal is sure to stay
 
@@ -263,6 +264,33 @@ async def put_back(world: World) -> None:
     await world.put_back(device)
     await world.start(device)
     world.counts["put back"] += 1
+
+
+SET_BACK = 2  # devices in one history
+MINUTE_S = 60.0
+
+
+async def set_back(world: World) -> None:
+    """A whole machine, its marks with it, so that nothing tells it. Others hear of it later, perhaps one at once."""
+    candidates = [device for device in world.devices if device.backups.kept is not None]
+    if not candidates or world.rotten or world.counts["set back"] >= SET_BACK:
+        return
+    device = world.chance.choice(candidates)
+    if device.is_up:
+        await device.crash()
+    beside = world.chance.choice([None, None, *world.devices])
+    world.network.part({one.id: int(one in (device, beside)) for one in world.devices})
+    until_s = asyncio.get_running_loop().time() + MINUTE_S
+    for relay in world.relays:
+        relay.weather.away_until_s = max(relay.weather.away_until_s, until_s)
+    await world.put_back(device, whole_machine=True)
+    await world.start(device)
+    world.counts["set back"] += 1
+    for space in world.spaces:
+        for one in space.devices:
+            if one.is_up and (one is device or world.chance.random() < 0.5):
+                world.step += 1
+                world.spawn(write_one(world, one, space.name, [some_change(world, one, space.name, world.step)]))
 
 
 async def wrong_clock(world: World) -> None:
@@ -495,6 +523,7 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (7, start),
     (2, back_up),
     (2, put_back),
+    (0, set_back),  # by `more` only
     (3, wrong_clock),
     (6, days_pass),
     (4, forget_soon),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from peerd import logs
-from tests.network_simulation.history import ACTIONS, Ways, run_history
+from tests.network_simulation.history import ACTIONS, FORKS, Ways, run_history
 from tests.network_simulation.planted import OF_COPIES, OF_RELAYS
 
 
@@ -35,6 +35,7 @@ SEARCHES = {
     "trimmed_before_acknowledged": Search(700, "links", MONTHS),
     "snapshot_without_covered_dots": Search(705, "links", MONTHS),
     "acknowledged_before_committed": Search(700, "links", OFTEN_DOWN),
+    "not_written_again": Search(703, "links", FORKS),
     "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
     "older_head_taken_for_ours": Search(815, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3}, 30),
 }

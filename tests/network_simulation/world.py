@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from peerd.core.clocks import Clock, covers, includes
+from peerd.core.copy import CopyState
 from peerd.core.device_id import format_device_id
+from peerd.engine.recopying import recopy_from
 from peerd.engine.relay_status import RELAYED
 from peerd.engine.space import Space
 from peerd.errors import PeerdError
@@ -30,6 +32,7 @@ from tests.network_simulation.relay_contents import Watch, left_on_relays
 
 DAY_MS = 24 * 3_600_000
 SETTLE_S = 3_000.0
+PATIENCE_S = 60.0
 RELAYED_SETTLE_S = 12 * DAY_S  # a relay that was set back is filled anew at most now and then
 
 
@@ -39,12 +42,14 @@ class Acknowledged:
     origin: bytes
     seq: int
     changes: tuple[ChangeRequest, ...]
+    end: bytes  # the hash at the end of the run that it is in
 
 
 @dataclass
 class SimSpace:
     """A space and the devices that were let in. `losses`: acknowledged writes that no surviving copy had when copies
-    were put back or devices removed. `removed`: who was removed, and not let in again since.
+    were put back or devices removed; `lost`: likewise, all runs, by the hash at their end. `removed`: who was removed,
+    and not let in again since.
     """
 
     id: bytes
@@ -52,6 +57,7 @@ class SimSpace:
     devices: list[Device]
     losses: set[tuple[bytes, int]] = field(default_factory=set)
     removed: list[Device] = field(default_factory=list)
+    lost: set[bytes] = field(default_factory=set)
 
     @property
     def inside(self) -> list[Device]:
@@ -83,7 +89,9 @@ class World:
         self.more: Mapping[str, float] = {}  # how much more often than usual something happens, by name
         self.bulk = 100
         self.large_bytes = 3_000
-        self._backup_clocks: dict[tuple[int, bytes], Clock] = {}
+        self._backup_copies: dict[tuple[int, bytes], CopyState] = {}
+        self.set_back_at_all = False
+        self._stuck_s: dict[tuple[bytes, int, str], float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ---- the beginning
@@ -242,14 +250,20 @@ class World:
     def back_up(self, device: Device) -> None:
         device.backups.take(device.state)
         for space in self.spaces:
-            self._backup_clocks[device.number, space.id] = dict(device.last_clocks.get(space.id, {}))
+            self._backup_copies[device.number, space.id] = device.copy_now(space.id)
 
-    async def put_back(self, device: Device) -> None:
-        device.backups.put_back(device.state)
+    async def put_back(self, device: Device, *, whole_machine: bool = False) -> None:
+        device.backups.put_back(device.state, whole_machine=whole_machine)
         device.has_gone_back = True
+        if whole_machine:
+            self.set_back_at_all = True
+            self.ledger.set_back.add(device.id)
+            for one in self.devices:
+                one.has_gone_back = True  # so may the copy of anybody, in taking in the other variant
+        device.replaced.clear()
         for space in self.spaces:
-            if (device.number, space.id) in self._backup_clocks:
-                device.last_clocks[space.id] = dict(self._backup_clocks[device.number, space.id])
+            if (device.number, space.id) in self._backup_copies:
+                device.last_copies[space.id] = self._backup_copies[device.number, space.id]
         for key in [key for key in self.tokens if key[0] == device.number]:
             del self.tokens[key]
         await self.note_losses()
@@ -265,6 +279,15 @@ class World:
                 for one in self.acknowledged
                 if one.space == space.id and not covers(reached, (one.origin, one.seq))
             }
+            self._note_lost_runs(space)
+
+    def _note_lost_runs(self, space: SimSpace) -> None:
+        """Of two histories each counts for itself; what was set aside waits to be written again, or was."""
+        held: set[bytes] = set()
+        for device in space.inside:
+            for copy in (device.copy_now(space.id), *device.replaced.get(space.id, [])):
+                held.update(self.ledger.ends(copy))
+        space.lost |= self.ledger.nodes.get(space.id, {}).keys() - held
 
     def look_at_ledger(self) -> None:
         if self.wrong or self.ledger.forked:
@@ -274,7 +297,7 @@ class World:
         """No stream gives up what an active member has not acknowledged. Copies that went back and wrong clocks
         end that: then somebody had it once, or counts as gone for months.
         """
-        if self.counts["put back"] or any(device.clock.offset_ms for device in self.devices):
+        if self.counts["put back"] or self.counts["set back"] or any(device.clock.offset_ms for device in self.devices):
             self.is_watched = False
         if self.is_watched:
             for space in self.spaces:
@@ -311,12 +334,30 @@ class World:
         self._settling_ms = {device.number: device.running.times.wall_ms() for device in self.devices}
         while (waiting := self.unsettled()) and asyncio.get_running_loop().time() < until_s:
             self.air.refresh()
+            await self._do_as_told()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 600.0) if self.relays else pause_s
         self.look_at_ledger()
         if waiting:
             raise AssertionError(f"never at rest: {waiting}")
         await asyncio.sleep(1)
+
+    async def _do_as_told(self) -> None:
+        """Where the log of a parting is gone, a device asks a person whose copy shall go on: one does what it says."""
+        now_s = asyncio.get_running_loop().time()
+        for space in self.spaces:
+            for device in self.members(space):
+                live = device.running.spaces.by_id[space.id]
+                for peer in device.running.statuses.peers_of(live):
+                    place = space.id, device.number, peer.device
+                    if not peer.next_step.startswith("`peerctl recopy"):
+                        self._stuck_s.pop(place, None)
+                    elif now_s - self._stuck_s.setdefault(place, now_s) >= PATIENCE_S:
+                        self._stuck_s.clear()
+                        self.counts["people asked"] += 1
+                        theirs = next(one.id for one in space.devices if format_device_id(one.id) == peer.device)
+                        await self._guarded(device.do(partial(recopy_from, live, theirs, device.running.switchboard)))
+                        return
 
     async def scrub(self) -> None:
         """Everybody reads its copies again."""
@@ -328,6 +369,8 @@ class World:
         for space in self.spaces:
             for device in self.members(space):
                 live = device.running.spaces.by_id[space.id]
+                if live.recopying.pending is not None:
+                    return f"{space.name} on {device.name}: a recopy is pending"
                 if live.scrub.is_damaged:
                     return f"{space.name} on {device.name}: {live.scrub.open_findings}"
                 ids = {format_device_id(one.id) for one in space.devices}
