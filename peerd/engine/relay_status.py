@@ -25,14 +25,14 @@ def describe_relayed(
     """
     if status.state != "offline":
         return
+    if fork is not None:
+        status.state, (status.reason, status.next_step) = "blocked", fork
+        return
     if seen is None:
         if hindrance is not None:
             status.reason, status.next_step = hindrance
         return
     status.state, status.since_ms = RELAYED, seen.t_ms
-    if fork is not None:
-        status.state, (status.reason, status.next_step) = "blocked", fork
-        return
     status.behind, status.ahead = lacking(ours, seen.clock), lacking(seen.clock, ours)
     status.reason = status.next_step = ""
     if is_behind_on_relay(status):

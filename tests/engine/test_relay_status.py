@@ -51,6 +51,14 @@ def test_what_stops_the_relay_is_said_instead_of_that_all_is_on_its_way() -> Non
     assert (unread.state, unread.reason, unread.next_step) == ("offline", *stopped)
 
 
+def test_a_fork_is_said_before_anything_else_also_before_its_head_is_read_to_the_end() -> None:
+    fork = ("two histories of attic", "Bring the two onto one network.")
+    for seen in (SEEN, None):
+        status = PeerStatus(device="D", name="attic", state="offline", reason="not found")
+        describe_relayed(status, {}, seen, ("folder relay: not there", "Plug it in."), fork)
+        assert (status.state, status.reason, status.next_step) == ("blocked", *fork)
+
+
 def test_who_is_refused_stays_so() -> None:
     assert described({}, "refused").reason == "not found"
     assert not is_behind_on_relay(described({}, "refused"))
