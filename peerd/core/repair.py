@@ -13,18 +13,22 @@ every birth and every value that one of the two holds:
 What both lack comes back if a whole log proves it. The outcome is a function of the two copies and of what is proven,
 so both sides come to the same, alone; and it is no other if one of the two has come to it already.
 
-A side that is known to be the damaged one (its own digest, as its writes had made it, says so, or two others agree and
-it does not) takes what the other has, and does not give: `merge(..., trust=True)`.
+A side that is known to be the damaged one (its own digest, as its writes had made it, says so) takes what the other
+has, and does not give: `merge(..., trust=True)`. Where more copies stand with one of the two, that one's values and
+stamps stand, and nothing is written again: `merge(..., stands=...)`. But number is no reason to drop anything: a
+snapshot of a copy that lost something makes many that lack it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from peerd.core.clocks import Dot
 from peerd.core.evidence import BIRTH, Evidence, Slot
 from peerd.core.record import NOTHING_DROPPED, Dropped, Record, Stamp
+
+Side: TypeAlias = Literal["ours", "theirs"]
 
 
 class Merged(NamedTuple):
@@ -37,9 +41,12 @@ class Merged(NamedTuple):
     dropped: list[tuple[Dropped, Dot]]
 
 
-def merge(ours: Record, theirs: Record, proofs: Iterable[Evidence], *, trust: bool = False) -> Merged:
+def merge(
+    ours: Record, theirs: Record, proofs: Iterable[Evidence], *, trust: bool = False, stands: Side | None = None
+) -> Merged:
     """See above. `proofs` are what our log shows, and what theirs does."""
     known = _Known(proofs)
+    stands = "theirs" if trust else stands
     mine, others = dict(_slots(ours)), dict(_slots(theirs))
     candidates = {**others} if trust else {**mine, **others}
     if known.whole:
@@ -53,13 +60,13 @@ def merge(ours: Record, theirs: Record, proofs: Iterable[Evidence], *, trust: bo
         if remover is not None:
             gone[slot] = remover
             continue
-        result.stamps[dot] = _stamp(dot, ours, theirs, known, trust=trust)
+        result.stamps[dot] = _stamp(dot, ours, theirs, known, stands)
         if field is None:
             result.births.add(dot)
             continue
-        value = _value(slot, mine, others, known, trust=trust)
+        value = _value(slot, mine, others, known, stands)
         result.fields.setdefault(field, {})[dot] = value
-        if not trust and slot not in known.written and mine.get(slot, value) != value:
+        if stands is None and slot not in known.written and mine.get(slot, value) != value:
             again.append((field, mine[slot]))
     return Merged(result, again, _dropped(ours, result, gone))
 
@@ -104,20 +111,18 @@ def _order(slot: Slot) -> tuple[bool, str, Dot]:
     return field is not None, field or "", dot
 
 
-def _value(slot: Slot, mine: dict[Slot, bytes], others: dict[Slot, bytes], known: _Known, *, trust: bool) -> bytes:
+def _value(slot: Slot, mine: dict[Slot, bytes], others: dict[Slot, bytes], known: _Known, stands: Side | None) -> bytes:
     if slot in known.written:
         return known.written[slot]
-    if trust and slot in others:
-        return others[slot]
-    return max(side[slot] for side in (mine, others) if slot in side)
+    held = [side[slot] for side in ((mine, others) if stands == "ours" else (others, mine)) if slot in side]
+    return held[0] if stands else max(held)
 
 
-def _stamp(dot: Dot, ours: Record, theirs: Record, known: _Known, *, trust: bool) -> Stamp:
+def _stamp(dot: Dot, ours: Record, theirs: Record, known: _Known, stands: Side | None) -> Stamp:
     if dot in known.stamps:
         return known.stamps[dot]
-    if trust and dot in theirs.stamps:
-        return theirs.stamps[dot]
-    return max((side.stamps[dot] for side in (ours, theirs) if dot in side.stamps), key=_stamp_order)
+    held = [side.stamps[dot] for side in ((ours, theirs) if stands == "ours" else (theirs, ours)) if dot in side.stamps]
+    return held[0] if stands else max(held, key=_stamp_order)
 
 
 def _stamp_order(stamp: Stamp) -> tuple[int, int, bool, Dot]:

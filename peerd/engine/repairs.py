@@ -5,11 +5,9 @@ Who is believed, where two copies of a record differ:
 
     ours is known to be damaged     what they have, if by our own digest that is what ours should be, or if our row is
                                     not what was written
-    two others agree, we do not     what they have
-    another agrees with us          nothing is taken from them: they will take ours
-    another agrees with each        the rule, as below: damage may have spread by a snapshot, so many are no proof
     theirs is known to be damaged   nothing is taken from them
-    otherwise                       the rule of `core.repair`, by what both logs prove
+    otherwise                       the rule of `core.repair`, by what both logs prove; of two values that of the side
+                                    with which another one agrees, if none does with the other side
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.record import Record
 from peerd.core.record_form import bucket_of
-from peerd.core.repair import Merged, merge
+from peerd.core.repair import Merged, Side, merge
 from peerd.core.repair_form import (
     dots_of,
     unpack_evidence,
@@ -155,11 +153,7 @@ class Repairs:
         for effect in effects:
             match effect:
                 case Ask():
-                    message = effect.message
-                    if isinstance(message, Locate) and message.buckets and self._is_theirs_to_mend():
-                        self._perform(self._machine.leave(self._now()))
-                        return
-                    self._say(message)
+                    self._say(effect.message)
                 case WakeRepair():
                     if self._timer is not None:
                         self._timer.cancel()
@@ -284,16 +278,17 @@ class Repairs:
         here = await mending.stored(space.store, names)
         dots = dots_of([*(one.record for one in here.values()), *(record for record, _, _ in told.values())])
         gathering = await mending.gather(space.commits, space.store, names=names, dots=dots)
+        stands = self._stands(effect.sums)
         mends: dict[Name, Mending] = {}
         again: dict[Name, Merged] = {}
         for name in names:
             record, evidence, doubt = told[name]
-            trust = self._is_owed(name, effect.sums) or (not doubt and self._is_damaged(name, effect.sums))
+            trust = self._is_owed(name, effect.sums) or (not doubt and space.scrub.suspects(name))
             if doubt and not trust:
                 continue
             ours = here[name].record if name in here else Record()
             own = gathering.of(name)  # a whole log needs nobody's word
-            merged = merge(ours, record, [own] if own.whole else [evidence, own], trust=trust)
+            merged = merge(ours, record, [own] if own.whole else [evidence, own], trust=trust, stands=stands)
             share = here[name].share if name in here else 0
             if mending.share_of(name, merged.record) == share:
                 continue
@@ -330,23 +325,12 @@ class Repairs:
             their_sums, bucket
         )
 
-    def _is_damaged(self, name: Name, their_sums: bytes) -> bool:
-        """Is it known that ours is the damaged one of the two?"""
-        return self._space.scrub.suspects(name) or self._is_odd(their_sums)
-
-    def _is_odd(self, their_sums: bytes) -> bool:
-        """Do two others agree, and nobody with us?"""
-        ours, theirs = self.standing().digest, digest.summary(their_sums)
-        told = self._told_by_others()
-        return theirs != ours and theirs in told and ours not in told
-
-    def _is_theirs_to_mend(self) -> bool:
-        """Does another one agree with us, and nobody with them?"""
-        ours = self.standing()
-        if self.their_digest == ours.digest or self._space.scrub.is_damaged:
-            return False
-        told = self._told_by_others()
-        return ours.digest in told and self.their_digest not in told
+    def _stands(self, their_sums: bytes) -> Side | None:
+        """With which of the two do others agree, and none with the other?"""
+        ours, theirs, told = self.standing().digest, digest.summary(their_sums), self._told_by_others()
+        if (ours in told) == (theirs in told):
+            return None
+        return "ours" if ours in told else "theirs"
 
     def _told_by_others(self) -> list[bytes]:
         """The digests of other devices at our clock."""

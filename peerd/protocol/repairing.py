@@ -127,10 +127,6 @@ class Repairing:
         self.stage, self._fruitless, self._wake_s = Stage.IDLE, 0, None
         self._forget()
 
-    def leave(self, now_s: float) -> list[RepairEffect]:
-        """Theirs is the copy to be put right. We look again later: what either said may be old."""
-        return self._fail(now_s)
-
     def _rest(self, now_s: float) -> list[RepairEffect]:
         self.stage = Stage.CALM
         self._forget()

@@ -193,6 +193,20 @@ def test_two_values_under_one_dot_without_a_log_are_both_kept() -> None:
     assert merge(one, other, [], trust=True).record.fields == other.fields
 
 
+def test_the_side_that_stands_gives_its_values_and_drops_nothing_of_the_other() -> None:
+    """Both sides come to the same, and nothing is written again."""
+    dot, more = Dot(ORIGINS[0], 1), Dot(ORIGINS[0], 2)
+    odd = made(
+        {(None, dot): b"", ("x", dot): pack("zzzz"), ("y", more): pack(1)}, {dot: Stamp(9, 2), more: Stamp(2, 2)}
+    )
+    right = made({(None, dot): b"", ("x", dot): pack("good")}, {dot: Stamp(1, 2)})
+    one, other = merge(odd, right, [], stands="theirs"), merge(right, odd, [], stands="ours")
+    assert form(one.record) == form(other.record)
+    assert one.again == other.again == []
+    assert one.record.fields == {"x": {dot: pack("good")}, "y": {more: pack(1)}}
+    assert one.record.stamps == {dot: Stamp(1, 2), more: Stamp(2, 2)}
+
+
 def test_a_birth_that_nobody_wrote_goes() -> None:
     """The log has the entry whose dot it bears, and that says nothing of this record."""
     dot, bogus = Dot(ORIGINS[0], 1), Dot(ORIGINS[1], 1)

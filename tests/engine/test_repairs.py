@@ -323,6 +323,26 @@ async def test_damage_that_spread_by_a_snapshot_does_not_win_by_number(scene: Sc
         await device.close()
 
 
+async def test_what_only_one_of_three_has_is_not_lost(scene: Scene, wire: Wire, until: Until) -> None:
+    """The other two lack it, as a damaged copy and a snapshot of it do."""
+    devices = await scene("desk", "laptop", "tablet", trimmed=True)
+    good = devices[0].space.copy
+    for number in (1, 2):
+        meddle(devices[number], "DELETE FROM record WHERE key = '000'")
+        meddle(devices[number], "UPDATE collection SET visible = visible - 1")
+        meddle(devices[number], "UPDATE space SET visible = visible - 1")
+        claim(devices[number])
+        devices[number] = await devices[number].reopen()
+    wire.connect(devices[1], devices[2])
+    await until(lambda: in_sync(*devices[1:]))
+    wire.connect(devices[0], devices[1])
+    wire.connect(devices[0], devices[2])
+    await until(lambda: len(devices[0].switchboard.links) == 2 and same(*devices))
+    assert all(one.space.copy == good for one in devices)
+    for device in devices[1:]:
+        await device.close()
+
+
 async def test_two_that_were_put_right_at_once_hear_of_each_other(scene: Scene, wire: Wire, until: Until) -> None:
     """Each knows of the other what it said before, and that a third one has what it has itself by now."""
     desk, laptop, tablet = await scene("desk", "laptop", "tablet", trimmed=True)

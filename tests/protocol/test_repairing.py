@@ -170,12 +170,6 @@ def test_no_answer_ends_it_and_the_next_attempt_comes_later_each_time() -> None:
     assert calm[-1] == LONGEST_CALM_S
 
 
-def test_who_leaves_it_to_the_other_looks_again_later() -> None:
-    machine = at_shares()
-    assert wakes(machine.leave(5.0)) == 10.0
-    assert asked(machine.woken(10.0, OURS)) == Locate(SPACE, CLOCK, OURS.digest)
-
-
 def test_nothing_that_was_not_asked_for_does_anything() -> None:
     machine = Repairing(SPACE)
     for _ in range(2):
