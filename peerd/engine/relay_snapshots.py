@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import NamedTuple
 
 from peerd.core.batch import Fork
+from peerd.core.clocks import Clock
+from peerd.engine.forks import LINK_STEP
 from peerd.engine.ports import Times
 from peerd.engine.sealed_relay import SealedRelay
 from peerd.engine.space import Space
-from peerd.errors import LocalProtocolError, RemoteProtocolError, StoreError
+from peerd.errors import DiskFull, LocalProtocolError, RemoteProtocolError, StoreError
 from peerd.logs import get
 from peerd.protocol import part_chain
 from peerd.protocol.part_chain import PartChain
@@ -18,13 +21,29 @@ from peerd.protocol.relay_objects import Manifest
 log = get(__name__)
 
 AT_ONCE = 4  # parts in one request
+_LEFT_AGAIN = "Nothing: whoever made it hears of it, and leaves another one."
+_STEPS = {"fork": LINK_STEP, "needs-newer": "Update peerd on this device."}
+
+
+class NotTaken(NamedTuple):
+    """The snapshot at `clock`, by this maker, could not be taken in, and why. `lasting`: a person has to see to it."""
+
+    maker: bytes
+    clock: Clock
+    code: str
+    cause: str
+    next_step: str
+    lasting: bool
 
 
 class RelaySnapshots:
+    """`not_taken`: what came of the last attempt, if that was nothing."""
+
     def __init__(self, space: Space, sealed: SealedRelay, times: Times) -> None:
         self._space = space
         self._sealed = sealed
         self._times = times
+        self.not_taken: NotTaken | None = None
 
     async def leave(self, snapshot: bytes) -> Manifest | None:
         """Make one of our copy, all its parts on the relay; None if our copy cannot make one at the moment.
@@ -64,10 +83,19 @@ class RelaySnapshots:
         async with snapshots.fetching:
             parts = self._fetch(manifest, await snapshots.wanted(manifest.id), chain, keep)
             try:
-                return await snapshots.take_in(manifest.id, parts, manifest.clock, maker=maker)
+                complete = await snapshots.take_in(manifest.id, parts, manifest.clock, maker=maker)
             except (RemoteProtocolError, Fork) as problem:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
+                code = "fork" if isinstance(problem, Fork) else problem.code
+                step = _STEPS.get(code, _LEFT_AGAIN)
+                self.not_taken = NotTaken(maker, manifest.clock, code, str(problem), step, code in _STEPS)
                 return False
+            except DiskFull as full:
+                self.not_taken = NotTaken(maker, manifest.clock, full.code, str(full), full.next_step, lasting=True)
+                raise
+            else:
+                self.not_taken = None if complete else self.not_taken
+                return complete
             finally:
                 await parts.aclose()
 

@@ -66,7 +66,7 @@ class RelaySteps:
         self._sealed = sealed
         self._times = times
         self._moment = moment
-        self._snapshots = RelaySnapshots(space, sealed, times)
+        self.snapshots = RelaySnapshots(space, sealed, times)
         self._outbox: dict[tuple[bytes, int], bytes] = dict(kept.outbox)
         self._saved: bytes | None = kept.memory
 
@@ -132,12 +132,14 @@ class RelaySteps:
                 courier.snapshot_checked(self._moment(), complete=there)
             case MakeSnapshot():
                 await self.save(courier)
-                courier.snapshot_made(await self._snapshots.leave(step.id), self._moment())
+                courier.snapshot_made(await self.snapshots.leave(step.id), self._moment())
             case TakeSnapshot():
-                complete = await self._snapshots.take(
+                complete = await self.snapshots.take(
                     step.device, step.manifest, courier.part_chain, functools.partial(self.save, courier)
                 )
                 courier.snapshot_taken(self._moment(), complete=complete)
+                if not complete:
+                    await self._look_for_forks(courier.heads())
 
     async def _read_log(self, courier: Courier, step: ReadLog) -> None:
         store, position = self._space.store, step.position or await self._space.store.position_before(step.covered)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, includes
 from peerd.core.device_id import short_id
 from peerd.core.roster import Roster
 from peerd.core.stored import RelayKept
@@ -19,6 +19,7 @@ from peerd.engine.commits import Commit
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay_keys import NoKey
 from peerd.engine.relay_ports import RelayStore
+from peerd.engine.relay_snapshots import NotTaken, RelaySnapshots
 from peerd.engine.relay_steps import RelaySteps
 from peerd.engine.sealed_relay import SealedRelay
 from peerd.engine.space import Space
@@ -70,6 +71,7 @@ class CourierRunner:
         self._keys = keys
         self._times = times
         self._courier: Courier | None = None
+        self._snapshots: RelaySnapshots | None = None
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()  # somebody waits
         self._task: asyncio.Task[None] | None = None
@@ -129,6 +131,11 @@ class CourierRunner:
         """None until what is remembered has been read."""
         return None if self._courier is None else self._courier.status(self._standing(), self._moment())
 
+    def not_taken(self) -> NotTaken | None:
+        """A snapshot there that this copy needs and could not take in."""
+        one = self._snapshots.not_taken if self._snapshots is not None else None
+        return None if one is None or includes(self.space.copy.clock(), one.clock) else one
+
     def holds(self) -> Clock:
         """What the relay holds, as far as it was seen there since we started."""
         return {} if self._courier is None else self._courier.held(self._standing())
@@ -146,6 +153,7 @@ class CourierRunner:
     async def _run(self) -> None:
         kept = await self._remembered()
         steps = RelaySteps(self.space, self.relay, self._place, self._sealed, self._times, self._moment, kept)
+        self._snapshots = steps.snapshots
         self._courier = Courier(self.space.id, self._keys.device, self.settings, kept.memory)
         log.info("relay opened", space=self.space.name, relay=self.relay)
         if kept.memory is None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from peerd.core.clocks import Clock
-from peerd.core.device_id import format_device_id
+from peerd.core.device_id import format_device_id, short_id
 from peerd.engine.petitioning import Petitioning
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay_ports import RelayStore, Sealing
@@ -317,7 +317,12 @@ class Relays:
                 view.state, view.waits_until_ms = "waiting", status.renews_at_ms
                 view.code, view.reason, view.next_step = "relay-rolled-back", _LEFT_ANEW, _LEFT_ANEW_STEP
             view.findings = _findings(runner.space, runner.relay, status.reports)
-        if trouble is not None:
+        if (not_taken := runner.not_taken()) is not None:
+            maker = runner.space.name_of(not_taken.maker) or short_id(not_taken.maker)
+            view.state, view.code = "trouble" if not_taken.lasting else "waiting", not_taken.code
+            view.reason = f"the snapshot that {maker} left there could not be taken in: {not_taken.cause}"
+            view.next_step = not_taken.next_step
+        elif trouble is not None:
             _tell(view, trouble)
         return view
 

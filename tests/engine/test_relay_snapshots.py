@@ -189,6 +189,65 @@ async def _seal_again(device: Device, folder: Path, number: int) -> None:
     await there.close()
 
 
+async def test_one_for_which_there_is_no_room_is_named_until_it_is_here(
+    desk: Device, make: MakeDevice, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With cause and next step, on the relay and of the space; and it goes on when there is room."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop)
+    ours, theirs = await start(desk), await start(laptop)
+    for number in range(40):
+        await desk.put(f"k{number}", {"n": number})
+
+    async def collected() -> bool:
+        for one in (ours, theirs):
+            await one.relays.sync(RelaySync())
+        (runner,) = theirs.relays._runners.values()
+        head = runner.heads().get(desk.id)
+        return head is not None and head.snapshot is not None and head.oldest == head.next > 1
+
+    await comes_true(collected)
+    await desk.spaces.admit(desk.space, attic.spaces.card())
+    await attic.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    room = [(64 << 20) + 100]
+    monkeypatch.setattr(attic.space.store, "room_bytes", lambda: (room[0], 1 << 40))
+    late = await start(attic)
+    attic.statuses.relays = late.relays
+
+    async def named() -> bool:
+        return late.relays.views().relays[0].code == "disk-full"
+
+    await comes_true(named)
+    (view,) = late.relays.views().relays
+    assert view.state == "trouble"
+    assert view.reason.startswith("the snapshot that desk left there could not be taken in: a snapshot of 40 records")
+    assert view.next_step == "Make room on this device; it goes on by itself."
+    space = await attic.statuses.space(attic.space)
+    assert (space.state, space.next_step) == ("degraded", view.next_step)
+    room[0] = 1 << 40
+    await late.relays.sync(RelaySync())
+    await arrives(attic, "k39")
+    (view,) = late.relays.views().relays
+    assert (view.code, view.reason) == ("", "")
+
+
+async def test_one_that_is_refused_is_named_with_its_cause(
+    two: tuple[Device, Device], snapshots: Snapshots, folder: Path
+) -> None:
+    desk, laptop = two
+    await desk.put("milk", {"n": 1})
+    manifest = await (await snapshots(desk)).leave(SNAPSHOT)
+    assert manifest is not None
+    theirs = await snapshots(laptop)
+    assert not await Kept().take(theirs, replace(manifest, digest=bytes(32)))
+    assert theirs.not_taken is not None
+    assert (theirs.not_taken.code, theirs.not_taken.lasting) == ("snapshot-damaged", False)
+    assert theirs.not_taken.cause == "a snapshot is not what its maker left"
+    assert "leaves another one" in theirs.not_taken.next_step
+    assert await Kept().take(theirs, manifest)
+    assert theirs.not_taken is None
+
+
 async def test_a_device_that_comes_late_starts_from_the_snapshot(desk: Device, make: MakeDevice, start: Start) -> None:
     """The segments before it are gone by then; what comes after it comes as ever."""
     laptop, attic = make("laptop"), make("attic")
