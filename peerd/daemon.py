@@ -57,6 +57,7 @@ from peerd.store.backup_folder import Draft
 from peerd.store.lock import Lock
 from peerd.store.put_back import check_finished
 from peerd.store.shelf import Shelf
+from peerd.strain import Strain
 from peerd.supervise import Supervisor
 from peerd.tables.files import Files
 
@@ -139,7 +140,8 @@ class Daemon:
         self._device = keys.device
         self._ready = False
         self._mdns: Mdns | None = None
-        self._machine = Machine(state_dir, self._listener, self._control, self._supervisor, lambda: self._mdns)
+        self._strain = strain = Strain(self._clock, self._spaces.slowness)
+        self._machine = Machine(state_dir, self._listener, self._control, self._supervisor, lambda: self._mdns, strain)
         self._spawned: set[asyncio.Task[None]] = set()
         self._changes = NetworkChanges(self._on_network_change, wanted=lambda name: named(name, self._interfaces))
         self._introduce()
@@ -183,6 +185,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._supervisor.stop)
+        loop.add_signal_handler(signal.SIGCONT, self._strain.continued)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_quietly()))
         try:
             await self._start()
@@ -193,6 +196,7 @@ class Daemon:
             self._supervisor.add("secrets", self._housekeeping.tend_secrets)
             self._supervisor.add("peers", self._housekeeping.save_peers)
             self._supervisor.add("wakeups", lambda: watch_wakeups(self._clock, self._on_wake))
+            self._supervisor.add("strain", self._strain.watch)
             self._supervisor.add("status line", self._tell_status)
             if self._watchdog_s is not None:
                 interval_s = self._watchdog_s

@@ -11,6 +11,7 @@ from peerd.core.stored import Address
 from peerd.discovery.mdns import Mdns
 from peerd.net.listener import Listener
 from peerd.protocol.control_reports import MachineStatus
+from peerd.strain import Strain
 from peerd.supervise import Supervisor
 
 
@@ -24,16 +25,19 @@ class Machine:
         control: ControlServer,
         supervisor: Supervisor,
         mdns: Callable[[], Mdns | None],
+        strain: Strain,
     ) -> None:
         self._state_dir = state_dir
         self._listener = listener
         self._control = control
         self._supervisor = supervisor
         self._mdns = mdns
+        self._strain = strain
 
     def problems(self) -> list[tuple[str, str]]:
         """What is wrong, each with what to do."""
-        problems = [(problem, "Check network.listen.") for problem in self._listener.problems]
+        problems = self._strain.problems()
+        problems += [(problem, "Check network.listen.") for problem in self._listener.problems]
         mdns = self._mdns()
         if mdns is not None and mdns.state == "failed":
             step = "Peers can be named under network.peers; or set network.mdns = false if that is meant to be so."
@@ -52,11 +56,17 @@ class Machine:
         except OSError:
             free_bytes = None
         mdns = self._mdns()
+        files, stalled = self._strain.files(), self._strain.stalled()
         return MachineStatus(
             listen=self.listens(),
             mdns="off" if mdns is None else mdns.state,
             state_dir=str(self._state_dir),
             free_bytes=free_bytes,
+            open_files=files.open,
+            max_files=files.limit,
+            slowest_write_s=round(self._strain.slowest_write_s(), 3),
+            stalls=stalled.times,
+            longest_stall_s=round(stalled.longest_s, 3),
         )
 
     def listens(self) -> list[str]:

@@ -147,6 +147,13 @@ _OF_THE_DAEMON: Final = {
     "fresh copy can be had from any other member.",
     "store-closed": "The database was closed under a request, because the daemon is stopping.",
     "store-exists": "There is a database already where a new one was to be made. Open it, or move it away.",
+    "disk-slow": "Writes to the disk of this device take seconds. Nothing is lost: what is not written yet was not "
+    "acknowledged. Look what else writes to it, and into the kernel's log. It is told while it lasts, and 5 minutes "
+    "longer.",
+    "machine-busy": "The daemon stood still for seconds, since the machine had no processor or no memory for it. Links "
+    "may break meanwhile. It is told while it lasts, and 5 minutes longer.",
+    "too-many-files": "The daemon may not open more files, or hardly any: no new connection is accepted, no database "
+    "is opened. Raise the limit, LimitNOFILE= in the unit or `ulimit -n`. It goes on by itself.",
     "store-failed": "The disk under a database takes no writes at the moment: an error of the disk, a file system that "
     "became read-only, a limit. Nothing was written. The sentence and the kernel's log say more; peerd tries again by "
     "itself.",

@@ -99,6 +99,7 @@ CODES: Final[dict[str, Code]] = {
     # what we could not do
     "disk-full": Code(507, "The disk is full"),
     "store-busy": Code(503, "Another process holds the database"),
+    "too-many-files": Code(503, "No file descriptors are left"),
     "store-failed": Code(503, "The disk takes no writes at the moment"),
     "store-damaged": Code(500, "The database is damaged"),
     "store-missing": Code(500, "The database is not there"),

@@ -32,7 +32,7 @@ class Asides(Protocol):
     """The copies of a space that were set aside."""
 
     def offered(self) -> Sequence[Path]:
-        """Those that nobody took in yet, the oldest first."""
+        """Those that nobody took in yet, the oldest first. Raises StoreError."""
         ...
 
     def path_of(self, name: str) -> Path:

@@ -15,7 +15,7 @@ from peerd.engine.pairing_link import drive
 from peerd.engine.ports import Crypto, Dialer, Keys, Link, Times
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.errors import LinkLost, PeerdError, UserError
+from peerd.errors import LinkLost, PeerdError, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.control_reports import (
     Joined,
@@ -130,7 +130,10 @@ class Joining:
         return self._joined(attempt.space, end)
 
     def _joined(self, space: Space, end: Finished) -> Joined:
-        asides = space.store.asides.offered()
+        try:
+            asides = space.store.asides.offered()
+        except StoreError:
+            asides = []  # it is a member all the same; the status offers them
         return Joined(
             space=space.name,
             id=space.id.hex(),

@@ -12,6 +12,7 @@ from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
 from peerd.engine.switchboard import Switchboard
 from peerd.protocol.control_relays import RelayView
+from peerd.protocol.control_reports import MachineStatus
 
 _HELP = {
     "peerd_links": ("gauge", "Devices that are linked"),
@@ -43,6 +44,11 @@ _HELP = {
     "peerd_relay_to_fetch_transactions": ("gauge", "Transactions that a relay has and this device lacks"),
     "peerd_relay_held_bytes": ("gauge", "Bytes that a relay holds of a space"),
     "peerd_relay_findings": ("gauge", "Objects on a relay that are not as they should be"),
+    "peerd_open_files": ("gauge", "File descriptors that are open"),
+    "peerd_max_files": ("gauge", "File descriptors that may be open"),
+    "peerd_slowest_write_seconds": ("gauge", "The longest write to a database in the last hour, 0 if none took 1 s"),
+    "peerd_loop_stalls": ("gauge", "How often the daemon stood still for 2 s or more in the last hour"),
+    "peerd_loop_longest_stall_seconds": ("gauge", "The longest of these times"),
     "peerd_converged": ("gauge", "1 if nothing is behind, refused or in doubt"),
 }
 
@@ -51,6 +57,7 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
     samples: dict[str, list[str]] = {name: [] for name in _HELP}
     samples["peerd_links"].append(f"peerd_links {len(switchboard.links)}")
     samples["peerd_converged"].append(f"peerd_converged {int(statuses.health().converged)}")
+    _add_machine(samples, statuses.machine())
     for device, link in switchboard.links.items():
         peer = f'{{device="{short_id(device)}"}}'
         samples["peerd_link_bulk_bytes"].append(f"peerd_link_bulk_bytes{peer} {link.bulk_bytes}")
@@ -108,6 +115,20 @@ async def _add_held(samples: dict[str, list[str]], label: str, space: Space, sta
             f"peerd_held_back_transactions{{{label},{who}}} {one.transactions}"
         )
         samples["peerd_held_back_bytes"].append(f"peerd_held_back_bytes{{{label},{who}}} {one.size_bytes}")
+
+
+def _add_machine(samples: dict[str, list[str]], machine: MachineStatus | None) -> None:
+    if machine is None:
+        return
+    values: dict[str, float] = {
+        "peerd_open_files": machine.max_files if machine.open_files is None else machine.open_files,
+        "peerd_max_files": machine.max_files,
+        "peerd_slowest_write_seconds": machine.slowest_write_s,
+        "peerd_loop_stalls": machine.stalls,
+        "peerd_loop_longest_stall_seconds": machine.longest_stall_s,
+    }
+    for name, value in values.items():
+        samples[name].append(f"{name} {value}")
 
 
 def _add_relay(samples: dict[str, list[str]], view: RelayView) -> None:

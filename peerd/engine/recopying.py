@@ -115,7 +115,11 @@ class Recopying:
             words = "an old copy of this space is being taken in"
             return [AsideNotice(name=Path(self.pending.name).name, reason=words, next_step="It goes on by itself.")]
         found: list[AsideNotice] = []
-        for path in self._space.store.asides.offered():
+        try:
+            offered = self._space.store.asides.offered()
+        except StoreError:
+            return []  # no fault of the space: the next question finds them
+        for path in offered:
             self._count_soon()
             counted = self._counted.get(path.name)
             if counted is not None and (trouble := counted.trouble) is not None:

@@ -12,6 +12,7 @@ from peerd.core import compose, epochs
 from peerd.core.device_id import parse_device_id, short_id
 from peerd.core.names import check_space_name
 from peerd.core.roster import Roster
+from peerd.core.slowness import Slowness
 from peerd.core.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.stored import Opened
 from peerd.engine.ports import Crypto, Keys, Times
@@ -51,6 +52,10 @@ class Spaces:
     async def close(self) -> None:
         for space in self.by_id.values():
             await space.close()
+
+    def slowness(self) -> list[Slowness]:
+        """What is kept of the commits of each open space."""
+        return [space.store.slowness for space in self.by_id.values()]
 
     def scrubs(self) -> dict[str, Scrubbing]:
         """That of each open space, by its name."""

@@ -14,6 +14,7 @@ from peerd.core.daemon_time import Age
 from peerd.core.forks import History
 from peerd.core.record import Record
 from peerd.core.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
+from peerd.core.slowness import Slowness
 from peerd.core.snapshot_choice import Gap
 from peerd.core.snapshot_intake import SideWrites, Standing
 from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
@@ -309,6 +310,11 @@ class SpaceStore(Protocol):
         ...
 
     async def unstage(self, numbers: Sequence[int]) -> None: ...
+    @property
+    def slowness(self) -> Slowness:
+        """How long its commits take, if that is too long."""
+        ...
+
     @property
     def failure(self) -> StoreError | None:
         """Why it does not take writes at the moment, as far as is known; StoreDamaged for good."""

@@ -118,13 +118,17 @@ class Listener:
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        fails = False
         while True:
             try:
                 sock, sockaddr = await loop.sock_accept(listening)
             except OSError as error:  # out of descriptors or memory: others have to give some back first
-                _log.warning("accept failed", cause=str(error))
+                if not fails:
+                    _log.warning("accept failed", cause=str(error))
+                fails = True
                 await asyncio.sleep(_ACCEPT_PAUSE_S)
                 continue
+            fails = False
             address = address_of(sockaddr)
             refused = self._gate.enter(address[0], loop.time())
             if refused is None:

@@ -186,12 +186,20 @@ class DeviceStatus(Struct, kw_only=True):
 
 
 class MachineStatus(Struct, kw_only=True):
-    """What the daemon has of its machine: addresses that are bound, mDNS (running, failed, off), room for data."""
+    """What the daemon has of its machine: addresses that are bound, mDNS (running, failed, off), room for data; file
+    descriptors that are open (null: none is left to count them) and may be; of the last hour, the longest that a write
+    took (0: none took too long), how often the loop stood still, and for how long at most.
+    """
 
     listen: list[str] = []
     mdns: str = "off"
     state_dir: str = ""
     free_bytes: int | None = None
+    open_files: int | None = None
+    max_files: int = 0
+    slowest_write_s: float = 0.0
+    stalls: int = 0
+    longest_stall_s: float = 0.0
 
 
 class Status(Struct, kw_only=True):

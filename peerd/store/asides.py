@@ -43,8 +43,11 @@ class Asides:
         self._threaded = threaded
 
     def offered(self) -> list[Path]:
-        """Those that were not taken in, the oldest first."""
-        found = [one for one in self._path.parent.glob(f"{self._path.stem}.aside-*") if _number(one)]
+        """Those that were not taken in, the oldest first. Raises StoreError: the folder cannot be read."""
+        try:
+            found = [one for one in self._path.parent.glob(f"{self._path.stem}.aside-*") if _number(one)]
+        except OSError as problem:
+            raise translate(problem, self._path.parent) from problem
         return sorted(found, key=_number)
 
     def path_of(self, name: str) -> Path:

@@ -13,11 +13,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from peerd.core.slowness import Slowness
 from peerd.errors import StoreDamaged, StoreError
 from peerd.store import runners
 from peerd.store.checkpoints import FSYNC_FAILED, Checkpoints, Gates
@@ -29,6 +31,7 @@ T = TypeVar("T")
 WRITER_CACHE_KIB = 64 << 10
 READER_CACHE_KIB = 4 << 10
 BUSY_TIMEOUT_S = 5.0
+SLOW_WRITE_S, HANGING_WRITE_S = 1.0, 5.0
 _STATEMENTS_CACHED = 256
 
 
@@ -56,6 +59,7 @@ class Database:
         self._gates = gates
         self._checkpoints = checkpoints
         self._file = file
+        self.slowness = Slowness(least_s=SLOW_WRITE_S, long_s=HANGING_WRITE_S)  # of what is durable only then
         self._broken: StoreError | None = None
         self._failure: StoreError | None = None
         self._closing = False
@@ -101,7 +105,10 @@ class Database:
     async def read_aside(self, reading: Callable[[sqlite3.Connection], T]) -> T:
         """As `read`, over a connection that is opened for it alone: nobody waits for what takes its time."""
         self._check()
-        aside = await runners.start(lambda: connect_reader(self.path), threaded=self.is_threaded)
+        try:
+            aside = await runners.start(lambda: connect_reader(self.path), threaded=self.is_threaded)
+        except sqlite3.Error as problem:
+            raise translate(problem, self.path) from problem
         try:
             return await aside.run(lambda connection: self._reading(connection, reading))
         finally:
@@ -119,7 +126,7 @@ class Database:
             raise self._broken
         try:
             with self._gates.writing:
-                outcome = committed(connection, work)
+                outcome = committed(connection, work, self.slowness)
         except sqlite3.Error as problem:
             error = self._failed(problem)
             if getattr(problem, "sqlite_errorcode", None) in FSYNC_FAILED:
@@ -210,13 +217,25 @@ class Database:
             self._file = -1
 
 
-def committed(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Outcome[T]]) -> Outcome[T]:
-    """One transaction, from BEGIN IMMEDIATE to the end."""
+def committed(
+    connection: sqlite3.Connection,
+    work: Callable[[sqlite3.Connection], Outcome[T]],
+    slowness: Slowness | None = None,
+) -> Outcome[T]:
+    """One transaction, from BEGIN IMMEDIATE to the end. `slowness` hears how long the disk took for it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         outcome = work(connection)
         if outcome.keep:
-            connection.execute("COMMIT")
+            began_s = time.monotonic()
+            if slowness is not None:
+                slowness.begins(began_s)
+            try:
+                connection.execute("COMMIT")
+            finally:
+                if slowness is not None:
+                    ended_s = time.monotonic()
+                    slowness.took(ended_s, ended_s - began_s)
     finally:
         # An error may have ended the transaction already; a failed commit has not.
         if connection.in_transaction:
@@ -238,14 +257,15 @@ async def open_database(path: Path, *, threaded: bool) -> Database:
         if not threaded:
             return Database(path, opened[0], opened[1], gates, None, -1)
         opened.append(await runners.start(lambda: _connect_checkpoints(path), threaded=True))
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except BaseException as problem:
+        known = translate(problem, path) if isinstance(problem, sqlite3.Error | OSError) else None
         for runner in reversed(opened):
             await runner.close()
-        if isinstance(problem, sqlite3.Error):
-            raise translate(problem, path) from problem
+        if known is not None:
+            raise known from problem
         raise
     writer, reader, third = opened
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     checkpoints = Checkpoints(third, wal_of(path), gates, partial(os.fdatasync, file))
     return Database(path, writer, reader, gates, checkpoints, file)
 

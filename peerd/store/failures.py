@@ -10,6 +10,9 @@ from pathlib import Path
 from peerd.errors import DiskFull, StoreBusy, StoreDamaged, StoreError
 
 _FREE_ENOUGH_BYTES = 1 << 20
+_NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
+_UNOPENED = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})  # or opened by half
+_AT_ONCE = 4  # files that SQLite opens for one connection
 _FAILED_STEP = "Look for errors of the disk in the kernel's log; replace it if there are any, then start again."
 
 
@@ -19,6 +22,8 @@ def translate(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
         return _of_system(problem, path)
     code = getattr(problem, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
+    if primary in _UNOPENED and not descriptors_left():
+        return _too_many_files(path)
     if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and not _has_space(path)):
         return disk_full(path)
     if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -54,7 +59,30 @@ def disk_full(path: Path) -> DiskFull:
     )
 
 
+def descriptors_left() -> bool:
+    """May this process open some more files? Whoever failed to open one has given back what it had opened before."""
+    opened: list[int] = []
+    try:
+        opened += (os.open("/", os.O_PATH | os.O_CLOEXEC) for _ in range(_AT_ONCE))
+    except OSError as problem:
+        return problem.errno not in _NONE_LEFT
+    finally:
+        for one in opened:
+            os.close(one)
+    return True
+
+
+def _too_many_files(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} cannot be opened: no file descriptors are left.",
+        code="too-many-files",
+        next_step="Raise the limit: LimitNOFILE= in the unit, or `ulimit -n` where peerd is started.",
+    )
+
+
 def _of_system(problem: OSError, path: Path) -> StoreError:
+    if problem.errno in _NONE_LEFT:
+        return _too_many_files(path)
     if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
         return disk_full(path)
     if problem.errno == errno.EIO:

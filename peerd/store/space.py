@@ -95,6 +95,7 @@ class SpaceStore:
         self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin, wall_ms)
         self._roster_copy = RosterCopy(database.path, opening.opened.statements)
         self._binding_copy = BindingCopy(database.path, opening.bound)
+        self.slowness = database.slowness
         self.asides = asides.Asides(database.path, opening.meta.space, threaded=threaded)
         self.lookback = Lookback(database, opening.refs, opening.meta)
 

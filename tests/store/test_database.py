@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -406,3 +409,34 @@ async def test_closing_leaves_one_file(copy: Copy) -> None:
     assert not copy.path.with_name("space.db-wal").exists()
     await copy.open()
     assert await copy.record("todo", "a")
+
+
+async def test_an_opening_without_file_descriptors_says_so(copy: Copy) -> None:
+    """However many are left: each of the files of an opening may be the one that cannot be opened."""
+    await copy.store.close()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/", os.O_PATH)  # the system gives the lowest that is free
+    os.close(lowest)
+    told = []
+    for left in range(20):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, limits[1]))
+        try:
+            opened = await database.open_database(copy.path, threaded=True)
+        except StoreError as problem:
+            told.append((problem.code, bool(problem.next_step)))
+        else:
+            await opened.close()
+            break
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(told) >= 3
+    assert set(told) == {("too-many-files", True)}
+    await copy.reopen()
+
+
+async def test_a_commit_that_takes_long_is_known(copy: Copy) -> None:
+    copy.store.slowness.least_s = copy.store.slowness.long_s = 0.0
+    await copy.store.probe()
+    slow = copy.store.slowness.standing(time.monotonic())
+    assert slow is not None
+    assert slow.times == 1
