@@ -343,14 +343,15 @@ class World:
         await asyncio.sleep(1)
 
     async def _do_as_told(self) -> None:
-        """Where the log of a parting is gone, a device asks a person whose copy shall go on: one does what it says."""
+        """Where the log of a parting is gone, devices ask a person whose copy shall go on: always that of the first."""
         now_s = asyncio.get_running_loop().time()
         for space in self.spaces:
             for device in self.members(space):
                 live = device.running.spaces.by_id[space.id]
                 for peer in device.running.statuses.peers_of(live):
                     place = space.id, device.number, peer.device
-                    if not peer.next_step.startswith("`peerctl recopy"):
+                    is_asked = peer.next_step.startswith("`peerctl recopy")
+                    if not is_asked or peer.device != format_device_id(self.members(space)[0].id):
                         self._stuck_s.pop(place, None)
                     elif now_s - self._stuck_s.setdefault(place, now_s) >= PATIENCE_S:
                         self._stuck_s.clear()
