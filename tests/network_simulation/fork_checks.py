@@ -99,6 +99,19 @@ def _heads(node: Node) -> list[tuple[bytes, int, bytes]]:
     return [(one.origin, one.seq, one.hash8) for one in entry.decode(node.run.entries[0]).delta]
 
 
+def is_unnoticed(world: World, space: SimSpace, closed: frozenset[bytes]) -> bool:
+    """Is there a fork that nobody could tell? The log of the parting was gone on one side, and with it each end where
+    the other one stands: then the two are merged as if they were one, and nothing more can be asked of them. `closed`
+    are the origins of forks that were found.
+    """
+    first: dict[tuple[bytes, int], bytes] = {}
+    forked: set[bytes] = set()
+    for end, node in world.ledger.nodes.get(space.id, {}).items():
+        if end not in space.lost and first.setdefault((node.run.origin, node.run.first), end) != end:
+            forked.add(node.run.origin)
+    return bool(forked - closed) and not world.counts["people asked"]
+
+
 def check_forked(world: World, space: SimSpace, copy: CopyState, records: Mapping[Name, Record]) -> None:
     """All copies are like this one."""
     if not world.set_back_at_all:
