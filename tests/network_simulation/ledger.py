@@ -42,9 +42,12 @@ class Ledger:
 
     def open(self, space: Space, replaced: list[CopyState]) -> None:
         """A copy was just opened: listen to it from now on. `replaced` gets each state that it leaves for another."""
-        listening = [space.copy]
+        listening, tails = [space.copy], [space.commits.tail]
 
         def switched() -> None:
+            if space.commits.tail is tails[0]:
+                return  # rows were put right: it is called otherwise, and goes on
+            tails[0] = space.commits.tail
             self.counts["snapshots taken"] += 1
             replaced.append(listening[0])
             listening[0] = space.copy
