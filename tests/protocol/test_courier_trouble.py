@@ -415,7 +415,7 @@ def test_a_damaged_head_is_reported_and_its_owner_writes_another() -> None:
 def test_a_head_under_an_unknown_key_is_fetched_again_when_the_roster_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     bench, a, b = left_by_one()
     b.online = True
-    monkeypatch.setattr(b, "_see", lambda tag, _: SeenHead(tag, None, Damage.UNKNOWN_KEY))
+    monkeypatch.setattr(b, "_see", lambda tag, *_: SeenHead(tag, None, Damage.UNKNOWN_KEY))
     bench.run(HOUR_S)
     assert b.copy.clock == {}
     assert ("relay-unknown-key", a.id) in bench.reports(b)
