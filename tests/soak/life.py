@@ -81,7 +81,7 @@ class Life:
             if not away and past_s >= leaves_s:
                 away = True
                 self._leave(traveller)
-            if away and not back and past_s >= returns_s:
+            if away and not back and past_s >= returns_s and self._is_given_up(traveller):
                 back = True
                 self._return(traveller)
             trouble, person = self._chance.choice(troubles), self._chance.choice(at_home)
@@ -89,6 +89,8 @@ class Life:
             self._wait_days(self._chance.uniform(0.5, 2.5))
             self._report(past_s)
         if away and not back:
+            waited_s = wait_for(lambda: self._is_given_up(traveller), "nobody waits for it", self.devices, self.real_s)
+            self._tell(f"waited for {waited_s:.1f} s until nobody counted on {traveller.device.name}")
             self._return(traveller)
 
     def _wait_days(self, days: float) -> None:
@@ -106,7 +108,16 @@ class Life:
         person.device.stop()
         self._tell(f"{person.device.name} is away")
 
+    def _is_given_up(self, person: Person) -> bool:
+        """Does none of the others hold its log back for it any more? Time for which they were off counts less."""
+        at_home = [device for device in self.devices if device is not person.device]
+        listed = [device.ctl("members", SPACE)["members"] for device in at_home]
+        return not any(
+            one["holding"]["active"] for members in listed for one in members if one["name"] == person.device.name
+        )
+
     def _return(self, person: Person) -> None:
+        self._wait_days(2)  # their log goes without it
         self._network.mend(_machine(person.device))
         person.device.start()
         person.work()
