@@ -46,7 +46,6 @@ ELSEWHERE: dict[str, str] = {
     "engine/aside_ports.py": "nothing but interfaces",
     "engine/ports.py": "nothing but interfaces",
     "engine/relay_ports.py": "nothing but interfaces",
-    "engine/relay_steps.py": "what a courier asks for, done: tests/engine/test_relaying.py",
     "core/repair_form.py": "tests/engine/test_repairs.py, tests/protocol/test_vectors.py",
     "engine/repair_answers.py": "tests/engine/test_repairs.py",
     "engine/scrub_rounds.py": "tests/system/test_damage.py",

@@ -154,7 +154,7 @@ class RelaySteps:
         place = step.stream, step.number
         if place not in self._outbox and step.segment is not None:
             self._outbox = {place: self._sealed.seal_segment(step.stream, step.number, step.segment)}
-            self.saved = None
+            self._saved = None
         sealed = self._outbox.get(place)
         await self.save(courier)
         if sealed is not None and await self._sealed.put_segment(step.stream, step.number, sealed):
@@ -162,7 +162,7 @@ class RelaySteps:
         else:
             courier.segment_differs(self._moment())
         self._outbox = {}
-        self.saved = None
+        self._saved = None
 
     async def _put_head(self, courier: Courier, step: PutHead) -> None:
         await self.save(courier)

@@ -15,6 +15,7 @@ from peerd import logs
 from peerd.errors import DiskFull
 from peerd.store.copying import copy_database
 from peerd.store.failures import translate
+from peerd.store.founding import sync_folder
 from peerd.store.migrate import APPLICATION_ID, migrate, migrations
 
 log = logs.get(__name__)
@@ -77,6 +78,7 @@ def _keep(path: Path, backups: Path, version: int) -> None:
         copy_database(path, new)
         new.replace(target)
         _begun(path, backups).write_text(f"{version}\n")
+        sync_folder(backups)  # it has its name before anything is changed
     except OSError as problem:
         raise translate(problem, target) from problem
     for other in copies(path, backups):

@@ -15,6 +15,7 @@ import pytest
 from peerd.core.values import unpack
 from peerd.errors import DiskFull
 from peerd.store import upgrading
+from peerd.store.founding import sync_folder
 from peerd.store.migrate import migrations
 from tests.store.copies import NOW_MS, Copy, put
 from tests.store.formats.__main__ import GENESIS, dump, fill
@@ -157,3 +158,20 @@ async def test_a_copy_goes_after_a_month_or_with_the_next_upgrade(tmp_path: Path
     await again.open()
     assert [one.name for one in upgrading.copies(copy.path, copy.backups)] == ["space.format-2.db"]
     await again.store.close()
+
+
+async def test_the_copy_has_its_name_durably_before_anything_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves no upgraded database without the copy from before."""
+    copy = copy_of(tmp_path, 1)
+    synced: list[tuple[int, bool]] = []
+
+    def recorded(folder: Path) -> None:
+        sync_folder(folder)
+        synced.append((version_of(copy.path), bool(upgrading.copies(copy.path, folder))))
+
+    monkeypatch.setattr(upgrading, "sync_folder", recorded)
+    await copy.open()
+    await copy.store.close()
+    assert synced == [(1, True)]
