@@ -21,10 +21,10 @@ from peerd.core.record_form import digest_of
 from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, Recopy
 from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.store import records, runners
+from peerd.store.beside import sync_folder
 from peerd.store.copying import copy_database
 from peerd.store.database import connect_reader
 from peerd.store.failures import translate
-from peerd.store.founding import sync_folder
 from peerd.store.refs import Refs
 from peerd.store.runners import Runner
 

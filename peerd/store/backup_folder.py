@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from peerd.errors import UserError
 from peerd.protocol.control_backups import BackupOf
+from peerd.store.beside import sync_folder
 from peerd.store.failures import translate
 
 FORMAT = 1
@@ -113,11 +114,11 @@ class Draft:
             manifest = Manifest(format=FORMAT, backup=backup, files=files)
             _write(self._draft / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
             for folder in {path.parent for path in paths} | {self._draft}:
-                sync_folder(folder)
+                sync_backup(folder)
             if self._target.exists():
                 self._target.rmdir()
             self._draft.rename(self._target)
-            sync_folder(self._target.parent)
+            sync_backup(self._target.parent)
         except OSError as problem:
             raise _refused(self._target, problem) from problem
 
@@ -223,13 +224,10 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # not every file system that carries backups can
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sync_backup(folder: Path) -> None:
+    """As far as its file system can: not every one that carries backups does."""
+    with suppress(OSError):
+        sync_folder(folder)
 
 
 def _refused(target: Path, problem: OSError) -> Exception:

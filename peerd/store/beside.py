@@ -1,4 +1,4 @@
-"""Small files beside a database, for when it cannot be read."""
+"""Small files beside a database, for when it cannot be read; and making names durable."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def read(path: Path) -> bytes:
     """What stands there. Raises OSError."""
     with path.open("rb") as file:
         return file.read(FILE_BYTES)
+
+
+def sync_folder(directory: Path) -> None:
+    """Make names in it durable. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

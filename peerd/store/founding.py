@@ -9,6 +9,7 @@ from pathlib import Path
 
 from peerd.errors import StoreError
 from peerd.store import meta, runners
+from peerd.store.beside import sync_folder
 from peerd.store.database import connect_writer
 from peerd.store.failures import translate
 from peerd.store.migrate import migrate
@@ -43,12 +44,3 @@ def _prepare(path: Path, new: Path) -> None:
     for name in (new.name, new.name + "-wal", new.name + "-shm"):
         new.with_name(name).unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def sync_folder(directory: Path) -> None:
-    """Make names in it durable. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from peerd.errors import StoreError
-from peerd.store.backup_folder import Manifest, damaged_backup, sync_folder, take_copy
+from peerd.store.backup_folder import Manifest, damaged_backup, take_copy
+from peerd.store.beside import sync_folder
 from peerd.store.failures import translate
 from peerd.store.migrate import APPLICATION_ID, migrations, newer
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from peerd import logs
 from peerd.errors import DiskFull
+from peerd.store.beside import sync_folder
 from peerd.store.copying import copy_database
 from peerd.store.failures import translate
-from peerd.store.founding import sync_folder
 from peerd.store.migrate import APPLICATION_ID, migrate, migrations
 
 log = logs.get(__name__)

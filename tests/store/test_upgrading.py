@@ -15,7 +15,7 @@ import pytest
 from peerd.core.values import unpack
 from peerd.errors import DiskFull
 from peerd.store import upgrading
-from peerd.store.founding import sync_folder
+from peerd.store.beside import sync_folder
 from peerd.store.migrate import migrations
 from tests.store.copies import NOW_MS, Copy, put
 from tests.store.formats.__main__ import GENESIS, dump, fill
