@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,7 +40,12 @@ async def relay(folder: Path) -> AsyncIterator[Begin]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in objects(folder)}
+    """What lies there; somebody may be at work, whose temporary names come and go."""
+    found: dict[str, bytes] = {}
+    for path in objects(folder):
+        with suppress(FileNotFoundError):
+            found[path.name] = path.read_bytes()
+    return found
 
 
 async def has(device: Device, key: str) -> bool:
