@@ -16,6 +16,7 @@ is waited for is a condition; when it does not come true, the error holds the lo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -47,16 +48,23 @@ class NeverCame(AssertionError):
     """A condition did not come true in time."""
 
 
+_PORTS = range(20_000, 32_000)  # below those that the kernel gives to connections by itself
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_OURS = _PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) :: _WORKERS]
+_turns = itertools.count(random.randrange(len(_OURS)))
+
+
 def free_port() -> int:
-    """A port that nobody uses, and that the kernel gives to nobody by itself."""
-    while True:
-        port = random.randrange(20_000, 32_000)
+    """A port that nobody uses. No other test is given it, also while its device is down and it looks free."""
+    for turn in itertools.islice(_turns, len(_OURS)):
+        port = _OURS[turn % len(_OURS)]
         with socket.socket() as tried:
             try:
                 tried.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
+    raise AssertionError(f"every port of {_OURS} is in use")
 
 
 class Device:
