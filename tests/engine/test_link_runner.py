@@ -13,6 +13,7 @@ from peerd.errors import LinkLost, RemoteProtocolError
 from peerd.protocol import codec
 from peerd.protocol.control_messages import ChangeRequest
 from peerd.protocol.messages import Bye, Credit, Entries, Hello, Message, Part, Ping, Want, Welcome
+from tests.network_simulation.joining import let_in
 from tests.network_simulation.network import SimLink
 from tests.network_simulation.parts import SimTimes, WallClock
 from tests.network_simulation.scene import Scene
@@ -96,7 +97,7 @@ async def test_transactions_that_do_not_depend_on_a_bulk_go_past_it() -> None:
             await asyncio.gather(
                 *(scene.put(0, f"{number}", text=noise(scene, 20_000)) for number in range(first, first + 50))
             )
-        await scene.world.let_in(scene.home, one, scene.devices[2])
+        await let_in(scene.home, one, scene.devices[2])
         scene.network.weather.bytes_per_s = 400e3
         scene.network.keeps_frames = True
         one.running.dialing.sighted(two.id, [two.address])
@@ -234,7 +235,7 @@ async def test_a_space_that_two_devices_come_to_share_while_linked_is_exchanged_
         links = list(scene.network.links)
         work = await scene.found("work", [scene.devices[0]])
         await scene.put(0, "one", space="work", a=1)
-        await scene.world.let_in(work, scene.devices[0], scene.devices[1])
+        await let_in(work, scene.devices[0], scene.devices[1])
         await asyncio.sleep(5)
         assert (await scene.read(1, "one", "work")).value == {"a": 1}
         assert list(scene.network.links) == links

@@ -8,6 +8,7 @@ import pytest
 
 from peerd.core import compose, epochs
 from peerd.errors import DiskFull, UserError
+from tests.network_simulation.joining import let_in, pair
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
 
@@ -116,7 +117,7 @@ async def test_a_removed_device_that_is_let_in_again_begins_with_an_empty_copy_a
         await remove(scene, 0, 1)
         await asyncio.sleep(30)
         scene.home.devices.remove(scene.devices[1])
-        assert await scene.world.pair(scene.home, scene.devices[0], scene.devices[1])
+        assert await pair(scene.world, scene.home, scene.devices[0], scene.devices[1])
         await scene.link_all()
         await asyncio.sleep(10)
         assert (await scene.read(1, "theirs")).value == {"a": 1}
@@ -157,7 +158,7 @@ async def test_a_member_that_was_admitted_while_a_new_secret_was_made_gets_it_to
         scene.network.part({scene.devices[1].id: 1, scene.devices[3].id: 1})
         await asyncio.sleep(60)
         await remove(scene, 0, 2)
-        await scene.world.let_in(scene.home, scene.devices[1], scene.devices[3])
+        await let_in(scene.home, scene.devices[1], scene.devices[3])
         await asyncio.sleep(60)
         scene.network.heal()
         await scene.link_all()

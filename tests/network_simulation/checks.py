@@ -17,7 +17,8 @@ from peerd.engine.store_ports import Transaction
 from tests.network_simulation.device import Device
 from tests.network_simulation.fork_checks import Name, Wrong, check_forked, is_unnoticed
 from tests.network_simulation.ledger import context_of
-from tests.network_simulation.world import SimSpace, World
+from tests.network_simulation.spaces import SimSpace
+from tests.network_simulation.world import World
 from tests.simulation.oracle import Event, Meant, differences, expected_records
 
 

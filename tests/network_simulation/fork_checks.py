@@ -17,7 +17,8 @@ from peerd.core.copy import CopyState
 from peerd.core.entry import Kind
 from peerd.core.record import Record
 from tests.network_simulation.ledger import Node
-from tests.network_simulation.world import SimSpace, World
+from tests.network_simulation.spaces import SimSpace
+from tests.network_simulation.world import World
 
 Name = tuple[str, str]
 Value = tuple[Name, str, bytes, int, int]  # of a field, with the time at which it was written first

@@ -17,6 +17,8 @@ from peerd.store import snapshot_reading, snapshots, switching
 from tests.network_simulation import programs
 from tests.network_simulation.checks import check
 from tests.network_simulation.disk import scratch
+from tests.network_simulation.joining import found
+from tests.network_simulation.settling import settle
 from tests.network_simulation.virtual_loop import run
 from tests.network_simulation.world import World
 
@@ -97,12 +99,12 @@ def run_history(
                 world.counts["with relays"] += 1
                 world.counts["apart"] += world.apart
             try:
-                await world.found()
+                await found(world)
                 for _ in range(actions):
                     await programs.act(world)
                     world.look_at_ledger()
                     world.look_at_relays()
-                await world.settle()
+                await settle(world)
                 await check(world)
             except BaseException as problem:
                 problem.add_note(f"seed {seed}, {len(world.devices)} devices; " + "; ".join(world.trace))

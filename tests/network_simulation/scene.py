@@ -19,7 +19,9 @@ from peerd.protocol.control_reports import (
 )
 from tests.network_simulation.device import Device
 from tests.network_simulation.disk import scratch
-from tests.network_simulation.world import SimSpace, World
+from tests.network_simulation.joining import found_space
+from tests.network_simulation.spaces import SimSpace
+from tests.network_simulation.world import World
 
 
 class Scene:
@@ -47,7 +49,7 @@ class Scene:
         self._scratch.close()
 
     async def found(self, name: str, devices: list[Device]) -> SimSpace:
-        return await self.world._found(name, devices)
+        return await found_space(self.world, name, devices)
 
     async def link_all(self) -> None:
         """Everybody sees everybody, and some seconds pass."""

@@ -1,4 +1,4 @@
-"""One history: devices, spaces, what was acknowledged, and how it must end."""
+"""One history: devices, spaces, what was acknowledged, and what may be lost."""
 
 from __future__ import annotations
 
@@ -8,60 +8,21 @@ import random
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from peerd.core.clocks import Clock, covers, includes
 from peerd.core.copy import CopyState
-from peerd.core.device_id import format_device_id
-from peerd.engine.recopying import recopy_from
-from peerd.engine.relay_status import RELAYED
 from peerd.engine.space import Space
 from peerd.errors import PeerdError
-from peerd.protocol.control_messages import (
-    ChangeRequest,
-)
-from peerd.protocol.control_reports import NewJoin, PeerStatus
-from peerd.protocol.courier_settings import DAY_S
 from tests.network_simulation.device import Air, Device, Surroundings
 from tests.network_simulation.network import Network
 from tests.network_simulation.relay import some_relay
 from tests.network_simulation.relay_contents import Watch, left_on_relays
+from tests.network_simulation.spaces import Acknowledged, SimSpace
 
 DAY_MS = 24 * 3_600_000
-SETTLE_S = 3_000.0
-PATIENCE_S = 60.0
-RELAYED_SETTLE_S = 12 * DAY_S  # a relay that was set back is filled anew at most now and then
-
-
-@dataclass(frozen=True)
-class Acknowledged:
-    space: bytes
-    origin: bytes
-    seq: int
-    changes: tuple[ChangeRequest, ...]
-    end: bytes  # the hash at the end of the run that it is in
-
-
-@dataclass
-class SimSpace:
-    """A space and the devices that were let in. `losses`: acknowledged writes that no surviving copy had when copies
-    were put back or devices removed; `lost`: likewise, all runs, by the hash at their end. `removed`: who was removed,
-    and not let in again since.
-    """
-
-    id: bytes
-    name: str
-    devices: list[Device]
-    losses: set[tuple[bytes, int]] = field(default_factory=set)
-    removed: list[Device] = field(default_factory=list)
-    lost: set[bytes] = field(default_factory=set)
-
-    @property
-    def inside(self) -> list[Device]:
-        return [device for device in self.devices if device not in self.removed]
 
 
 class World:
@@ -85,13 +46,11 @@ class World:
         self.step = 0
         self.wrong = ""
         self.rotten = False
-        self._settling_ms: dict[int, int] = {}  # when all was put right, by the clocks of the devices
         self.more: Mapping[str, float] = {}  # how much more often than usual something happens, by name
         self.bulk = 100
         self.large_bytes = 3_000
         self._backup_copies: dict[tuple[int, bytes], CopyState] = {}
         self.set_back_at_all = False
-        self._stuck_s: dict[tuple[bytes, int, str], float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ---- the beginning
@@ -109,101 +68,17 @@ class World:
         if self.apart:
             self.network.part({device.id: device.number for device in self.devices})
 
-    async def found(self) -> None:
-        """One space of nearly all devices, and perhaps one more of two of them."""
-        for device in self.devices:
-            await self.start(device)
-        inside = len(self.devices) - (len(self.devices) > 2 and self.chance.random() < 0.3)
-        await self._found("home", self.devices[:inside])
-        if len(self.devices) > 2 and self.chance.random() < 0.4:
-            await self._found("work", self.chance.sample(self.devices, 2))
-        # Who has not heard of the others cannot hear from them either; that everybody has is where a history begins.
-        while not all(self.knows_all(space, device) for space in self.spaces for device in space.devices):
-            self.air.refresh()
-            await asyncio.sleep(1)
-
     def knows_all(self, space: SimSpace, device: Device, devices: list[Device] | None = None) -> bool:
         """Is this device up and aware of every other one of the space?"""
         live = device.running.spaces.by_id.get(space.id) if device.now is not None else None
         return live is not None and all(live.roster.is_member(one.id) for one in devices or space.devices)
-
-    async def _found(self, name: str, devices: list[Device]) -> SimSpace:
-        founder = devices[0]
-        running = founder.running
-        live = await founder.do(lambda: running.spaces.found(name))
-        space = SimSpace(live.id, name, [founder])
-        self.spaces.append(space)
-        for device in devices[1:]:
-            sponsor = self.chance.choice(space.devices)
-            await self.let_in(space, sponsor, device)
-        return space
-
-    async def let_in(self, space: SimSpace, sponsor: Device, device: Device) -> None:
-        """What pairing comes to, without it."""
-        inviter, joiner = sponsor.running, device.running
-        live = inviter.spaces.by_id[space.id]
-        await sponsor.do(lambda: inviter.spaces.admit(live, joiner.spaces.card()))
-        await device.do(lambda: joiner.spaces.adopt(space.id, space.name, live.roster.statements))
-        space.devices.append(device)
-
-    async def pair(self, space: SimSpace, inviter: Device, joiner: Device) -> bool:
-        """By code, over the network."""
-        inviting, joining = inviter.running, joiner.running
-        before = {
-            member.admission
-            for one in self.up()
-            if (live := one.running.spaces.by_id.get(space.id)) is not None
-            and (member := live.roster.members.get(joiner.id)) is not None
-        }
-        joining.service.hosts = self._hosts
-        if inviting.inviting.open is not None:
-            return False
-
-        async def invite() -> None:
-            events = await inviting.service.invite(space.name, assume_yes=True)
-            async for event in events:
-                if event.code is not None:
-                    code.set_result(event.code)
-
-        code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        invitation = asyncio.create_task(self._guarded(inviter.do(invite)))
-        try:
-            async with asyncio.timeout(5):
-                drawn = await code
-            request = NewJoin(code=drawn, host=f"{inviter.name}:7337", name=space.name)
-            await joiner.do(lambda: joining.service.join(request))
-        except (PeerdError, TimeoutError) as problem:
-            self.counts[f"join failed: {getattr(problem, 'code', 'timeout')}"] += 1
-            return self._has_joined(space, joiner, before)
-        else:
-            return self._has_joined(space, joiner, before)
-        finally:
-            invitation.cancel()
-            await asyncio.wait([invitation])
-
-    def _has_joined(self, space: SimSpace, device: Device, before: set[bytes]) -> bool:
-        if not device.is_up or space.id not in device.running.spaces.by_id:
-            return False
-        member = device.running.spaces.by_id[space.id].roster.members.get(device.id)
-        if member is None or member.admission in before:  # who was removed may not have heard of it
-            return False
-        if device in space.removed:
-            space.removed.remove(device)
-        if device not in space.devices:
-            space.devices.append(device)
-        self.forget_backups()
-        return True
 
     def forget_backups(self) -> None:
         """A sponsor that goes back in time forgets whom it let in, or removed, and perhaps nobody else knew."""
         for one in self.devices:
             one.backups.kept = None
 
-    async def _hosts(self, text: str) -> tuple[tuple[str, int], ...]:
-        host, port = text.split(":")
-        return ((host, int(port)),)
-
-    async def _guarded(self, work: Coroutine[Any, Any, object]) -> None:
+    async def guarded(self, work: Coroutine[Any, Any, object]) -> None:
         with suppress(PeerdError):
             await work
 
@@ -313,104 +188,17 @@ class World:
                 if counts and not includes(device.clock_now(space.id), gone):
                     self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
 
-    # ---- the end
-
-    async def settle(self) -> None:
-        """Everything is put right; then it must come to rest by itself."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=60)
-        self.heal()
-        for relay in self.relays:
-            relay.calm()
-        weather = self.network.weather
-        weather.delay_s, weather.jitter_s, weather.bytes_per_s, weather.dropped_hellos = 0.001, 0.001, 20e6, 0.0
-        for device in self.devices:
-            device.fault_now = lambda: None
-            await self.start(device)
-        if self.rotten:
-            await self.scrub()
-        until_s = asyncio.get_running_loop().time() + (RELAYED_SETTLE_S if self.relays else SETTLE_S)
-        pause_s = 5.0
-        self._settling_ms = {device.number: device.running.times.wall_ms() for device in self.devices}
-        while (waiting := self.unsettled()) and asyncio.get_running_loop().time() < until_s:
-            self.air.refresh()
-            await self._do_as_told()
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 1.2, 600.0) if self.relays else pause_s
-        self.look_at_ledger()
-        if waiting:
-            raise AssertionError(f"never at rest: {waiting}")
-        await asyncio.sleep(1)
-
-    async def _do_as_told(self) -> None:
-        """Where the log of a parting is gone, devices ask a person whose copy shall go on: always that of the first."""
-        now_s = asyncio.get_running_loop().time()
-        for space in self.spaces:
-            for device in self.members(space):
-                live = device.running.spaces.by_id[space.id]
-                for peer in device.running.statuses.peers_of(live):
-                    place = space.id, device.number, peer.device
-                    is_asked = peer.next_step.startswith("`peerctl recopy")
-                    if not is_asked or peer.device != format_device_id(self.members(space)[0].id):
-                        self._stuck_s.pop(place, None)
-                    elif now_s - self._stuck_s.setdefault(place, now_s) >= PATIENCE_S:
-                        self._stuck_s.clear()
-                        self.counts["people asked"] += 1
-                        theirs = next(one.id for one in space.devices if format_device_id(one.id) == peer.device)
-                        await self._guarded(device.do(partial(recopy_from, live, theirs, device.running.switchboard)))
-                        return
-
-    async def scrub(self) -> None:
-        """Everybody reads its copies again."""
-        for device in self.devices:
-            for live in device.running.spaces.by_id.values():
-                await device.do(live.scrub.round)
-
-    def unsettled(self) -> str:
-        for space in self.spaces:
-            for device in self.members(space):
-                live = device.running.spaces.by_id[space.id]
-                if live.recopying.pending is not None:
-                    return f"{space.name} on {device.name}: a recopy is pending"
-                if live.scrub.is_damaged:
-                    return f"{space.name} on {device.name}: {live.scrub.open_findings}"
-                ids = {format_device_id(one.id) for one in space.devices}
-                peers = [peer for peer in device.running.statuses.peers_of(live) if peer.device in ids]
-                if not all(_is_at_rest(peer, by_relay=self.apart) for peer in peers):
-                    said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]
-                    return f"{space.name} on {device.name}: {said}"
-                if busy := self._busy_relays(device, space):
-                    return f"{space.name} on {device.name}: {busy}"
-        return ""
-
-    def _busy_relays(self, device: Device, space: SimSpace) -> list[object]:
-        """Those that were not read since all was put right, since they may hold the only copy of something; and, where
-        there is nothing else, those to which something is yet to be left.
-        """
-        since_ms = self._settling_ms[device.number]
-        return [
-            view
-            for view in device.running.relays.views().relays
-            if view.space == space.name
-            and (
-                view.to_fetch
-                or (view.last_success_ms or 0) <= since_ms
-                or (self.apart and (view.state == "trouble" or view.to_send))
-            )
-        ]
-
     def members(self, space: SimSpace) -> list[Device]:
         """By the roster of somebody who was not removed."""
         witness = space.inside[0]
         roster = witness.running.spaces.by_id[space.id].roster
         return [device for device in space.devices if roster.is_member(device.id)]
 
+    async def wait_for_tasks(self) -> None:
+        """For all that was spawned."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=60)
+
     async def stop(self) -> None:
         for device in self.devices:
             await device.stop()
-
-
-def _is_at_rest(peer: PeerStatus, *, by_relay: bool) -> bool:
-    if by_relay and peer.state == RELAYED:
-        return not peer.behind and not peer.ahead
-    return peer.state == "in sync"
