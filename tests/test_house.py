@@ -41,6 +41,8 @@ ELSEWHERE: dict[str, str] = {
     "core/stored.py": "nothing but the shapes of values",
     "engine/arrival.py": "the inner half of the commit door: tests/engine/test_commits.py",
     "engine/backups.py": "tests/system/test_backup.py",
+    "engine/damage.py": "tests/engine/test_scrubbing.py",
+    "engine/findings.py": "tests/engine/test_scrubbing.py, tests/engine/test_repairs.py",
     "engine/log_repairs.py": "tests/engine/test_repairs.py",
     "engine/mending.py": "tests/engine/test_scrubbing.py",
     "engine/aside_ports.py": "nothing but interfaces",

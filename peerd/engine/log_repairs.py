@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from peerd.core.chain import Run
 from peerd.core.scrub import LOG
-from peerd.engine.scrubbing import FROM_PEER
+from peerd.engine.findings import FROM_PEER
 from peerd.engine.space import Space
 from peerd.protocol.messages import RUNS_PER_MEND
 
@@ -15,7 +15,7 @@ RUNS_BYTES = 700 << 10
 
 def wanted(space: Space) -> list[tuple[bytes, int]]:
     """Origin and first number of damaged runs, of as many as are asked for at a time."""
-    keys = [one.key.split() for one in space.scrub.open_findings if one.found == LOG]
+    keys = [one.key.split() for one in space.damage.findings.open if one.found == LOG]
     return [(bytes.fromhex(origin), int(first)) for origin, first in keys[:RUNS_PER_MEND]]
 
 
@@ -33,8 +33,8 @@ async def ours(space: Space, asked: Sequence[tuple[bytes, int]]) -> list[Run]:
 
 async def take(space: Space, runs: Sequence[Run], theirs: bytes) -> None:
     """Put those that hold in the place of the damaged ones."""
-    damaged = {one.name: one for one in space.scrub.open_findings if one.found == LOG}
+    damaged = {one.name: one for one in space.damage.findings.open if one.found == LOG}
     for run in runs:
         name = "", f"{run.origin.hex()} {run.first}"
         if name in damaged and await space.store.scrubs.replace_run(run, space.commits.verify):
-            await space.scrub.put_right({name}, FROM_PEER, theirs)
+            await space.damage.findings.put_right({name}, FROM_PEER, theirs)

@@ -81,5 +81,5 @@ async def records(space: Space, question: Mend, ours: Standing) -> Mended:
         size_bytes += len(packed) + len(evidence) + 200
         if size_bytes > RECORDS_BYTES:
             break
-        found.append((*name, packed, evidence, space.scrub.doubts(name)))
+        found.append((*name, packed, evidence, space.damage.doubts(name)))
     return Mended(space.id, _mark(space, ours), found)

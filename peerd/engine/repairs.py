@@ -31,9 +31,9 @@ from peerd.core.repair_form import (
 )
 from peerd.core.scrub import DIFFERS, MISSING
 from peerd.engine import log_repairs, mending, repair_answers
+from peerd.engine.findings import AGAIN, FROM_PEER
 from peerd.engine.mending import Mend as Mending
 from peerd.engine.ports import Times
-from peerd.engine.scrubbing import AGAIN, FROM_PEER
 from peerd.engine.space import Space
 from peerd.errors import RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
@@ -119,7 +119,7 @@ class Repairs:
         """The digests differ, or our copy is known to be damaged, or was mended."""
         self._ask_for_runs()
         if self.understood and not self._stopped:
-            low, high = DAMAGED_CALM_S if self._space.scrub.is_damaged else CALM_S
+            low, high = DAMAGED_CALM_S if self._space.damage.is_known else CALM_S
             self._perform(self._machine.differ(self._now(), self._times.uniform(low, high)))
 
     def compared(self, *, equal: bool) -> None:
@@ -130,13 +130,13 @@ class Repairs:
             self._machine.agree()
         else:
             self.differ()
-        scrub = self._space.scrub
-        if not equal or scrub.open_findings or scrub.is_damaged or scrub.state.anew:
+        damage = self._space.damage
+        if not equal or damage.findings.open or damage.is_known or damage.state.anew:
             self._queue.put_nowait(_Note(equal))
 
     def in_sync(self) -> None:
         """As far as is known here. A damaged copy asks: nobody says a digest to who has just caught up."""
-        if self._space.scrub.is_damaged:
+        if self._space.damage.is_known:
             self.differ()
 
     def standing(self) -> Standing:
@@ -184,9 +184,9 @@ class Repairs:
         """What people are told of it, also after a restart."""
         if note.equal:
             if self.digest_at(self._space.copy.clock()) == self.standing().digest:  # still, and not only then
-                await self._space.scrub.agreed(self._theirs)
+                await self._space.damage.agreed(self._theirs)
         else:
-            await self._space.scrub.diverged(self._theirs)
+            await self._space.damage.findings.diverged(self._theirs)
 
     async def _work(self) -> None:
         while (one := await self._queue.get()) is not None and not self._stopped:
@@ -264,6 +264,7 @@ class Repairs:
     async def _merge(self, effect: Merge) -> tuple[list[RecordName], int]:
         """Put into our copy what becomes of these. Gives which were looked at, and how many are others now."""
         space, before = self._space, self.standing()
+        findings = space.damage.findings
         names: list[Name] = [(one[0], one[1]) for one in effect.theirs.records]
         try:
             told = {
@@ -283,7 +284,7 @@ class Repairs:
         again: dict[Name, Merged] = {}
         for name in names:
             record, evidence, doubt = told[name]
-            trust = self._is_owed(name, effect.sums) or (not doubt and space.scrub.suspects(name))
+            trust = self._is_owed(name, effect.sums) or (not doubt and findings.suspects(name))
             if doubt and not trust:
                 continue
             ours = here[name].record if name in here else Record()
@@ -297,11 +298,11 @@ class Repairs:
                 again[name] = merged
         if self.standing() != before:
             return names, 0
-        known = {one.name for one in space.scrub.open_findings}
-        done = await space.scrub.replace(mends, owing=False, at=clock)
-        await space.scrub.put_right(done - again.keys(), FROM_PEER, self._theirs)
-        await space.scrub.found(MISSING, sorted(done - here.keys() - known), self._theirs, FROM_PEER)
-        await space.scrub.found(DIFFERS, sorted(done & here.keys() - again.keys() - known), self._theirs, FROM_PEER)
+        known = {one.name for one in findings.open}
+        done = await space.damage.replace(mends, owing=False, at=clock)
+        await findings.put_right(done - again.keys(), FROM_PEER, self._theirs)
+        await findings.found(MISSING, sorted(done - here.keys() - known), self._theirs, FROM_PEER)
+        await findings.found(DIFFERS, sorted(done & here.keys() - again.keys() - known), self._theirs, FROM_PEER)
         for name in sorted(done & again.keys()):
             await self._write_again(name, again[name])
         return names, len(done)
@@ -315,12 +316,12 @@ class Repairs:
                 )
         except UserError as problem:
             log.warning("value not written again", space=self._space.name, cause=str(problem))
-        await self._space.scrub.found(DIFFERS, [name], self._theirs, AGAIN)
+        await self._space.damage.findings.found(DIFFERS, [name], self._theirs, AGAIN)
 
     def _is_owed(self, name: Name, their_sums: bytes) -> bool:
         """Is theirs, in this part of the copy, what ours should be by our own digest?"""
         bucket = bucket_of(*name)
-        owed = digest.at(self._space.scrub.state.owed, bucket)
+        owed = digest.at(self._space.damage.state.owed, bucket)
         return owed != 0 and (digest.at(self._space.copy.digest, bucket) + owed) % digest.MODULUS == digest.at(
             their_sums, bucket
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peerd.core.device_id import format_device_id
-from peerd.core.scrub import CHANGED, DIFFERS, DIVERGED, LOG, MISSING, NO_RECORDS, UNREADABLE, Finding
+from peerd.core.scrub import CHANGED, DIFFERS, DIVERGED, LOG, MISSING, UNREADABLE, Finding
 from peerd.engine.space import Space
 from peerd.protocol.control_reports import FindingView, ScrubView
 
@@ -35,7 +35,7 @@ _LOG_STEP = 'It comes again from another member that has it. See docs/recovery.m
 def describe_scrub(space: Space) -> ScrubView:
     scrub = space.scrub
     state = scrub.state
-    open_findings = scrub.open_findings
+    findings = space.damage.findings
     view = ScrubView(
         running=scrub.running,
         progress=round(min(1.0, (state.row + state.run) / scrub.end), 3) if scrub.end else 0.0,
@@ -43,16 +43,16 @@ def describe_scrub(space: Space) -> ScrubView:
         records=state.last_records,
         runs=state.last_runs,
         found=state.last_found,
-        damaged=len([one for one in open_findings if one.found != DIVERGED]),
-        repaired=len([one for one in scrub.findings if one.done and one.found != DIVERGED]),
-        findings=[_finding(space, one) for one in reversed(scrub.findings[-SHOWN:])],
+        damaged=len([one for one in findings.open if one.found != DIVERGED]),
+        repaired=len([one for one in findings.all if one.done and one.found != DIVERGED]),
+        findings=[_finding(space, one) for one in reversed(findings.all[-SHOWN:])],
     )
-    if scrub.is_damaged:
-        count = len([one for one in open_findings if one.found not in NO_RECORDS])
+    if space.damage.is_known:
+        count = len(findings.open_records)
         what = f"{count} record{'s'[: count != 1]}" if count else "records"
         view.reason = _REASON.format(count=what, are="is" if count == 1 else "are")
         view.next_step = _STEP
-    elif any(one.found == LOG for one in open_findings):
+    elif any(one.found == LOG for one in findings.open):
         view.reason, view.next_step = _LOG_REASON, _LOG_STEP
     elif scrub.trouble is not None:
         view.reason, view.next_step = f"its copy cannot be looked at: {scrub.trouble}", scrub.trouble.next_step

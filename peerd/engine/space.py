@@ -19,6 +19,7 @@ from peerd.core.statements import SignedStatement
 from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
 from peerd.core.trimming import ACTIVE_MS, is_active
 from peerd.engine.commits import Commit, Commits
+from peerd.engine.damage import Damage
 from peerd.engine.forks import Forks
 from peerd.engine.ports import Keys, Times
 from peerd.engine.recopying import Recopying
@@ -69,9 +70,10 @@ class Space:
         self._keys = keys
         self._times = times
         self.snapshots = Snapshots(self, store.snapshots, times)
-        self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id)
-        self.scrub.renamed = self._put_right
-        self.commits.restores.doubts = self.scrub.doubts
+        self.damage = Damage(self.name, self.commits, store, times)
+        self.damage.renamed = self._put_right
+        self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id, self.damage)
+        self.commits.restores.doubts = self.damage.doubts
         self.recopying = Recopying(self, opened.recopy, times)
         self.forks = Forks(self)
         self.keys = keys
@@ -89,7 +91,7 @@ class Space:
 
     async def open(self) -> None:
         await self.commits.open()
-        await self.scrub.open()
+        await self.damage.open()
         self.store.on_unreadable(self.scrub.alarm)
         await self.snapshots.open()
         await self.forks.look()

@@ -68,7 +68,7 @@ class Switchboard:
         """Sessions of this space may begin on every link."""
         space.on_commit.append(lambda commit: self._on_commit(space, commit))
         space.on_roster.append(lambda _: self._on_roster(space))
-        space.scrub.changed = lambda: self._on_repair(space)
+        space.damage.changed = lambda: self._on_repair(space)
         space.on_switch.append(lambda: self._on_switch(space))
         space.on_trim.append(lambda before: self._on_trim(space, before))
         self.share()

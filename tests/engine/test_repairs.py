@@ -113,7 +113,7 @@ def spoil(record: Record) -> None:
 
 
 def findings(device: Device) -> list[tuple[str, str, str]]:
-    return sorted((one.found, one.key, one.done) for one in device.space.scrub.findings if one.found != "diverged")
+    return sorted((one.found, one.key, one.done) for one in device.space.damage.findings.all if one.found != "diverged")
 
 
 def same(*devices: Device) -> bool:
@@ -122,10 +122,10 @@ def same(*devices: Device) -> bool:
     return (
         len({device.space.copy.digest for device in devices}) == 1
         and len({tuple(sorted(device.clock_now().items())) for device in devices}) == 1
-        and not any(device.space.scrub.is_damaged for device in devices)
+        and not any(device.space.damage.is_known for device in devices)
         and not any(one.diverged for one in sessions)
         and not any(
-            one.found == "diverged" and not one.done for device in devices for one in device.space.scrub.findings
+            one.found == "diverged" and not one.done for device in devices for one in device.space.damage.findings.all
         )
     )
 
@@ -138,18 +138,18 @@ def in_sync(*devices: Device) -> bool:
 async def sound(*devices: Device) -> None:
     """Do the rows make the digests, too?"""
     for device in devices:
-        before = len(device.space.scrub.findings)
+        before = len(device.space.damage.findings.all)
         await device.space.scrub.round()
-        assert len(device.space.scrub.findings) == before
+        assert len(device.space.damage.findings.all) == before
 
 
 async def test_what_is_owed_is_made_up_for_when_the_copies_are_the_same(scene: Scene, wire: Wire, until: Until) -> None:
     """Also where nothing is left of what was found: what was written since made up for it."""
     desk, laptop = await scene("desk", "laptop")
-    desk.space.scrub.state.owed = digest.moved(digest.EMPTY, [(7, 1)])
-    assert desk.space.scrub.is_damaged
+    desk.space.damage.state.owed = digest.moved(digest.EMPTY, [(7, 1)])
+    assert desk.space.damage.is_known
     wire.connect(desk, laptop)
-    await until(lambda: in_sync(desk, laptop) and not desk.space.scrub.is_damaged)
+    await until(lambda: in_sync(desk, laptop) and not desk.space.damage.is_known)
 
 
 async def test_who_is_damaged_asks_although_nothing_is_said_at_equal_clocks(
@@ -157,10 +157,10 @@ async def test_who_is_damaged_asks_although_nothing_is_said_at_equal_clocks(
 ) -> None:
     """It has caught up, which the other one takes for the end of it."""
     desk, laptop = await scene("desk", "laptop")
-    desk.space.scrub.state.owed = digest.moved(digest.EMPTY, [(7, 1)])
+    desk.space.damage.state.owed = digest.moved(digest.EMPTY, [(7, 1)])
     await laptop.put("new", {"n": 1})
     wire.connect(desk, laptop)
-    await until(lambda: in_sync(desk, laptop) and not desk.space.scrub.is_damaged)
+    await until(lambda: in_sync(desk, laptop) and not desk.space.damage.is_known)
 
 
 async def test_a_digest_that_no_record_makes_is_put_right(scene: Scene, wire: Wire, until: Until) -> None:
@@ -222,7 +222,7 @@ async def test_a_record_that_was_edited_since_it_was_lost_comes_back_from_the_lo
     assert findings(desk) == [("differs", "000", "log")]
     assert desk.space.copy.digest == laptop.space.copy.digest
     assert desk.space.copy.visible == laptop.space.copy.visible
-    assert not desk.space.scrub.is_damaged
+    assert not desk.space.damage.is_known
     await sound(desk, laptop)
 
 
@@ -234,10 +234,10 @@ async def test_it_waits_for_a_peer(scene: Scene, wire: Wire, until: Until) -> No
     assert findings(desk) == [("changed", "000", "")]
     desk = await desk.reopen()
     wire.connect(desk, laptop)
-    await until(lambda: bool(desk.space.scrub.findings[0].done))
+    await until(lambda: bool(desk.space.damage.findings.all[0].done))
     await until(lambda: same(desk, laptop))
     assert findings(desk) == [("changed", "000", "peer")]
-    assert [(one.found, one.device, one.done) for one in laptop.space.scrub.findings] == [
+    assert [(one.found, one.device, one.done) for one in laptop.space.damage.findings.all] == [
         ("diverged", desk.id, "equal")
     ]
     await desk.close()

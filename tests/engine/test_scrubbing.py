@@ -41,7 +41,7 @@ async def test_a_value_that_is_none_any_more_is_told_as_damage_and_can_be_writte
 
 
 def findings(device: Device) -> list[tuple[str, str, str]]:
-    return [(one.found, one.key, one.done) for one in device.space.scrub.findings]
+    return [(one.found, one.key, one.done) for one in device.space.damage.findings.all]
 
 
 def trim(device: Device) -> None:
@@ -55,7 +55,7 @@ async def whole(device: Device) -> None:
     found = findings(device)
     await device.space.scrub.round()
     assert findings(device) == found
-    assert not device.space.scrub.is_damaged
+    assert not device.space.damage.is_known
     assert device.space.scrub.state.last_found == 0
 
 
@@ -94,13 +94,13 @@ async def test_a_flipped_byte_is_found_and_put_right_from_the_log(
         await whole(desk)
     else:
         assert findings(desk) == [("changed", "a", "")]
-        assert desk.space.scrub.is_damaged
+        assert desk.space.damage.is_known
         assert desk.space.copy.digest != before.digest
-        assert digest.added(desk.space.copy.digest, desk.space.scrub.state.owed) == before.digest
+        assert digest.added(desk.space.copy.digest, desk.space.damage.state.owed) == before.digest
         assert await desk.value("b") == {"text": "other"}
     desk = await desk.reopen()
-    assert [one.found for one in desk.space.scrub.findings] == ["changed"]
-    assert desk.space.scrub.is_damaged is not whole_log
+    assert [one.found for one in desk.space.damage.findings.all] == ["changed"]
+    assert desk.space.damage.is_known is not whole_log
     await desk.close()
 
 
@@ -167,7 +167,7 @@ async def test_what_was_written_anew_since_it_was_lost_is_owed_no_more(desk: Dev
     meddle(desk, "DELETE FROM record WHERE key = 'a'")
     await desk.put("a", {"text": "better"})
     await desk.space.scrub.round()
-    assert not desk.space.scrub.is_damaged
+    assert not desk.space.damage.is_known
     assert await desk.value("a") == {"text": "better"}
     assert findings(desk) == []
     await whole(desk)
@@ -201,7 +201,7 @@ async def test_a_row_that_nobody_wrote_goes(desk: Device) -> None:
     meddle(desk, "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
     await desk.space.scrub.round()
     assert desk.space.copy == before
-    assert not desk.space.scrub.is_damaged
+    assert not desk.space.damage.is_known
     await whole(desk)
     assert not (await desk.space.store.page("notes", "", None, 10)).records
 
@@ -221,10 +221,10 @@ async def test_the_log_is_checked_too(desk: Device) -> None:
     await desk.put("b", {"text": "other"})
     flip(desk, "good", "goad", "run", "entries")
     await desk.space.scrub.round()
-    (finding,) = desk.space.scrub.findings
+    (finding,) = desk.space.damage.findings.all
     assert finding.found == "log"
     assert finding.key == f"{next(iter(desk.clock_now())).hex()} 1"
-    assert not desk.space.scrub.is_damaged
+    assert not desk.space.damage.is_known
     flip(desk, "good", "goad")
     await desk.space.scrub.round()
     assert findings(desk)[1] == ("changed", "a", "")
@@ -268,7 +268,7 @@ async def test_writers_do_not_wait_for_a_round(desk: Device, monkeypatch: pytest
         written += 1
     await scrub
     assert written > 1
-    assert not desk.space.scrub.findings
+    assert not desk.space.damage.findings.all
 
 
 async def test_findings_are_forgotten_after_thirty_days(desk: Device) -> None:

@@ -544,17 +544,17 @@ async def test_a_clone_says_that_another_machine_has_its_key(two: Two, wire: Wir
 
 async def test_damage_is_told_until_it_is_put_right(desk: Device) -> None:
     await desk.put("a", {"text": "good"})
-    scrub = desk.space.scrub
+    findings = desk.space.damage.findings
     view = (await desk.statuses.space(desk.space)).scrub
     assert view is not None
     assert (view.damaged, view.findings, view.finished_ms) == (0, [], None)
-    await scrub.found("missing", [("notes", "a")], desk.id)
+    await findings.found("missing", [("notes", "a")], desk.id)
     space = await desk.statuses.space(desk.space)
     assert (space.state, space.reason) == ("degraded", "1 record in this device's copy is damaged")
     assert space.next_step
     assert space.scrub is not None
     assert [one.text for one in space.scrub.findings] == ["notes/a was gone"]
-    await scrub.put_right({("notes", "a")}, "peer", desk.id)
+    await findings.put_right({("notes", "a")}, "peer", desk.id)
     space = await desk.statuses.space(desk.space)
     assert (space.state, space.reason) == ("alone", "")
     assert space.scrub is not None

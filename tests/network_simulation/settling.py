@@ -88,8 +88,8 @@ class _Settling:
                 live = device.running.spaces.by_id[space.id]
                 if live.recopying.pending is not None:
                     return f"{space.name} on {device.name}: a recopy is pending"
-                if live.scrub.is_damaged:
-                    return f"{space.name} on {device.name}: {live.scrub.open_findings}"
+                if live.damage.is_known:
+                    return f"{space.name} on {device.name}: {live.damage.findings.open}"
                 ids = {format_device_id(one.id) for one in space.devices}
                 peers = [peer for peer in device.running.statuses.peers_of(live) if peer.device in ids]
                 if not all(_is_at_rest(peer, by_relay=self._world.apart) for peer in peers):
