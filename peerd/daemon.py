@@ -24,25 +24,25 @@ from peerd.discovery.interfaces import named
 from peerd.discovery.mdns import Mdns
 from peerd.discovery.network_changes import NetworkChanges
 from peerd.discovery.wakeups import watch_wakeups
-from peerd.engine.backups import Backups
-from peerd.engine.bindings import Bindings
-from peerd.engine.dialing import Dialing
-from peerd.engine.file_invitations import FileInvitations
-from peerd.engine.housekeeping import Housekeeping
-from peerd.engine.introducing import Introducing
-from peerd.engine.inviting import Inviting
-from peerd.engine.joining import Joining
-from peerd.engine.lookout import Lookout
-from peerd.engine.peer_book import PeerBook
+from peerd.engine.links.dialing import Dialing
+from peerd.engine.links.lookout import Lookout
+from peerd.engine.links.peer_book import PeerBook
+from peerd.engine.links.switchboard import Switchboard
+from peerd.engine.members.file_invitations import FileInvitations
+from peerd.engine.members.introducing import Introducing
+from peerd.engine.members.inviting import Inviting
+from peerd.engine.members.joining import Joining
 from peerd.engine.ports import Crypto, Link
-from peerd.engine.relay_ports import TicketKeys
-from peerd.engine.relays import Relays
-from peerd.engine.scrub_rounds import scrub_now_and_then
+from peerd.engine.relay.ports import TicketKeys
+from peerd.engine.relay.relays import Relays
+from peerd.engine.repair.scrub_rounds import scrub_now_and_then
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
-from peerd.engine.switchboard import Switchboard
+from peerd.engine.tables.bindings import Bindings
+from peerd.engine.upkeep.backups import Backups
+from peerd.engine.upkeep.housekeeping import Housekeeping
 from peerd.errors import ConfigError, PeerdError
 from peerd.identity import Identity
 from peerd.machine_status import Machine
@@ -51,7 +51,7 @@ from peerd.net.link import INTRODUCE, PAIR, SYNC
 from peerd.net.link import Link as NetLink
 from peerd.net.listener import Listener
 from peerd.net.refusal import Refusal
-from peerd.protocol.control_reports import Reloaded
+from peerd.protocol.control.reports import Reloaded
 from peerd.relay.sealer import Sealer
 from peerd.store.backup_folder import Draft
 from peerd.store.lock import Lock

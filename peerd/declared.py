@@ -15,10 +15,10 @@ from peerd.config import Settings
 from peerd.config.relay_settings import CloudKitRelay as CloudKitSettings
 from peerd.config.relay_settings import FolderRelay as FolderSettings
 from peerd.core.tables.changes import Brake
-from peerd.engine.relay_ports import RelayStore
-from peerd.engine.relaying import RelayPlan
-from peerd.protocol.control_tables import NewBinding
-from peerd.protocol.courier_settings import CourierSettings
+from peerd.engine.relay.ports import RelayStore
+from peerd.engine.relay.relaying import RelayPlan
+from peerd.protocol.control.tables import NewBinding
+from peerd.protocol.relay.courier_settings import CourierSettings
 from peerd.relay.folder import FolderRelay
 
 MB = 1_000_000

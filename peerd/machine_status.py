@@ -10,7 +10,7 @@ from peerd.control.server import ControlServer
 from peerd.core.stored import Address
 from peerd.discovery.mdns import Mdns
 from peerd.net.listener import Listener
-from peerd.protocol.control_reports import MachineStatus
+from peerd.protocol.control.reports import MachineStatus
 from peerd.strain import Strain
 from peerd.supervise import Supervisor
 

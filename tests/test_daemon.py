@@ -18,8 +18,8 @@ from peerd.core.device_id import format_device_id
 from peerd.daemon import Daemon
 from peerd.errors import ConfigError, PeerdError, StoreBusy, UserError
 from peerd.net.link import INTRODUCE, PAIR, SYNC
-from peerd.protocol.control_messages import ChangeRequest
-from peerd.protocol.control_reports import NewJoin
+from peerd.protocol.control.messages import ChangeRequest
+from peerd.protocol.control.reports import NewJoin
 
 PATIENCE_S = 20.0
 STOP_S = 5.0

@@ -7,17 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from peerd.config.checks import (
-    Container,
-    Directory,
-    File,
-    Flag,
-    OneOf,
-    SpaceNames,
-    Url,
-    WholeNumber,
-    Word,
-)
+from peerd.config.checks import Container, Directory, File, Flag, OneOf, SpaceNames, Url, WholeNumber, Word
 from peerd.config.settings import Setting
 
 _ENABLED = Setting(

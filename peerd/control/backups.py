@@ -8,7 +8,7 @@ from peerd.control.bodies import decode_as
 from peerd.control.messages import Request, Stream
 from peerd.control.problems import refusal
 from peerd.control.router import Route
-from peerd.protocol.control_backups import BackupEvent, NewBackup
+from peerd.protocol.control.backups import BackupEvent, NewBackup
 
 if TYPE_CHECKING:
     from peerd.control.service import Service

@@ -13,8 +13,8 @@ from peerd.control.records import COLLECTION, CURSOR, KEY, LIMIT, key_of, limit_
 from peerd.control.router import Parameter, Route
 from peerd.core import names
 from peerd.core.limits import INT64_MAX
-from peerd.protocol.control_history import RecordHistory, RecordThen, Revert, RevertResult
-from peerd.protocol.control_messages import LogFilter, LogPage
+from peerd.protocol.control.history import RecordHistory, RecordThen, Revert, RevertResult
+from peerd.protocol.control.messages import LogFilter, LogPage
 
 if TYPE_CHECKING:
     from peerd.control.service import Service

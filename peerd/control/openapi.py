@@ -18,9 +18,7 @@ from peerd.control import messages, problems
 from peerd.control.routes import ROUTES
 from peerd.core.limits import KEY_BYTES
 from peerd.core.names import COLLECTION_NAME_BYTES
-from peerd.protocol.control_messages import (
-    Problem,
-)
+from peerd.protocol.control.messages import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

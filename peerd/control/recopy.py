@@ -11,7 +11,7 @@ from peerd.control.messages import Answer, Request
 from peerd.control.problems import refusal
 from peerd.control.router import Route
 from peerd.control.spaces import check_text
-from peerd.protocol.control_recopy import AsideList, NewRecopy, Recopied
+from peerd.protocol.control.recopy import AsideList, NewRecopy, Recopied
 
 if TYPE_CHECKING:
     from peerd.control.service import Service

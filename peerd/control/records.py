@@ -24,7 +24,7 @@ from peerd.control.writes import (
 )
 from peerd.core.limits import VALUE_DEPTH
 from peerd.errors import UserError
-from peerd.protocol.control_messages import (
+from peerd.protocol.control.messages import (
     ChangeEvent,
     ChangeRequest,
     CollectionChange,

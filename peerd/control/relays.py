@@ -9,7 +9,7 @@ import msgspec
 from peerd.control.bodies import decode_as
 from peerd.control.messages import Answer, Request
 from peerd.control.router import Route
-from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync
+from peerd.protocol.control.relays import RelayCheckList, RelayList, RelaySync
 
 if TYPE_CHECKING:
     from peerd.control.service import Service

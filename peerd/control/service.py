@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from peerd.errors import UserError
-    from peerd.protocol.control_backups import BackupEvent
-    from peerd.protocol.control_history import RecordHistory, RecordThen, Revert, RevertResult
-    from peerd.protocol.control_messages import (
+    from peerd.protocol.control.backups import BackupEvent
+    from peerd.protocol.control.history import RecordHistory, RecordThen, Revert, RevertResult
+    from peerd.protocol.control.messages import (
         ChangeEvent,
         ChangeRequest,
         CollectionChange,
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
         Resolution,
         WriteResult,
     )
-    from peerd.protocol.control_recopy import AsideList, Recopied
-    from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync
-    from peerd.protocol.control_reports import (
+    from peerd.protocol.control.recopy import AsideList, Recopied
+    from peerd.protocol.control.relays import RelayCheckList, RelayList, RelaySync
+    from peerd.protocol.control.reports import (
         Forgotten,
         Health,
         InvitationEvent,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         SpaceView,
         Status,
     )
-    from peerd.protocol.control_tables import (
+    from peerd.protocol.control.tables import (
         BindingList,
         BindingReport,
         CleanedFile,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         NewBinding,
         Unbound,
     )
-    from peerd.protocol.control_tickets import Petitioned
+    from peerd.protocol.control.tickets import Petitioned
 
 
 class Service(Protocol):

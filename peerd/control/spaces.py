@@ -14,12 +14,8 @@ from peerd.control.records import COLLECTION, CURSOR, KEY, LIMIT, key_of, limit_
 from peerd.control.router import RECORD_BODY_BYTES, Parameter, Route
 from peerd.core import names
 from peerd.core.limits import VALUE_DEPTH
-from peerd.protocol.control_messages import (
-    ConflictList,
-    Resolution,
-    WriteResult,
-)
-from peerd.protocol.control_reports import (
+from peerd.protocol.control.messages import ConflictList, Resolution, WriteResult
+from peerd.protocol.control.reports import (
     Admission,
     Forgotten,
     InvitationAnswer,

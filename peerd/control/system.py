@@ -9,12 +9,7 @@ import msgspec
 
 from peerd.control.messages import TEXT, Answer, Request
 from peerd.control.router import Route
-from peerd.protocol.control_reports import (
-    Health,
-    PeerList,
-    Reloaded,
-    Status,
-)
+from peerd.protocol.control.reports import Health, PeerList, Reloaded, Status
 
 if TYPE_CHECKING:
     from peerd.control.service import Service

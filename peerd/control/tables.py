@@ -11,7 +11,7 @@ from peerd.control.messages import Answer, Request
 from peerd.control.problems import refusal
 from peerd.control.router import Parameter, Route
 from peerd.core import names
-from peerd.protocol.control_tables import (
+from peerd.protocol.control.tables import (
     BindingList,
     BindingReport,
     CleanedFile,

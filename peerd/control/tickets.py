@@ -13,7 +13,7 @@ from peerd.control.messages import Answer, Request
 from peerd.control.problems import refusal
 from peerd.control.router import Route
 from peerd.core import names
-from peerd.protocol.control_tickets import NewPetition, NewTicket, Petitioned, TicketFile
+from peerd.protocol.control.tickets import NewPetition, NewTicket, Petitioned, TicketFile
 
 if TYPE_CHECKING:
     from peerd.control.service import Service

@@ -11,10 +11,7 @@ from peerd.control.problems import refusal
 from peerd.core import names
 from peerd.core.limits import CHANGES_PER_TRANSACTION, FIELDS_PER_RECORD, VALUE_DEPTH
 from peerd.errors import UserError
-from peerd.protocol.control_messages import (
-    ChangeRequest,
-    Transaction,
-)
+from peerd.protocol.control.messages import ChangeRequest, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits
-from peerd.core.acceptance import ClosedFork
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState, context_before
@@ -29,7 +28,8 @@ from peerd.core.plain_put import PlainPut
 from peerd.core.record import NOTHING_DROPPED, Dropped, Lone, Record, Stamp, apply_change
 from peerd.core.record_form import encode_lone
 from peerd.core.restore import Image
-from peerd.core.statements import Final
+from peerd.core.roster.acceptance import ClosedFork
+from peerd.core.roster.statements import Final
 
 Name = tuple[str, str]
 

@@ -16,8 +16,8 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from peerd.core.acceptance import ClosedFork
-from peerd.core.statements import Final
+from peerd.core.roster.acceptance import ClosedFork
+from peerd.core.roster.statements import Final
 
 ENDS = 1_000  # told at once
 

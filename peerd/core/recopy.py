@@ -1,6 +1,6 @@
 """Writing again what a copy that was set aside has, and the copy in its place lacks.
 
-Both are rows with a clock, as in `snapshot_merge`. But one name may stand for two transactions here: a dot means the
+Both are rows with a clock, as in `snapshots.merge`. But one name may stand for two transactions here: a dot means the
 same on both sides only as far as both hold the same history of its origin. How far that is stands in `shared`.
 
     a dot of the copy set aside   up to `shared`: the other side saw it, so if it lacks it, it removed it: nothing to do

@@ -11,8 +11,8 @@ from peerd.core.clocks import Clock, Dot
 from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
 from peerd.core.record import Record
-from peerd.core.snapshot_stored import Taken
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
+from peerd.core.snapshots.stored import Taken
 from peerd.core.tables.plans import BindingPlan
 
 Address: TypeAlias = tuple[str, int]

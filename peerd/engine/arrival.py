@@ -8,7 +8,7 @@ from peerd.core.batch import Batch, Forged, Verdict
 from peerd.core.chain import Run
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.roster import Roster
+from peerd.core.roster.roster import Roster
 from peerd.engine.decoded import Decoded
 from peerd.engine.staging import Staging
 from peerd.errors import RemoteProtocolError

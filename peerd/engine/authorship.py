@@ -5,7 +5,7 @@ from __future__ import annotations
 from peerd.core.batch import Author
 from peerd.core.copy import CopyState
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.roster import Roster
+from peerd.core.roster.roster import Roster
 from peerd.engine.ports import Keys, Times
 from peerd.errors import UserError
 from peerd.logs import get

@@ -21,21 +21,21 @@ from peerd.core.copy import CopyState
 from peerd.core.intents import Intent
 from peerd.core.origin import Announcement
 from peerd.core.restore import portions
-from peerd.core.roster import Roster
-from peerd.core.snapshot_intake import Standing, check_accepted
-from peerd.core.snapshot_stored import Switched
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import SignedStatement
+from peerd.core.snapshots.intake import Standing, check_accepted
+from peerd.core.snapshots.stored import Switched
 from peerd.core.stored import Note, Opened
 from peerd.core.writes import Writes, finish
 from peerd.engine.arrival import Arrival, attempt
 from peerd.engine.authorship import Authorship
-from peerd.engine.bound_collections import BoundCollections
 from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Keys, Times
 from peerd.engine.restores import Restores
 from peerd.engine.staging import Staging
 from peerd.engine.store_ports import SpaceStore, Transaction
+from peerd.engine.tables.bound_collections import BoundCollections
 from peerd.engine.tail import Tail
 from peerd.engine.writing import Pending, Written, write_one
 from peerd.errors import StoreError, UserError

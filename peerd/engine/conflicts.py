@@ -22,7 +22,7 @@ from peerd.engine.cursors import from_word, to_word
 from peerd.engine.records import conflict_name, dot_text, json_object, pack_whole, unpack_whole
 from peerd.engine.space import Space
 from peerd.errors import UserError
-from peerd.protocol.control_messages import (
+from peerd.protocol.control.messages import (
     ChangeResult,
     ConflictList,
     ConflictValue,

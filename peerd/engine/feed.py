@@ -27,9 +27,7 @@ from peerd.engine.cursors import from_word, to_word
 from peerd.engine.records import conflict_name, dot_text, json_object
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
-from peerd.protocol.control_messages import (
-    ChangeEvent,
-)
+from peerd.protocol.control.messages import ChangeEvent
 
 BATCH_BYTES = 256 << 10  # of the log read at a time, and of the records told in one batch
 PAGE = 500

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from peerd.core.device_id import short_id
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.scrub_status import describe_scrub
+from peerd.engine.links.switchboard import Switchboard
+from peerd.engine.repair.scrub_status import describe_scrub
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
-from peerd.engine.switchboard import Switchboard
-from peerd.protocol.control_relays import RelayView
-from peerd.protocol.control_reports import MachineStatus
+from peerd.protocol.control.relays import RelayView
+from peerd.protocol.control.reports import MachineStatus
 
 _HELP = {
     "peerd_links": ("gauge", "Devices that are linked"),

@@ -1,5 +1,5 @@
 """What the engine needs of the edges: time, keys, links. What it needs of the database stands in `store_ports`, of
-applications' files in `table_ports`, of relays in `relay_ports`. The edges satisfy these by shape; the type checker
+applications' files in `tables.ports`, of relays in `relay.ports`. The edges satisfy these by shape; the type checker
 proves it where they meet, in `peerd.daemon`.
 """
 

@@ -22,7 +22,7 @@ from peerd.engine.cursors import from_word, to_word
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
 from peerd.errors import PeerdError, StoreDamaged, UserError
-from peerd.protocol.control_messages import (
+from peerd.protocol.control.messages import (
     ChangeRequest,
     ChangeResult,
     CollectionChange,

@@ -12,28 +12,28 @@ from pathlib import Path
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import NEVER_MS, Address
 from peerd.engine import metrics
-from peerd.engine.backups import Backups
-from peerd.engine.bindings import Bindings
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.dialing import Dialing
 from peerd.engine.feed import Feed
-from peerd.engine.file_invitations import FileInvitations
-from peerd.engine.history import History, Wanted
-from peerd.engine.inviting import Inviting
-from peerd.engine.joining import Joining
-from peerd.engine.past import Past
-from peerd.engine.recopying import recopy_from
+from peerd.engine.forks.recopying import recopy_from
+from peerd.engine.links.dialing import Dialing
+from peerd.engine.links.switchboard import Switchboard
+from peerd.engine.members.file_invitations import FileInvitations
+from peerd.engine.members.inviting import Inviting
+from peerd.engine.members.joining import Joining
+from peerd.engine.past.history import History, Wanted
+from peerd.engine.past.past import Past
+from peerd.engine.past.reverting import Reverting, Selection
 from peerd.engine.records import Records
-from peerd.engine.relays import Relays
-from peerd.engine.reverting import Reverting, Selection
-from peerd.engine.scrub_status import describe_scrub
+from peerd.engine.relay.relays import Relays
+from peerd.engine.repair.scrub_status import describe_scrub
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
-from peerd.engine.switchboard import Switchboard
+from peerd.engine.tables.bindings import Bindings
+from peerd.engine.upkeep.backups import Backups
 from peerd.errors import StoreError, UserError
-from peerd.protocol.control_backups import BackupEvent
-from peerd.protocol.control_history import RecordHistory, RecordThen, Revert, RevertResult
-from peerd.protocol.control_messages import (
+from peerd.protocol.control.backups import BackupEvent
+from peerd.protocol.control.history import RecordHistory, RecordThen, Revert, RevertResult
+from peerd.protocol.control.messages import (
     ChangeEvent,
     ChangeRequest,
     CollectionChange,
@@ -47,9 +47,9 @@ from peerd.protocol.control_messages import (
     Resolution,
     WriteResult,
 )
-from peerd.protocol.control_recopy import AsideList, Recopied
-from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync
-from peerd.protocol.control_reports import (
+from peerd.protocol.control.recopy import AsideList, Recopied
+from peerd.protocol.control.relays import RelayCheckList, RelayList, RelaySync
+from peerd.protocol.control.reports import (
     Forgotten,
     Health,
     InvitationEvent,
@@ -65,7 +65,7 @@ from peerd.protocol.control_reports import (
     SpaceView,
     Status,
 )
-from peerd.protocol.control_tables import (
+from peerd.protocol.control.tables import (
     BindingList,
     BindingReport,
     CleanedFile,
@@ -74,7 +74,7 @@ from peerd.protocol.control_tables import (
     NewBinding,
     Unbound,
 )
-from peerd.protocol.control_tickets import Petitioned
+from peerd.protocol.control.tickets import Petitioned
 
 
 class Service:

@@ -7,24 +7,24 @@ from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
-from peerd.core import compose
-from peerd.core.acceptance import vouches_due
 from peerd.core.clocks import Clock, ReadClock, join
 from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
 from peerd.core.device_id import short_id
-from peerd.core.roster import Refusal, Roster
-from peerd.core.snapshot_stored import Switched
-from peerd.core.statements import SignedStatement
+from peerd.core.roster import compose
+from peerd.core.roster.acceptance import vouches_due
+from peerd.core.roster.roster import Refusal, Roster
+from peerd.core.roster.statements import SignedStatement
+from peerd.core.snapshots.stored import Switched
 from peerd.core.stored import Awaited, Opened, StoredPeer, StoredPetition
 from peerd.core.trimming import ACTIVE_MS, is_active
 from peerd.engine.commits import Commit, Commits
-from peerd.engine.damage import Damage
-from peerd.engine.forks import Forks
+from peerd.engine.forks.forks import Forks
+from peerd.engine.forks.recopying import Recopying
 from peerd.engine.ports import Keys, Times
-from peerd.engine.recopying import Recopying
-from peerd.engine.scrubbing import Scrubbing
-from peerd.engine.snapshots import Snapshots
+from peerd.engine.repair.damage import Damage
+from peerd.engine.repair.scrubbing import Scrubbing
+from peerd.engine.snapshots.snapshots import Snapshots
 from peerd.engine.staging import Staging
 from peerd.engine.store_ports import SpaceStore
 from peerd.errors import DiskFull, StoreDamaged, StoreError

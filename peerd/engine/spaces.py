@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from peerd.core import compose, epochs
 from peerd.core.device_id import parse_device_id, short_id
 from peerd.core.names import check_space_name
-from peerd.core.roster import Roster
+from peerd.core.roster import compose, epochs
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.slowness import Slowness
-from peerd.core.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.stored import Opened
 from peerd.engine.ports import Crypto, Keys, Times
-from peerd.engine.scrubbing import Scrubbing
+from peerd.engine.repair.scrubbing import Scrubbing
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Shelf, SpaceStore
 from peerd.errors import RemoteProtocolError, UserError

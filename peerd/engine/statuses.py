@@ -9,22 +9,22 @@ from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.names import RESERVED_PREFIX
 from peerd.core.stored import Address, StoredPeer
-from peerd.engine.binding_notices import asks_for_nobody, in_words
-from peerd.engine.clocks import Clocks
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.growth import Growth
-from peerd.engine.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
+from peerd.engine.links.clocks import Clocks
+from peerd.engine.links.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
+from peerd.engine.links.session_status import STEPS, describe_session
+from peerd.engine.links.switchboard import Switchboard
 from peerd.engine.ports import Keys, Times
-from peerd.engine.relay_status import RELAYED, describe_relayed, is_behind_on_relay, petition_state
-from peerd.engine.relays import Relays
-from peerd.engine.scrub_status import describe_scrub
-from peerd.engine.session_status import STEPS, describe_session
-from peerd.engine.snapshot_status import snapshot_view, taken_view
+from peerd.engine.relay.relays import Relays
+from peerd.engine.relay.status import RELAYED, describe_relayed, is_behind_on_relay, petition_state
+from peerd.engine.repair.scrub_status import describe_scrub
+from peerd.engine.snapshots.status import snapshot_view, taken_view
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.engine.switchboard import Switchboard
+from peerd.engine.tables.notices import asks_for_nobody, in_words
+from peerd.engine.upkeep.growth import Growth
 from peerd.errors import PeerdError, StoreError
-from peerd.protocol.control_reports import (
+from peerd.protocol.control.reports import (
     DeviceStatus,
     Health,
     MachineStatus,

@@ -13,12 +13,12 @@ from peerd.core.copy import CopyState
 from peerd.core.daemon_time import Age
 from peerd.core.forks import History
 from peerd.core.record import Record
-from peerd.core.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
+from peerd.core.repair.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
+from peerd.core.roster.statements import SignedStatement
 from peerd.core.slowness import Slowness
-from peerd.core.snapshot_choice import Gap
-from peerd.core.snapshot_intake import SideWrites, Standing
-from peerd.core.snapshot_stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
-from peerd.core.statements import SignedStatement
+from peerd.core.snapshots.choice import Gap
+from peerd.core.snapshots.intake import SideWrites, Standing
+from peerd.core.snapshots.stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.core.stored import (
     ArrivalPage,
     Awaited,
@@ -38,8 +38,8 @@ from peerd.core.stored import (
 )
 from peerd.core.trimming import HeldBack, Plan, Trimmed
 from peerd.core.writes import Writes
-from peerd.engine.aside_ports import Asides
-from peerd.engine.past_ports import Lookback
+from peerd.engine.forks.aside_ports import Asides
+from peerd.engine.past.ports import Lookback
 from peerd.errors import StoreError
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from msgspec import Struct
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock
 from peerd.core.origin import Announcement
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 from peerd.protocol.messages import SessionMessage, SnapshotChunk, SnapshotRefuse, SnapshotWant
 
 

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 
 from peerd.core.chain import Run
 from peerd.core.origin import Announcement, Id16, Id32
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 
 MAJOR, MINOR = 1, 0
 SUBPROTOCOL = f"peerd.sync.{MAJOR}"

@@ -1,7 +1,7 @@
 """How one side of a session finds out where its copy differs from the other's, and puts its own right.
 
 Both sides do this on their own: each asks, and each changes nothing but its own copy, by a rule that gives the same to
-both (`core.repair`). A pure machine: methods are events, they give effects. It holds at most 200 names, and one
+both (`core.repair.rule`). A pure machine: methods are events, they give effects. It holds at most 200 names, and one
 question at a time is on its way.
 
 | stage   | meaning                                             | leaves when                                        |
@@ -24,14 +24,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from peerd.core import digest
-from peerd.protocol.messages import (
-    RECORDS_PER_MEND,
-    Locate,
-    Located,
-    Mend,
-    Mended,
-    RecordName,
-)
+from peerd.protocol.messages import RECORDS_PER_MEND, Locate, Located, Mend, Mended, RecordName
 
 NAMES = 200  # are put right in one attempt
 ANSWER_S = 60.0

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peerd.core.roster import Roster
-from peerd.core.statements import SignedStatement, statement_id
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import SignedStatement, statement_id
 from peerd.protocol.effects import Effect, LearnStatements, Send
 from peerd.protocol.messages import STATEMENTS_PER_FRAME, RosterMessage
 

@@ -10,7 +10,7 @@
 | blocked   | a fork, a refusal, a version: `reason`     | a new link                                              |
 
 One is behind at once where their log begins after what we have; or later, if the log that we lack is more than a
-snapshot (`core.snapshot_choice`): then we may go back to *streaming* without one.
+snapshot (`core.snapshots.choice`): then we may go back to *streaming* without one.
 
 Statements are exchanged in every phase. What they want is served from `comparing` on: sending does not wait for our
 turn to receive. A message that the phase does not allow is the peer's mistake and closes the link.
@@ -27,8 +27,8 @@ from peerd.core import digest
 from peerd.core.clocks import Clock, includes, join, lacking
 from peerd.core.copy import CopyState
 from peerd.core.limits import CONTEXT_ORIGINS
-from peerd.core.roster import Roster
-from peerd.core.snapshot_choice import Gap, by_snapshot
+from peerd.core.roster.roster import Roster
+from peerd.core.snapshots.choice import Gap, by_snapshot
 from peerd.core.stored import LogRow
 from peerd.errors import RemoteProtocolError
 from peerd.protocol.acknowledging import Acknowledging

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from peerd.errors import LocalProtocolError, RelayTrouble
-from peerd.protocol.relay_objects import OBJECT_BYTES, RelayObject
+from peerd.protocol.relay.objects import OBJECT_BYTES, RelayObject
 from peerd.relay import files
 from peerd.relay.files import OBJECT_NAME, Files, tag_of
 from peerd.relay.folder_trouble import translated

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from peerd.core.epochs import RelayKeys
+from peerd.core.roster.epochs import RelayKeys
 from peerd.errors import LocalProtocolError, RemoteProtocolError
-from peerd.protocol.relay_objects import SignedHead, decode_signed_head, encode
+from peerd.protocol.relay.objects import SignedHead, decode_signed_head, encode
 from peerd.relay import xaes
 from peerd.relay.packing import pack, unpack
 from peerd.relay.sealing import FORMAT, HINT_BYTES, check_envelope, hint, unreadable

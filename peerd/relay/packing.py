@@ -12,7 +12,7 @@ import zstandard
 
 from peerd.core.padding import padded_size
 from peerd.errors import LocalProtocolError, RemoteProtocolError
-from peerd.protocol.relay_objects import OBJECT_BYTES
+from peerd.protocol.relay.objects import OBJECT_BYTES
 
 PLAIN_BYTES = 2 << 20  # of an object before compression; whoever decompresses one stops there
 

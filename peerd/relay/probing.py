@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from peerd.errors import RelayTrouble
-from peerd.protocol.relay_objects import RelayObject
+from peerd.protocol.relay.objects import RelayObject
 
 _BEFORE, _AFTER = b"peerd was here", b"peerd was here again"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from peerd.core.epochs import RelayKeys
-from peerd.protocol.relay_objects import SignedHead
+from peerd.core.roster.epochs import RelayKeys
+from peerd.protocol.relay.objects import SignedHead
 from peerd.relay import heads, sealing
 from peerd.relay.heads import Chance, Open, Seal
 from peerd.relay.xaes import NONCE_BYTES

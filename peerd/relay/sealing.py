@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from peerd.core.epochs import RelayKeys
+from peerd.core.roster.epochs import RelayKeys
 from peerd.errors import RemoteProtocolError
-from peerd.protocol.relay_objects import OBJECT_BYTES
+from peerd.protocol.relay.objects import OBJECT_BYTES
 from peerd.relay import xaes
 from peerd.relay.packing import pack, unpack
 

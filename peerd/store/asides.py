@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from peerd.core import digest
-from peerd.core.acceptance import ClosedFork
 from peerd.core.batch import Name
 from peerd.core.clocks import Clock
 from peerd.core.record import Record
 from peerd.core.record_form import digest_of
+from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, Recopy
 from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.store import records, runners

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from peerd.errors import UserError
-from peerd.protocol.control_backups import BackupOf
+from peerd.protocol.control.backups import BackupOf
 from peerd.store.beside import sync_folder
 from peerd.store.failures import translate
 

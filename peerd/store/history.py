@@ -15,7 +15,7 @@ from peerd.core.past import Removal
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record
 from peerd.core.restore import Image
-from peerd.core.snapshot_merge import IN_A_SNAPSHOT
+from peerd.core.snapshots.merge import IN_A_SNAPSHOT
 from peerd.core.writes import PARKED, HistoryRow
 from peerd.store import meta, room
 from peerd.store.failures import damaged

@@ -13,8 +13,8 @@ from peerd.core.chain import first_hash
 from peerd.core.copy import OriginState
 from peerd.core.origin import Announcement
 from peerd.core.restore import Image
-from peerd.core.snapshot_intake import Progress, SideOrigin, SideWrites, Standing
-from peerd.core.snapshot_stored import Incoming, Phase
+from peerd.core.snapshots.intake import Progress, SideOrigin, SideWrites, Standing
+from peerd.core.snapshots.stored import Incoming, Phase
 from peerd.core.writes import PARKED
 from peerd.store import log, meta, peers, records, side, trimming
 from peerd.store.failures import damaged

@@ -14,7 +14,7 @@ from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState, OriginState
 from peerd.core.daemon_time import Age, Synced
 from peerd.core.origin import Announcement
-from peerd.core.snapshot_stored import Taken
+from peerd.core.snapshots.stored import Taken
 from peerd.errors import StoreError
 from peerd.store.failures import damaged
 from peerd.store.refs import Refs

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from peerd.core.batch import Name
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record, lone_lead
-from peerd.core.snapshot_rows import PlainRow
+from peerd.core.snapshots.rows import PlainRow
 from peerd.core.stored import ArrivalPage, CollectionCount, RecordPage
 from peerd.core.writes import PARKED, RecordRow
 from peerd.store.failures import damaged

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from peerd.core.chain import first_hash
-from peerd.core.snapshot_stored import Switched
+from peerd.core.snapshots.stored import Switched
 from peerd.core.stored import Recopy
 from peerd.store import asides, meta, side
 from peerd.store.switching import Site, write_space

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from peerd.core.statements import SignedStatement, statement_id
+from peerd.core.roster.statements import SignedStatement, statement_id
 
 
 def add(connection: sqlite3.Connection, statements: Sequence[SignedStatement]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from peerd import logs
-from peerd.core.statements import SignedStatement, statement_id
+from peerd.core.roster.statements import SignedStatement, statement_id
 from peerd.store import beside
 
 log = logs.get(__name__)

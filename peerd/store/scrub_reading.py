@@ -11,7 +11,7 @@ from peerd.core.batch import Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.record_form import bucket_of, decode_record, digest_of
-from peerd.core.scrub import BrokenRun, Counted, RowsChecked, RunsChecked, SharesRead, Suspect, is_sound
+from peerd.core.repair.scrub import BrokenRun, Counted, RowsChecked, RunsChecked, SharesRead, Suspect, is_sound
 from peerd.core.writes import PARKED, flags_of
 from peerd.errors import StoreError
 from peerd.store import log

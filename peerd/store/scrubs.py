@@ -15,7 +15,7 @@ from peerd.core.chain import Run, hash_after, signed_bytes
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
 from peerd.core.record_form import bucket_of
-from peerd.core.scrub import FINDINGS, Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
+from peerd.core.repair.scrub import FINDINGS, Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
 from peerd.core.writes import PARKED
 from peerd.store import log, scrub_reading
 from peerd.store.database import Database, Outcome

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from peerd.core.names import check_space_name
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 from peerd.core.stored import Opened
 from peerd.errors import StoreBusy, StoreDamaged, StoreError, UserError
 from peerd.logs import get

@@ -12,9 +12,18 @@ from peerd.core.clocks import Clock, lacking
 from peerd.core.digest import BUCKETS
 from peerd.core.origin import Announcement
 from peerd.core.record_form import SHORT_LEAD_BYTES, digest_of, lone_lead, share_of
-from peerd.core.snapshot import ENDS_PER_ORIGIN, ROW_BYTES, EndsOf, Group, OriginEnd, StoredRow, group_bytes, row_bytes
-from peerd.core.snapshot_choice import LEAST_LOG_BYTES, Gap
-from peerd.core.snapshot_stored import RowCursor, SnapshotRows, SnapshotStart
+from peerd.core.snapshots.choice import LEAST_LOG_BYTES, Gap
+from peerd.core.snapshots.parts import (
+    ENDS_PER_ORIGIN,
+    ROW_BYTES,
+    EndsOf,
+    Group,
+    OriginEnd,
+    StoredRow,
+    group_bytes,
+    row_bytes,
+)
+from peerd.core.snapshots.stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.store import log
 from peerd.store.failures import damaged
 from peerd.store.records import unsigned

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from peerd.core.batch import Name, Reader
-from peerd.core.snapshot_choice import Gap
-from peerd.core.snapshot_intake import SideWrites, Standing
-from peerd.core.snapshot_stored import Incoming, Phase, RowCursor, SnapshotRows, SnapshotStart, Switched
+from peerd.core.snapshots.choice import Gap
+from peerd.core.snapshots.intake import SideWrites, Standing
+from peerd.core.snapshots.stored import Incoming, Phase, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.core.stored import Recopy
 from peerd.store import incoming, replacing, snapshot_reading, switching
 from peerd.store.database import Database, Outcome

@@ -15,7 +15,7 @@ from peerd.core.batch import Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot, join
 from peerd.core.record import Record
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 from peerd.core.stored import (
     ArrivalPage,
     Awaited,

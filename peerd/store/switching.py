@@ -20,9 +20,9 @@ from peerd.core import digest, entry
 from peerd.core.batch import Fork, Name, Stored
 from peerd.core.clocks import Clock, covers
 from peerd.core.record_form import SHORT_LEAD_BYTES, lone_lead
-from peerd.core.snapshot_intake import Standing
-from peerd.core.snapshot_merge import Merged, Pair, ahead, merge_all
-from peerd.core.snapshot_stored import Phase, RowCursor, Switched
+from peerd.core.snapshots.intake import Standing
+from peerd.core.snapshots.merge import Merged, Pair, ahead, merge_all
+from peerd.core.snapshots.stored import Phase, RowCursor, Switched
 from peerd.core.writes import PARKED
 from peerd.store import incoming, log, meta, records, side
 from peerd.store.incoming import SideReader

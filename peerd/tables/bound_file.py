@@ -36,7 +36,7 @@ _LOCKED = frozenset({"settling", "begun"})  # points at which a lock was waited 
 
 
 class BoundFile:
-    """Made by `open`. Satisfies `peerd.engine.table_ports.TableFile`."""
+    """Made by `open`. Satisfies `peerd.engine.tables.ports.TableFile`."""
 
     def __init__(self, opened: _Opened, worker: Worker) -> None:
         self._opened = opened

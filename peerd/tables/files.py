@@ -31,7 +31,7 @@ _BACKUP_PAGES = 1_000
 
 
 class Files:
-    """Satisfies `peerd.engine.table_ports.TableFiles`. `device` is the text of this device's id."""
+    """Satisfies `peerd.engine.tables.ports.TableFiles`. `device` is the text of this device's id."""
 
     def __init__(self, device: str) -> None:
         self._device = device

@@ -17,8 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from peerd.protocol.courier_settings import HOUR_S, CourierSettings
-from peerd.protocol.courier_steps import Poll
+from peerd.protocol.relay.courier_settings import HOUR_S, CourierSettings
+from peerd.protocol.relay.courier_steps import Poll
 from tests.bench.daemons import Daemon, running, wait
 from tests.bench.floor import records
 from tests.bench.of_relays import let_in

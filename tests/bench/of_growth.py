@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peerd.core.trimming import ACTIVE_MS
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control.messages import ChangeRequest
 from tests.bench.floor import percentile
 from tests.bench.report import Table
 from tests.engine.conftest import Device, RunningHands, Wire

@@ -15,9 +15,9 @@ import pytest
 
 from peerd.control.server import ControlServer
 from peerd.errors import UserError
-from peerd.protocol import control_messages as said
-from peerd.protocol import control_reports as reported
-from peerd.protocol import control_tables as bound
+from peerd.protocol.control import messages as said
+from peerd.protocol.control import reports as reported
+from peerd.protocol.control import tables as bound
 
 PEER = reported.PeerStatus(device="NASAAAA", name="nas", state="in sync", behind=0, ahead=0, since_ms=0)
 SPACE = reported.SpaceView(

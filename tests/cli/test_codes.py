@@ -9,7 +9,7 @@ from pathlib import Path
 import peerd
 from peerd.cli.codes import TEXTS
 from peerd.control.problems import CODES
-from peerd.protocol.pairing_messages import REASONS
+from peerd.protocol.pairing.messages import REASONS
 
 CODE_COMES_FIRST = {"refusal", "Refusal", "DialFailed", "Trouble", "Blocked"}
 

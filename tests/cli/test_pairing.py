@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from peerd.cli.pairing import CODE_DIGITS
-from peerd.protocol import pairing_window
+from peerd.protocol.pairing import window as pairing_window
 
 CODE = {"id": "i1", "code": "48219073", "expires_in_s": 120}
 PHONE = {"device": "PHONEAA-PHONEBB", "name": "phone"}

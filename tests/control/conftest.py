@@ -16,16 +16,9 @@ from peerd.control.lobby import Limits
 from peerd.control.server import ControlServer
 from peerd.control.service import Service
 from peerd.errors import UserError
-from peerd.protocol.control_backups import BackupEvent, BackupMade, BackupOf
-from peerd.protocol.control_history import (
-    RecordHistory,
-    RecordThen,
-    RecordVersion,
-    Revert,
-    Reverted,
-    RevertResult,
-)
-from peerd.protocol.control_messages import (
+from peerd.protocol.control.backups import BackupEvent, BackupMade, BackupOf
+from peerd.protocol.control.history import RecordHistory, RecordThen, RecordVersion, Revert, Reverted, RevertResult
+from peerd.protocol.control.messages import (
     ChangeEvent,
     ChangeRequest,
     ChangeResult,
@@ -45,9 +38,9 @@ from peerd.protocol.control_messages import (
     Resolution,
     WriteResult,
 )
-from peerd.protocol.control_recopy import AsideList, AsideView, Recopied
-from peerd.protocol.control_relays import RelayCheckList, RelayList, RelaySync, RelayView
-from peerd.protocol.control_reports import (
+from peerd.protocol.control.recopy import AsideList, AsideView, Recopied
+from peerd.protocol.control.relays import RelayCheckList, RelayList, RelaySync, RelayView
+from peerd.protocol.control.reports import (
     DeviceStatus,
     Forgotten,
     Health,
@@ -66,7 +59,7 @@ from peerd.protocol.control_reports import (
     SpaceView,
     Status,
 )
-from peerd.protocol.control_tables import (
+from peerd.protocol.control.tables import (
     BindingList,
     BindingReport,
     BindingView,
@@ -79,7 +72,7 @@ from peerd.protocol.control_tables import (
     TableReport,
     Unbound,
 )
-from peerd.protocol.control_tickets import Petitioned
+from peerd.protocol.control.tickets import Petitioned
 
 T = TypeVar("T")
 REPORT = BindingReport(

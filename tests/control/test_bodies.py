@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 from peerd.control.bodies import decode, decode_as, decode_object
 from peerd.errors import UserError
-from peerd.protocol.control_messages import (
-    Patch,
-)
+from peerd.protocol.control.messages import Patch
 
 JSON_VALUES = st.recursive(
     st.none()

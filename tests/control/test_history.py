@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from peerd.protocol.control_history import Revert
-from peerd.protocol.control_messages import LogFilter
+from peerd.protocol.control.history import Revert
+from peerd.protocol.control.messages import LogFilter
 
 
 async def test_the_log_is_filtered(talk: Any, service: Any) -> None:

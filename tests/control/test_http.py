@@ -12,12 +12,8 @@ from typing import Any
 import pytest
 
 from peerd.errors import UserError
-from peerd.protocol.control_messages import (
-    ChangeEvent,
-)
-from peerd.protocol.control_reports import (
-    InvitationEvent,
-)
+from peerd.protocol.control.messages import ChangeEvent
+from peerd.protocol.control.reports import InvitationEvent
 
 GET = b"GET /v1/peers HTTP/1.1\r\nHost: x\r\n\r\n"
 RECORD = "/v1/spaces/home/records/todo/1"

@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from peerd.errors import DiskFull, StoreBusy, UserError
-from peerd.protocol.control_messages import (
-    ChangeRequest,
-    ChangeResult,
-    CollectionChange,
-    WriteResult,
-)
+from peerd.protocol.control.messages import ChangeRequest, ChangeResult, CollectionChange, WriteResult
 
 RECORD = "/v1/spaces/home/records/todo/1"
 

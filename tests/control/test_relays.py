@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peerd.errors import UserError
-from peerd.protocol.control_relays import RelaySync
+from peerd.protocol.control.relays import RelaySync
 
 
 async def test_relays_are_listed_with_what_is_on_its_way(talk: Any) -> None:

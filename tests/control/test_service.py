@@ -7,9 +7,7 @@ from typing import Any
 
 from peerd.control.routes import ROUTES
 from peerd.control.service import Service
-from peerd.protocol.control_reports import (
-    InvitationEvent,
-)
+from peerd.protocol.control.reports import InvitationEvent
 
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/spaces"): {"name": "home"},

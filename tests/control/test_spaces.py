@@ -7,12 +7,8 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from peerd.protocol.control_messages import (
-    Resolution,
-)
-from peerd.protocol.control_reports import (
-    NewJoin,
-)
+from peerd.protocol.control.messages import Resolution
+from peerd.protocol.control.reports import NewJoin
 
 
 async def test_spaces_are_listed_and_read(talk: Any, service: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peerd.errors import TableTrouble, UserError
-from peerd.protocol.control_tables import HeldAnswer, NewBinding
+from peerd.protocol.control.tables import HeldAnswer, NewBinding
 
 WHERE = "/v1/spaces/home/bindings"
 FILE = "/home/ann/todo.db"

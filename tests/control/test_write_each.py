@@ -9,7 +9,7 @@ import pytest
 
 from peerd.control.writes import CHANGES_PER_REQUEST
 from peerd.errors import DiskFull, UserError
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control.messages import ChangeRequest
 
 TARGET = "/v1/spaces/home/writes"
 PUT = {"kind": "put", "collection": "todo", "key": "1", "value": {"a": 1}}

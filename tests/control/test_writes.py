@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from peerd.core.limits import CHANGES_PER_TRANSACTION
-from peerd.protocol.control_messages import (
-    ChangeRequest,
-    ChangeResult,
-    WriteResult,
-)
+from peerd.protocol.control.messages import ChangeRequest, ChangeResult, WriteResult
 
 TARGET = "/v1/spaces/home/transactions"
 PUT = {"kind": "put", "collection": "todo", "key": "1", "value": {"a": 1}}

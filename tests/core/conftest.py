@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from peerd.core import compose
-from peerd.core.roster import Roster
-from peerd.core.statements import DeviceCard, SignedStatement, decode_statement
+from peerd.core.roster import compose
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import DeviceCard, SignedStatement, decode_statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from peerd.core.statements import Final
+    from peerd.core.roster.statements import Final
 
 
 def _signature(public_key: bytes, data: bytes) -> bytes:

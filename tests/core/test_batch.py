@@ -9,14 +9,14 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits, writes
-from peerd.core.acceptance import ClosedFork
 from peerd.core.batch import Author, Batch, Forged, Fork, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
 from peerd.core.entry import Change, Kind
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.statements import Final
+from peerd.core.roster.acceptance import ClosedFork
+from peerd.core.roster.statements import Final
 from peerd.core.values import pack
 from tests.simulation.device import SPACE, signature, verify
 from tests.simulation.memory import Disk, MemoryReader

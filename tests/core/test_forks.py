@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from peerd.core import forks
-from peerd.core.acceptance import ClosedFork
 from peerd.core.forks import RunEnd, Search, side_of
-from peerd.core.statements import Final
+from peerd.core.roster.acceptance import ClosedFork
+from peerd.core.roster.statements import Final
 
 ORIGIN = b"o" * 16
 

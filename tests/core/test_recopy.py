@@ -16,7 +16,7 @@ from peerd.core.intents import plan
 from peerd.core.reading import Rules
 from peerd.core.recopy import steps
 from peerd.core.record import Record, Stamp, apply_change
-from peerd.core.snapshot_merge import merge
+from peerd.core.snapshots.merge import merge
 
 NAME = ("notes", "one")
 FORKED, OTHER, NEW = b"f" * 16, b"o" * 16, b"n" * 16

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peerd.core.trimming import (
-    ACTIVE_MS,
-    RunEnd,
-    ends_to_keep,
-    ends_too_many,
-    held_by_all,
-    is_active,
-    standing_at,
-)
+from peerd.core.trimming import ACTIVE_MS, RunEnd, ends_to_keep, ends_too_many, held_by_all, is_active, standing_at
 
 A, B = b"A" * 16, b"B" * 16
 

@@ -16,29 +16,27 @@ from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.stored import Address
 from peerd.core.values import pack
-from peerd.engine.bindings import Bindings
-from peerd.engine.dialing import Dialing
-from peerd.engine.housekeeping import Housekeeping
-from peerd.engine.introducing import Introducing
-from peerd.engine.inviting import Inviting
-from peerd.engine.joining import Joining
-from peerd.engine.lookout import Lookout
-from peerd.engine.peer_book import PeerBook
+from peerd.engine.links.dialing import Dialing
+from peerd.engine.links.lookout import Lookout
+from peerd.engine.links.peer_book import PeerBook
+from peerd.engine.links.switchboard import Switchboard
+from peerd.engine.members.introducing import Introducing
+from peerd.engine.members.inviting import Inviting
+from peerd.engine.members.joining import Joining
 from peerd.engine.records import Records
-from peerd.engine.relays import Relays
+from peerd.engine.relay.relays import Relays
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.statuses import Statuses
-from peerd.engine.switchboard import Switchboard
+from peerd.engine.tables.bindings import Bindings
+from peerd.engine.upkeep.housekeeping import Housekeeping
 from peerd.errors import LinkLost
 from peerd.identity import Identity
 from peerd.net.link import INTRODUCE, PAIR, SYNC
-from peerd.protocol import codec, pairing_messages
-from peerd.protocol.control_messages import (
-    ChangeRequest,
-    WriteResult,
-)
+from peerd.protocol import codec
+from peerd.protocol.control.messages import ChangeRequest, WriteResult
+from peerd.protocol.pairing import messages as pairing_messages
 from peerd.relay.sealer import Sealer
 from peerd.store.shelf import Shelf
 from peerd.store.space import SpaceStore

@@ -25,7 +25,7 @@ from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
 from peerd.core.tables.proposals import Choices, Proposal
 from peerd.core.tables.shape import Column, Schema, Table
 from peerd.core.values import pack, unpack
-from peerd.engine.table_ports import Remembered
+from peerd.engine.tables.ports import Remembered
 from peerd.errors import StoreError
 
 Name = tuple[str, str]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peerd.core.trimming import ACTIVE_MS
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control.messages import ChangeRequest
 from tests.engine.conftest import Device, RunningHands, Wire
 
 DAYS = 60

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from peerd import identity
-from peerd.engine.file_invitations import FileInvitations
-from peerd.engine.relay_ports import RelayStore
-from peerd.engine.relaying import RelayPlan
-from peerd.engine.relays import Relays
-from peerd.engine.sealed_relay import SealedRelay
+from peerd.engine.members.file_invitations import FileInvitations
+from peerd.engine.relay.ports import RelayStore
+from peerd.engine.relay.relaying import RelayPlan
+from peerd.engine.relay.relays import Relays
+from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.errors import RelayTrouble
-from peerd.protocol.courier_settings import CourierSettings
-from peerd.protocol.relay_objects import RelayObject
+from peerd.protocol.relay.courier_settings import CourierSettings
+from peerd.protocol.relay.objects import RelayObject
 from peerd.relay.folder import FolderRelay
 from peerd.relay.sealer import Sealer
 from tests.engine.conftest import Device, RunningHands

@@ -7,7 +7,7 @@ from typing import Any
 from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.reading import DEFAULT_RULES, SETTINGS, Rules
-from peerd.protocol.control_messages import CollectionChange
+from peerd.protocol.control.messages import CollectionChange
 
 
 async def test_settings_are_known_at_once_here_when_they_arrive_elsewhere_and_after_a_restart(two: Any) -> None:

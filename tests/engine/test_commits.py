@@ -17,7 +17,7 @@ from peerd.core.tables.intents import intents_of
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.values import pack
 from peerd.errors import DiskFull, UserError
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control.messages import ChangeRequest
 from tests.engine.conftest import Device
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time

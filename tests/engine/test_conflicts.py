@@ -16,7 +16,7 @@ from peerd.engine import conflicts
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.cursors import to_word
 from peerd.errors import UserError
-from peerd.protocol.control_messages import CollectionChange, ConflictView, Resolution, WriteResult
+from peerd.protocol.control.messages import CollectionChange, ConflictView, Resolution, WriteResult
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, MakeDevice

@@ -14,7 +14,7 @@ from peerd.engine import feed
 from peerd.engine.cursors import to_word
 from peerd.engine.feed import Feed
 from peerd.errors import UserError
-from peerd.protocol.control_messages import ChangeEvent, ChangeRequest, CollectionChange
+from peerd.protocol.control.messages import ChangeEvent, ChangeRequest, CollectionChange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

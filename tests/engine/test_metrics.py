@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from peerd.core.device_id import short_id
 from peerd.engine import metrics
-from peerd.engine.relays import Holding
-from peerd.protocol.control_messages import CollectionChange
-from peerd.protocol.control_relays import RelayView
+from peerd.engine.relay.relays import Holding
+from peerd.protocol.control.messages import CollectionChange
+from peerd.protocol.control.relays import RelayView
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, MakeDevice, Until, Wire

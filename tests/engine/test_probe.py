@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from peerd.engine import switchboard
+from peerd.engine.links import switchboard
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 

@@ -14,7 +14,7 @@ from peerd.engine import records
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.records import Records
 from peerd.errors import UserError
-from peerd.protocol.control_messages import ChangeRequest, CollectionChange, CollectionView, RecordView
+from peerd.protocol.control.messages import ChangeRequest, CollectionChange, CollectionView, RecordView
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

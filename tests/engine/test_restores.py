@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from peerd.protocol.control_messages import CollectionChange
+from peerd.protocol.control.messages import CollectionChange
 
 
 async def meet(one: Any, other: Any) -> None:

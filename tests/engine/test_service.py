@@ -11,8 +11,8 @@ import pytest
 from peerd.control.service import Service as Contract
 from peerd.core.device_id import format_device_id, short_id
 from peerd.errors import UserError
-from peerd.protocol.control_messages import ChangeRequest, CollectionChange, LogFilter, Resolution
-from peerd.protocol.control_reports import NewJoin, Reloaded
+from peerd.protocol.control.messages import ChangeRequest, CollectionChange, LogFilter, Resolution
+from peerd.protocol.control.reports import NewJoin, Reloaded
 
 if TYPE_CHECKING:
     from peerd.core.stored import Address

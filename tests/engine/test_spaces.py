@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from peerd.core import compose, epochs
+from peerd.core.roster import compose, epochs
 from peerd.errors import DiskFull, UserError
 from tests.network_simulation.joining import let_in, pair
 from tests.network_simulation.scene import Scene

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
-from peerd.engine import session_runner, switchboard
+from peerd.engine.links import session_runner, switchboard
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import session
-from peerd.protocol.control_reports import PeerStatus
+from peerd.protocol.control.reports import PeerStatus
 from peerd.protocol.messages import Entries, Notice, RosterMessage, Summary, Want
 
 if TYPE_CHECKING:

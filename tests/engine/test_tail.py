@@ -14,7 +14,7 @@ from peerd.engine import tail as tails
 from peerd.engine.feed import Feed
 from peerd.engine.tail import Tail
 from peerd.errors import StoreError
-from peerd.protocol.control_messages import ChangeRequest, CollectionChange
+from peerd.protocol.control.messages import ChangeRequest, CollectionChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ import pytest
 
 from peerd.engine import commits
 from peerd.errors import DiskFull, UserError
-from peerd.protocol.control_messages import ChangeRequest, WriteResult
+from peerd.protocol.control.messages import ChangeRequest, WriteResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

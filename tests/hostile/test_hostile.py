@@ -14,12 +14,13 @@ import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from peerd.core import chain, compose, entry
+from peerd.core import chain, entry
 from peerd.core.chain import Run
 from peerd.core.entry import Change, Entry, Kind
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.roster import Roster
-from peerd.core.statements import ADMIN, DeviceCard, SignedStatement, decode_statement, signing_input
+from peerd.core.roster import compose
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import ADMIN, DeviceCard, SignedStatement, decode_statement, signing_input
 from peerd.core.values import pack
 from peerd.errors import LocalProtocolError, PeerdError
 from peerd.identity import Identity

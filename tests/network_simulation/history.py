@@ -10,8 +10,12 @@ from types import SimpleNamespace
 from typing import Literal, TypeAlias
 from unittest.mock import patch
 
-from peerd.core import limits, snapshot, snapshot_choice
-from peerd.engine import session_runner, small_steps, snapshot_making, switchboard
+from peerd.core import limits
+from peerd.core.snapshots import choice as snapshot_choice
+from peerd.core.snapshots import parts as snapshot
+from peerd.engine.links import session_runner, switchboard
+from peerd.engine.snapshots import making as snapshot_making
+from peerd.engine.upkeep import small_steps
 from peerd.protocol import inflow, outflow, session
 from peerd.store import snapshot_reading, snapshots, switching
 from tests.network_simulation import programs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from peerd.errors import PeerdError
-from peerd.protocol.control_reports import NewJoin
+from peerd.protocol.control.reports import NewJoin
 from tests.network_simulation.device import Device
 from tests.network_simulation.spaces import SimSpace
 from tests.network_simulation.world import World

@@ -20,7 +20,7 @@ from peerd.core.clocks import Clock, ReadClock, includes, join
 from peerd.core.copy import CopyState
 from peerd.core.writes import Writes
 from peerd.engine.space import Space
-from peerd.protocol.relay_objects import Covers
+from peerd.protocol.relay.objects import Covers
 
 
 class Node(NamedTuple):

@@ -12,12 +12,13 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from peerd.core import snapshot_merge
 from peerd.core.clocks import ReadClock
 from peerd.core.record import Record
-from peerd.engine import recopying, trimming
-from peerd.protocol.courier_steps import Moment, SeenHead
-from peerd.protocol.own_head import OwnHead
+from peerd.core.snapshots import merge as snapshot_merge
+from peerd.engine.forks import recopying
+from peerd.engine.upkeep import trimming
+from peerd.protocol.relay.courier_steps import Moment, SeenHead
+from peerd.protocol.relay.own_head import OwnHead
 from peerd.store import database, opening
 from peerd.store.database import Outcome
 from tests.relay_simulation import planted as of_couriers

@@ -17,10 +17,10 @@ from typing import TypeVar
 
 import msgspec
 
-from peerd.engine.relaying import RelayPlan
+from peerd.engine.relay.relaying import RelayPlan
 from peerd.errors import RelayTrouble
-from peerd.protocol.courier_settings import CourierSettings
-from peerd.protocol.relay_objects import RelayObject
+from peerd.protocol.relay.courier_settings import CourierSettings
+from peerd.protocol.relay.objects import RelayObject
 from tests.network_simulation.virtual_loop import loop_here
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def some_relay(name: str, chance: random.Random, context: Context) -> SimRelay:
 
 
 class Way:
-    """One device's way to a relay: satisfies `engine.relay_ports.RelayStore`."""
+    """One device's way to a relay: satisfies `engine.relay.ports.RelayStore`."""
 
     object_bytes = 512 << 10
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from peerd.core.clocks import Clock, includes
 from peerd.errors import RemoteProtocolError
-from peerd.protocol import relay_objects
-from peerd.protocol.relay_objects import Covers, Head
+from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay.objects import Covers, Head
 from tests.network_simulation.device import Device
 from tests.network_simulation.relay import SimRelay
 

@@ -8,15 +8,8 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from peerd.engine.space import Space
-from peerd.protocol.control_messages import (
-    ChangeRequest,
-    RecordPage,
-    RecordView,
-    WriteResult,
-)
-from peerd.protocol.control_reports import (
-    SpaceView,
-)
+from peerd.protocol.control.messages import ChangeRequest, RecordPage, RecordView, WriteResult
+from peerd.protocol.control.reports import SpaceView
 from tests.network_simulation.device import Device
 from tests.network_simulation.disk import scratch
 from tests.network_simulation.joining import found_space

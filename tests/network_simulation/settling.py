@@ -6,10 +6,10 @@ import asyncio
 from functools import partial
 
 from peerd.core.device_id import format_device_id
-from peerd.engine.recopying import recopy_from
-from peerd.engine.relay_status import RELAYED
-from peerd.protocol.control_reports import PeerStatus
-from peerd.protocol.courier_settings import DAY_S
+from peerd.engine.forks.recopying import recopy_from
+from peerd.engine.relay.status import RELAYED
+from peerd.protocol.control.reports import PeerStatus
+from peerd.protocol.relay.courier_settings import DAY_S
 from tests.network_simulation.device import Device
 from tests.network_simulation.spaces import SimSpace
 from tests.network_simulation.world import World

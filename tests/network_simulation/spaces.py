@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from peerd.protocol.control_messages import ChangeRequest
+from peerd.protocol.control.messages import ChangeRequest
 from tests.network_simulation.device import Device
 
 

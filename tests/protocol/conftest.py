@@ -11,18 +11,19 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Raw
 
-from peerd.core import chain, compose, entry, epochs, writes
-from peerd.core.acceptance import vouches_due
+from peerd.core import chain, entry, writes
 from peerd.core.batch import Author, Batch, Fork, Verdict
 from peerd.core.chain import Run
 from peerd.core.copy import CopyState
 from peerd.core.entry import Change, Kind
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.roster import Roster
-from peerd.core.statements import DeviceCard, Final, SignedStatement, decode_statement
+from peerd.core.roster import compose, epochs
+from peerd.core.roster.acceptance import vouches_due
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.stored import LogRow, LogSlice
 from peerd.core.values import pack
-from peerd.protocol import codec, pairing
+from peerd.protocol import codec
 from peerd.protocol.effects import (
     ApplyRuns,
     CheckPositions,
@@ -35,10 +36,11 @@ from peerd.protocol.effects import (
     WantTurn,
 )
 from peerd.protocol.messages import Entries, Message, Part
-from peerd.protocol.pairing_inviter import Inviter
-from peerd.protocol.pairing_joiner import Joiner
-from peerd.protocol.pairing_messages import GrantBody
-from peerd.protocol.pairing_window import InvitationWindow
+from peerd.protocol.pairing import pairing
+from peerd.protocol.pairing.inviter import Inviter
+from peerd.protocol.pairing.joiner import Joiner
+from peerd.protocol.pairing.messages import GrantBody
+from peerd.protocol.pairing.window import InvitationWindow
 from peerd.protocol.session import Ours, Session
 from tests.simulation.memory import Disk, MemoryReader
 

@@ -18,11 +18,11 @@ from websockets.http11 import Request
 
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
-from peerd.core.evidence import Evidence
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.record import Record, Stamp
-from peerd.core.repair_form import pack_evidence, pack_record, unpack_record
-from peerd.core.statements import SignedStatement
+from peerd.core.repair.evidence import Evidence
+from peerd.core.repair.form import pack_evidence, pack_record, unpack_record
+from peerd.core.roster.statements import SignedStatement
 from peerd.core.values import pack
 from peerd.net.refusal import Refusal, offered, refuse, refuse_version
 from peerd.protocol import codec, messages

@@ -13,13 +13,20 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from peerd.core import compose, epochs
 from peerd.core.device_id import format_device_id
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.roster import Roster
-from peerd.core.statements import DeviceCard, Final, SignedStatement, decode_statement, signing_input, statement_id
-from peerd.protocol.pairing_keys import Exchange, Secrets
-from peerd.protocol.pairing_messages import Confirm, Done, Grant, Hello, Refuse, Request, RequestBody, Spake, encode
+from peerd.core.roster import compose, epochs
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import (
+    DeviceCard,
+    Final,
+    SignedStatement,
+    decode_statement,
+    signing_input,
+    statement_id,
+)
+from peerd.protocol.pairing.keys import Exchange, Secrets
+from peerd.protocol.pairing.messages import Confirm, Done, Grant, Hello, Refuse, Request, RequestBody, Spake, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from peerd.core import compose, digest
+from peerd.core import digest
 from peerd.core.clocks import Clock
-from peerd.core.snapshot_choice import LEAST_LOG_BYTES, Gap
-from peerd.core.statements import SignedStatement
+from peerd.core.roster import compose
+from peerd.core.roster.statements import SignedStatement
+from peerd.core.snapshots.choice import LEAST_LOG_BYTES, Gap
 from peerd.errors import RemoteProtocolError
 from peerd.protocol import codec, messages, roster_exchange
 from peerd.protocol.effects import (

@@ -13,8 +13,9 @@ import pytest
 from peerd.core.limits import ENTRY_BYTES, RUN_BYTES, RUN_ENTRIES
 from peerd.errors import RemoteProtocolError
 from peerd.net import limits as net_limits
-from peerd.protocol import codec, messages, pairing_messages
+from peerd.protocol import codec, messages
 from peerd.protocol.messages import Message
+from peerd.protocol.pairing import messages as pairing_messages
 from peerd.protocol.session import Phase
 from tests.protocol import message_vectors
 
@@ -129,7 +130,7 @@ def test_the_specification_has_every_error_code_of_a_link() -> None:
         (ROOT / "peerd" / path).read_text(encoding="utf-8")
         for path in (
             "protocol/codec.py", "protocol/session.py", "protocol/inflow.py", "engine/arrival.py", "engine/commits.py",
-            "engine/session_runner.py", "engine/link_runner.py",
+            "engine/links/session_runner.py", "engine/links/link_runner.py",
         )
     )  # fmt: skip
     raised = set(re.findall(r"RemoteProtocolError\(.*code=\"([a-z-]+)\"", source))

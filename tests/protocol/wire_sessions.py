@@ -14,7 +14,7 @@ from peerd.core.chain import Run
 from peerd.core.copy import CopyState
 from peerd.core.entry import Change, Kind
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.statements import SignedStatement, statement_id
+from peerd.core.roster.statements import SignedStatement, statement_id
 from peerd.core.stored import LogRow
 from peerd.core.writes import finish
 from peerd.protocol.effects import (

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from peerd.engine.relay_ports import RelayStore
+from peerd.engine.relay.ports import RelayStore
 from peerd.relay.folder import FolderRelay
 from tests.relay.model import ModelRelay, Storage
 from tests.relay.mounts import mounted

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TypeVar
 
 from peerd.errors import RelayTrouble
-from peerd.protocol.relay_objects import OBJECT_BYTES, RelayObject
+from peerd.protocol.relay.objects import OBJECT_BYTES, RelayObject
 from peerd.relay.probing import Probe, probe
 
 T = TypeVar("T")

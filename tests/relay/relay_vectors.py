@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from peerd import identity as identities
-from peerd.core import epochs
 from peerd.core.padding import padded_size
-from peerd.protocol import relay_names, relay_objects, relay_roster
+from peerd.core.roster import epochs
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay import roster as relay_roster
 from peerd.relay.heads import seal_head
 from peerd.relay.packing import pack
 from peerd.relay.sealing import seal_object

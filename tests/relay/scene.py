@@ -8,10 +8,11 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from peerd.core import epochs
+from peerd.core.roster import epochs
 from peerd.identity import Identity
-from peerd.protocol import relay_names, relay_objects
-from peerd.protocol.relay_objects import Head, SignedHead, first_chain
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay.objects import Head, SignedHead, first_chain
 
 SPACE: Final = b"space of a test!"
 FIRST_SECRET, SECOND_SECRET = b"1" * 32, b"2" * 32

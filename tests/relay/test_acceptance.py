@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from peerd.engine.relay_ports import RelayStore
+from peerd.engine.relay.ports import RelayStore
 from tests.relay.backends import BACKENDS, Open
 from tests.relay.scene import noise
 

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerd import identity as identities
-from peerd.core.epochs import RelayKeys
 from peerd.core.padding import padded_size
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.epochs import RelayKeys
+from peerd.core.roster.statements import SignedStatement
 from peerd.errors import LocalProtocolError, RemoteProtocolError
 from peerd.identity import Identity
-from peerd.protocol import relay_objects
-from peerd.protocol.courier_steps import Damage
-from peerd.protocol.relay_damage import damage_of
-from peerd.protocol.relay_objects import Head, SignedHead
+from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay.courier_steps import Damage
+from peerd.protocol.relay.damage import damage_of
+from peerd.protocol.relay.objects import Head, SignedHead
 from peerd.relay import heads
 from peerd.relay.heads import open_head, seal_head
 from tests.relay.scene import FIRST, SECOND, SPACE, STREAM, Chance, a_head, head_name, identity, noise, signed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from peerd.core.padding import padded_size
 from peerd.errors import LocalProtocolError, RemoteProtocolError
-from peerd.protocol.relay_objects import OBJECT_BYTES, SEGMENT_BYTES
+from peerd.protocol.relay.objects import OBJECT_BYTES, SEGMENT_BYTES
 from peerd.relay.packing import PLAIN_BYTES, pack, unpack
 from tests.relay.scene import noise
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from peerd.errors import RelayTrouble
-from peerd.protocol.relay_objects import RelayObject
+from peerd.protocol.relay.objects import RelayObject
 from peerd.relay.probing import probe
 
 NAME = "ab" * 32

@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerd.core import epochs
 from peerd.core.chain import Run
 from peerd.core.padding import padded_size
-from peerd.core.statements import SignedStatement
+from peerd.core.roster import epochs
+from peerd.core.roster.statements import SignedStatement
 from peerd.errors import LocalProtocolError, RemoteProtocolError
-from peerd.protocol import relay_names, relay_objects, relay_roster
-from peerd.protocol.courier_steps import Damage
-from peerd.protocol.relay_damage import damage_of
-from peerd.protocol.relay_objects import OBJECT_BYTES, Segment
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay import roster as relay_roster
+from peerd.protocol.relay.courier_steps import Damage
+from peerd.protocol.relay.damage import damage_of
+from peerd.protocol.relay.objects import OBJECT_BYTES, Segment
 from peerd.relay import sealing
 from peerd.relay.packing import PLAIN_BYTES
 from peerd.relay.sealing import open_object, seal_object

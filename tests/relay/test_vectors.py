@@ -7,9 +7,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from peerd.core import epochs
+from peerd.core.roster import epochs
 from peerd.identity import Identity
-from peerd.protocol import relay_objects
+from peerd.protocol.relay import objects as relay_objects
 from peerd.relay.heads import open_head
 from peerd.relay.sealing import open_object
 from tests.relay import relay_vectors

@@ -6,10 +6,10 @@ from random import Random
 from typing import Any, TypeVar
 
 from peerd.core.clocks import Clock
-from peerd.protocol import relay_names
-from peerd.protocol.courier_settings import CourierSettings
-from peerd.protocol.courier_steps import Sleep, Step
-from peerd.protocol.relay_objects import Head
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay.courier_settings import CourierSettings
+from peerd.protocol.relay.courier_steps import Sleep, Step
+from peerd.protocol.relay.objects import Head
 from tests.relay_simulation.copies import Copy, Truth
 from tests.relay_simulation.device import KEY, Device, head_there
 from tests.relay_simulation.storage import Storage

@@ -10,10 +10,10 @@ from peerd.core.chain import Run
 from peerd.core.clocks import Clock
 from peerd.core.origin import Announcement, origin_of
 from peerd.errors import RemoteProtocolError
-from peerd.protocol import relay_names
-from peerd.protocol.courier import Courier
-from peerd.protocol.courier_settings import CourierSettings
-from peerd.protocol.courier_steps import (
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay.courier import Courier
+from peerd.protocol.relay.courier_settings import CourierSettings
+from peerd.protocol.relay.courier_steps import (
     Apply,
     CheckSegments,
     CheckSnapshot,
@@ -36,7 +36,7 @@ from peerd.protocol.courier_steps import (
     Step,
     TakeSnapshot,
 )
-from peerd.protocol.relay_objects import Head, Manifest, decode_head, decode_segment, encode
+from peerd.protocol.relay.objects import Head, Manifest, decode_head, decode_segment, encode
 from tests.relay_simulation.copies import Copy, Truth, Wrong
 from tests.relay_simulation.storage import Storage
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from random import Random
 
 from peerd.core.clocks import Clock, includes
-from peerd.protocol import relay_names
-from peerd.protocol.courier_settings import DAY_S, HOUR_S, CourierSettings
-from peerd.protocol.relay_objects import Piece, join_pieces
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, CourierSettings
+from peerd.protocol.relay.objects import Piece, join_pieces
 from tests.relay_simulation.copies import Copy, RunName, Truth, Wrong
 from tests.relay_simulation.device import KEY, Backup, Device, Weather, head_there, open_head, open_segment
 from tests.relay_simulation.storage import Storage

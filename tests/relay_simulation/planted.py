@@ -8,11 +8,11 @@ from typing import Any
 from unittest.mock import patch
 
 from peerd.core.clocks import ReadClock
-from peerd.protocol.collecting import Collecting
-from peerd.protocol.courier import Courier
-from peerd.protocol.own_head import OwnHead
-from peerd.protocol.relay_view import Picture
-from peerd.protocol.stream_reader import StreamReader
+from peerd.protocol.relay.collecting import Collecting
+from peerd.protocol.relay.courier import Courier
+from peerd.protocol.relay.own_head import OwnHead
+from peerd.protocol.relay.stream_reader import StreamReader
+from peerd.protocol.relay.view import Picture
 
 Planted = Callable[[], Any]
 

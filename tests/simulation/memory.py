@@ -19,7 +19,7 @@ from peerd.core.copy import CopyState
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record, digest_of, lone_lead
 from peerd.core.restore import Image
-from peerd.core.snapshot_intake import SideWrites
+from peerd.core.snapshots.intake import SideWrites
 from peerd.core.writes import PARKED, HistoryRow, Writes
 
 Row = tuple[list[list[Any]], bytes, int, int]  # stamps, body, share of the digest, flags

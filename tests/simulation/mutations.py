@@ -15,19 +15,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from peerd.core import (
-    batch,
-    clocks,
-    digest,
-    entry,
-    intents,
-    reading,
-    record,
-    record_form,
-    restore,
-    snapshot_merge,
-    writes,
-)
+from peerd.core import batch, clocks, digest, entry, intents, reading, record, record_form, restore, writes
 from peerd.core.batch import Batch, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, Dot, ReadClock
@@ -38,7 +26,8 @@ from peerd.core.limits import INT64_MAX
 from peerd.core.reading import Rules
 from peerd.core.record import Dropped, Record, Stamp
 from peerd.core.restore import Image
-from peerd.core.snapshot_intake import SideOrigin
+from peerd.core.snapshots import merge as snapshot_merge
+from peerd.core.snapshots.intake import SideOrigin
 from tests.simulation import device as devices
 from tests.simulation import snapshots
 from tests.simulation.device import Device, Work

@@ -16,9 +16,22 @@ from peerd.core.batch import Name, Stored
 from peerd.core.copy import CopyState
 from peerd.core.origin import Announcement
 from peerd.core.record_form import decode_record
-from peerd.core.snapshot import Begin, End, Ends, EndsOf, Group, Joiner, OriginEnd, Origins, Part, Records, Runs, encode
-from peerd.core.snapshot_intake import Authority, Intake, Standing
-from peerd.core.snapshot_merge import Pair, ahead, horizon_after, merge_all
+from peerd.core.snapshots.intake import Authority, Intake, Standing
+from peerd.core.snapshots.merge import Pair, ahead, horizon_after, merge_all
+from peerd.core.snapshots.parts import (
+    Begin,
+    End,
+    Ends,
+    EndsOf,
+    Group,
+    Joiner,
+    OriginEnd,
+    Origins,
+    Part,
+    Records,
+    Runs,
+    encode,
+)
 from peerd.core.writes import PARKED
 from tests.simulation.device import SPACE, Device, Wrong, compare_histories, verify
 from tests.simulation.memory import Disk, MemoryReader

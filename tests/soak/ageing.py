@@ -7,7 +7,7 @@ DAY_S = 24 * 3600.0
 _AGEING = """
 import asyncio, time
 from peerd import clock, daemon
-from peerd.engine import housekeeping
+from peerd.engine.upkeep import housekeeping
 
 SCALE, BEGAN_S = {scale!r}, {began_s!r}
 

@@ -17,9 +17,9 @@ import msgspec
 
 from peerd.core import digest
 from peerd.core.batch import Reader
-from peerd.core.snapshot import Begin, End, Ends, Joiner, Origins, Part, Records, encode
-from peerd.core.snapshot_intake import Authority, Intake, SideWrites, Standing
-from peerd.core.snapshot_stored import Phase
+from peerd.core.snapshots.intake import Authority, Intake, SideWrites, Standing
+from peerd.core.snapshots.parts import Begin, End, Ends, Joiner, Origins, Part, Records, encode
+from peerd.core.snapshots.stored import Phase
 from tests.store.copies import SPACE, Copy, write_number
 from tests.store.crashing import die_at
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from peerd.core.acceptance import ClosedFork
-from peerd.core.statements import Final
+from peerd.core.roster.acceptance import ClosedFork
+from peerd.core.roster.statements import Final
 from peerd.core.stored import AsidePair, Recopy
 from peerd.errors import UserError
 from peerd.store import asides

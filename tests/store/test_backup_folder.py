@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from peerd.errors import UserError
-from peerd.protocol.control_backups import BackedUp, BackupOf
+from peerd.protocol.control.backups import BackedUp, BackupOf
 from peerd.store.backup_folder import Draft, read_manifest, take_copy
 
 SPACE = b"s" * 16

@@ -16,7 +16,7 @@ import apsw
 import pytest
 
 from peerd.core.daemon_time import Age
-from peerd.core.snapshot import Part
+from peerd.core.snapshots.parts import Part
 from peerd.core.trimming import Plan
 from peerd.errors import DiskFull, StoreDamaged, StoreError
 from tests.store.copies import Copy, put

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 from tests.store.copies import Copy
 
 

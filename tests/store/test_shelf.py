@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 from peerd.errors import StoreBusy, StoreDamaged
 from peerd.store.shelf import Shelf
 from tests.store.copies import DEVICE, NOW_MS, SPACE

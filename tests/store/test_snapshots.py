@@ -14,8 +14,8 @@ import pytest
 
 from peerd.core import digest
 from peerd.core.record_form import digest_of
-from peerd.core.snapshot import Records, encode
-from peerd.core.snapshot_stored import Phase
+from peerd.core.snapshots.parts import Records, encode
+from peerd.core.snapshots.stored import Phase
 from peerd.store import switching
 from tests.store.copies import Copy, MakeCopy, delete, patch, put, write_number
 from tests.store.snapshotting import made, pack, take_in

@@ -15,7 +15,7 @@ from peerd.core.record_form import decode_record, digest_of, encode_body, encode
 from peerd.core.values import pack
 from tests.support.daemons import Device, House, pair
 
-AT_ONCE = "import peerd.engine.scrub_rounds as one; one.EVERY_S = one.ROUND_S = 1.0"
+AT_ONCE = "import peerd.engine.repair.scrub_rounds as one; one.EVERY_S = one.ROUND_S = 1.0"
 GOOD, BAD = "the value as it was written", "the value as it was wr1tten"
 RECORDS = 300
 

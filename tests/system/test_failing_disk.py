@@ -15,7 +15,10 @@ import pytest
 from peerd.control.client import Client, Problem, path
 from tests.support.daemons import Device, House, pair
 
-SOON = "import peerd.engine.housekeeping as h, peerd.engine.session_runner as s; h.OPEN_AGAIN_S = s.FULL_DISK_S = 0.5"
+SOON = """
+import peerd.engine.links.session_runner as s, peerd.engine.upkeep.housekeeping as h
+h.OPEN_AGAIN_S = s.FULL_DISK_S = 0.5
+"""
 LIMIT_BYTES = 300_000
 
 

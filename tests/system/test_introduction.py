@@ -9,11 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 from peerd.identity import Identity
 from peerd.net.dialer import Dialer
 from peerd.net.link import INTRODUCE, LinkClosed
-from peerd.protocol.introduction import Shown, introduction
+from peerd.protocol.pairing.introduction import Shown, introduction
 from tests.support.daemons import House, pair, wait_for
 
 

@@ -22,7 +22,7 @@ def shifted_ns():
 time.time_ns, time.time = shifted_ns, lambda: shifted_ns() / 1e9
 import peerd.clock
 peerd.clock.kernel_is_synchronised = lambda: False
-import peerd.engine.clocks as clocks
+import peerd.engine.links.clocks as clocks
 clocks.TICK_S = clocks.ASK_S = 1.0
 """
 

@@ -32,7 +32,7 @@ from peerd.core.tables.cells import unpack_cell
 from peerd.core.tables.changes import Applied, Brake, Harvest, Projection, RowImage
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.settings import BindingSettings, encode_settings
-from peerd.engine.binding_runner import BindingRunner
+from peerd.engine.tables.runner import BindingRunner
 from peerd.identity import Identity
 from peerd.tables import bound_file, install
 from peerd.tables.bound_file import BoundFile
@@ -95,7 +95,7 @@ class ShakyFile(BoundFile):
 
 
 class ShakyFiles:
-    """As much of `engine.table_ports.TableFiles` as a runner needs that is never started."""
+    """As much of `engine.tables.ports.TableFiles` as a runner needs that is never started."""
 
     def __init__(self, copy: Copy) -> None:
         self._copy = copy

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from peerd.errors import RelayTrouble
-from peerd.protocol.relay_objects import RelayObject
+from peerd.protocol.relay.objects import RelayObject
 from peerd.relay.cloudkit import requests
 from peerd.relay.cloudkit.client import FAR_OFF_S, Client
 

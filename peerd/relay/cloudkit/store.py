@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from peerd.errors import RelayTrouble
-from peerd.protocol.relay_objects import OBJECT_BYTES, RelayObject
+from peerd.protocol.relay.objects import OBJECT_BYTES, RelayObject
 from peerd.relay.cloudkit import answers, assets, refusals, requests
 from peerd.relay.cloudkit.answers import Garbled, Gone, Outcome, Refused, Stored
 from peerd.relay.cloudkit.client import Client, TooMuch

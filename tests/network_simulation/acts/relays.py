@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from peerd.protocol.control_relays import RelaySync
+from peerd.protocol.control.relays import RelaySync
 from tests.network_simulation.acts.machines import quietly
 from tests.network_simulation.world import World
 

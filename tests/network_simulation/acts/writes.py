@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from peerd.errors import PeerdError
-from peerd.protocol.control_messages import ChangeRequest, Resolution
+from peerd.protocol.control.messages import ChangeRequest, Resolution
 from tests.network_simulation.device import Device
 from tests.network_simulation.spaces import Acknowledged
 from tests.network_simulation.world import World

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peerd.clock import Clock
-from peerd.engine.relay_ports import RelayStore
+from peerd.engine.relay.ports import RelayStore
 from peerd.errors import RelayTrouble
 from peerd.relay.cloudkit.client import Place
 from peerd.relay.cloudkit.opening import gate_file, open_cloudkit

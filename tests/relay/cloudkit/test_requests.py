@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from peerd.protocol.relay_objects import OBJECT_BYTES
+from peerd.protocol.relay.objects import OBJECT_BYTES
 from peerd.relay.cloudkit import requests
 from peerd.relay.cloudkit.requests import BODY_BYTES, Operation
 

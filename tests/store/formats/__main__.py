@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement
 from tests.store.copies import ADMISSION, SPACE, Copy, delete, patch, put
 
 HERE = Path(__file__).parent

@@ -1,0 +1,176 @@
+"""New statements: their bytes, to be signed by their author and taken in by its own roster before anybody else's.
+
+Every one names all heads that its author knows. Where there are more than a statement may name (many members spoke at
+once), the ones that carry what the statement stands on come first; the rest are joined by later statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import UNSET, Struct
+
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import (
+    ADMIN,
+    ADMIT,
+    CLOSE,
+    EPOCH,
+    HEADS,
+    NAME_BYTES,
+    REMOVE,
+    TICKET,
+    VOUCH,
+    Admit,
+    Close,
+    DeviceCard,
+    Epoch,
+    Final,
+    Genesis,
+    Remove,
+    SignedStatement,
+    Ticket,
+    Vouch,
+    decode_statement,
+    encode_genesis,
+    encode_statement,
+    is_name,
+    signing_input,
+)
+from peerd.errors import UserError
+
+Finals = Mapping[bytes, Final]
+
+
+def found_space(name: str, card: DeviceCard, nonce: bytes) -> bytes:
+    """The genesis of a new space. `nonce`: 16 random bytes. The space's id is `decode_statement(...).space`."""
+    _check_name(name, "space")
+    _check_name(card.name, "device")
+    return encode_genesis(Genesis(name, nonce, card))
+
+
+def admit(
+    roster: Roster,
+    author: bytes,
+    card: DeviceCard,
+    role: str = ADMIN,
+    wraps: Mapping[bytes, bytes] | None = None,
+    ticket: bytes | None = None,
+) -> bytes:
+    """`author` lets a device in; `wraps`: epoch id -> that epoch's secret, sealed to the card's sealing key. `ticket`:
+    the id of the ticket that it came by.
+
+    Raises:
+        UserError: "not-admin", "bad-name", or "already-member" if a device with these very keys is a member.
+    """
+    check_admin(roster, author)
+    _check_name(card.name, "device")
+    member = roster.members.get(card.device)
+    if member is not None and member.sealing_key == card.sealing_key:
+        raise UserError(
+            f"{member.name} is a member of {roster.name} already.",
+            code="already-member",
+            status=409,
+            next_step="Nothing needs to be done to admit it.",
+        )
+    body = Admit(card, role, dict(wraps or {}), UNSET if ticket is None else ticket)
+    return _encode(roster, author, ADMIT, body)
+
+
+def ticket(roster: Roster, author: bytes, key: bytes, expires_ms: int, role: str = ADMIN) -> bytes:
+    """`author` invites whoever has the private half of this Ed25519 key, until `expires_ms`.
+
+    Raises:
+        UserError: "not-admin".
+    """
+    check_admin(roster, author)
+    return _encode(roster, author, TICKET, Ticket(key, expires_ms, role))
+
+
+def remove(roster: Roster, author: bytes, device: bytes, finals: Finals) -> bytes:
+    """`author` removes a device. `finals`: of each of its origins, what the author has applied.
+
+    Raises:
+        UserError: "not-admin", or "not-member" if the device is none.
+    """
+    check_admin(roster, author)
+    member = roster.members.get(device)
+    if member is None:
+        raise UserError(
+            f"This device is no member of {roster.name}, so it cannot be removed from it.",
+            code="not-member",
+            status=404,
+            next_step="`peerctl members` lists those who are.",
+        )
+    return _encode(roster, author, REMOVE, Remove(device, member.admission, dict(finals)), member.admission)
+
+
+def vouch(roster: Roster, author: bytes, finals: Finals) -> bytes:
+    """`author` has applied this much of origins whose admission ended; see `acceptance.vouches_due`."""
+    return _encode(roster, author, VOUCH, Vouch(dict(finals)))
+
+
+def new_epoch(roster: Roster, author: bytes, number: int, epoch: bytes, wraps: Mapping[bytes, bytes]) -> bytes:
+    """`author` states an epoch (see `epochs.next_number`, `epochs.epoch_id`), or again an earlier one for devices that
+    lack it. `wraps`: device -> the secret, sealed to that member.
+
+    Raises:
+        UserError: "not-admin".
+    """
+    check_admin(roster, author)
+    return _encode(roster, author, EPOCH, Epoch(number, epoch, dict(wraps)))
+
+
+def close(roster: Roster, author: bytes, last: tuple[bytes, int, bytes], after: Sequence[Final] = ()) -> bytes:
+    """`author` closes an origin that forked. `last`: (origin, seq, hash) of the last common transaction, `after`: where
+    the run behind it ends in both variants (seq 0: unknown); hashes are 8 bytes.
+    """
+    origin, seq, hash_there = last
+    ends = sorted(after, key=lambda end: (end.hash, end.seq))
+    at = tuple(end.seq for end in ends) if ends and all(end.seq for end in ends) else UNSET
+    return _encode(roster, author, CLOSE, Close(origin, seq, hash_there, tuple(end.hash for end in ends), at))
+
+
+def signed(data: bytes, sign: Callable[[bytes], bytes]) -> SignedStatement:
+    """The statement with its author's signature; `sign` is the author's Ed25519 key at work."""
+    return SignedStatement(data, sign(signing_input(data)))
+
+
+def _encode(roster: Roster, author: bytes, kind: int, body: Struct, *stands_on: bytes) -> bytes:
+    data = encode_statement(kind, roster.space, author, _heads(roster, author, stands_on), body)
+    decode_statement(data)  # what others would refuse is never signed
+    return data
+
+
+def _heads(roster: Roster, author: bytes, stands_on: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    heads = roster.heads()
+    if len(heads) <= HEADS:
+        return heads
+    speaker = roster.speaks_under(author)
+    needed = [one for one in (speaker, *map(roster.entry, stands_on)) if one is not None]
+
+    def carries(head: bytes) -> int:
+        entry = roster.entry(head)
+        return sum(entry is not None and (entry is one or entry.saw(one)) for one in needed)
+
+    return tuple(sorted(sorted(heads, key=carries, reverse=True)[:HEADS]))
+
+
+def check_admin(roster: Roster, author: bytes) -> None:
+    """Raises UserError "not-admin"."""
+    if not roster.is_admin(author):
+        raise UserError(
+            f"Only an admin of {roster.name} may do this, and this device is none.",
+            code="not-admin",
+            status=403,
+            next_step="Do it on a device that `peerctl members` shows as admin.",
+        )
+
+
+def _check_name(name: str, whose: str) -> None:
+    if not is_name(name):
+        raise UserError(
+            f"This name of a {whose} is empty, longer than {NAME_BYTES} bytes, or has characters that cannot be seen.",
+            code="bad-name",
+            next_step="Choose a shorter, plain name.",
+        )

@@ -1,0 +1,109 @@
+"""Tickets: how a device is let in that nobody meets, by a file that is carried to it.
+
+An admin states a ticket: the public half of a key made for it alone. The file holds the private half. Whoever has it
+signs a *petition* with it and with its own key, and leaves that where the members look (on a relay); the first admin
+that finds it there admits the device, in the usual way, naming the ticket: by that the ticket is used up. So a roster
+needs no second way in, and what a device may read is sealed to it by a member who has seen it ask.
+
+Of two devices that ask with one ticket at two admins who know nothing of each other both may be let in, and both are
+seen among the members. When a ticket is over is judged by the clock of the admin. PROTOCOL.md, "Tickets".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from peerd.core.origin import Id16
+from peerd.core.roster.lineage import Entry
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import Admit, DeviceCard, Ticket, Verify, is_name
+from peerd.errors import RemoteProtocolError
+
+_PETITION_TAG = b"peerd/1 petition\0"
+_SEALING_TAG = b"peerd/1 petition key\0"
+
+Sign = Callable[[bytes], bytes]
+
+
+class Petition(Struct, frozen=True, array_like=True):
+    """A device asks to be let in. Both signatures are over (tag, space, ticket, card)."""
+
+    ticket: Id16
+    card: DeviceCard
+    by_ticket: bytes
+    by_device: bytes
+
+
+class Used(NamedTuple):
+    """A ticket by which somebody came, and the admissions that name it."""
+
+    ticket: Ticket
+    admissions: list[Entry]
+
+
+def open_tickets(roster: Roster, now_ms: int) -> dict[bytes, Ticket]:
+    """The tickets that a device may still come by, by their ids."""
+    return {one: found.ticket for one, found in _tickets(roster, now_ms).items() if not found.admissions}
+
+
+def used_tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
+    """Those by which a device came that may still wait to hear of it, by their ids."""
+    return {one: found for one, found in _tickets(roster, now_ms).items() if found.admissions}
+
+
+def _tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
+    found: dict[bytes, Used] = {}
+    for entry in roster.entries():
+        if not roster.counts(entry):
+            continue
+        match entry.body:
+            case Ticket() as body if body.expires_ms > now_ms:
+                found[entry.id] = Used(body, [])
+            case Admit() as body if body.ticket is not UNSET and body.ticket in found:
+                found[body.ticket].admissions.append(entry)
+    return found
+
+
+def petition(space: bytes, ticket: bytes, card: DeviceCard, *, by_ticket: Sign, by_device: Sign) -> bytes:
+    """The petition of the device of this card, encoded."""
+    told = _told(space, ticket, card)
+    return msgspec.msgpack.encode(Petition(ticket, card, by_ticket(told), by_device(told)))
+
+
+def read_petition(data: bytes, space: bytes, tickets: dict[bytes, Ticket], verify: Verify) -> Petition:
+    """A petition that one of these tickets entitles to.
+
+    Raises:
+        RemoteProtocolError: "bad-petition" for anything else.
+    """
+    try:
+        asked = msgspec.msgpack.decode(data, type=Petition)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as problem:
+        raise _bad(f"it cannot be decoded: {problem}") from None
+    ticket = tickets.get(asked.ticket)
+    if ticket is None:
+        raise _bad("its ticket is used up, expired or unknown")
+    if not is_name(asked.card.name):
+        raise _bad("the device's name cannot be shown")
+    told = _told(space, asked.ticket, asked.card)
+    if not verify(ticket.key, asked.by_ticket, told) or not verify(asked.card.public_key, asked.by_device, told):
+        raise _bad("a signature is wrong")
+    return asked
+
+
+def petition_secret(space: bytes, names_key: bytes, ticket_key: bytes) -> bytes:
+    """What a petition is sealed under (32 bytes): members and the file's owner know it, a relay does not."""
+    return blake2b(_SEALING_TAG + space + ticket_key, key=names_key, digest_size=32).digest()
+
+
+def _told(space: bytes, ticket: bytes, card: DeviceCard) -> bytes:
+    return _PETITION_TAG + space + ticket + msgspec.msgpack.encode(card)
+
+
+def _bad(why: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"A petition to be let in is refused: {why}.", code="bad-petition")

@@ -1,0 +1,164 @@
+"""What a session does when a fork stops it: find out with the other side where the two histories part, have that
+stated, and, if what our copy holds is the variant that falls, take in a snapshot of theirs in place of it.
+
+| we                               | they                 | what happens                                    |
+|----------------------------------|----------------------|-------------------------------------------------|
+| find the fork                    | hear ERROR, and FORK | both tell ends of runs until the place is known |
+| know the place                   | likewise             | one close, or two alike, in the roster          |
+| hold what falls                  | hold what stands     | recopy: their snapshot, then what only we had   |
+| hold what stands, or cannot tell |                      | we serve the snapshot if they ask for it        |
+
+Where hashes are gone that would tell, nothing happens by itself: a person says whose copy is to be taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from peerd.core.device_id import short_id
+from peerd.core.forks import RunEnd, Search, Told
+from peerd.engine.forks.forks import ForkSeen
+from peerd.engine.snapshots.exchange import AGAIN_S, SnapshotExchange
+from peerd.engine.store_ports import Transaction
+from peerd.errors import StoreError, UserError
+from peerd.logs import get
+from peerd.protocol.messages import ForkMessage, SessionMessage, SnapshotChunk, SnapshotRefuse, SnapshotWant
+
+if TYPE_CHECKING:
+    from peerd.engine.space import Space
+
+log = get(__name__)
+
+
+class ForkTalk:
+    """Of one session. `say` sends, `is_stopped` says whether a fork has stopped it."""
+
+    def __init__(
+        self,
+        space: Space,
+        theirs: bytes,
+        exchange: SnapshotExchange,
+        say: Callable[[ForkMessage], None],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        self._space = space
+        self._theirs = theirs
+        self._exchange = exchange
+        self._say = say
+        self._is_stopped = is_stopped
+        self._searches: dict[bytes, Search] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._recopying = False
+
+    @property
+    def is_recopying(self) -> bool:
+        return self._recopying
+
+    @property
+    def is_over(self) -> bool:
+        """Both sides have said all that they know of where they part."""
+        return bool(self._searches) and all(search.is_over for search in self._searches.values())
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """With tasks in the link's group: its end is theirs."""
+        self._group = group
+
+    def _do(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        assert self._group is not None  # noqa: S101 - nothing is heard before the start
+        self._group.create_task(self._guarded(work), name=name)
+
+    async def _guarded(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except (StoreError, UserError) as problem:
+            log.warning("fork not settled", space=self._space.name, code=problem.code, cause=str(problem))
+
+    # ---- where they part
+
+    def found(self, origin: bytes, seq: int) -> None:
+        """The two copies hold two histories of an origin."""
+        self._do(self._begin(origin, seq), "fork found")
+
+    async def _begin(self, origin: bytes, seq: int) -> None:
+        search = self._searches.setdefault(origin, Search(origin))
+
+        def telling(transaction: Transaction) -> tuple[Told, bytes]:
+            history = transaction.history_of(origin)
+            return search.tell(history), history.hash8(seq) or b""
+
+        told, ours = await self._space.store.read(telling)
+        self._space.forks.saw(ForkSeen(self._theirs, origin, seq, ours, b""))
+        self._tell(origin, told)
+        await self.consider()
+
+    def _tell(self, origin: bytes, told: Told) -> None:
+        self._say(
+            ForkMessage(
+                self._space.id,
+                origin,
+                told.after,
+                [(first, last, hash8) for first, last, hash8 in told.ends],
+                whole=told.whole,
+            )
+        )
+
+    def received(self, message: SessionMessage) -> bool:
+        """Is it about a fork, or about the snapshot that settles one? Raises RemoteProtocolError."""
+        match message:
+            case ForkMessage():
+                self._do(self._heard(message), "fork heard")
+                return True
+            case SnapshotWant() if self._is_stopped():
+                self._exchange.serve(message)
+                return True
+            case SnapshotChunk() | SnapshotRefuse() if self._recopying:
+                self._exchange.came(message)
+                return True
+        return False
+
+    async def _heard(self, message: ForkMessage) -> None:
+        origin = message.origin
+        if origin not in self._space.copy.origins:
+            return
+        search = self._searches.setdefault(origin, Search(origin))
+        told = Told(message.after, [RunEnd(*end) for end in message.ends], message.whole)
+        answer = await self._space.store.read(lambda transaction: search.heard(told, transaction.history_of(origin)))
+        if answer is not None:
+            self._tell(origin, answer)
+        if search.differs is not None:
+            self._space.forks.saw(ForkSeen(self._theirs, origin, *search.differs))
+        if search.parting is not None:
+            self._space.forks.parted(self._theirs, search.parting)
+            await self._space.forks.close(search.parting)
+        await self.consider()
+
+    # ---- and what is done about it
+
+    async def consider(self) -> None:
+        """The roster or our copy may say more by now: is it for us to take theirs? Until that is done."""
+        while self._is_stopped() and not self._recopying and await self._space.forks.look():
+            if await self.recopy():
+                return
+            await asyncio.sleep(AGAIN_S)
+
+    def roster_changed(self) -> None:
+        if self._searches:
+            self._do(self.consider(), "fork considered")
+
+    def begin_recopy(self) -> asyncio.Task[bool]:
+        """As `recopy`, because a person says so. The task ends with the link, at the latest."""
+        assert self._group is not None  # noqa: S101 - a session that is listed has started
+        return self._group.create_task(self.recopy(), name="recopy")
+
+    async def recopy(self) -> bool:
+        """Take a snapshot of theirs in place of our copy, which is set aside first. True if that is done."""
+        if self._recopying:
+            return False
+        self._recopying = True
+        try:
+            log.warning("recopy begins", space=self._space.name, device=short_id(self._theirs))
+            return await self._exchange.replace()
+        finally:
+            self._recopying = False

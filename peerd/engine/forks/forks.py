@@ -1,0 +1,233 @@
+"""Forks of one space: where two copies were found to hold two histories of an origin, and which of them is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+
+from peerd.core.clocks import Clock, Dot, ReadClock
+from peerd.core.device_id import format_device_id, short_id
+from peerd.core.forks import Parting, Side, side_of
+from peerd.core.intents import Intent
+from peerd.core.roster import compose
+from peerd.core.tables.changes import Applied
+from peerd.engine.store_ports import Transaction
+from peerd.logs import get
+from peerd.protocol.control.recopy import ForkView
+
+if TYPE_CHECKING:
+    from peerd.engine.space import Space
+
+log = get(__name__)
+
+SEEN = 100
+LINK_STEP = (
+    "Bring the two onto one network for a while: a link settles it by itself. Until then each keeps what it has."
+)
+Position: TypeAlias = tuple[bytes, int, bytes]  # origin, seq, 8 bytes of the chain there
+_NOWHERE = Side(stands=False, falls=False, unknown=False)
+
+
+class ForkSeen(Struct, frozen=True):
+    """`peer` and we hold different transactions of `origin` at `seq` at the latest; the hashes are of ends of runs, 8
+    bytes or unknown. `shared` is the last one that both have, None as long as that is not found out. `relay`: where the
+    peer's head says so, if that is all we know it by.
+    """
+
+    peer: bytes
+    origin: bytes
+    seq: int
+    ours: bytes
+    theirs: bytes
+    shared: int | None = None
+    relay: str = ""
+
+
+class Forks:
+    """Of `space`, which is open."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._seen: dict[tuple[bytes, bytes], ForkSeen] = {}
+        self.sides: dict[bytes, Side] = {}  # of closed forks, by origin: what our copy has; see `look`
+
+    # ---- what was seen
+
+    def saw(self, fork: ForkSeen) -> None:
+        """Of so many one is remembered; they are seen again."""
+        key = fork.peer, fork.origin
+        if key not in self._seen:
+            log.warning(
+                "fork found",
+                space=self._space.name,
+                device=short_id(fork.peer),
+                origin=fork.origin.hex(),
+                seq=fork.seq,
+                cause=f"ours is {fork.ours.hex() or 'unknown'}, theirs {fork.theirs.hex() or 'unknown'}",
+            )
+        self._seen[key] = fork
+        while len(self._seen) > SEEN:
+            del self._seen[next(iter(self._seen))]
+
+    def parted(self, peer: bytes, parting: Parting) -> None:
+        """It is known where."""
+        ours, theirs = parting.ours, parting.theirs
+        at = min(ours.seq, theirs.seq)
+        self.saw(ForkSeen(peer, parting.origin, at, ours.hash, theirs.hash, parting.seq))
+
+    def healed(self, peer: bytes) -> None:
+        """They and we agree: a session found no fork."""
+        for key in [key for key in self._seen if key[0] == peer]:
+            del self._seen[key]
+
+    @property
+    def are_seen(self) -> bool:
+        return bool(self._seen)
+
+    async def differing(self, positions: Sequence[Position]) -> tuple[Position, bytes] | None:
+        """The first of these ends of runs that is not of our history, and our hash there, if it is known."""
+
+        def compare(transaction: Transaction) -> tuple[Position, bytes] | None:
+            for position in positions:
+                origin, seq, hash8 = position
+                ours = transaction.hash8(origin, seq)
+                if ours is None and transaction.history_of(origin).passes(seq):
+                    return position, b""  # runs travel whole: an end inside one of ours is of another history
+                if (ours is not None and ours != hash8) or self.is_of_others(transaction, origin, seq):
+                    return position, ours or b""
+            return None
+
+        return await self._space.store.read(compare)
+
+    async def heard_on_relay(self, relay: str, peer: bytes, positions: Sequence[Position]) -> None:
+        """So far is a member, as its head on this relay says. What a session found out is known better."""
+        found = await self.differing(positions)
+        for key in [key for key, fork in self._seen.items() if key[0] == peer and fork.relay == relay]:
+            if found is None or key[1] != found[0][0]:
+                del self._seen[key]
+        if found is not None:
+            (origin, seq, theirs), ours = found
+            if (known := self._seen.get((peer, origin))) is None or known.relay:
+                self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay))
+
+    def on_relay(self, peer: bytes) -> tuple[str, str] | None:
+        """What differs with a member as its head on a relay says, in words, and what to do."""
+        fork = self.with_peer(peer)
+        return (self.in_words(fork), LINK_STEP) if fork is not None and fork.relay else None
+
+    def apart_on(self, relay: str) -> list[Position]:
+        """The ends of ours where heads on this relay are of another history."""
+        return sorted({(fork.origin, fork.seq, fork.ours) for fork in self.seen_on(relay) if fork.ours})
+
+    def seen_on(self, relay: str) -> list[ForkSeen]:
+        return [fork for fork in self._seen.values() if fork.relay == relay]
+
+    def in_words(self, fork: ForkSeen) -> str:
+        """What differs, and whose it is."""
+        owner = self._space.copy.device_of(fork.origin)
+        called = (self._space.name_of(owner) or short_id(owner)) if owner else "an unknown device"
+        since = f"after {fork.shared}" if fork.shared is not None else f"at {fork.seq}"
+        hashes = f"ours {fork.ours.hex() or '?'}, theirs {fork.theirs.hex() or '?'}"
+        return f"two histories of {called} {since} (origin {fork.origin.hex()}: {hashes})"
+
+    def with_peer(self, peer: bytes) -> ForkSeen | None:
+        return next((fork for fork in self._seen.values() if fork.peer == peer), None)
+
+    def views(self) -> list[ForkView]:
+        found = []
+        for fork in self._seen.values():
+            owner = self._space.copy.device_of(fork.origin)
+            side = self.sides.get(fork.origin, _NOWHERE)
+            found.append(
+                ForkView(
+                    origin=fork.origin.hex(),
+                    device=format_device_id(owner) if owner else "",
+                    device_name=self._space.name_of(owner) if owner else "",
+                    seq=fork.seq,
+                    shared=fork.shared,
+                    ours=fork.ours.hex(),
+                    theirs=fork.theirs.hex(),
+                    peer=format_device_id(fork.peer),
+                    peer_name=self._space.name_of(fork.peer),
+                    stands="ours" if side.stands else "theirs" if side.falls else "",
+                )
+            )
+        return found
+
+    # ---- what is settled
+
+    async def close(self, parting: Parting) -> None:
+        """State where it parted, and so which variant stands, unless that is in the roster. Raises StoreError."""
+        roster, keys = self._space.roster, self._space.keys
+        ends = {parting.ours, parting.theirs}
+        for fork in roster.forks(parting.origin):
+            if fork.seq == parting.seq and ends <= {fork.stands, *fork.falls}:
+                return
+        if not roster.is_member(keys.device):
+            return
+        last = parting.origin, parting.seq, parting.hash
+        statement = compose.signed(compose.close(roster, keys.device, last, tuple(ends)), keys.sign)
+        if await self._space.learn([statement]):
+            log.warning("fork closed", space=self._space.name, origin=parting.origin.hex(), seq=parting.seq)
+
+    async def look(self) -> bool:
+        """Find out what our copy has of each closed fork. Is there one of which it holds a variant that falls?"""
+        forks = self._space.roster.closed_forks
+
+        def looking(transaction: Transaction) -> dict[bytes, Side]:
+            found: dict[bytes, Side] = {}
+            for fork in forks:
+                seq = self._space.copy.seq(fork.origin)
+                side = side_of(fork, seq, transaction.history_of(fork.origin))
+                if fork.origin not in found or side.falls:
+                    found[fork.origin] = side
+            return found
+
+        self.sides = await self._space.store.read(looking) if forks else {}
+        return self.falls
+
+    def is_of_others(self, transaction: Transaction, origin: bytes, seq: int) -> bool:
+        """A copy ends within the run that a close lets stand. Is that run in ours, so that theirs is another one?"""
+        history, ours = transaction.history_of(origin), self._space.copy.seq(origin)
+        return any(
+            fork.seq < seq < fork.stands.seq and side_of(fork, ours, history).stands
+            for fork in self._space.roster.forks(origin)
+        )
+
+    @property
+    def falls(self) -> bool:
+        return any(side.falls for side in self.sides.values())
+
+    def reread(self, intents: Sequence[Intent], shown: Applied | None) -> list[Intent]:
+        """What an application did to a file that shows so much. If that was another copy than ours is now, a dot may
+        have meant another transaction there: behind a parting nothing here counts as seen.
+        """
+        limits = self.limits()
+        if not limits or shown is None or shown.copy_id == self._space.copy_id:
+            return list(intents)
+        return [
+            one._replace(seen=frozenset(dot for dot in one.seen or () if _is_common(dot, limits))) for one in intents
+        ]
+
+    def places(self) -> list[Clock]:
+        """Where closed forks part and their variants begin: the ends by which a copy knows which one it holds."""
+        forks = self._space.roster.closed_forks
+        return [
+            {fork.origin: seq}
+            for fork in forks
+            for seq in (fork.seq, fork.stands.seq, *(end.seq for end in fork.falls))
+            if seq
+        ]
+
+    def limits(self) -> dict[bytes, int]:
+        """The seqs after which origins went two ways."""
+        found: dict[bytes, int] = {}
+        for fork in self._space.roster.closed_forks:
+            found[fork.origin] = min(fork.seq, found.get(fork.origin, fork.seq))
+        return found
+
+
+def _is_common(dot: Dot, limits: ReadClock) -> bool:
+    return dot.seq <= limits.get(dot.origin, dot.seq)

@@ -1,0 +1,259 @@
+"""Carries out who to dial: a task per wanted device, and one per static address, each with its own back-off.
+
+Whoever both sides want is dialled by both; the switchboard lets one link stay. A device is tried at all its addresses,
+the most promising first. Every nudge (a sighting, a network change, a wake-up) ends the waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable
+
+from peerd.core.backoff import FRESH_S, delay_s
+from peerd.core.device_id import short_id
+from peerd.core.links import chosen
+from peerd.core.stored import Address
+from peerd.engine.links.peer_book import NOT_FOUND, PeerBook, Trouble
+from peerd.engine.links.switchboard import Switchboard
+from peerd.engine.ports import Dialer, Keys, Link, Times
+from peerd.engine.space import Space
+from peerd.errors import LinkLost
+from peerd.logs import get
+from peerd.protocol.messages import SUBPROTOCOL
+
+log = get(__name__)
+
+DIAL_S = 4.0
+SHORT_LINK_S = 5.0
+INTRODUCE_AGAIN_S = 60.0
+REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
+ELSEWHERE = frozenset({"wrong-device", "two-machines"})  # the one that we want is not there
+UNHEARD = frozenset({"unknown-device", "removed"})  # what a member says that has not heard of our admission
+_SPREAD_S = 0.2  # so that two devices that see each other rarely dial in the same instant
+
+
+class Dialing:
+    """`introduce(device, address)` shows a member that does not know us who we are; true if it has listened."""
+
+    def __init__(
+        self,
+        spaces: dict[bytes, Space],
+        switchboard: Switchboard,
+        book: PeerBook,
+        dialer: Dialer,
+        keys: Keys,
+        times: Times,
+    ) -> None:
+        self.introduce: Callable[[bytes, Address], Awaitable[bool]] = _nobody_listens
+        self._spaces = spaces
+        self._switchboard = switchboard
+        self._book = book
+        self._dialer = dialer
+        self._keys = keys
+        self._times = times
+        self._tasks: dict[bytes | Address, asyncio.Task[None]] = {}
+        self._nudges: dict[bytes | Address, asyncio.Event] = {}
+        self._static: dict[Address, bytes | None] = {}  # address -> the device that answered there
+        self._introductions: set[asyncio.Task[None]] = set()
+        self._introduced_s: dict[bytes, float] = {}  # device -> when we last showed it who we are, while linked
+        self._random_ranks: dict[bytes, float] = {}
+        self._stopping = False
+
+    # ---- what is wanted
+
+    def set_static(self, addresses: Iterable[Address]) -> None:
+        """The addresses of network.peers, resolved."""
+        self._static = {address: self._static.get(address) for address in addresses}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Match the tasks to the members and the static addresses."""
+        if self._stopping:
+            return
+        wanted: set[bytes | Address] = {*self._wanted_devices(), *self._static}
+        for target in [one for one in self._tasks if one not in wanted]:
+            self._tasks.pop(target).cancel()
+            self._nudges.pop(target, None)
+        for target in sorted(wanted, key=repr):  # in one order, so that chance alone decides who is first
+            if target not in self._tasks:
+                self._nudges[target] = asyncio.Event()
+                coroutine = self._pursue(target) if isinstance(target, bytes) else self._pursue_address(target)
+                self._tasks[target] = asyncio.create_task(coroutine, name="dial")
+
+    def _wanted_devices(self) -> set[bytes]:
+        wanted: set[bytes] = set()
+        for space in self._spaces.values():
+            members = space.roster.members
+            if self._keys.device not in members:
+                continue
+            for member in members.values():
+                if member.device != self._keys.device:
+                    note = self._book.note(member.device)
+                    note.name = note.name or member.name
+            for device in members:
+                self._random_ranks.setdefault(device, self._times.uniform(0, 1))
+            wanted |= chosen(self._keys.device, members.keys(), self._random_ranks)
+        return wanted
+
+    def sighted(self, device: bytes, addresses: Iterable[Address]) -> None:
+        """Discovery saw a member there."""
+        self._book.sighted(device, addresses)
+        self.nudge(device)
+
+    def nudge(self, target: bytes | Address) -> None:
+        event = self._nudges.get(target)
+        if event is not None:
+            event.set()
+
+    def nudge_all(self) -> None:
+        for note in self._book.notes.values():
+            note.attempts = 0
+        for event in self._nudges.values():
+            event.set()
+
+    async def stop(self) -> None:
+        self._stopping = True
+        tasks = [*self._tasks.values(), *self._introductions]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- one device
+
+    async def _pursue(self, device: bytes) -> None:
+        nudge = self._nudges[device]
+        await asyncio.sleep(self._times.uniform(0, _SPREAD_S))
+        while True:
+            nudge.clear()
+            note = self._book.note(device)
+            if device not in self._switchboard.links and not self._switchboard.paused:
+                for address in note.addresses:
+                    if await self._dial(device, address):
+                        break
+                else:
+                    # One that paused its links is not hidden: the last thing that it said holds until it says another.
+                    if not note.addresses and (note.trouble is None or note.trouble.code != "paused"):
+                        self._book.failed(device, NOT_FOUND, refused=False)
+            await self._wait(nudge, device)
+
+    async def _dial(self, device: bytes, address: Address, *, introduced: bool = False) -> bool:
+        """True if there is nothing more to try: a link, or an answer that is final for now."""
+        try:
+            link = await self._dialer.dial(address, SUBPROTOCOL, device, DIAL_S)
+        except LinkLost as problem:
+            if device in self._switchboard.links:
+                return True
+            log.debug("dial failed", device=short_id(device), address=f"{address[0]} {address[1]}", code=problem.code)
+            if problem.code in ELSEWHERE:
+                if problem.code == "two-machines":
+                    self._book.clones.answered_as_us(address)
+                self._reconsider(device, address)
+                return False
+            if problem.code in UNHEARD and not introduced and await self.introduce(device, address):
+                return await self._dial(device, address, introduced=True)
+            refused = problem.code in REFUSALS
+            self._book.failed(device, Trouble(problem.code, str(problem), problem.next_step), refused=refused)
+            return refused
+        self._book.worked(device, address)
+        await self._run(link, self._nudges[device])
+        return True
+
+    async def _run(self, link: Link, nudge: asyncio.Event) -> None:
+        """Its end is a nudge to dial again at once, unless it came too soon: then the back-off counts."""
+        started_s = self._times.monotonic_s()
+        await self._switchboard.run_link(link)
+        if self._times.monotonic_s() - started_s < SHORT_LINK_S:
+            nudge.clear()
+            self._book.note(link.theirs).attempts += 1
+
+    def _reconsider(self, device: bytes, address: Address) -> None:
+        """Another device lives there now."""
+        note = self._book.note(device)
+        note.addresses = tuple(one for one in note.addresses if one != address)
+        if address in self._static:
+            self._static[address] = None
+            self.nudge(address)
+
+    async def _wait(self, nudge: asyncio.Event, device: bytes) -> None:
+        """Until it is time to try again: at once when the link is lost, else after the back-off or a nudge."""
+        note = self._book.note(device)
+        if device in self._switchboard.links:
+            await nudge.wait()
+            return
+        away_s = FRESH_S if note.sighted_s is None else self._times.monotonic_s() - note.sighted_s
+        try:
+            async with asyncio.timeout(delay_s(max(1, note.attempts), away_s, self._times.uniform)):
+                await nudge.wait()
+        except TimeoutError:
+            pass
+
+    # ---- one that is linked, and has not heard that we belong to another of its spaces
+
+    def unshared(self, device: bytes) -> None:
+        """Show a linked device who we are, once a minute at most however often it says what it does not share."""
+        now_s = self._times.monotonic_s()
+        if self._stopping or now_s - self._introduced_s.get(device, -math.inf) < INTRODUCE_AGAIN_S:
+            return
+        self._introduced_s[device] = now_s
+        task = asyncio.create_task(self._introduce(device), name="introduce")
+        self._introductions.add(task)
+        task.add_done_callback(self._introductions.discard)
+
+    async def _introduce(self, device: bytes) -> None:
+        for address in self._book.note(device).addresses:
+            if await self.introduce(device, address):
+                return
+
+    # ---- one static address
+
+    async def _pursue_address(self, address: Address) -> None:
+        """Find out who answers at an address of the configuration; from then on that device is pursued there."""
+        nudge = self._nudges[address]
+        attempt = 0
+        while True:
+            nudge.clear()
+            if self._static.get(address) is None and not self._switchboard.paused:
+                attempt += 1
+                if await self._identify(address):
+                    attempt = 0
+            if self._static.get(address) is not None:
+                await nudge.wait()
+                continue
+            try:
+                async with asyncio.timeout(delay_s(max(1, attempt), FRESH_S, self._times.uniform)):
+                    await nudge.wait()
+            except TimeoutError:
+                pass
+
+    def _refused_by_member(self, device: bytes, address: Address) -> bool:
+        """A member lives there and will not have us: it is pursued like any other, so that its reason is told."""
+        if not self._switchboard.shared_with(device):
+            return False
+        self._static[address] = device
+        self._book.worked(device, address)
+        self.nudge(device)
+        return True
+
+    async def _identify(self, address: Address) -> bool:
+        try:
+            link = await self._dialer.dial(address, SUBPROTOCOL, None, DIAL_S)
+        except LinkLost as problem:
+            log.debug("dial failed", address=f"{address[0]} {address[1]}", code=problem.code)
+            if problem.code == "two-machines":
+                self._book.clones.answered_as_us(address)
+            return problem.theirs is not None and self._refused_by_member(problem.theirs, address)
+        if not self._switchboard.shared_with(link.theirs):
+            await link.close(4401, "unknown-device")
+            return False
+        self._static[address] = link.theirs
+        self._book.worked(link.theirs, address)
+        self._book.note(link.theirs).sighted_s = self._times.monotonic_s()
+        await self._run(link, asyncio.Event())
+        self.nudge(link.theirs)
+        return True
+
+
+async def _nobody_listens(_device: bytes, _address: Address) -> bool:
+    return False

@@ -1,0 +1,219 @@
+"""Petitions on a relay: leaving ours until we are let in, and letting in those whom a ticket entitles.
+
+    newcomer    the petition lies on the relay, and where it may be answered is looked at, in the heads of the members
+                too: the first that opens was written after an admin has let us in, and its roster says so
+    admin       as long as there is an open ticket, where its petition would lie is looked at; whoever asks in the right
+                way is admitted, and in the place of the petition lies an answer, a head that tells the roster alone.
+                Less and less often also for a ticket that is used, until whoever came by it was seen: the admin that
+                let it in may have died before it said so
+
+Both only look while there is something to look for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from peerd.core.device_id import short_id
+from peerd.core.roster import epochs, tickets
+from peerd.core.roster.lineage import Entry
+from peerd.core.roster.roster import Roster
+from peerd.core.roster.statements import Ticket
+from peerd.core.roster.tickets import Used
+from peerd.core.stored import StoredPetition
+from peerd.engine.ports import Keys, Times
+from peerd.engine.relay.keys import SpaceKeys
+from peerd.engine.relay.ports import RelayStore, Sealing
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.errors import PeerdError, RelayTrouble, RemoteProtocolError, StoreError, UserError
+from peerd.logs import get
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay.objects import Head, SignedHead
+
+log = get(__name__)
+
+LOOK_S = (20.0, 40.0)
+LONGEST_S = 3600.0  # for whom somebody else has let in
+
+
+class Petitioning:
+    """Of one space on one relay. `admitted` is called when we have been let in."""
+
+    def __init__(
+        self,
+        space: Space,
+        spaces: Spaces,
+        store: RelayStore,
+        sealing: Sealing,
+        keys: Keys,
+        times: Times,
+        admitted: Callable[[], None],
+    ) -> None:
+        self.trouble: RelayTrouble | None = None
+        self.space = space
+        self._spaces = spaces
+        self._store = store
+        self._sealing = sealing
+        self._keys = keys
+        self._times = times
+        self._admitted = admitted
+        self._space_keys = SpaceKeys(space, spaces)
+        self._look = asyncio.Event()
+        self._logged = ""
+        self._looks = 0  # in a row for those alone who were let in and may not have heard of it
+        self._answered: set[bytes] = set()  # tickets; what was left for them is yet to be cleared away
+        self.settled = asyncio.Event()  # nothing is being done at the moment
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.space.on_roster.append(self._on_roster)
+        self._task = asyncio.create_task(self._run(), name=f"petitions {self.space.name}")
+
+    async def stop(self) -> None:
+        if self._task is None:
+            return
+        self.space.on_roster.remove(self._on_roster)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+
+    def look(self) -> None:
+        """Look now, if there is something to look for."""
+        self.settled.clear()
+        self._look.set()
+
+    def _on_roster(self, _before: Roster) -> None:
+        self._looks = 0
+        self._look.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._look.clear()
+            try:
+                pause_s = await self._turn()
+                self.trouble, self._logged = None, ""
+            except (RelayTrouble, StoreError, UserError) as trouble:
+                self._log(trouble)
+                self.trouble = trouble if isinstance(trouble, RelayTrouble) else None
+                pause_s = self._times.uniform(*LOOK_S)
+            if not self._look.is_set():
+                self.settled.set()
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._look.wait()
+            except TimeoutError:
+                continue
+
+    def _log(self, trouble: PeerdError) -> None:
+        """Once, as long as it is the same."""
+        level = log.debug if trouble.code == self._logged else log.warning
+        level("petitions not seen to", space=self.space.name, code=trouble.code, cause=str(trouble))
+        self._logged = trouble.code
+
+    async def _turn(self) -> float | None:
+        """Do what there is to do. Gives when to look again, None if there is nothing to look for."""
+        petition, ours = self.space.petition, self._keys.device
+        if petition is not None and not self.space.roster.is_member(ours):
+            return self._times.uniform(*LOOK_S) if await self._ask(petition) else None
+        if petition is not None:
+            await self.space.ask(None)
+        if not self.space.roster.is_admin(ours):
+            return None
+        now_ms = self._times.wall_ms()
+        open_ones = tickets.open_tickets(self.space.roster, now_ms)
+        used = tickets.used_tickets(self.space.roster, now_ms)
+        unheard = {one: of for one, of in used.items() if not all(map(self._has_come, of.admissions))}
+        await self._clear(self._answered - unheard.keys())
+        if not open_ones and not unheard:
+            return None
+        await self._answer(open_ones, unheard)
+        if open_ones:
+            return self._times.uniform(*LOOK_S)
+        self._looks += 1
+        return min(LONGEST_S, self._times.uniform(*LOOK_S) * 2.0 ** min(self._looks, 16))
+
+    def _has_come(self, admission: Entry) -> bool:
+        """Does a device that was let in know so? Of one that had been here before only what it wrote since tells."""
+        space, device = self.space, admission.device
+        before = any(one.device == device and one is not admission for one in space.roster.entries())
+        announced = (origin.announcement for origin in space.copy.origins.values())
+        wrote = any(one.admission == admission.id for one in announced)
+        return wrote or not space.roster.is_member(device) or (not before and space.was_here(device))
+
+    # ---- the newcomer
+
+    async def _ask(self, petition: StoredPetition) -> bool:
+        if petition.expires_ms <= self._times.wall_ms():
+            return False
+        await self._store.prepare()
+        if await self._store.create({petition.name: petition.sealed}):  # of an earlier try with the same file
+            before = await self._store.lookup([petition.name], contents=False)
+            await self._store.replace(petition.name, petition.sealed, before[petition.name].tag if before else None)
+        found = await self._store.lookup(petition.answers, contents=True)
+        for name, one in found.items():
+            try:
+                signed = self._sealing.open_head(name, one.data or b"", self.space.id, [])
+                head = relay_objects.decode_head(signed.data)
+            except RemoteProtocolError:
+                continue  # of a time before we were let in
+            await self.space.learn(head.statements)
+            if self.space.roster.is_member(self._keys.device):
+                await self.space.ask(None)
+                # The petition too: it may have been left again after it was answered.
+                await self._store.delete([petition.name, *petition.answers[:1]])
+                log.info("space joined", space=self.space.name, device=short_id(signed.device))
+                self._admitted()
+                return False
+        return True
+
+    # ---- the admin
+
+    async def _answer(self, open_ones: dict[bytes, Ticket], unheard: dict[bytes, Used]) -> None:
+        """Of a ticket that is used nobody is let in any more; who was is told so, if whoever let it in could not."""
+        space, names_key = self.space, self._space_keys.names()
+        entitling = open_ones | {one: used.ticket for one, used in unheard.items()}
+        names = {relay_names.ticket_name(names_key, one): one for one in entitling}
+        found = await self._store.lookup(list(names), contents=True)
+        for name, one in found.items():
+            ticket = entitling[names[name]]
+            secret = tickets.petition_secret(space.id, names_key, ticket.key)
+            keys = [epochs.relay_keys(space.id, secret)]
+            try:
+                data = self._sealing.open_object(name, one.data or b"", keys)
+                asked = tickets.read_petition(data, space.id, entitling, self._spaces.verify)
+            except RemoteProtocolError as problem:
+                log.warning("petition refused", space=space.name, cause=str(problem))
+                continue
+            used = unheard.get(names[name])
+            if used is not None and asked.card.device not in {admission.device for admission in used.admissions}:
+                continue
+            if not space.roster.is_member(asked.card.device):
+                await self._spaces.admit(space, asked.card, ticket.role, names[name])
+            await self._leave_answer(relay_names.answer_name(names_key, names[name]))
+            self._answered.add(names[name])
+        await self._store.delete(list(found))
+
+    async def _clear(self, answered: set[bytes]) -> None:
+        """Who came by these tickets knows it. It clears away itself, but we may have answered it once more since."""
+        if answered:
+            key = self._space_keys.names()
+            places = [
+                place(key, one) for one in answered for place in (relay_names.ticket_name, relay_names.answer_name)
+            ]
+            await self._store.delete(places)
+            self._answered -= answered
+
+    async def _leave_answer(self, name: str) -> None:
+        space, ours = self.space, self._keys.device
+        statements = list(space.roster.statements)
+        head = Head(0, self._times.wall_ms(), bytes(16), 1, bytes(32), statements=statements)
+        data = relay_objects.encode(head)
+        signature = self._keys.sign(relay_objects.head_signing_input(space.id, ours, data))
+        members = [member.sealing_key for member in space.roster.members.values()]
+        sealed = self._sealing.seal_head(
+            name, SignedHead(ours, signature, data), space.id, self._space_keys.sealing(), members
+        )
+        await self._store.create({name: sealed})  # another admin's answer says the same

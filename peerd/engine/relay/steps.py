@@ -1,0 +1,186 @@
+"""The steps that a courier of one space asks for, performed: through the commit door, on the disk and on the relay.
+
+What the courier must not forget is in the space's database before the relay hears of it; what came from the relay goes
+through the same door as what comes over a link.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+from peerd.core.batch import Fork
+from peerd.core.chain import Run
+from peerd.core.entry import NeedsNewer
+from peerd.core.origin import Announcement
+from peerd.core.stored import RelayKept
+from peerd.engine.decoded import Decoded
+from peerd.engine.ports import Times
+from peerd.engine.relay.sealed_relay import SealedRelay
+from peerd.engine.relay.snapshots import RelaySnapshots
+from peerd.engine.space import Space
+from peerd.errors import LinkLost, RemoteProtocolError
+from peerd.logs import get
+from peerd.protocol.relay.courier import Courier
+from peerd.protocol.relay.courier_steps import (
+    Apply,
+    CheckSegments,
+    CheckSnapshot,
+    Delete,
+    FetchHeads,
+    FetchSegments,
+    LeaveFarewell,
+    MakeSnapshot,
+    MendRoster,
+    Moment,
+    Poll,
+    PutHead,
+    PutSegment,
+    ReadLog,
+    Step,
+    TakeSnapshot,
+)  # fmt: skip
+from peerd.protocol.relay.objects import Head
+
+log = get(__name__)
+
+
+class RelaySteps:
+    """`kept` is what is stored under `place`; `moment` says when an outcome is told. Every step raises RelayTrouble,
+    StoreError, LinkLost.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        relay: str,
+        place: str,
+        sealed: SealedRelay,
+        times: Times,
+        moment: Callable[[], Moment],
+        kept: RelayKept,
+    ) -> None:
+        self._space = space
+        self._relay = relay
+        self._place = place
+        self._sealed = sealed
+        self._times = times
+        self._moment = moment
+        self.snapshots = RelaySnapshots(space, sealed, times)
+        self._outbox: dict[tuple[bytes, int], bytes] = dict(kept.outbox)
+        self._saved: bytes | None = kept.memory
+
+    async def save(self, courier: Courier) -> None:
+        """What the courier remembers, and what is in the outbox, durably."""
+        memory = courier.memory()
+        if memory != self._saved:
+            await self._space.store.save_relay(self._place, memory, self._outbox)
+            self._saved = memory
+
+    async def perform(self, courier: Courier, step: Step) -> None:
+        match step:
+            case Poll():
+                courier.polled(await self._sealed.tags(step.devices), self._moment())
+            case FetchHeads():
+                heads, ahead = await self._sealed.heads_and_segments(step.devices, step.ahead)
+                courier.heads_fetched(heads, self._moment(), ahead)
+                await self._look_for_forks({device: one.head for device, one in heads.items() if one.head is not None})
+            case FetchSegments():
+                courier.segments_fetched(await self._sealed.segments(step.names), self._moment())
+            case Apply():
+                refusal = await self._apply(step.origins, step.runs)
+                courier.applied(self._moment(), refusal)
+                if refusal:
+                    await self._look_for_forks(courier.heads())
+            case ReadLog():
+                await self._read_log(courier, step)
+            case PutSegment():
+                await self._put_segment(courier, step)
+            case PutHead():
+                await self._put_head(courier, step)
+            case CheckSegments():
+                there = await self._sealed.segments_there(step.stream, step.numbers)
+                courier.segments_checked(there, self._moment())
+            case MendRoster() | LeaveFarewell() | Delete():
+                await self._tidy(courier, step)
+            case CheckSnapshot() | MakeSnapshot() | TakeSnapshot():
+                await self._snapshot(courier, step)
+
+    async def _look_for_forks(self, heads: Mapping[bytes, Head]) -> None:
+        """Does a member go on from another history of an origin than ours? Nothing of that passes the door."""
+        for device, head in heads.items():
+            if device != self._space.keys.device:
+                await self._space.forks.heard_on_relay(self._relay, device, [*head.positions, *head.apart])
+
+    async def _tidy(self, courier: Courier, step: MendRoster | LeaveFarewell | Delete) -> None:
+        match step:
+            case MendRoster():
+                await self._sealed.mend_roster()
+                courier.roster_mended(self._moment())
+            case LeaveFarewell():
+                there = await self._sealed.leave_farewell(step.device, self._times.wall_ms())
+                courier.farewell_left(self._moment(), there=there)
+            case Delete():
+                await self.save(courier)
+                await self._sealed.delete(step)
+                courier.deleted(self._moment())
+
+    async def _snapshot(self, courier: Courier, step: CheckSnapshot | MakeSnapshot | TakeSnapshot) -> None:
+        match step:
+            case CheckSnapshot():
+                there = await self._sealed.parts_there(step.manifest.id, step.manifest.parts)
+                courier.snapshot_checked(self._moment(), complete=there)
+            case MakeSnapshot():
+                await self.save(courier)
+                courier.snapshot_made(await self.snapshots.leave(step.id), self._moment())
+            case TakeSnapshot():
+                complete = await self.snapshots.take(
+                    step.device, step.manifest, courier.part_chain, functools.partial(self.save, courier)
+                )
+                courier.snapshot_taken(self._moment(), complete=complete)
+                if not complete:
+                    await self._look_for_forks(courier.heads())
+
+    async def _read_log(self, courier: Courier, step: ReadLog) -> None:
+        store, position = self._space.store, step.position or await self._space.store.position_before(step.covered)
+        found = self._space.commits.tail.runs_after(position, step.max_bytes, covered=step.covered)
+        if found is None:
+            found = await store.runs_after(position, step.max_bytes, covered=step.covered)
+        origins = self._space.copy.origins
+        announcements = [origins[origin].announcement for origin in {row.run.origin for row in found.rows}]
+        courier.log_read(found.rows, found.read_up_to, announcements, self._moment())
+
+    async def _put_segment(self, courier: Courier, step: PutSegment) -> None:
+        place = step.stream, step.number
+        if place not in self._outbox and step.segment is not None:
+            self._outbox = {place: self._sealed.seal_segment(step.stream, step.number, step.segment)}
+            self._saved = None
+        sealed = self._outbox.get(place)
+        await self.save(courier)
+        if sealed is not None and await self._sealed.put_segment(step.stream, step.number, sealed):
+            courier.segment_put(sealed, self._moment())
+        else:
+            courier.segment_differs(self._moment())
+        self._outbox = {}
+        self._saved = None
+
+    async def _put_head(self, courier: Courier, step: PutHead) -> None:
+        await self.save(courier)
+        tag = await self._sealed.put_head(step.head, step.tag)
+        if tag is None:
+            courier.head_differs(self._moment())
+        else:
+            courier.head_put(tag, self._moment())
+
+    async def _apply(self, origins: list[Announcement], runs: list[Run]) -> str:
+        """Through the commit door. Gives why none was taken, or nothing."""
+        decoded = Decoded()
+        await decoded.decode(runs, self._space.copy)
+        try:
+            await self._space.commits.take(origins, runs, decoded)
+        except (RemoteProtocolError, Fork, NeedsNewer) as problem:
+            log.warning("run refused", space=self._space.name, relay=self._relay, cause=str(problem))
+            return str(problem)
+        except LinkLost as full:  # so many runs wait for others that no more can: they are fetched again
+            log.warning("runs left out", space=self._space.name, relay=self._relay, cause=str(full))
+        return ""

@@ -1,0 +1,85 @@
+"""What is said of our copy to another device that compares it with its own, or puts its own right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peerd.core.repair.form import clock_mark, dots_of, pack_evidence, pack_record, unpack_record
+from peerd.engine.repair import log_repairs, mending
+from peerd.engine.space import Space
+from peerd.errors import RemoteProtocolError
+from peerd.protocol.messages import SHARES_PER_FRAME, Locate, Located, Mend, Mended, RecordName
+from peerd.protocol.repairing import Standing
+
+SHARES = SHARES_PER_FRAME
+SHARES_BYTES = 512 << 10
+ROWS_LOOKED_AT = 50_000
+RECORDS_BYTES = 700 << 10
+
+_MOVED = bytes(16)  # the mark of no clock: ours moved while we looked
+
+
+def standing(space: Space) -> Standing:
+    return Standing(clock_mark(space.copy.clock()), space.copy.digest)
+
+
+def _mark(space: Space, before: Standing) -> bytes:
+    return before.clock if standing(space) == before else _MOVED
+
+
+async def shares(space: Space, question: Locate, ours: Standing) -> Located:
+    """The next page of the shares that are asked for."""
+    page = await space.store.scrubs.shares(question.buckets, question.after, None, SHARES, ROWS_LOOKED_AT)
+    found = [(collection, key, share.to_bytes(8, "big")) for collection, key, share in page.shares]
+    up_to, size_bytes = page.up_to, 0
+    for number, (collection, key, _) in enumerate(found):
+        size_bytes += len(collection.encode()) + len(key.encode()) + 20
+        if number and size_bytes > SHARES_BYTES:
+            del found[number:]
+            up_to = found[-1][:2]
+            break
+    return Located(space.id, _mark(space, ours), ours.digest, b"", found, up_to)
+
+
+async def held(space: Space, names: Sequence[RecordName]) -> list[tuple[str, str, bytes]]:
+    """What we hold of these records, of as many as fit into a frame."""
+    here = await mending.stored(space.store, names)
+    found: list[tuple[str, str, bytes]] = []
+    size_bytes = 0
+    for name in names:
+        packed = pack_record(here[name].record if name in here else None)
+        size_bytes += len(packed) + 200
+        if size_bytes > RECORDS_BYTES:
+            break
+        found.append((*name, packed))
+    return found or [(*names[0], b"")]
+
+
+async def records(space: Space, question: Mend, ours: Standing) -> Mended:
+    """What we hold of these, what our log proves of them, and whether we know that ours is damaged; or runs.
+
+    Raises:
+        RemoteProtocolError: what they hold is no record.
+    """
+    if question.runs:
+        return Mended(space.id, ours.clock, [], await log_repairs.ours(space, question.runs))
+    if question.clock != ours.clock:
+        return Mended(space.id, ours.clock, [])
+    names = [(collection, key) for collection, key, _ in question.records]
+    here = await mending.stored(space.store, names)
+    dots = dots_of(stored.record for stored in here.values())
+    try:
+        dots |= dots_of(unpack_record(packed) for _, _, packed in question.records)
+    except ValueError:
+        raise RemoteProtocolError("a record that is none", code="malformed") from None
+    gathering = await mending.gather(space.commits, space.store, names=names, dots=dots)
+    found: list[tuple[str, str, bytes, bytes, bool]] = []
+    size_bytes = 0
+    for name in names:
+        packed = pack_record(here[name].record if name in here else None)
+        evidence = pack_evidence(gathering.of(name))
+        size_bytes += len(packed) + len(evidence) + 200
+        if size_bytes > RECORDS_BYTES:
+            break
+        found.append((*name, packed, evidence, space.damage.doubts(name)))
+    return Mended(space.id, _mark(space, ours), found)

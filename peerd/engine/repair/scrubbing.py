@@ -1,0 +1,171 @@
+"""The scrub of one copy: slow, in small steps.
+
+What a round looks for stands in `peerd.core.repair.scrub`. Records that are not what was written are found as their
+rows are read; rows that are gone, or were changed together with their share, when the round is over and everything is
+added up. What becomes of that is the business of `engine.repair.damage`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from peerd.core import digest
+from peerd.core.repair.scrub import LOG, ScrubState
+from peerd.engine.commits import Commits
+from peerd.engine.ports import Times
+from peerd.engine.repair.damage import Damage
+from peerd.engine.store_ports import SpaceStore
+from peerd.errors import StoreError
+from peerd.logs import get
+
+log = get(__name__)
+
+STEP_ROWS = 100  # in about a millisecond
+STEP_BYTES = 256 << 10
+STEP_RUNS_BYTES = 128 << 10
+PAUSE_S = 0.02
+PAUSE_AT_ONCE_S = 0.001
+WITHIN_S = 20.0
+ALARM_S = 600.0
+
+
+class Scrubbing:
+    """`copy_id` gives the id of the copy."""
+
+    def __init__(
+        self, name: str, commits: Commits, store: SpaceStore, times: Times, copy_id: Callable[[], bytes], damage: Damage
+    ) -> None:
+        self.end = 0  # what there is to look at in a round, as far as it is known
+        self._name = name
+        self._commits = commits
+        self._store = store
+        self._times = times
+        self._copy_id = copy_id
+        self._damage = damage
+        self._lock = asyncio.Lock()
+        self._over = False
+        self._alarmed_s: float | None = None
+        self._round: asyncio.Task[None] | None = None
+        self.trouble: StoreError | None = None  # what kept it from going on, the last time
+
+    @property
+    def state(self) -> ScrubState:
+        return self._damage.state
+
+    async def close(self) -> None:
+        """Stop at the end of the step."""
+        self._over = True
+        if self._round is not None:
+            await asyncio.wait({self._round})
+        async with self._lock:
+            pass
+
+    # ---- rounds
+
+    async def some(self, share: float) -> None:
+        """So much of a round (1.0: as much as a whole one), with pauses. Raises StoreError."""
+        async with self._at_work():
+            await self._begin()
+            left = share * max(1, self.end)
+            while left > 0 and not self._over:
+                looked = await self._step(left)
+                left -= max(1, looked)
+                if looked < 0:
+                    await self._finish(at_once=False)
+                    break
+                await asyncio.sleep(PAUSE_S)
+            await self._store.scrubs.save(self.state)
+
+    def alarm(self) -> None:
+        """Something in the database could not be read: look at all of it now, unless that was done just now."""
+        now_s = self._times.monotonic_s()
+        if self._over or self.running or (self._alarmed_s is not None and now_s - self._alarmed_s < ALARM_S):
+            return
+        self._alarmed_s = now_s
+        self._round = asyncio.create_task(self.round(), name="scrub")
+        self._round.add_done_callback(self._alarm_over)
+
+    def _alarm_over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            log.warning("scrub failed", space=self._name, cause=str(problem))
+
+    @property
+    def running(self) -> bool:
+        return self._round is not None and not self._round.done()
+
+    async def now(self, within_s: float = WITHIN_S) -> None:
+        """Begin a round at once, unless one is under way, and wait so long for its end. Raises StoreError."""
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self.round(), name="scrub")
+        done, _ = await asyncio.wait({self._round}, timeout=within_s)
+        for round_ in done:
+            round_.result()
+
+    async def round(self) -> None:
+        """All of it, from the beginning, with hardly a pause. Raises StoreError."""
+        async with self._at_work():
+            self.state.begin(self._copy_id())
+            while not self._over:
+                if await self._step(STEP_ROWS) < 0:
+                    break
+                await asyncio.sleep(PAUSE_AT_ONCE_S)
+            if not self._over:
+                await self._finish(at_once=True)
+            await self._store.scrubs.save(self.state)
+
+    @asynccontextmanager
+    async def _at_work(self) -> AsyncGenerator[None, None]:
+        async with self._lock:
+            try:
+                yield
+            except StoreError as problem:
+                self.trouble = problem
+                raise
+            self.trouble = None
+
+    async def _begin(self) -> None:
+        if self.state.copy_id != self._copy_id():
+            if self.state.copy_id:
+                await self._damage.replaced()
+            self.state.begin(self._copy_id())
+        if not self.end:
+            rows = await self._store.scrubs.rows(self.state.row, 1, 0)
+            self.end = rows.end + self._commits.last_position
+
+    async def _step(self, most: float) -> int:
+        """Look at some records, or after them at some runs. Gives how many; -1 if there are no more."""
+        state, scrubs = self.state, self._store.scrubs
+        if not state.rows_done:
+            rows = await scrubs.rows(state.row, max(1, min(STEP_ROWS, round(most))), STEP_BYTES)
+            state.row, state.rows_done = rows.last, not rows.more
+            state.records += rows.records
+            self.end = rows.end + self._commits.last_position
+            if rows.suspects:
+                state.found += len(rows.suspects)
+                await self._damage.suspected(rows.suspects)
+            return rows.records
+        runs = await scrubs.runs(state.run, STEP_RUNS_BYTES, self._commits.verify)
+        state.run = runs.last
+        state.runs += runs.runs
+        if runs.broken:
+            state.found += len(runs.broken)
+            names = [("", f"{run.origin.hex()} {run.first}") for run in runs.broken]
+            findings = self._damage.findings
+            await findings.note(findings.fresh(LOG, names))
+            self._damage.changed()
+        return runs.runs if runs.more else -1
+
+    async def _finish(self, *, at_once: bool) -> None:
+        """Everything was looked at: does it add up?"""
+        state = self.state
+        counted = await self._store.scrubs.count(at_once=at_once)
+        if not counted.agrees:
+            state.found += len(digest.differing(counted.sums, counted.kept))
+            await self._damage.counted(counted)
+        await self._damage.begin_anew()
+        state.end(self._times.wall_ms())
+        state.begin(self._copy_id())
+        await self._damage.findings.forget()
+        log.info("copy scrubbed", space=self._name, count=state.last_records, state=f"{state.last_found} found")

@@ -1,0 +1,385 @@
+"""Snapshots of one space: made of our copy for others, and taken in from others.
+
+A snapshot that comes in is kept beside the copy, part by part and durably, so one that was cut goes on where it
+stopped. Our copy goes on meanwhile. When the snapshot is whole, our records are merged into it, and then it takes the
+place of ours in one short step inside the commit door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from peerd.core.batch import Fork
+from peerd.core.clocks import Clock
+from peerd.core.entry import NeedsNewer
+from peerd.core.origin import Announcement
+from peerd.core.snapshots.intake import Authority, Intake, Standing
+from peerd.core.snapshots.parts import Begin, Part
+from peerd.core.snapshots.stored import Incoming, Phase, Switched
+from peerd.core.stored import Recopy
+from peerd.engine.ports import Times
+from peerd.engine.snapshots.filling import Filling
+from peerd.engine.snapshots.making import Outgoing, Served
+from peerd.engine.snapshots.progress import Coming
+from peerd.engine.store_ports import SnapshotStore
+from peerd.engine.upkeep.small_steps import SmallSteps
+from peerd.errors import DiskFull, RemoteProtocolError, StoreError
+from peerd.logs import get
+
+if TYPE_CHECKING:
+    from peerd.engine.space import Space
+
+log = get(__name__)
+
+SERVED = 4  # devices at once
+ABANDONED_MS = 7 * 24 * 3600 * 1000
+PATIENCE_S = 60.0  # with the maker of one that was cut, while others have one too
+ROOM_TIMES = 2  # what its records take, and so much again
+
+
+class Snapshots:
+    """Of `space`, which is open."""
+
+    def __init__(self, space: Space, store: SnapshotStore, times: Times) -> None:
+        self.outgoing: set[Outgoing] = set()
+        self.served: dict[bytes, Served] = {}  # by device
+        self.fetching = asyncio.Lock()  # one at a time, from whomever
+        self.coming: Coming | None = None  # while its parts come
+        self._begun: tuple[bytes, float] | None = None  # who made the one that has begun, and when something of it came
+        self._space = space
+        self._store = store
+        self._times = times
+        self._turn = asyncio.Lock()
+        self._clearing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Go on clearing away what an earlier life left; on a disk that is full somebody else begins with it later."""
+        with suppress(DiskFull):
+            found = await self._store.incoming()
+            if found is not None and found.phase >= Phase.CLEARING:
+                self._clear_soon()
+            elif found is not None and found.device:
+                self._begun = found.device, self._times.monotonic_s()
+
+    async def close(self) -> None:
+        self._closed = True
+        for device in list(self.served):
+            await self.end_serving(device)
+        if self._clearing is not None:
+            await asyncio.wait([self._clearing])
+
+    # ---- out
+
+    def begin_outgoing(self) -> Outgoing:
+        """A snapshot of our copy; its `parts` are read as they are asked for."""
+        return Outgoing(self._space, self._store, self.outgoing)
+
+    def pinned(self) -> int | None:
+        """The position in the log after which nothing may be trimmed, for those that are being made or taken in."""
+        if self._turn.locked():  # what is touched while one is merged into our copy is looked up in the log
+            return 0
+        return min((one.position or 0 for one in self.outgoing), default=None)
+
+    async def serve(self, device: bytes, snapshot: bytes, number: int) -> Served:
+        """What a device is being served: the snapshot that it names, if that can go on with this part, else another.
+        Whoever has not asked for a minute makes way; nobody else does, since none would ever be whole.
+
+        Raises:
+            StoreError: "snapshot-busy", so many take one in already.
+        """
+        served = self.served.pop(device, None)
+        if served is not None and (served.id != snapshot or not served.has(number)):
+            await served.close()
+            served = None
+        now_s = self._times.monotonic_s()
+        if served is None:
+            await self._make_way(now_s)
+            served = Served(self._times.random_bytes(16), self.begin_outgoing())
+        served.asked_s = now_s
+        self.served[device] = served
+        return served
+
+    async def _make_way(self, now_s: float) -> None:
+        for device, one in list(self.served.items()):
+            if len(self.served) < SERVED:
+                return
+            if not _goes_on(one, now_s):
+                await self.end_serving(device)
+        if len(self.served) >= SERVED:
+            raise StoreError(
+                f"{SERVED} devices take in a snapshot from here already",
+                code="snapshot-busy",
+                next_step="It is asked for again by itself.",
+            )
+
+    def is_sending(self, device: bytes) -> bool:
+        """Has it asked for a part in the last minute, with more to come? It may have got another one elsewhere."""
+        served = self.served.get(device)
+        return served is not None and _goes_on(served, self._times.monotonic_s())
+
+    def is_serving(self, device: bytes, snapshot: bytes) -> bool:
+        served = self.served.get(device)
+        return served is not None and served.id == snapshot
+
+    async def end_serving(self, device: bytes) -> None:
+        served = self.served.pop(device, None)
+        if served is not None:
+            await served.close()
+
+    # ---- in
+
+    async def begun(self) -> bytes | None:
+        """The id of the one of which some parts are here."""
+        found = await self._store.incoming()
+        return found.id if found is not None and found.phase < Phase.CLEARING else None
+
+    def is_of(self, device: bytes) -> bool:
+        """Has one of this device begun?"""
+        return self._begun is not None and self._begun[0] == device
+
+    def patience_s(self, device: bytes) -> float:
+        """How long this device's has to wait for the maker of the one that has begun: nobody else goes on with it."""
+        if self._begun is None or self._begun[0] == device:
+            return 0.0
+        return max(0.0, self._begun[1] + PATIENCE_S - self._times.monotonic_s())
+
+    async def wanted(self, snapshot: bytes) -> int:
+        """The number of the part of this snapshot, from 0, with which `take_in` goes on."""
+        found = await self._store.incoming()
+        return found.parts if found is not None and _is_of(found, snapshot) else 0
+
+    async def put_whole_in_place(self, *, replaces: bool = False) -> bool:
+        """If all parts of one are here, and it was cut off only then, merge it into our copy, or put it in the place of
+        it; False if not. Raises as `take_in`.
+        """
+        found = await self._store.incoming()
+        if found is None or found.phase >= Phase.CLEARING or not found.standing.is_whole:
+            return False
+        return await self.take_in(found.id, _nothing(), maker=found.device or b"", replaces=replaces)
+
+    async def take_in(
+        self,
+        snapshot: bytes,
+        parts: AsyncIterator[bytes],
+        clock: Clock | None = None,
+        whole: Callable[[Clock], None] = lambda _: None,
+        maker: bytes = b"",
+        *,
+        replaces: bool = False,
+    ) -> bool:
+        """Take in the snapshot with this id, 16 bytes, from the part on that `wanted` names, and merge it into our
+        copy. False if `parts` ends before it is whole: what came is kept. `clock` is where it is said to stand; `whole`
+        is told where it stands, before it is put in place; `maker` is the device that made it. With `replaces` nothing
+        of our copy is merged into it: ours is set aside, and then taken in by a recopy.
+
+        Raises:
+            RemoteProtocolError: it is of no use, and what came of it is forgotten: "malformed", "bad-signature",
+                "bad-entry", "unknown-author", "snapshot-damaged", "snapshot-refused", "too-large", "needs-newer".
+            Fork: it tells another history of an origin than our copy, likewise.
+            StoreError: our own disk; what came is kept. Whatever `parts` raises, likewise. DiskFull also if there
+                is no room for all that will come, before it does.
+        """
+        async with self._turn:
+            standing = await self._begin(snapshot, maker)
+            self.coming = Coming(maker, standing.progress, self._times.monotonic_s())
+            try:
+                standing = await self._fill(snapshot, standing, parts)
+                if not standing.is_whole:
+                    return False
+                _check_clock(standing, clock)
+                whole(standing.clock)
+                await self._check_variants(standing)
+                if not replaces:
+                    await self._check_ours(standing)
+                await (self._replace(standing) if replaces else self._put_in_place(standing))
+            except (RemoteProtocolError, Fork, NeedsNewer) as problem:
+                log.warning("snapshot refused", space=self._space.name, cause=str(problem))
+                await self._give_up()
+                if isinstance(problem, NeedsNewer):
+                    raise RemoteProtocolError(f"{problem} needs a newer peerd here", code="needs-newer") from None
+                raise
+            finally:
+                self.coming = None
+            self._begun = None
+            self._clear_soon()
+            return True
+
+    async def _begin(self, snapshot: bytes, maker: bytes) -> Standing:
+        found = await self._store.incoming()
+        if found is not None:
+            if _is_of(found, snapshot):
+                return found.standing
+            await self._give_up()
+        if self._clearing is not None:
+            await asyncio.wait([self._clearing])
+        await self._clear()
+        await self._store.begin(snapshot, maker)
+        self._begun = maker, self._times.monotonic_s()
+        return Standing()
+
+    async def _fill(self, snapshot: bytes, standing: Standing, parts: AsyncIterator[bytes]) -> Standing:
+        commits = self._space.commits
+        authority = Authority(self._is_admitted, commits.limit_of, commits.verify)
+        filling = Filling(self._store, Intake(self._space.id, authority), self._look, self._moved)
+        return await filling.fill(standing, await self.wanted(snapshot), parts)
+
+    def _look(self, part: Part | None) -> None:
+        self._space.check_room()
+        if isinstance(part, Begin):
+            self._check_room(part)
+
+    def _moved(self, standing: Standing) -> None:
+        now_s = self._times.monotonic_s()
+        if self.coming is not None:
+            self.coming.moved(standing.progress, now_s)
+            self._begun = self.coming.maker, now_s
+
+    def _check_room(self, begin: Begin) -> None:
+        """Its records stand beside ours until it is whole, with their index, and pass through the WAL."""
+        needed_bytes = ROOM_TIMES * begin.record_bytes
+        room_bytes = self._space.room_bytes()
+        if room_bytes < needed_bytes:
+            raise DiskFull(
+                f"a snapshot of {begin.records:,} records needs {1 + (needed_bytes >> 20):,} MiB for a while, and "
+                f"{max(0, room_bytes) >> 20:,} MiB of the disk are to be had",
+                next_step="Make room on this device; it goes on by itself.",
+            )
+
+    def _is_admitted(self, announcement: Announcement) -> bool:
+        admission = self._space.roster.entry(announcement.admission)
+        return admission is not None and admission.device == announcement.device
+
+    async def _put_in_place(self, standing: Standing) -> None:
+        began_s = self._times.monotonic_s()
+        if self.coming is not None:
+            self.coming.merging = True
+        standing, position = await self._store.merge(standing)
+        copy_id = self._times.random_bytes(16)
+        work = partial(self._store.switch, standing, position, copy_id)
+        await _to_the_end(self._space.commits.switch(standing, work))
+        log.info(
+            "snapshot in place",
+            space=self._space.name,
+            count=standing.progress.records,
+            took_ms=round(1000 * (self._times.monotonic_s() - began_s)),
+        )
+
+    async def _replace(self, standing: Standing) -> None:
+        space = self._space
+        copy_id = self._times.random_bytes(16)
+
+        async def replacing() -> Switched:
+            aside = await space.store.asides.make()
+            log.warning("copy set aside", space=space.name, path=str(aside))
+            recopy = Recopy(str(aside), removes=space.forks.are_seen, forked=True)
+            switched = await self._store.replace(standing, copy_id, space.forks.limits(), recopy)
+            space.recopying.begin(recopy)
+            return switched
+
+        await _to_the_end(space.commits.switch(standing, replacing))
+        await space.forks.look()
+
+    async def _check_variants(self, standing: Standing) -> None:
+        """Raises RemoteProtocolError if it holds what does not stand of an origin that went two ways."""
+        forks = [
+            fork
+            for fork in self._space.roster.closed_forks
+            if (at := standing.origins.get(fork.origin)) is not None and at.seq > fork.seq
+        ]
+        for fork in forks:
+            ends = [fork.stands, *fork.falls]
+            hashes = await self._store.hashes([(fork.origin, end.seq) for end in ends])
+            falls = any(hash8 == end.hash for end, hash8 in zip(fork.falls, hashes[1:], strict=True))
+            if falls or hashes[0] not in {None, fork.stands.hash}:
+                raise RemoteProtocolError(
+                    "a snapshot is refused: of an origin that went two ways it holds the one that does not stand",
+                    code="snapshot-refused",
+                )
+
+    async def _check_ours(self, standing: Standing) -> None:
+        """Raises Fork if our copy holds what does not stand, and the snapshot goes on: the two cannot be merged."""
+        await self._space.forks.look()
+        for fork in self._space.roster.closed_forks:
+            at, side = standing.origins.get(fork.origin), self._space.forks.sides[fork.origin]
+            if side.falls and at is not None and at.seq > fork.seq:
+                raise Fork(fork.origin, fork.seq)
+
+    # ---- clearing away
+
+    async def forget_abandoned(self) -> None:
+        """Give up one that nobody went on with for a week of daemon time, and those that nobody asked us for since the
+        last time.
+        """
+        for device, served in list(self.served.items()):
+            if not served.was_asked:
+                await self.end_serving(device)
+            served.was_asked = False
+        found = await self._store.incoming()
+        if found is not None and found.phase >= Phase.CLEARING:
+            self._clear_soon()
+        elif found is not None and found.now_ms - found.age_ms > ABANDONED_MS and not self._turn.locked():
+            async with self._turn:
+                await self._give_up()
+
+    async def _give_up(self) -> None:
+        self._begun = None
+        await self._store.give_up()
+        self._clear_soon()
+
+    def _clear_soon(self) -> None:
+        if self._clearing is None or self._clearing.done():
+            self._clearing = asyncio.create_task(self._clear(), name="clear snapshot")
+
+    async def _clear(self) -> None:
+        """Some rows at a time, so that writers get their turn between."""
+
+        async def clear(size: int) -> int:
+            return int(not self._closed and await self._store.clear_some(size))
+
+        try:
+            await SmallSteps(_in_no_turn, self._times).do(clear)
+        except StoreError as problem:  # the next start goes on with it
+            log.warning("snapshot not cleared away", space=self._space.name, code=problem.code, cause=str(problem))
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    return
+    yield
+
+
+async def _in_no_turn(work: Callable[[], Awaitable[None]]) -> None:
+    """What is cleared away, no commit knows of."""
+    await work()
+
+
+def _goes_on(served: Served, now_s: float) -> bool:
+    return served.goes_on and now_s - served.asked_s <= PATIENCE_S
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Whoever is cancelled meanwhile waits for it: what comes next must find it done."""
+    task = asyncio.create_task(work, name="switch to snapshot")
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as problem:
+            cancelled = problem
+    if cancelled is not None:
+        task.exception()  # whoever asked is gone
+        raise cancelled
+    task.result()
+
+
+def _is_of(found: Incoming, snapshot: bytes) -> bool:
+    return found.id == snapshot and found.phase < Phase.CLEARING
+
+
+def _check_clock(standing: Standing, clock: Clock | None) -> None:
+    if clock is not None and standing.clock != clock:
+        raise RemoteProtocolError("a snapshot stands elsewhere than was said", code="malformed")

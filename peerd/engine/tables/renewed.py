@@ -1,0 +1,54 @@
+"""Bound files of a space whose copy is a new one: the old one was damaged, or this device was a member before.
+
+The file shows the old copy. As long as the new one is not filled, nothing that it lacks means anything: nothing is
+harvested, since a delete would meet no record, and nothing is projected, since all rows would go. Once it has been in
+step with another member, or a snapshot is in place, what the file shows is compared with it: a row that shows a
+transaction which the new copy does not know of shows what only the old copy had. It is said again, unless others have
+changed its record since. From then on the file is brought forward as it is after any change of copies.
+"""
+
+from __future__ import annotations
+
+from peerd.core.tables.plans import BindingPlan
+from peerd.core.tables.settings import BindingSettings
+from peerd.engine.space import Space
+from peerd.engine.tables.images import ROWS_AT_ONCE, TableImages
+from peerd.engine.tables.ports import TableFile
+from peerd.errors import TableTrouble
+from peerd.logs import get
+
+log = get(__name__)
+
+WAITS = "copy-filling"
+
+
+def waits(space: Space, settings: BindingSettings) -> bool:
+    """Is the copy not filled yet?"""
+    return settings.renewed and not space.is_filled
+
+
+def check_filled(space: Space, settings: BindingSettings) -> None:
+    """Raises TableTrouble: copy-filling."""
+    if waits(space, settings):
+        raise TableTrouble(
+            f"its file waits until the new copy of {space.name} has been filled",
+            code=WAITS,
+            next_step="It goes on by itself when a member or a relay that has the data was reached; what the "
+            "application writes meanwhile is kept.",
+        )
+
+
+async def say_what_was_lost(space: Space, file: TableFile, plan: BindingPlan) -> None:
+    """Have the next harvest say what the file shows and nobody has any more. May be done again."""
+    clock, count = space.copy.clock(), 0
+    images = TableImages(space, [one.collection for one in plan.tables])
+    for table in plan.tables:
+        shown = await file.beyond(table.collection, clock)
+        keys = list(shown)
+        for first in range(0, len(keys), ROWS_AT_ONCE):
+            found = await images.images([(table.collection, key) for key in keys[first : first + ROWS_AT_ONCE]])
+            gone = [one.key for one in found if one.fields is None]
+            unchanged = [one.key for one in found if one.fields is not None and one.dots <= shown[one.key]]
+            await file.say_again(table.collection, gone, unchanged)
+            count += len(gone) + len(unchanged)
+    log.info("file met a new copy", space=space.name, count=count)

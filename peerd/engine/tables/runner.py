@@ -1,0 +1,398 @@
+"""One bound file, kept alike with its space: what the application does goes out, what the space has comes in.
+
+    harvest   the file says which rows differ from what it showed; that becomes one transaction; when it is durable the
+              file is told (settled). The note for that is stored with the transaction, so a crash in between is
+              finished at the next start.
+    project   the log after the file's position says which records changed; what they show is written, with the new
+              position, in one transaction of the file. A file that finds rows of its own waiting is harvested first.
+
+Trouble with the file stops this binding alone, is shown, and is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from peerd.core.batch import Name
+from peerd.core.stored import Note, StoredBinding
+from peerd.core.tables.changes import Applied, Harvest, Parked, RowImage, TableCount
+from peerd.core.tables.extending import News, news
+from peerd.core.tables.intents import intents_of
+from peerd.core.tables.proposals import Choices
+from peerd.core.tables.schedule import Schedule, Step
+from peerd.core.tables.settings import BindingSettings, decode_settings, encode_settings
+from peerd.core.tables.shape import Schema
+from peerd.engine.commits import Commit
+from peerd.engine.ports import Times
+from peerd.engine.space import Space
+from peerd.engine.tables import renewed, shared_plans
+from peerd.engine.tables.images import ROWS_AT_ONCE, TableImages
+from peerd.engine.tables.ports import FileWatch, TableFile, TableFiles
+from peerd.errors import StoreError, TableTrouble, UserError
+from peerd.logs import get
+
+log = get(__name__)
+
+_UNFINISHED = Applied(b"", 0)  # continues nothing: a full projection that is cut begins again
+_MAY_COME_BACK = frozenset({"file-missing", "file-replaced"})
+
+
+class BindingRunner:
+    """`trouble` is what stops it, or None; `settled` is set whenever there is nothing left to do."""
+
+    def __init__(self, space: Space, binding: StoredBinding, files: TableFiles, times: Times) -> None:
+        self.binding = binding
+        self.settings: BindingSettings = decode_settings(binding.settings)
+        self.trouble: StoreError | None = None
+        self.not_captured: Sequence[tuple[str, str, str]] = ()
+        self.held_now: Mapping[str, int] = {}
+        self.parked_now: Sequence[Parked] = ()
+        self.missing: Sequence[str] = []  # tables that the application dropped
+        self.news = News()  # what the application has added, and is not bound
+        self.on_news: Callable[[], None] = lambda: None
+        self.settled = asyncio.Event()
+        self._space = space
+        self._files = files
+        self._times = times
+        self._images = TableImages(space, [table.collection for table in binding.plan.tables])
+        self._schedule = Schedule()
+        self._file: TableFile | None = None
+        self.schema: Schema | None = None  # as it was looked at
+        self._watch: FileWatch | None = None
+        self._behind: Applied | None = None  # the position in the file, as long as
+        self._ahead: Applied | None = None  # it shows everything up to here without being told
+        self._unkept: dict[Name, None] = {}  # what it shows up to there, and has not been told of
+        self._in_the_way_s = 0.0  # of what the file told of that
+        self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()  # of whoever uses the file for more than one question
+        self._task: asyncio.Task[None] | None = None
+
+    # ---- from start to end
+
+    def start(self) -> None:
+        self._space.on_commit.append(self._on_commit)
+        self._schedule.try_at_once(self._times.monotonic_s())
+        self._task = asyncio.create_task(self._run(), name=f"binding {self.binding.name}")
+
+    async def stop(self) -> None:
+        """What is being written to the file is written to its end."""
+        if self._task is None:
+            return
+        self._space.on_commit.remove(self._on_commit)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        async with self._turn:
+            await self._close_file()
+        if self._watch is not None:
+            await self._watch.close()
+            self._watch = None
+
+    def _on_commit(self, _: Commit) -> None:
+        self.settled.clear()
+        self._schedule.space_moved(self._times.monotonic_s())
+        if self.trouble is not None and self.trouble.code == renewed.WAITS:
+            self._schedule.try_now(self._times.monotonic_s())
+        self._wake.set()
+
+    def _on_file(self) -> None:
+        now_s = self._times.monotonic_s()
+        self.settled.clear()
+        self._schedule.file_changed(now_s)
+        if self.trouble is not None and self.trouble.code in _MAY_COME_BACK:
+            self._schedule.try_now(now_s)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        self._watch = await self._files.watch(Path(self.binding.database), self._on_file)
+        work: dict[Step, Callable[[], Awaitable[None]]] = {
+            Step.HARVEST: self._harvest,
+            Step.PROJECT: self._project,
+            Step.KEEP: self._keep,
+            Step.RETRY: self._catch_up,
+        }
+        while True:
+            step = self._schedule.step(self._times.monotonic_s(), self._is_read, self._is_written)
+            if step is Step.SLEEP:
+                await self._sleep()
+                continue
+            async with self._turn:
+                await self._try(work[step])
+                self._account()
+
+    def _is_read(self) -> bool:
+        return self._file is not None and self._file.is_read()
+
+    def _is_written(self) -> bool:
+        return self._file is not None and self._file.is_written()
+
+    def _account(self) -> float:
+        """Tell the schedule how long we were in the way of others since the last time; gives that."""
+        if self._file is None:
+            return 0.0
+        told_s, self._in_the_way_s = self._in_the_way_s, self._file.in_the_way_s()
+        held_s = self._in_the_way_s - told_s
+        self._schedule.was_in_the_way(self._times.monotonic_s(), held_s)
+        return held_s
+
+    async def _rest(self) -> None:
+        """Between parts of much work: let others use the file for as long as they could not."""
+        await asyncio.sleep(self._account())
+
+    async def _sleep(self) -> None:
+        wake_s = self._schedule.wake_s()
+        if not self._schedule.is_busy and self.trouble is None:
+            self.settled.set()
+        wait_s = None if wake_s is None else max(0.0, wake_s - self._times.monotonic_s())
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except StoreError as problem:
+            await self._failed(problem)
+        except Exception as problem:
+            log.error("binding failed", space=self._space.name, path=self.binding.database, exc_info=problem)
+            step = "It is tried again. This is a bug of peerd: please report it with the log."
+            await self._failed(
+                TableTrouble(f"peerd failed with {self.binding.database}", code="internal", next_step=step)
+            )
+        else:
+            if self.trouble is not None:
+                log.info("binding goes on", space=self._space.name, path=self.binding.database)
+            self.trouble = None
+            self._schedule.succeeded()
+
+    async def _failed(self, problem: StoreError) -> None:
+        if self.trouble is None or self.trouble.code != problem.code:
+            log.warning(
+                "binding stopped",
+                space=self._space.name, path=self.binding.database, code=problem.code, cause=str(problem),
+            )  # fmt: skip
+        self.trouble = problem
+        self._schedule.failed(self._times.monotonic_s())
+        await self._close_file()
+
+    # ---- the file
+
+    async def _opened(self) -> TableFile:
+        if self._file is None:
+            binding = self.binding
+            self._file = await self._files.open(Path(binding.database), binding.id, binding.plan, self.settings.brake)
+            self._ahead, self._in_the_way_s = None, 0.0
+            self._unkept.clear()
+            self._schedule.reading_disturbs = self._file.reading_disturbs()
+        return self._file
+
+    async def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                await file.close()
+            except StoreError as problem:
+                log.warning("file not closed", path=self.binding.database, code=problem.code, cause=str(problem))
+
+    async def _catch_up(self) -> None:
+        """Everything there may be to do after a start or after trouble."""
+        renewed.check_filled(self._space, self.settings)
+        file = await self._opened()
+        await file.check()
+        for stored in await self._space.store.bindings():
+            if stored.id == self.binding.id and stored.note is not None:
+                await file.settle(stored.note, stored.dot, late=True)
+        if self.settings.renewed:
+            await renewed.say_what_was_lost(self._space, file, self.binding.plan)
+        await self._harvest()
+        await self._project()
+        self.held_now = await file.held()
+        self.parked_now = await file.parked()
+        if self.settings.merging or self.settings.renewed:
+            await self._have_met()
+
+    async def _have_met(self) -> None:
+        self.settings = replace(self.settings, merging=False, renewed=False)
+        self.binding = replace(self.binding, settings=encode_settings(self.settings))
+        await self._space.store.save_binding(self.binding)
+
+    # ---- harvest
+
+    async def _harvest(self) -> None:
+        file = await self._opened()
+        more = not renewed.waits(self._space, self.settings)
+        while more:
+            harvest = await file.harvest(self._times.wall_ms())
+            await self._look_at_tables(file)
+            if harvest is None:
+                return
+            await self._take(file, harvest)
+            more = harvest.more
+            if more:
+                await self._rest()
+
+    async def _look_at_tables(self, file: TableFile) -> None:
+        """A harvest has read the schema again if it moved. What it does to an empty table is no change of a row."""
+        schema = await file.schema()
+        if schema is not self.schema:
+            self.schema = schema
+            self.missing = [one.table for one in self.binding.plan.tables if one.table not in schema.tables]
+            self.held_now = await file.held()
+            await self._look_for_news(schema)
+        if await file.applied() == _UNFINISHED:  # a new column: the space may have cells for it
+            self._schedule.space_moved(self._times.monotonic_s())
+
+    async def _look_for_news(self, schema: Schema) -> None:
+        plan = self.binding.plan
+        known = shared_plans.taken_over(Choices(), await shared_plans.load(self._space, plan.name))
+        found = news(plan, schema, self.settings, known)
+        if found != self.news:
+            self.news = found
+            self.on_news()
+
+    async def _take(self, file: TableFile, harvest: Harvest) -> None:
+        """Commit, then settle."""
+        self.not_captured = harvest.troubles
+        edits = intents_of(harvest.edits, merging=self.settings.merging)
+        intents = self._space.forks.reread(edits, await file.applied())
+        dot = None
+        if intents:
+            try:
+                dot = (await self._space.commits.write(intents, Note(self.binding.id, harvest.note))).dot
+            except UserError as refusal:
+                raise TableTrouble(str(refusal), code=refusal.code, next_step=refusal.next_step) from refusal
+        await file.settle(harvest.note, dot)
+        if harvest.held or self.held_now:
+            self.held_now = await file.held()
+
+    # ---- project
+
+    async def _project(self) -> None:
+        """Until the file shows all that the log has."""
+        file = await self._opened()
+        if self._space.recopying.pending is not None or renewed.waits(self._space, self.settings):
+            return  # what only we had comes back in a moment; until then the file shows it
+        while True:
+            stored = await file.applied()
+            # Runs that change nothing in the file are not worth a transaction of it.
+            at = self._ahead if self._ahead is not None and stored == self._behind else stored
+            changed = None
+            if at is not None and at.copy_id == self._space.copy_id:
+                changed = await self._images.changed_after(at.position)
+            if changed is None:
+                await self._project_all(file)
+                continue
+            if at is not None and changed.position == at.position:
+                return
+            applied = Applied(self._space.copy_id, changed.position)
+            if await self._is_shown(file, changed.names):
+                self._behind, self._ahead = stored, applied
+            else:
+                await self._show(file, [*self._unkept, *changed.names], applied)
+                self._are_kept()
+                await self._rest()
+
+    async def _is_shown(self, file: TableFile, names: Sequence[Name]) -> bool:
+        """Is there nothing to write that cannot wait?"""
+        if not names:
+            return True
+        if len(self._unkept) + len(names) > ROWS_AT_ONCE or not await file.shows(await self._images.images(names)):
+            return False
+        self._unkept.update(dict.fromkeys(names))
+        self._schedule.shown_already(self._times.monotonic_s())
+        return True
+
+    async def _keep(self) -> None:
+        """Tell the file what it shows."""
+        file = await self._opened()
+        await self._project()
+        if self._unkept and self._ahead is not None:
+            await self._show(file, list(self._unkept), self._ahead)
+        self._are_kept()
+
+    def _are_kept(self) -> None:
+        self._unkept.clear()
+        self._schedule.kept()
+
+    async def _show(
+        self, file: TableFile, names: Sequence[Name], applied: Applied, images: Sequence[RowImage] | None = None
+    ) -> None:
+        """Project what these show, after harvests if need be; `images` if they have been read, else they are. Those of
+        parked records come along: their time may have come.
+        """
+        while True:
+            parked = [(one.collection, one.key) for one in await file.parked()]
+            wanted = list(await self._images.images(names) if images is None else images)
+            wanted += await self._images.images([name for name in parked if name not in set(names)])
+            projection = await file.project(wanted, applied, self._times.wall_ms())
+            if not projection.dirty:
+                if parked or projection.parked:
+                    self.parked_now = await file.parked()
+                return
+            await self._harvest()
+            images = None  # the harvest may have changed them
+
+    async def _project_all(self, file: TableFile) -> None:
+        """Everything: the file's position is unknown here, or the log no longer goes back so far."""
+        self._are_kept()
+        log.info("projecting everything", space=self._space.name, path=self.binding.database)
+        applied = Applied(self._space.copy_id, self._images.last_position)
+        collections = [table.collection for table in self.binding.plan.tables]
+        for collection in reversed(collections):  # children first: what is gone makes room
+            async for gone in self._images.gone(collection, await file.keys(collection)):
+                await self._show(file, _names(gone), _UNFINISHED, gone)
+                await self._rest()
+        for collection in collections:
+            async for page in self._images.pages(collection):
+                await self._show(file, _names(page), _UNFINISHED, page)
+                await self._rest()
+        await self._show(file, [], applied)
+
+    async def take_the_last(self) -> None:
+        """Harvest what the application did until now, if that can be."""
+        async with self._turn:
+            try:
+                await self._harvest()
+            except StoreError as problem:
+                log.warning("last changes not harvested", path=self.binding.database, code=problem.code)
+
+    # ---- what people ask
+
+    async def counts(self) -> dict[str, TableCount]:
+        """By table; raises StoreError if the file cannot be asked."""
+        async with self._turn:
+            return dict(await (await self._opened()).counts())
+
+    async def parked(self) -> Sequence[Parked]:
+        async with self._turn:
+            self.parked_now = await (await self._opened()).parked()
+            return self.parked_now
+
+    async def held(self) -> dict[str, int]:
+        async with self._turn:
+            self.held_now = await (await self._opened()).held()
+            return dict(self.held_now)
+
+    async def approve(self, table: str) -> None:
+        """Let the held deletes of a table go on."""
+        async with self._turn:
+            await (await self._opened()).approve(table)
+            await self._harvest()
+
+    async def restore(self, table: str) -> None:
+        """Undo the held deletes of a table."""
+        async with self._turn:
+            file = await self._opened()
+            applied = await file.applied() or _UNFINISHED
+            await self._show(file, list(await file.restore(table)), applied)
+
+
+def _names(images: Sequence[RowImage]) -> list[Name]:
+    return [(image.collection, image.key) for image in images]

@@ -1,0 +1,168 @@
+"""What has to be done now and then: let go of what is old, save what is known of peers, judge our own clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from peerd.core.daemon_time import SYNCHRONISED, Passed, older
+from peerd.engine.links.switchboard import Switchboard
+from peerd.engine.ports import Times
+from peerd.engine.space import Space
+from peerd.engine.spaces import Spaces
+from peerd.engine.upkeep.holding import Holders
+from peerd.engine.upkeep.trimming import Trimming
+from peerd.errors import StoreError
+from peerd.logs import get
+
+log = get(__name__)
+
+FIRST_S = 60.0
+EVERY_S = 3600.0
+OPEN_AGAIN_S = 10.0
+SAVE_PEERS_S = 2.0
+AGREEMENT_MS = 120_000
+AGREEMENT_LASTS_S = 7 * 24 * 3600.0
+DAY_MS = 24 * 3600 * 1000
+
+
+class Housekeeping:
+    """`history_days(name)` is the setting of a space; `set_agreed` tells our clock whether a peer's agrees."""
+
+    def __init__(self, spaces: Spaces, switchboard: Switchboard, times: Times) -> None:
+        self.history_days: Callable[[str], int] = lambda _: 30
+        self.set_agreed: Callable[[bool], None] = lambda _: None
+        self._spaces = spaces
+        self._switchboard = switchboard
+        self._times = times
+        self.holders = Holders()
+        self._trimming = Trimming(self.holders, times)
+        self._before_s = times.monotonic_s()
+        self._synced_s: dict[bytes, float] = {}  # when the age of a space last stood on a synchronised clock
+        self._agreed_s: float | None = None
+        self._members_changed = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._unsaved: set[tuple[bytes, bytes]] = set()  # space and device
+        self._peers_known = asyncio.Event()
+
+    def roster_changed(self) -> None:
+        self._members_changed.set()
+
+    async def tend_secrets(self) -> None:
+        """Some seconds after members have changed: is there a secret that exactly the members know? Until cancelled.
+        The wait is random, so that of several admins mostly one does it.
+        """
+        while True:
+            await self._members_changed.wait()
+            await asyncio.sleep(self._times.uniform(3.0, 15.0))
+            self._members_changed.clear()
+            for space in list(self._spaces.by_id.values()):
+                await self._spaces.renew_epoch(space)
+
+    def peer_known(self, space: Space, device: bytes) -> None:
+        """Something was learnt of a peer that the next life of this daemon has to know."""
+        self._unsaved.add((space.id, device))
+        self._peers_known.set()
+
+    async def save_peers(self) -> None:
+        """Soon after it was learnt, so that a crash does not forget where a peer was found. Until cancelled."""
+        while True:
+            await self._peers_known.wait()
+            await asyncio.sleep(SAVE_PEERS_S)  # a device is met in all its spaces at once
+            self._peers_known.clear()
+            unsaved, self._unsaved = self._unsaved, set()
+            for space_id, device in unsaved:
+                space = self._spaces.by_id.get(space_id)
+                if space is None or device not in space.peers:
+                    continue
+                try:
+                    await space.store.save_peer(space.peers[device])
+                except StoreError as problem:
+                    log.warning("peers not saved", space=space.name, code=problem.code, cause=str(problem))
+
+    async def open_again(self) -> None:
+        """Spaces whose disk was full, or failed, go on by themselves when it does no longer: those that could not be
+        opened, and those that were open and could not be written. Until cancelled.
+        """
+        while True:
+            await asyncio.sleep(OPEN_AGAIN_S)
+            if self._spaces.failed:
+                await self._spaces.open_again()
+            for space in list(self._spaces.by_id.values()):
+                if space.store.failure is not None and not space.is_damaged:
+                    with suppress(StoreError):
+                        await space.store.probe()
+
+    async def run(self) -> None:
+        """Soon after the start, then once an hour, and when it is asked for. Until cancelled."""
+        wait_s = FIRST_S
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), wait_s)
+            self._wanted.clear()
+            wait_s = EVERY_S
+            await self.tidy(self._elapsed_ms())
+
+    def soon(self) -> None:
+        """What is kept for how long has changed."""
+        self._wanted.set()
+
+    def _elapsed_ms(self) -> int:
+        """What has passed while running, since this was asked last."""
+        before_s, self._before_s = self._before_s, self._times.monotonic_s()
+        return round((self._before_s - before_s) * 1000)
+
+    async def tidy(self, elapsed_ms: int) -> None:
+        """Let `elapsed_ms` of daemon time pass: age counts what passed while running, not what a clock says."""
+        self.judge_clock()
+        for link in self._switchboard.links.values():
+            link.ping()
+        for space in list(self._spaces.by_id.values()):
+            try:
+                await self._grow_older(space, elapsed_ms)
+                for session in self._switchboard.sessions(space):  # a link may last for months
+                    space.note_seen(session.theirs)
+                gone = await self._trimming.trim(space, self.history_days(space.name) * DAY_MS)
+                for peer in list(space.peers.values()):
+                    await space.store.save_peer(peer)
+                await self._spaces.renew_epoch(space)
+                await space.snapshots.forget_abandoned()
+            except StoreError as problem:
+                log.warning("housekeeping failed", space=space.name, code=problem.code, cause=str(problem))
+                continue
+            if gone.history:
+                log.info("history forgotten", space=space.name, count=gone.history)
+            if gone.runs:
+                log.info("log trimmed", space=space.name, count=gone.runs, size_bytes=gone.log_bytes)
+            if gone.staged:
+                log.info("staged runs dropped", space=space.name, count=gone.staged)
+            space.look_at_parked()
+
+    async def note_time(self) -> None:
+        """The daemon stops: what passed since the last time counts."""
+        elapsed_ms = self._elapsed_ms()
+        for space in list(self._spaces.by_id.values()):
+            try:
+                await self._grow_older(space, elapsed_ms)
+            except StoreError as problem:
+                log.warning("age not noted", space=space.name, code=problem.code, cause=str(problem))
+
+    async def _grow_older(self, space: Space, elapsed_ms: int) -> None:
+        times = self._times
+        synced_s = self._synced_s.get(space.id)
+        since_ms = None if synced_s is None else round((times.boottime_s() - synced_s) * 1000)
+        passed = Passed(elapsed_ms, times.wall_ms(), times.quality(), since_ms)
+        age = older(space.age, passed)
+        await space.store.upkeep.note_age(age)
+        if passed.quality == SYNCHRONISED:
+            self._synced_s[space.id] = times.boottime_s()
+        space.grew_older(age, age.ms - space.age.ms - max(0, elapsed_ms))
+
+    def judge_clock(self) -> None:
+        """Some peer's clock within two minutes of ours, during the last seven days of ours: then it counts for more."""
+        now_s = self._times.monotonic_s()
+        offsets = [link.offset_ms for link in self._switchboard.links.values() if link.offset_ms is not None]
+        if any(abs(offset) < AGREEMENT_MS for offset in offsets):
+            self._agreed_s = now_s
+        self.set_agreed(self._agreed_s is not None and now_s - self._agreed_s < AGREEMENT_LASTS_S)

@@ -1,0 +1,90 @@
+"""What members say they cannot get (`lost` in their heads): whom not to believe any more, and what to look into.
+
+A complaint about a stream that goes on standing though its writer had time to answer is believed: what the stream
+claims to hold counts as not there. Its writer looks itself: what is really gone it leaves again in a new stream. A
+complaint about number 0 is about a snapshot or a part of a roster, by its id, one about a head's `next` says that the
+stream holds less than claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S
+from peerd.protocol.relay.courier_steps import SegmentName
+from peerd.protocol.relay.memory import HEARD, Heard, Memory
+from peerd.protocol.relay.objects import Head
+from peerd.protocol.relay.running_time import RunningTime
+
+_TRACKED = 1_000
+_PER_HEAD = 100
+
+
+class Complaints:
+    def __init__(self, device: bytes, memory: Memory, ran: RunningTime) -> None:
+        self.about_us: list[SegmentName] = []
+        self._us = device
+        self._memory = memory
+        self._ran = ran
+        self._tracked = {(one.accuser, one.about): one for one in memory.heard}
+        self._looked_into: dict[SegmentName, float] = {}  # it was in order: when
+        self._mended_s = float("-inf")
+        self.distrusted: frozenset[bytes] = frozenset()
+        self.broken: frozenset[bytes] = frozenset()
+
+    def update(self, heads: Mapping[bytes, Head], ours: Iterable[SegmentName], now_s: float) -> None:
+        """`heads` of members as they are; `ours` are the complaints that we make."""
+        believed = set(ours)
+        at_s = int(self._ran.at(now_s))
+        before, self._tracked = self._tracked, {}
+        about_us: dict[SegmentName, None] = {}
+        for accuser, head in heads.items():
+            for name in head.lost[:_PER_HEAD]:
+                if name[0] == self._us:
+                    about_us[name] = None
+                elif name[0] in heads and len(self._tracked) < _TRACKED:
+                    counter = heads[name[0]].counter
+                    complaint = before.get((accuser, name)) or Heard(accuser, name, at_s, counter, at_s)
+                    if complaint.counter != counter:  # its writer is there
+                        complaint.counter, complaint.counter_since_s = counter, at_s
+                    self._tracked[accuser, name] = complaint
+                    if at_s - complaint.counter_since_s >= HOUR_S or at_s - complaint.since_s >= DAY_S:
+                        believed.add(name)
+        self._memory.heard = list(self._tracked.values())[:HEARD]
+        self.about_us = list(about_us)
+        self._looked_into = {name: at_s for name, at_s in self._looked_into.items() if name in about_us}
+        self.distrusted = frozenset(
+            device for device, stream, number in believed
+            if number > 0 and device in heads and heads[device].stream == stream
+        )  # fmt: skip
+        self.broken = frozenset(stream for _, stream, number in believed if number == 0)
+
+    def in_order(self, name: SegmentName, now_s: float) -> None:
+        """We looked: it is there and opens."""
+        self._looked_into[name] = now_s
+
+    def unheard(self, stream: bytes) -> SegmentName | None:
+        """A complaint about this stream (or snapshot) of ours that is yet to be looked into."""
+        for name in self.about_us:
+            if name[1] == stream and name not in self._looked_into:
+                return name
+        return None
+
+    def of_roster(self, ours: Iterable[bytes], now_s: float) -> bool:
+        """Does somebody miss something whose id is none of our snapshots' (`ours`): a part of our roster? Not again and
+        again, whatever members say.
+        """
+        known = set(ours)
+        missed = any(name[2] == 0 and name[1] not in known and name not in self._looked_into for name in self.about_us)
+        return missed and now_s >= self._mended_s + HOUR_S
+
+    def roster_mended(self, now_s: float) -> None:
+        """What of it was missing is there."""
+        self._mended_s = now_s
+        for name in self.about_us:
+            if name[2] == 0:
+                self._looked_into.setdefault(name, now_s)
+
+    def persistent(self, stream: bytes, now_s: float) -> bool:
+        """Does somebody go on complaining, a day after we found everything in order?"""
+        return any(name[1] == stream and now_s - at_s >= DAY_S for name, at_s in self._looked_into.items())

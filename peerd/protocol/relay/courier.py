@@ -1,0 +1,371 @@
+"""One space on one relay: what to fetch, what to leave, what to collect. A pure machine.
+
+`next` gives one step; whoever performs it tells the outcome and asks again. One step at a time is under way. Steps are
+found anew from what is known, so an outcome that got lost (a crash, a cancelled request) costs a repetition and no
+more: every step may be repeated. A step that could not be done is answered by `failed`, whatever it was.
+
+    events      polled, heads_fetched, segments_fetched, applied, log_read, segment_put, segment_differs, head_put,
+                head_differs, segments_checked, snapshot_checked, roster_mended, farewell_left, deleted, snapshot_made,
+                snapshot_taken, failed
+    hints       noticed, committed, roster_changed, sync_now: `next` is worth asking again before the sleep is over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from peerd.core.clocks import Clock, lacking
+from peerd.core.origin import Announcement, origin_of
+from peerd.core.stored import LogRow
+from peerd.protocol.relay import memory as relay_memory
+from peerd.protocol.relay.courier_choice import Choice
+from peerd.protocol.relay.courier_parts import Parts
+from peerd.protocol.relay.courier_settings import CourierSettings
+from peerd.protocol.relay.courier_status import CourierStatus, Report, Waiting
+from peerd.protocol.relay.courier_steps import (
+    CheckSnapshot,
+    Delete,
+    FetchHeads,
+    FetchSegments,
+    LeaveFarewell,
+    MakeSnapshot,
+    MendRoster,
+    Moment,
+    Poll,
+    PutHead,
+    PutSegment,
+    SeenHead,
+    SeenSegment,
+    SegmentName,
+    Standing,
+    Step,
+    TakeSnapshot,
+)
+from peerd.protocol.relay.objects import Head, Manifest
+from peerd.protocol.relay.part_chain import PartChain
+
+_WAY_GIVING = (
+    FetchSegments,
+    TakeSnapshot,
+    CheckSnapshot,
+    MakeSnapshot,
+    MendRoster,
+    LeaveFarewell,
+    Delete,
+)  # once failed, they let others go first
+
+
+class Courier:
+    """`space` and `device` (ourselves) are ids; `memory` is what `memory()` gave last, None if there is none (any
+    more). Memory that cannot be read counts as none.
+    """
+
+    def __init__(self, space: bytes, device: bytes, settings: CourierSettings, memory: bytes | None) -> None:
+        self._space = space
+        self._us = device
+        self._parts = Parts(device, settings, memory)
+        self._choice = Choice(self._parts)
+        self.part_chain = PartChain(self._parts.memory)  # for whoever takes a snapshot in
+        self._step: Step | None = None
+        self._success_ms: int | None = self._parts.memory.success_ms or None
+
+    def next(self, standing: Standing, moment: Moment) -> Step:
+        """What to do now. Asked again before its outcome was told, it counts the step as not done."""
+        self._step = self._parts.verifying = None
+        self._choice.settle(standing, moment)
+        self._step = self._choice.choose(standing, moment)
+        return self._step
+
+    def memory(self) -> bytes:
+        """What must be durable before a PutSegment, PutHead, Delete or MakeSnapshot that `next` gave is performed, and
+        should be soon after an outcome that changed it (compare with the bytes stored last).
+        """
+        return relay_memory.encode(self._parts.memory)
+
+    def status(self, standing: Standing, moment: Moment) -> CourierStatus:
+        """How it stands, for people."""
+        parts = self._parts
+        picture, patience = parts.picture, parts.patience
+        waits = parts.leaving.waits.values()
+        behind = lacking(standing.clock, picture.offered)
+        paused = not patience.over(moment)
+        to_leave = lacking(picture.clock, standing.clock) if parts.polled_s is not None else 0
+        return CourierStatus(
+            last_success_ms=self._success_ms,
+            trouble=self.trouble,
+            paused_until_ms=_wall(patience.until_s, moment) if paused else None,
+            lasting=patience.lasting,
+            to_leave=Waiting(to_leave, min((wait.since_ms for wait in waits), default=None)),
+            to_fetch=Waiting(behind, parts.behind_ms if behind else None),
+            next_poll_ms=_wall(max(parts.polling.next_s, patience.until_s, moment.now_s), moment),
+            held_bytes=picture.held_bytes,
+            segments=len(parts.memory.segments),
+            snapshot_ms=picture.best.manifest.made_ms if picture.best else None,
+            heads=len(parts.view.readable(standing.members)),
+            reports=self.reports(standing),
+            renews_at_ms=parts.stream.renews_at_ms(moment),
+        )
+
+    def reports(self, standing: Standing) -> tuple[Report, ...]:
+        """What a person should know of what members left."""
+        parts = self._parts
+        return tuple(one for one in parts.reports.all() if one.device in standing.members or one.device == parts.us)
+
+    @property
+    def trouble(self) -> str:
+        """The code of a failure that stands: the last step's, or that the relay is full, though it can be looked at."""
+        return self._parts.patience.trouble or self._parts.full.trouble
+
+    def heads(self) -> dict[bytes, Head]:
+        """The heads of other members that can be read, as they were fetched last."""
+        return self._parts.others()
+
+    def held(self, standing: Standing) -> Clock:
+        """What the relay holds without a gap, in segments and a snapshot, as far as this courier saw it there."""
+        return self._parts.held(standing)
+
+    def failing_s(self, moment: Moment) -> float:
+        """For how long nothing has worked, or nothing could be left: of the time for which this device ran."""
+        since_s = self._parts.memory.failing_s
+        return 0.0 if since_s is None else max(0.0, self._parts.ran.at(moment.now_s) - since_s)
+
+    # ---- hints
+
+    def noticed(self, moment: Moment) -> None:
+        """Somebody may have written to the relay."""
+        self._parts.polling.soon(moment)
+        self._parts.fetching.retry_now()
+        self._parts.view.retry_now()
+
+    def committed(self, moment: Moment, *, own: bool, size_bytes: int = 0) -> None:
+        """Our copy moved: by transactions of our own, or by those of others, from wherever they came."""
+        if own:
+            self._parts.leaving.committed(moment, size_bytes)
+            self._parts.polling.lively(moment)
+
+    def roster_changed(self, moment: Moment) -> None:
+        """The roster grew, or another epoch is in use."""
+        parts = self._parts
+        parts.polling.soon(moment)
+        parts.fetching.fetch_again()
+        parts.view.try_again()
+
+    def copy_switched(self, copy_id: bytes) -> None:
+        """A snapshot took the place of our copy: positions in its log mean something else, and it is the same copy."""
+        self._parts.memory.copy_id = copy_id
+        self._parts.leaving.walk = None
+
+    def sync_now(self, moment: Moment) -> None:
+        """A person wants it now: look at once, leave what the relay lacks, and acknowledge what was there."""
+        parts = self._parts
+        self._choice.hurry = True
+        parts.polling.now(moment)
+        parts.patience.insist()
+        parts.full.insist()
+        parts.fetching.retry_now()
+        parts.view.retry_now()
+        parts.former.look_now()
+        parts.head.insist()
+
+    # ---- outcomes
+
+    def polled(self, tags: Mapping[bytes, str], moment: Moment) -> None:
+        """`tags` of the heads that are there, by device."""
+        parts = self._parts
+        self._went_well(moment)
+        parts.polling.done(moment)
+        parts.reports.expire(moment.wall_ms)
+        parts.polled_s = moment.now_s
+        ours = tags.get(parts.us)
+        had_head = parts.memory.put is not None
+        fetch_ours = parts.unseen = parts.head.polled(ours)
+        if had_head and ours is None:
+            parts.collecting.doubt()
+            parts.report("relay-rolled-back", parts.us, "the head that we left is gone", moment)
+        asked = self._step.devices if isinstance(self._step, Poll) else []
+        self._step = None
+        for device in [device for device in parts.view.heads if device not in tags]:
+            if device in asked:
+                parts.gone(device, moment)
+            else:
+                parts.view.forget(device)
+        changed = parts.view.changed({device: tag for device, tag in tags.items() if device != parts.us})
+        changed = [device for device in changed if parts.former.worth(device, moment.now_s)]
+        again = [device for device in parts.view.incomplete(moment.now_s) if device in tags]
+        parts.to_fetch = dict.fromkeys([*([parts.us] if fetch_ours else []), *changed, *again])
+        if any(device not in parts.former.devices for device in changed):
+            parts.polling.lively(moment)
+
+    def heads_fetched(
+        self,
+        heads: Mapping[bytes, SeenHead],
+        moment: Moment,
+        ahead: Mapping[SegmentName, SeenSegment] | None = None,
+    ) -> None:
+        """By device; one that is left out is not there any more. `ahead`: segments that came with them."""
+        parts = self._parts
+        self._went_well(moment)
+        asked = self._step.devices if isinstance(self._step, FetchHeads) else list(heads)
+        self._step = None
+        for device in asked:
+            parts.to_fetch.pop(device, None)
+            seen = heads.get(device)
+            if device == parts.us:
+                parts.see_ours(seen, moment)
+            elif seen is not None:
+                parts.see_head(device, seen, moment)
+            elif device in parts.view.heads:
+                parts.gone(device, moment)
+        parts.fetching.came_ahead(ahead or {})
+
+    def segments_fetched(self, segments: Mapping[SegmentName, SeenSegment], moment: Moment) -> None:
+        """Those that are there."""
+        parts = self._parts
+        self._went_well(moment)
+        self._step = None
+        name, parts.verifying = parts.verifying, None
+        if name is None:
+            faults = parts.fetching.fetched(segments, moment.now_s)
+            if faults is not None:
+                parts.report_faults(faults, moment)
+            return
+        found = segments.get(name)
+        if found is not None and found.segment is not None and parts.stream.left(name[2], found.sealed):
+            parts.complaints.in_order(name, moment.now_s)
+        elif name[1] == parts.memory.stream:
+            parts.stream.must_renew()
+
+    def applied(self, moment: Moment, refusal: str = "") -> None:
+        """The runs went through the door. `refusal`: the door took none of them, because one is forged, malformed or
+        of another history; a sentence for people.
+        """
+        self._step = None
+        parts = self._parts
+        device = parts.fetching.applied(refusal)
+        if device is not None:
+            parts.report("relay-damaged", device, f"what it left was refused: {refusal}", moment)
+
+    def log_read(
+        self, rows: Sequence[LogRow], read_up_to: int, origins: Sequence[Announcement], moment: Moment
+    ) -> None:
+        """As asked for by ReadLog; `read_up_to` is the last position that was looked at (the position asked for, if
+        nothing lies after it), `origins` the announcements of all origins in `rows`.
+        """
+        self._step = None
+        announced = {origin_of(self._space, announcement): announcement for announcement in origins}
+        self._parts.leaving.log_read(rows, read_up_to, announced, self._parts.picture.coverage, moment)
+
+    def segment_put(self, sealed: bytes, moment: Moment) -> None:
+        """It is there, with these sealed bytes."""
+        self._went_well(moment, durable=True)
+        self._step = None
+        if self._parts.stream.segment_put(sealed):
+            self._parts.leaving.loads.popleft()
+
+    def segment_differs(self, moment: Moment) -> None:
+        """Other bytes are there under its name, or nothing is known any more of what they were."""
+        self._went_well(moment)
+        self._step = None
+        self._parts.stream.must_renew()
+
+    def head_put(self, tag: str, moment: Moment) -> None:
+        """Our head is there, under this tag."""
+        self._went_well(moment, durable=True)
+        self._step = None
+        self._parts.head.written(tag, moment)
+        self._parts.reports.clear("relay-damaged", self._parts.us)
+
+    def head_differs(self, moment: Moment) -> None:
+        """Not the head that had the tag is there, but another, or none."""
+        self._went_well(moment)
+        self._step = None
+        self._parts.polling.now(moment)
+
+    def segments_checked(self, there: Sequence[int], moment: Moment) -> None:
+        """The numbers of those that are there."""
+        self._went_well(moment)
+        self._step = None
+        self._parts.stream.checked(there)
+
+    def snapshot_checked(self, moment: Moment, *, complete: bool) -> None:
+        """All parts are there, or not."""
+        self._went_well(moment)
+        step, self._step = self._step, None
+        if isinstance(step, CheckSnapshot):
+            self._parts.judge(step.device, step.manifest, moment, good=complete)
+
+    def roster_mended(self, moment: Moment) -> None:
+        """All parts of our roster are there."""
+        self._went_well(moment)
+        self._step = None
+        self._parts.complaints.roster_mended(moment.now_s)
+
+    def farewell_left(self, moment: Moment, *, there: bool) -> None:
+        """Where the head of a removed device was it finds that it was removed; or not (`there`), because somebody wrote
+        there meanwhile.
+        """
+        self._went_well(moment)
+        step, self._step = self._step, None
+        if isinstance(step, LeaveFarewell) and there:
+            self._parts.collecting.told(step.device)
+        elif isinstance(step, LeaveFarewell):
+            self._parts.collecting.tell_later(moment)
+
+    def deleted(self, moment: Moment) -> None:
+        """What was to be removed is."""
+        self._went_well(moment)
+        self._step = None
+        self._parts.collecting.deleted()
+
+    def snapshot_made(self, manifest: Manifest | None, moment: Moment) -> None:
+        """All its parts are on the relay; None if our copy cannot make one at the moment."""
+        self._went_well(moment, durable=True)
+        self._step = None
+        if manifest is not None:
+            self._parts.collecting.drop_snapshot(moment)
+        self._parts.making.made(manifest, moment)
+
+    def snapshot_taken(self, moment: Moment, *, complete: bool) -> None:
+        """It was merged into our copy; or not, because parts are missing or damaged."""
+        self._went_well(moment)
+        step, self._step = self._step, None
+        if isinstance(step, TakeSnapshot):
+            if complete:
+                self._parts.taken = step.manifest.id
+                self.part_chain.forget()
+            self._parts.judge(step.device, step.manifest, moment, good=complete)
+
+    def failed(self, trouble_code: str, retry_s: float | None, moment: Moment, *, lasting: bool = False) -> None:
+        """The step could not be done, as RelayTrouble says (its code, `retry_s`, `lasting`)."""
+        parts = self._parts
+        step, self._step = self._step, None
+        if parts.memory.failing_s is None:
+            parts.memory.failing_s = int(parts.ran.at(moment.now_s))
+        parts.failed = type(step) if isinstance(step, _WAY_GIVING) else None
+        if isinstance(step, FetchHeads):
+            for device in step.devices:
+                parts.to_fetch.pop(device, None)  # until the next look; others are not held up
+        if isinstance(step, PutHead):
+            parts.polling.now(moment)  # it may have arrived all the same
+        if isinstance(step, LeaveFarewell) and lasting:
+            parts.collecting.told(step.device)  # its object may be nobody's but its own to write
+        if trouble_code == "relay-full" and isinstance(step, (PutSegment, PutHead, MakeSnapshot)):
+            parts.full.failed(trouble_code, moment, retry_s, lasting=lasting)
+            return
+        parts.patience.failed(trouble_code, moment, retry_s, lasting=lasting)
+        if retry_s is not None:
+            parts.memory.paused_until_ms = _wall(parts.patience.until_s, moment)
+
+    def _went_well(self, moment: Moment, *, durable: bool = False) -> None:
+        parts = self._parts
+        parts.patience.succeeded()
+        self._success_ms = moment.wall_ms
+        if durable:
+            parts.full.succeeded()
+            parts.memory.success_ms = moment.wall_ms
+        if not self.trouble:
+            parts.memory.failing_s = None
+
+
+def _wall(at_s: float, moment: Moment) -> int:
+    return moment.wall_ms + int((at_s - moment.now_s) * 1000)

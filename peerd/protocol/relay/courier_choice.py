@@ -1,0 +1,221 @@
+"""Which step a courier takes next: what has come is applied, then it looks, reads, leaves, says so, and tidies up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from peerd.core.clocks import includes
+from peerd.protocol.relay.courier_parts import Parts
+from peerd.protocol.relay.courier_settings import DAY_S
+from peerd.protocol.relay.courier_steps import (
+    Apply,
+    FetchHeads,
+    FetchSegments,
+    MendRoster,
+    Moment,
+    Poll,
+    PutHead,
+    Sleep,
+    Standing,
+    Step,
+    TakeSnapshot,
+)
+from peerd.protocol.relay.coverage import adds_to, extended, tops
+
+_HEADS = 8  # fetched at once
+_SEGMENTS_PER_HEAD = 8  # of a long way to leave
+_FRESH_S = 30.0  # a look before others' runs are left is younger
+_SHORTEST_S = 0.5  # a sleep
+
+
+class Choice:
+    """`hurry`: a person wants everything left now."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.hurry = False
+        self._parts = parts
+        self._started = False
+
+    def settle(self, standing: Standing, moment: Moment) -> None:
+        """Take in what happened on our side."""
+        parts = self._parts
+        memory = parts.memory
+        if memory.failing_s is not None or parts.fetching.misses or memory.heard:
+            parts.ran.keep(moment.now_s)
+        if not self._started:
+            self._started = True
+            pause_s = min((memory.paused_until_ms - moment.wall_ms) / 1000, DAY_S)
+            if pause_s > 0:
+                parts.patience.resume(moment.now_s + pause_s)
+        if memory.copy_id != standing.copy_id:
+            self._be_reborn(standing, moment)
+        if parts.stream.renew(moment):
+            parts.leaving.reset(parts.stream.promised)
+        if self.hurry:
+            self.hurry = False
+            parts.leaving.hurry(standing.clock)
+        parts.collecting.update_members(standing, moment)
+        parts.former.update(standing, moment)
+
+    def _be_reborn(self, standing: Standing, moment: Moment) -> None:
+        """Our copy is not the one that this memory is of: it is new, restored or cloned."""
+        parts = self._parts
+        memory = parts.memory
+        if memory.copy_id:
+            memory.put, memory.putting = None, []
+            parts.stream.renew(moment, free=True)
+            parts.leaving.reset(parts.stream.promised)
+            parts.fetching.forget_positions()
+            parts.polled_s = None
+        memory.copy_id = standing.copy_id
+
+    def choose(self, standing: Standing, moment: Moment) -> Step:
+        """The step that matters most now."""
+        parts = self._parts
+        apply = parts.fetching.apply(standing.clock)
+        if apply is not None:
+            return apply
+        if not parts.patience.over(moment):
+            return Sleep(parts.patience.until_s)
+        if parts.polled_s is None or parts.polling.next_s <= moment.now_s:
+            return self._poll(standing)
+        readable = {*standing.members, parts.us}
+        fetchable = [d for d in parts.to_fetch if d in readable or d in parts.former.devices][:_HEADS]
+        if fetchable:
+            return FetchHeads(fetchable, parts.fetching.likely(d for d in fetchable if d in readable))
+        parts.look_around(standing, moment.now_s, moment.wall_ms)
+        again: Step | None = None
+        for step in self._steps(standing, moment):
+            if step is not None and type(step) is not parts.failed:
+                parts.failed = None
+                return step
+            again = again or step
+        if again is not None:
+            return again
+        return Sleep(max(self._wake_s(standing, moment), moment.now_s + _SHORTEST_S))
+
+    def _poll(self, standing: Standing) -> Poll:
+        return Poll([*sorted(standing.members), self._parts.us, *self._parts.former.devices])
+
+    def _steps(self, standing: Standing, moment: Moment) -> Iterator[Step | None]:
+        """In the order of their weight; the first that is one is taken."""
+        parts = self._parts
+        yield parts.stream.check()
+        yield self._hear(moment)
+        yield self._take_snapshot(standing, moment)
+        yield self._take_ahead(standing, moment)
+        yield parts.fetching.fetch(parts.offers, standing.clock, moment.now_s)
+        self._finish_former(standing, moment)
+        if self._may_write(moment):
+            parts.leaving.update(standing, parts.picture.clock, moment)
+            yield self._put_head(standing, moment) if parts.stream.since_head >= _SEGMENTS_PER_HEAD else None
+            yield self._leave(standing, moment)
+            yield self._put_head(standing, moment)
+            acknowledged = parts.view.acknowledged(standing.active)
+            yield parts.collecting.collect(parts.picture, acknowledged, moment)
+            yield self._put_head(standing, moment)
+            yield parts.collecting.farewell(standing, moment)
+            yield parts.making.make(standing, parts.picture, parts.others(), moment)
+        if self._knows_ours():
+            yield parts.collecting.delete(moment)
+
+    def _may_write(self, moment: Moment) -> bool:
+        parts = self._parts
+        return self._knows_ours() and parts.full.over(moment)
+
+    def _knows_ours(self) -> bool:
+        """Is nothing of ours on the relay that is yet to be looked at?"""
+        parts = self._parts
+        return parts.stream.sound and parts.head.former is None and not parts.unseen
+
+    def _hear(self, moment: Moment) -> Step | None:
+        """Somebody complains of what we left: is it true?"""
+        parts = self._parts
+        memory, complaints, now_s = parts.memory, parts.complaints, moment.now_s
+        if memory.snapshot is not None and complaints.unheard(memory.snapshot.id):
+            parts.collecting.drop_snapshot(moment)
+        name = complaints.unheard(memory.stream)
+        if name is None:
+            if complaints.persistent(memory.stream, now_s) or parts.stream.is_crumbly:
+                self._renew_if_allowed(moment)
+            snapshot = memory.snapshot.id if memory.snapshot else b""
+            return MendRoster() if complaints.of_roster([snapshot], now_s) else None
+        if memory.oldest <= name[2] < memory.next:
+            parts.verifying = name
+            return FetchSegments([name])
+        complaints.in_order(name, now_s)
+        if name[2] >= memory.next:
+            self._renew_if_allowed(moment)
+        return None
+
+    def _renew_if_allowed(self, moment: Moment) -> None:
+        if moment.wall_ms >= self._parts.stream.renew_at_ms():
+            self._parts.stream.must_renew()
+
+    def _take_snapshot(self, standing: Standing, moment: Moment) -> TakeSnapshot | None:
+        parts = self._parts
+        best = parts.picture.best
+        if best is None or includes(extended(standing.clock, parts.picture.coverage), best.manifest.clock):
+            return None
+        if best.manifest.id == parts.taken:  # and yet we lack what it claims to hold
+            parts.judge(best.device, best.manifest, moment, good=False)
+            return None
+        return TakeSnapshot(best.device, best.manifest)
+
+    def _take_ahead(self, standing: Standing, moment: Moment) -> Apply | None:
+        """What came with heads, if they speak of it."""
+        parts = self._parts
+        for faults in parts.fetching.take_ahead(parts.offers, standing.clock, moment.now_s):
+            parts.report_faults(faults, moment)
+        return parts.fetching.apply(standing.clock)
+
+    def _finish_former(self, standing: Standing, moment: Moment) -> None:
+        """Once what is there from an earlier life of ours has been read, we may write over its head."""
+        parts = self._parts
+        former = parts.head.former
+        if former is None:
+            return
+        coverage = parts.offers[parts.us][1]
+        reader = parts.fetching.readers[parts.us]
+        whole = not adds_to(coverage, standing.clock)
+        if whole or reader.exhausted(former, moment.now_s):
+            parts.stream.promise(tops(coverage))
+            parts.leaving.reset(parts.stream.promised)
+            parts.head.former_read(moment, whole=whole)
+
+    def _leave(self, standing: Standing, moment: Moment) -> Step | None:
+        parts = self._parts
+        leaving = parts.leaving
+        again = parts.stream.put_again()
+        if again is not None:
+            return again
+        if leaving.loads:
+            return parts.stream.put(leaving.loads[0])
+        if leaving.walk is None:
+            if leaving.is_shared(standing, moment) and moment.now_s - (parts.polled_s or 0.0) > _FRESH_S:
+                return self._poll(standing)
+            if not leaving.begin(standing, moment):
+                return None
+        return leaving.read(standing, parts.picture.clock)
+
+    def _put_head(self, standing: Standing, moment: Moment) -> PutHead | None:
+        parts = self._parts
+        lost = parts.memory.lost
+        due_s = parts.head.due_s(standing, parts.picture.offered, lost)
+        if due_s is None or due_s > moment.now_s:
+            return None
+        return parts.head.write(standing, lost, moment)
+
+    def _wake_s(self, standing: Standing, moment: Moment) -> float:
+        parts = self._parts
+        times: list[float | None] = [parts.polling.next_s, parts.fetching.next_try_s(parts.offers)]
+        walls: list[int | None] = [parts.collecting.next_delete_ms()]
+        if self._may_write(moment):
+            times += [parts.leaving.next_due_s(standing), parts.making.next_s()]
+            times.append(parts.head.due_s(standing, parts.picture.offered, parts.memory.lost))
+        elif parts.stream.sound:
+            times.append(parts.full.until_s)
+        else:
+            walls.append(parts.stream.renew_at_ms())
+        times += [moment.now_s + (wall - moment.wall_ms) / 1000 for wall in walls if wall is not None]
+        return min(at_s for at_s in times if at_s is not None)

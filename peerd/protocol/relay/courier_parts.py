@@ -1,0 +1,174 @@
+"""What one courier is made of, and how the relay looks to it at the moment."""
+
+from __future__ import annotations
+
+from peerd.core.clocks import Clock, includes
+from peerd.protocol.relay import memory as relay_memory
+from peerd.protocol.relay.collecting import Collecting
+from peerd.protocol.relay.complaints import Complaints
+from peerd.protocol.relay.courier_settings import CourierSettings
+from peerd.protocol.relay.courier_status import Reports
+from peerd.protocol.relay.courier_steps import Damage, Moment, SeenHead, SegmentName, Standing, Step
+from peerd.protocol.relay.coverage import Coverage, extended, union
+from peerd.protocol.relay.fetching import Faults, Fetching
+from peerd.protocol.relay.former_heads import FormerHeads
+from peerd.protocol.relay.leaving import Leaving
+from peerd.protocol.relay.objects import Head, Manifest
+from peerd.protocol.relay.own_head import OwnHead
+from peerd.protocol.relay.own_stream import OwnStream
+from peerd.protocol.relay.pacing import Patience, Polling
+from peerd.protocol.relay.running_time import RunningTime
+from peerd.protocol.relay.snapshot_making import SnapshotMaking
+from peerd.protocol.relay.view import Own, Picture, RelayView
+
+_OURS = {
+    "relay-damaged": "the head that we left is of no use",
+    "relay-rolled-back": "an older head than we left is there",
+    "relay-cloned": "somebody else writes heads as this device: another copy of it may be running",
+}
+_LOST = 500  # complaints in our head
+_FOR_OTHERS = "what it leaves there is sealed for other devices: this one was removed, or the file is not its"
+
+
+class Parts:
+    """`failed`: the kind of step that failed last, so that others get their turn. `to_fetch`: devices whose head is
+    another than the one we know; `unseen`: ours is among them, so we must not write over it. `verifying`: a segment of
+    ours that we look at because of a complaint. `taken`: the last snapshot that was merged into our copy. `behind_ms`:
+    since when the relay has what our copy lacks.
+    """
+
+    def __init__(self, device: bytes, settings: CourierSettings, memory: bytes | None) -> None:
+        self.us = device
+        self.memory = relay_memory.decode(memory)
+        self.ran = RunningTime(self.memory)
+        self.view = RelayView()
+        self.former = FormerHeads(self.memory, settings)
+        self.stream = OwnStream(self.memory)
+        self.head = OwnHead(self.memory, self.stream, settings)
+        self.fetching = Fetching(self.memory, self.ran)
+        self.complaints = Complaints(device, self.memory, self.ran)
+        self.leaving = Leaving(settings)
+        self.collecting = Collecting(device, self.memory, self.stream, settings)
+        self.making = SnapshotMaking(self.memory, settings)
+        self.polling = Polling(settings)
+        self.patience = Patience()
+        self.full = Patience()  # with what adds to the relay
+        self.reports = Reports()
+        self.picture = Picture({}, {}, None, {}, 0)
+        self.offers: dict[bytes, tuple[Head, Coverage]] = {}  # streams to read
+        self.to_fetch: dict[bytes, None] = {}
+        self.failed: type[Step] | None = None
+        self.unseen = False
+        self.verifying: SegmentName | None = None
+        self.polled_s: float | None = None
+        self.taken = b""
+        self.behind_ms: int | None = None
+
+    def look_around(self, standing: Standing, now_s: float, wall_ms: int) -> None:
+        """Draw the picture of the relay anew."""
+        readable = self.view.readable(standing.members)
+        self.offers = {device: (head, seen.coverage) for device, (head, seen) in readable.items()}
+        heads = {device: head for device, (head, _) in readable.items()}
+        lost = self.fetching.complaints(self.offers, now_s)
+        lost += [name for name in self.memory.lost if name[2] == 0 and name[0] in heads and _made(heads[name[0]], name)]
+        lost += self.fetching.missing_parts(heads, now_s)
+        self.memory.lost = lost = lost[:_LOST]
+        self.reports.lost(lost, wall_ms)
+        for device in readable:
+            if self.fetching.readers[device].at_rest:
+                self.reports.clear("relay-damaged", device)
+        self.complaints.update(heads, lost, now_s)
+        own = Own(self.stream.coverage, self.stream.sizes, self.memory.snapshot)
+        distrusted, broken = self.complaints.distrusted, self.complaints.broken
+        self.picture = self.view.picture(self.us, own, standing.members, distrusted, broken)
+        if includes(standing.clock, self.picture.offered):
+            self.behind_ms = None
+        elif self.behind_ms is None:
+            self.behind_ms = wall_ms
+        if self.head.former is not None:
+            self.offers[self.us] = self.head.former, union([self.head.former.covers])
+
+    def held(self, standing: Standing) -> Clock:
+        """What is on the relay without a gap, as far as it was seen there: in streams that are believed, in ours as far
+        as our head tells of it, and in the best snapshot once all its parts were found.
+        """
+        own = Own(self.head.told(), [], self.memory.snapshot)
+        picture = self.view.picture(self.us, own, standing.members, self.complaints.distrusted, self.complaints.broken)
+        best = picture.best
+        whole = best is not None and self.collecting.is_confirmed(best.manifest.id)
+        return extended(best.manifest.clock if best and whole else {}, picture.coverage)
+
+    def others(self) -> dict[bytes, Head]:
+        """The heads of other members."""
+        return {device: head for device, (head, _) in self.offers.items() if device != self.us}
+
+    # ---- what was seen there
+
+    def gone(self, device: bytes, moment: Moment) -> None:
+        """The head of a member, or of one that was, is not there any more."""
+        self.view.forget(device)
+        if device in self.former.devices:
+            return
+        self.report("relay-rolled-back", device, "the head that it left is gone", moment)
+
+    def see_head(self, device: bytes, seen: SeenHead, moment: Moment) -> None:
+        """The head of a member was fetched, or of one that was removed."""
+        self.view.learn(device, seen, moment.now_s)
+        if seen.damage is Damage.REMOVED:
+            self.former.told_nothing(device, moment.now_s)
+            return
+        if seen.head is None and seen.damage is Damage.UNKNOWN_KEY:
+            self.report("relay-unknown-key", device, _FOR_OTHERS, moment)
+            return
+        self.reports.clear("relay-unknown-key", device)
+        if seen.head is None:
+            what = seen.damage.value if seen.damage else Damage.UNREADABLE.value
+            self.report("relay-damaged", device, f"its head is of no use: {what}", moment)
+            return
+        self.reports.clear("relay-damaged", device)
+        if self.fetching.head_seen(device, seen.head):
+            self.reports.clear("relay-rolled-back", device)
+        else:
+            self.report("relay-rolled-back", device, "its head is an older one than we saw before", moment)
+        self.fetching.roster_seen(device, seen.missing, moment.now_s)
+
+    def see_ours(self, seen: SeenHead | None, moment: Moment) -> None:
+        """What stands in our name was fetched; None: nothing does any more."""
+        self.unseen = False
+        if seen is None:
+            self.polling.soon(moment)
+            return
+        code = self.head.seen(seen, moment)
+        if code:
+            self.collecting.doubt()
+            self.report(code, self.us, _OURS[code], moment)
+        former = self.head.former
+        if former is not None:
+            self.fetching.head_seen(self.us, former)
+            self.collecting.adopt(former.snapshot, moment)
+
+    def report(self, code: str, device: bytes, text: str, moment: Moment) -> None:
+        """For people."""
+        self.reports.add(code, device, text, moment.wall_ms)
+
+    def report_faults(self, faults: Faults, moment: Moment) -> None:
+        """What is wrong with a stream that we read."""
+        for number, damage in faults.damaged[:1]:
+            text = f"segment {number} of its stream is of no use: {damage.value}"
+            self.report("relay-damaged", faults.device, text, moment)
+        for odd in faults.odd[:1]:
+            what = "is not the one that it left there" if odd.false else "does not go with the one before it"
+            self.report("relay-swapped", faults.device, f"segment {odd.number} of its stream {what}", moment)
+
+    def judge(self, device: bytes, manifest: Manifest, moment: Moment, *, good: bool) -> None:
+        """Somebody's snapshot is there as a whole, or is of no use."""
+        if good:
+            self.collecting.confirmed(manifest.id, moment)
+        elif device == self.us:
+            self.collecting.drop_snapshot(moment)
+        else:
+            self.memory.lost.append((device, manifest.id, 0))
+
+
+def _made(head: Head, snapshot: SegmentName) -> bool:
+    return head.snapshot is not None and head.snapshot.id == snapshot[1]

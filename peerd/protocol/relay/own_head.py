@@ -1,0 +1,179 @@
+"""Our own head on the relay: what is there in our name, and when another is to be written.
+
+A head in our name that we do not remember comes from another life of this device (a restored or cloned copy, or lost
+memory). Before it is overwritten it is read like anyone's (`former`): it may hold the only copy of something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from peerd.core.clocks import ReadClock
+from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, CourierSettings
+from peerd.protocol.relay.courier_steps import Damage, Moment, PutHead, SeenHead, SegmentName, Standing
+from peerd.protocol.relay.coverage import CLAIMS, Coverage, claim, union
+from peerd.protocol.relay.memory import PUTTING, HeadMark, Litter, Memory, throw_away
+from peerd.protocol.relay.objects import INTERVALS, Head
+from peerd.protocol.relay.own_stream import OwnStream
+
+_CONTEST_S = (60.0, HOUR_S)  # between heads when somebody else writes ours too
+_FORMER_S = 30 * DAY_S
+_COUNTER = (1 << 62) - 1
+
+
+class OwnHead:
+    """`tag` is of the head that is there in our name, None if none is."""
+
+    def __init__(self, memory: Memory, stream: OwnStream, settings: CourierSettings) -> None:
+        self.tag: str | None = None
+        self.former: Head | None = None
+        self._memory = memory
+        self._stream = stream
+        self._dealt_with = ""  # the tag of a head that we did not write, and know what to do about
+        self._written_s = float("-inf")
+        self._acknowledge_s = settings.acknowledge_s
+        self._pause_s = settings.acknowledge_s[0]
+        self._acknowledges = False  # the next head, and nothing else
+        self._contests = 0
+        self._not_before_s = float("-inf")
+        self._insisted = False  # a person wants to be acknowledged to now
+
+    def insist(self) -> None:
+        """The next acknowledgement need not wait."""
+        self._insisted = True
+
+    # ---- our head, as the relay shows it
+
+    def polled(self, tag: str | None) -> bool:
+        """Our head has this tag (None: it is not there). True: what it says has to be fetched."""
+        memory = self._memory
+        self.tag = tag
+        if tag is None:
+            if memory.put is not None:
+                self._doubt()
+            return False
+        return not (memory.put is not None and memory.put.tag == tag) and tag != self._dealt_with
+
+    def seen(self, seen: SeenHead, moment: Moment) -> str:
+        """What is there in our name. Gives the code of a report, or nothing if all is well."""
+        memory, head = self._memory, seen.head
+        self.tag = seen.tag
+        if head is None:
+            self._dealt_with = seen.tag
+            self._doubt()
+            return "" if seen.damage is Damage.FAREWELL else "relay-damaged"  # of an earlier time, if we are still here
+        for mark in (*memory.putting, *([memory.put] if memory.put else [])):
+            if _is(mark, head):
+                memory.put, memory.putting, self._dealt_with = replace(mark, tag=seen.tag), [], ""
+                return ""
+        before = memory.put
+        memory.counter = min(max(memory.counter, head.counter), _COUNTER)
+        self._dealt_with = seen.tag
+        older = before is not None and head.counter < before.counter
+        if head.stream == memory.stream and older:
+            self._doubt()
+            return "relay-rolled-back"
+        self.former = head
+        self._contest(moment)
+        if head.stream == memory.stream:
+            memory.put = None
+            self._stream.must_renew()
+        elif before is not None:
+            self._doubt()
+        if before is None:
+            return ""
+        return "relay-rolled-back" if older else "relay-cloned"
+
+    def _doubt(self) -> None:
+        self._memory.put, self._memory.putting = None, []
+        self._stream.doubt()
+
+    def _contest(self, moment: Moment) -> None:
+        first_s, longest_s = _CONTEST_S
+        if self._contests:
+            self._not_before_s = moment.now_s + min(longest_s, first_s * 2.0 ** min(self._contests - 1, 16))
+        self._contests += 1
+
+    def former_read(self, moment: Moment, *, whole: bool) -> None:
+        """Our copy has what the head of our earlier life held; or (not `whole`) some of it waits for something else, or
+        cannot be had. Then its segments are left alone for long.
+        """
+        former, memory = self.former, self._memory
+        self.former = None
+        if former is None or former.stream == memory.stream:
+            return
+        from_ms = moment.wall_ms + int((DAY_S if whole else _FORMER_S) * 1000)
+        first = max(former.oldest, former.next - 100_000)
+        memory.litter = [litter for litter in memory.litter if litter.id != former.stream]
+        throw_away(memory, Litter("segment", former.stream, first, former.next, from_ms, memory.counter + 1))
+
+    def told(self) -> Coverage:
+        """What our head tells of, as far as nothing that is known of the relay contradicts it."""
+        memory, put = self._memory, self._memory.put
+        if put is None or put.stream != memory.stream or not self._stream.sound:
+            return {}
+        return union(kept.coverage for kept in memory.segments[: max(0, put.next - memory.oldest)] if not kept.more)
+
+    # ---- our head, as we write it
+
+    def due_s(self, standing: Standing, offered: ReadClock, lost: Sequence[SegmentName]) -> float | None:
+        """When our head is to be written; None if it says all that there is to say."""
+        memory, put = self._memory, self._memory.put
+        self._acknowledges = False
+        if put is None:
+            return self._not_before_s
+        snapshot = memory.snapshot.id if memory.snapshot else b""
+        said = (put.stream, put.next, put.oldest, put.roster_digest, put.snapshot, put.lost)
+        if said != (memory.stream, memory.next, memory.oldest, standing.roster_digest, snapshot, list(lost)):
+            return self._not_before_s
+        if put.apart != standing.apart:
+            return self._not_before_s
+        if any(min(standing.clock.get(o, 0), seq) > put.clock.get(o, 0) for o, seq in offered.items()):
+            self._acknowledges = True
+            return self._not_before_s if self._insisted else max(self._written_s + self._pause_s, self._not_before_s)
+        return None
+
+    def write(self, standing: Standing, lost: Sequence[SegmentName], moment: Moment) -> PutHead:
+        memory = self._memory
+        memory.counter = min(memory.counter + 1, _COUNTER)
+        self._insisted = False
+        head = Head(
+            counter=memory.counter,
+            t_ms=max(moment.wall_ms, 0),
+            stream=memory.stream,
+            next=memory.next,
+            chain=memory.chain,
+            oldest=memory.oldest,
+            sizes=self._stream.sizes,
+            covers=claim(self._stream.coverage, INTERVALS, CLAIMS),
+            positions=standing.positions,
+            snapshot=memory.snapshot,
+            lost=list(lost),
+            apart=standing.apart,
+        )
+        mark = HeadMark(
+            head.counter, head.t_ms, head.stream, head.next, head.oldest, head.chain, standing.roster_digest,
+            memory.snapshot.id if memory.snapshot else b"", list(lost), standing.clock, apart=standing.apart,
+        )  # fmt: skip
+        memory.putting = [*memory.putting[1 - PUTTING :], mark]
+        return PutHead(head, self.tag)
+
+    def written(self, tag: str, moment: Moment) -> None:
+        memory = self._memory
+        if memory.putting:
+            memory.put, memory.putting = replace(memory.putting[-1], tag=tag), []
+        self.tag, self._dealt_with = tag, ""
+        if self._acknowledges:  # each costs its reader a request, too
+            first_s, longest_s = self._acknowledge_s
+            goes_on = moment.now_s - self._written_s < 2 * self._pause_s
+            self._pause_s = min(longest_s, 2 * self._pause_s) if goes_on else first_s
+        self._written_s = moment.now_s
+        self._stream.since_head = 0
+
+
+def _is(mark: HeadMark, head: Head) -> bool:
+    return (mark.counter, mark.t_ms, mark.stream, mark.next, mark.chain) == (
+        head.counter, head.t_ms, head.stream, head.next, head.chain,
+    )  # fmt: skip

@@ -1,0 +1,183 @@
+"""Both dial: however their dials meet, one link stays, and everybody who should be linked is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+
+import pytest
+
+from peerd.engine.links.dialing import Dialing
+from peerd.errors import PAUSED
+from tests.network_simulation.network import SimLink
+from tests.network_simulation.scene import Scene
+from tests.network_simulation.virtual_loop import in_virtual_time
+
+
+def is_settled(scene: Scene) -> bool:
+    boards = [device.running.switchboard for device in scene.devices]
+    return len(live_links(scene)) == 2 and all(len(board.links) == 1 for board in boards)
+
+
+def live_links(scene: Scene) -> list[SimLink]:
+    return [link for link in scene.network.links if not link._is_over()]
+
+
+@pytest.mark.parametrize("first", range(0, 300, 50))
+@in_virtual_time
+async def test_dials_that_meet_end_with_exactly_one_link(first: int) -> None:
+    """Fifty meetings: both dial at nearly the same moment, some twice, and some links die with their first frame."""
+    for seed in range(first, first + 50):
+        chance = random.Random(seed)
+        async with Scene(2, seed=seed) as scene:
+            weather = scene.network.weather
+            weather.delay_s, weather.jitter_s = chance.choice(((0.001, 0.0), (0.001, 0.05), (0.2, 0.2)))
+            weather.dropped_hellos = chance.choice((0.0, 0.0, 0.5))
+            for device in chance.sample(scene.devices, 2):
+                other = scene.devices[1 - device.number]
+                device.running.dialing.sighted(other.id, [other.address])
+                await asyncio.sleep(chance.choice((0.0, 0.0, 0.001, 0.3)))
+            for _ in range(chance.choice((0, 0, 3))):
+                chance.choice(scene.devices).running.dialing.nudge_all()
+                await asyncio.sleep(chance.random() * 0.1)
+            weather.dropped_hellos = 0.0
+            boards = [device.running.switchboard for device in scene.devices]
+            await scene.until(partial(is_settled, scene))
+            await asyncio.sleep(120)
+            ours, theirs = (next(iter(board.links.values())).link for board in boards)
+            assert isinstance(ours, SimLink)
+            assert ours.other is theirs, "both mean the same link"
+            assert len(live_links(scene)) == 2, f"seed {seed}"
+            dials = scene.network.dials
+            await asyncio.sleep(600)
+            assert scene.network.dials == dials, "whoever is linked is not dialled"
+            await scene.put(0, "after", a=1)
+            await asyncio.sleep(2)
+            assert scene.clocks_equal()
+
+
+@in_virtual_time
+async def test_the_link_that_the_smaller_device_dialled_stays() -> None:
+    met = 0
+    for seed in range(20):
+        async with Scene(2, seed=seed) as scene:
+            scene.network.weather.delay_s = 0.2  # so that both dial before either is called
+            await scene.link_all()
+            smaller = min(scene.devices, key=lambda device: device.id)
+            board = smaller.running.switchboard
+            await scene.until(lambda board=board: len(live_links(scene)) == 2 and len(board.links) == 1)  # type: ignore[misc] # bound now
+            (kept,) = board.links.values()
+            met += scene.network.dials > 1
+            if scene.network.dials > 1:
+                assert kept.link.dialed
+    assert met > 10
+
+
+@in_virtual_time
+async def test_a_restarted_device_replaces_the_link_of_its_earlier_life() -> None:
+    """The other side may not have noticed yet that the old one is dead: its counter and boot say which is newer."""
+    async with Scene(2) as scene:
+        await scene.link_all()
+        scene.network.part({scene.devices[0].id: 1})
+        await scene.devices[0].crash()
+        scene.network.group_of = {}
+        await scene.devices[0].start()
+        await scene.link_all()
+        await scene.put(0, "new life", a=1)
+        await asyncio.sleep(2)
+        assert scene.clocks_equal()
+        assert len(live_links(scene)) == 2
+
+
+@in_virtual_time
+async def test_a_lost_link_is_dialled_again_within_seconds() -> None:
+    async with Scene(2) as scene:
+        await scene.link_all()
+        for _ in range(10):
+            scene.network.cut_all_of(scene.devices[0].id)
+            await asyncio.sleep(6)
+            assert len(live_links(scene)) == 2
+
+
+@in_virtual_time
+async def test_a_device_that_is_away_is_dialled_less_and_less_and_at_once_when_sighted() -> None:
+    async with Scene(2) as scene:
+        await scene.link_all()
+        away = scene.devices[1]
+        await away.stop()
+        await asyncio.sleep(3_600)
+        before = scene.network.dials
+        await asyncio.sleep(6 * 3_600)
+        assert scene.network.dials - before < 6 * 3_600 / 60
+        await away.start()
+        scene.world.air.refresh()
+        await asyncio.sleep(3)
+        assert len(live_links(scene)) == 2
+
+
+@in_virtual_time
+async def test_a_static_peer_is_found_without_discovery() -> None:
+    async with Scene(2) as scene:
+        scene.world.air.loss = 1.0
+        device = scene.devices[0]
+        await device.do(lambda: at_once(device.running.dialing, scene))
+        await asyncio.sleep(10)
+        assert len(live_links(scene)) == 2
+        await scene.devices[1].crash()
+        await asyncio.sleep(20)
+        await scene.devices[1].start()
+        await asyncio.sleep(20)
+        assert len(live_links(scene)) == 2
+
+
+async def at_once(dialing: Dialing, scene: Scene) -> None:
+    dialing.set_static([scene.devices[1].address])
+
+
+@in_virtual_time
+async def test_another_device_at_a_known_address_is_not_taken_for_the_one_that_was_there() -> None:
+    async with Scene(3, outside=[2]) as scene:
+        await scene.link_all()
+        moved, stranger = scene.devices[1], scene.devices[2]
+        await moved.stop()
+        stranger.address, moved.address = moved.address, stranger.address
+        await stranger.stop()
+        await stranger.start()
+        await asyncio.sleep(30)
+        assert not scene.devices[0].running.switchboard.links
+        note = scene.devices[0].running.book.note(moved.id)
+        assert note.state == "offline"
+        await moved.start()
+        await scene.link_all()
+        assert len(scene.devices[0].running.switchboard.links) == 1
+
+
+@in_virtual_time
+async def test_pausing_ends_all_links_and_resuming_brings_them_back() -> None:
+    async with Scene(2) as scene:
+        await scene.link_all()
+        service = scene.devices[0].running.service
+        await scene.do(0, service.pause)
+        await asyncio.sleep(60)
+        assert live_links(scene) == []
+        await scene.do(0, service.resume)
+        await asyncio.sleep(10)
+        assert len(live_links(scene)) == 2
+
+
+@in_virtual_time
+async def test_a_paused_device_without_an_address_is_not_called_missing() -> None:
+    """Whoever was only ever dialled by it has nowhere to dial, and knows all the same why it is away."""
+    async with Scene(2) as scene:
+        await scene.link_all()
+        here, away = scene.devices
+        book = here.running.book
+        scene.world.air.loss = 1.0
+        await away.do(away.running.switchboard.pause)
+        book.note(away.id).addresses = ()
+        here.running.dialing.nudge_all()
+        await asyncio.sleep(120)
+        trouble = book.note(away.id).trouble
+        assert trouble is not None
+        assert (trouble.code, trouble.text) == ("paused", PAUSED)

@@ -1,0 +1,177 @@
+"""What lies where a petition would lie, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from peerd.core.roster import tickets
+from peerd.engine.members.petitioning import Petitioning
+from peerd.engine.relay.keys import SpaceKeys
+from peerd.errors import RelayTrouble
+from peerd.protocol.control.relays import RelaySync
+from peerd.protocol.relay import names as relay_names
+from tests.engine.conftest import Device, MakeDevice, Until
+from tests.engine.relay_scene import Relayed, new_stick, objects
+
+
+@pytest.fixture
+async def inviter(desk: Device, tmp_path: Path) -> AsyncIterator[Relayed]:
+    folder = new_stick(tmp_path)
+    one = await Relayed(desk, folder).start()
+    yield one
+    await one.stop()
+
+
+def _place(inviter: Relayed) -> str:
+    """Where the petition of the only ticket lies."""
+    space = inviter.device.space
+    (ticket,) = tickets.open_tickets(space.roster, 0)
+    return relay_names.ticket_name(SpaceKeys(space, inviter.device.spaces).names(), ticket)
+
+
+async def test_rubbish_where_a_petition_would_lie_lets_nobody_in(
+    inviter: Relayed, make: MakeDevice, until: Until
+) -> None:
+    """It is removed, and whoever asks in the right way is let in after it."""
+    await inviter.store.prepare()
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    name = _place(inviter)
+    await inviter.store.create({name: b"\x01" + bytes(5000)})
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    await until(lambda: inviter.device.space.roster.is_member(guest.device.id))
+    await until(lambda: guest.device.space.petition is None)
+    assert len(inviter.device.space.roster.members) == 2
+    await guest.stop()
+
+
+async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, make: MakeDevice, until: Until) -> None:
+    """The guest looks once more between being let in and reading so."""
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    name = _place(inviter)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    petition = guest.device.space.petition
+    assert petition is not None
+    await guest.relays.look_again()
+    await guest.relays.sync(RelaySync())
+    await guest.stop()
+    await inviter.relays.sync(RelaySync())
+    assert not await inviter.store.lookup([name], contents=False)
+    await inviter.store.create({name: petition.sealed})
+    guest = await Relayed(guest.device, inviter.folder).start()
+    await until(lambda: guest.device.space.petition is None)
+    gone = {name, petition.answers[0]}
+    await until(lambda: gone.isdisjoint(path.name for path in objects(inviter.folder)))
+    await guest.stop()
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_who_was_let_in_by_an_admin_that_died_hears_of_it(
+    inviter: Relayed,
+    make: MakeDevice,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    again: bool,  # noqa: FBT001 - a case
+) -> None:
+    """From the same admin after a restart, or from another of whom the file could not know."""
+    desk = inviter.device
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    cellar = make("cellar")
+    await desk.admit(cellar)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    petition = guest.device.space.petition
+    assert petition is not None
+    await guest.device.space.ask(replace(petition, answers=petition.answers[:1]))  # the desk's head tells it nothing
+    await guest.relays.look_again()
+    with monkeypatch.context() as dying:
+        dying.setattr(Petitioning, "_leave_answer", _die)
+        await until(lambda: desk.space.roster.is_member(guest.device.id))
+        await inviter.stop()
+    await desk.tell(cellar)
+    assert not guest.device.space.roster.is_member(guest.device.id)
+    other = await Relayed(desk if again else cellar, inviter.folder).start()
+    await until(lambda: guest.device.space.petition is None)
+    assert guest.device.space.roster.is_member(guest.device.id)
+    await other.stop()
+    await guest.stop()
+
+
+async def _die(*_: object) -> None:
+    raise RelayTrouble("the answer got lost", code="relay-unreachable")
+
+
+async def test_a_second_device_with_the_same_file_is_left_waiting(inviter: Relayed, make: MakeDevice) -> None:
+    """Also while the first one may not have heard yet that it was let in."""
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    first = await Relayed(make("attic"), inviter.folder).start()
+    second = await Relayed(make("cellar"), inviter.folder).start()
+    await first.files.ask(file, code, None)
+    await first.relays.look_again()
+    await first.relays.sync(RelaySync())
+    await first.stop()
+    await inviter.relays.sync(RelaySync())
+    assert inviter.device.space.roster.is_member(first.device.id)
+    await second.files.ask(file, code, None)
+    await second.relays.look_again()
+    for one in (second, inviter, second):
+        await one.relays.sync(RelaySync())
+    assert second.device.space.petition is not None
+    assert not inviter.device.space.roster.is_member(second.device.id)
+    await second.stop()
+
+
+async def test_nothing_is_asked_of_the_relay_while_nobody_is_invited(inviter: Relayed, until: Until) -> None:
+    """Where petitions would lie is looked at only while there is an open ticket."""
+    await inviter.device.put("milk", {"n": 1})
+    await until(lambda: inviter.relays.views().relays[0].state == "idle")
+    await inviter.files.invite(inviter.device.space, 7)
+    name = _place(inviter)
+    looked: list[str] = []
+    lookup = inviter.store.folder.lookup
+
+    async def noting(names: list[str], *, contents: bool) -> object:
+        looked.extend(names)
+        return await lookup(names, contents=contents)
+
+    inviter.store.folder.lookup = noting  # type: ignore[assignment,method-assign]  # an ear at the folder
+    await until(lambda: name in looked)
+
+
+async def test_a_sync_sees_to_petitions_too(inviter: Relayed, make: MakeDevice) -> None:
+    """On the side that asks and on the side that answers; what was done is done when it answers."""
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    await guest.relays.sync(RelaySync())
+    await inviter.relays.sync(RelaySync())
+    assert inviter.device.space.roster.is_member(guest.device.id)
+    views = (await guest.relays.sync(RelaySync())).relays
+    assert guest.device.space.petition is None
+    assert [(view.state == "trouble", view.code) for view in views] == [(False, "")]
+    await guest.stop()
+
+
+async def test_a_folder_that_is_away_is_told_once(
+    inviter: Relayed, until: Until, log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    def told() -> list[str]:
+        return [event["level"] for event in log_events() if event["event"] == "petitions not seen to"]
+
+    await inviter.relays.sync(RelaySync())
+    away = inviter.folder.with_name("away")
+    inviter.folder.rename(away)
+    await inviter.files.invite(inviter.device.space, 7)
+    await until(lambda: bool(told()))
+    for _ in range(2):
+        await inviter.relays.sync(RelaySync())
+    assert told() == ["warning", "debug", "debug"]
+    away.rename(inviter.folder)

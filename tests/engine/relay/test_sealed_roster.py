@@ -1,0 +1,105 @@
+"""Rosters that are too large for a head, and what becomes of them on the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from peerd.engine.relay.keys import SpaceKeys
+from peerd.engine.relay.sealed_relay import SealedRelay
+from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay import roster as relay_roster
+from peerd.protocol.relay.courier_steps import Damage
+from peerd.protocol.relay.objects import Head, RelayObject
+from tests.engine.conftest import Device, MakeDevice
+from tests.engine.relay_scene import Sealed, new_stick, objects
+
+HEAD = Head(counter=1, t_ms=5, stream=b"s" * 16, next=1, chain=bytes(32))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return new_stick(tmp_path)
+
+
+Open = Callable[[Device], Awaitable[SealedRelay]]
+
+
+@pytest.fixture
+async def open_relay(folder: Path) -> AsyncIterator[Open]:
+    """Call it with a device for the relay as that device sees it."""
+    sealed = Sealed(folder)
+    yield sealed.as_seen_by
+    await sealed.close()
+
+
+async def test_a_roster_that_does_not_fit_lies_beside_the_head(
+    two: tuple[Device, Device], make: MakeDevice, open_relay: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, until it changes."""
+    monkeypatch.setattr(relay_roster, "INLINE_BYTES", 100)
+    desk, laptop = two
+    ours, theirs = await open_relay(desk), await open_relay(laptop)
+    await desk.spaces.admit(desk.space, make("attic").spaces.card())
+    tag = await ours.put_head(HEAD, None)
+    assert len(objects(folder)) == 2
+    tag = await ours.put_head(HEAD, tag)
+    assert len(objects(folder)) == 2
+    assert (await theirs.heads([desk.id]))[desk.id].head == HEAD
+    assert len(laptop.space.roster.members) == 3
+
+
+async def test_a_head_that_names_parts_without_end_costs_little(
+    two: tuple[Device, Device], open_relay: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who was let in may write what it likes; a relay may count every few names as a request."""
+    ours = await open_relay(two[0])
+    told = replace(HEAD, roster_parts=[(b"%016d" % number, bytes(32)) for number in range(1_000)])
+    looked: list[int] = []
+    lookup = ours._store.lookup
+
+    async def counting(names: Sequence[str], *, contents: bool) -> Mapping[str, RelayObject]:
+        looked.append(len(names))
+        return await lookup(names, contents=contents)
+
+    monkeypatch.setattr(ours._store, "lookup", counting)
+    statements, missing = await ours._roster.read(told)
+    assert (statements, len(missing), looked) == ([], relay_roster.PARTS, [relay_roster.PARTS])
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_part_of_a_roster_that_is_lost_or_damaged_is_missed_and_left_again(
+    two: tuple[Device, Device],
+    make: MakeDevice,
+    open_relay: Open,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: bool,  # noqa: FBT001 - a case
+) -> None:
+    """What the other parts say is learnt; of a head whose author they would tell of nobody says that it is forged."""
+    monkeypatch.setattr(relay_roster, "INLINE_BYTES", 100)
+    monkeypatch.setattr(relay_roster, "PART_BYTES", 100)
+    desk, laptop = two
+    attic = make("attic")
+    await desk.spaces.admit(desk.space, attic.spaces.card())
+    await attic.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    ours, theirs, fresh = await open_relay(attic), await open_relay(laptop), await open_relay(attic)
+    await ours.put_head(HEAD, None)
+    last = relay_roster.part_id(attic.id, relay_roster.split(attic.space.roster.statements)[-1])
+    name = relay_names.roster_name(SpaceKeys(attic.space, attic.spaces).names(), last)
+    (path,) = (path for path in objects(folder) if path.name == name)
+    if lost:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    seen = (await theirs.heads([attic.id]))[attic.id]
+    assert (seen.head, seen.damage, list(seen.missing)) == (None, Damage.INCOMPLETE, [last])
+    known = (await fresh.heads([attic.id]))[attic.id]
+    assert (known.head, list(known.missing)) == (HEAD, [last])
+    await ours.mend_roster()
+    seen = (await theirs.heads([attic.id]))[attic.id]
+    assert (seen.head, list(seen.missing)) == (HEAD, [])
+    assert laptop.space.roster.is_member(attic.id)
