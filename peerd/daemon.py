@@ -236,7 +236,8 @@ class Daemon:
             task.cancel()
         await self._lookout.stop()
         try:
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(GOODBYE_S), asyncio.TaskGroup() as beside:
+                beside.create_task(self._relays.leave_now())
                 await self._dialing.stop()
                 await self._switchboard.stop()
                 await self._control.stop()
@@ -311,6 +312,7 @@ class Daemon:
 
     def _on_wake(self, gap_s: float) -> None:
         log.info("woke up", took_ms=round(gap_s * 1000))
+        self._relays.woke()
         self._look_around("woke up")
 
     def _look_around(self, cause: str) -> None:

@@ -71,6 +71,7 @@ def _folder(settings: FolderSettings, _state_dir: Path) -> RelayPlan:
         poll_min_s=30.0,
         poll_max_s=300.0,
         quiet_s=(1.0, 5.0),
+        gather_s=float(settings.gather_s),
         acknowledge_s=(60.0, 60.0),
         max_bytes=settings.max_mb * MB,
         snapshots=True,
@@ -87,7 +88,7 @@ def _cloudkit(settings: CloudKitSettings, state_dir: Path) -> RelayPlan:
         place = Place(settings.container, settings.environment, settings.key_id, settings.base_url)
         return open_cloudkit(place, settings.key_file, state_dir, Clock())
 
-    courier = CourierSettings(max_bytes=settings.max_mb * MB, snapshots=True)
+    courier = CourierSettings(gather_s=float(settings.gather_s), max_bytes=settings.max_mb * MB, snapshots=True)
     return RelayPlan(
         "cloudkit",
         f"cloudkit {settings.base_url} {settings.container} {settings.environment}",

@@ -102,7 +102,6 @@ ELSEWHERE: dict[str, str] = {
     "protocol/relay/own_head.py": "tests/protocol/relay/test_courier_trouble.py",
     "protocol/relay/own_stream.py": "tests/protocol/relay/test_courier_trouble.py",
     "protocol/relay/view.py": "tests/protocol/relay/test_courier_trouble.py, tests/relay_simulation/test_histories.py",
-    "protocol/relay/snapshot_making.py": "tests/protocol/relay/test_courier_collecting.py",
     "protocol/roster_exchange.py": "tests/protocol/test_session_messages.py, tests/protocol/test_session_stories.py",
     "protocol/relay/stream_reader.py": "tests/protocol/relay/test_courier.py, tests/relay_simulation/test_histories.py",
     "relay/sealer.py": "a device's keys and chance: tests/engine/relay/test_sealed_relay.py",

@@ -22,6 +22,10 @@ _SPACES = Setting(
     default=["*"],
     live=True,
 )
+_GATHER = (
+    "While changes keep coming, how long the first of them waits at most until they are left there together. A single "
+    "one is left much sooner."
+)
 
 
 class FolderRelay(msgspec.Struct, frozen=True):
@@ -43,6 +47,15 @@ class FolderRelay(msgspec.Struct, frozen=True):
     ]
     spaces: Annotated[tuple[str, ...], _SPACES]
     enabled: Annotated[bool, _ENABLED]
+    gather_s: Annotated[
+        int,
+        Setting(
+            explanation=_GATHER,
+            check=WholeNumber(5, 3_600, "seconds"),
+            default=5,
+            live=True,
+        ),
+    ]
     max_mb: Annotated[
         int,
         Setting(
@@ -114,6 +127,15 @@ class CloudKitRelay(msgspec.Struct, frozen=True):
             explanation="Where CloudKit Web Services are.",
             check=Url(),
             default="https://api.apple-cloudkit.com",
+            live=True,
+        ),
+    ]
+    gather_s: Annotated[
+        int,
+        Setting(
+            explanation=_GATHER,
+            check=WholeNumber(30, 3_600, "seconds"),
+            default=300,
             live=True,
         ),
     ]

@@ -87,6 +87,12 @@ class FolderRelay:
         await self._sweep()
         return new_tag
 
+    async def leave(
+        self, objects: Mapping[str, bytes], name: str, data: bytes, tag: str | None
+    ) -> tuple[Sequence[str], str | None]:
+        different = await self.create(objects)
+        return different, None if different else await self.replace(name, data, tag)
+
     async def delete(self, names: Sequence[str]) -> None:
         def work(open_files: Files) -> None:
             for name in names:

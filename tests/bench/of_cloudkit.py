@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peerd.protocol.relay.courier_settings import HOUR_S, CourierSettings
-from peerd.protocol.relay.courier_steps import Poll
+from peerd.protocol.relay.courier_steps import Apply, Poll, ReadLog
 from tests.bench.daemons import Daemon, running, wait
 from tests.bench.floor import records
 from tests.bench.of_relays import let_in
@@ -33,6 +33,8 @@ TRANSACTIONS = 10
 PACES_S = {"at once": 0.0, "over 40 s": 4.0}
 IDLE_LOOKS = 2  # of each device
 MEMBERS = 200
+TRICKLE = 240  # writes, one every
+TRICKLE_S = 5.0
 
 _PATIENCE_S = 900.0
 _QUIET_LOOKS = 2  # of each device, and nothing else: it is over
@@ -111,6 +113,7 @@ def measure(folder: Path, runs: int, table: Table) -> None:
         f"{len(pairs)} times two",
         f">= {_SHORTEST_S:.0f} s between, nothing else",
     )
+    _measure_trickle(table)
     _measure_many(table)
 
 
@@ -172,6 +175,30 @@ def _idle(pair: Pair, since: int) -> Idle:
     wait(lambda: all(len(times_s(key)) > IDLE_LOOKS for key in pair.keys), _PATIENCE_S, 0.5)
     others = sum(not is_look(one) for one in pair.seen()[since:])
     return Idle([after - before for key in pair.keys for before, after in pairwise(times_s(key))], others)
+
+
+def _measure_trickle(table: Table) -> None:
+    """What comes little by little, in virtual time: the requests of its writer and of one reader."""
+    bench = Bench(2, snapshots=True)
+    writer = bench.devices[0]
+    bench.run(HOUR_S)
+    for hours, share in (("the first", 1), ("later", 9)):
+        since_s, written_s, longest_s = bench.now_s, bench.now_s, 0.0
+        for _ in range(TRICKLE * share):
+            bench.write(writer, size=200)
+            bench.run(TRICKLE_S)
+            if bench.head(writer).clock == writer.copy.clock:
+                written_s = bench.now_s
+            longest_s = max(longest_s, bench.now_s - written_s)
+        steps = [step for device in bench.devices for step in bench.requests(device, since_s)]
+        looks = sum(isinstance(step, Poll) for step in steps)
+        others = sum(not isinstance(step, Poll | ReadLog | Apply) for step in steps)
+        table.add(
+            f"{TRICKLE} changes in {TRICKLE * TRICKLE_S / 60:.0f} min, {hours}, in virtual time, both sides",
+            f"{others / share:.0f} requests, left after {longest_s:.0f} s at most",
+            f"{looks / share:.0f} looks",
+            "<= 20, <= gather_s",
+        )
 
 
 def _measure_many(table: Table) -> None:

@@ -16,7 +16,7 @@ CLOUD = '[relay.cloudkit]\ncontainer = "iCloud.example.peerd"\nkey_id = "k1"\n'
 
 def test_a_folder_needs_its_path_and_nothing_else(write: Callable[..., Path]) -> None:
     settings = load(write('[relay.folder]\npath = "/mnt/nas"'), {})
-    assert settings.relays == {"folder": FolderRelay(Path("/mnt/nas"), ("*",), enabled=True, max_mb=1_000)}
+    assert settings.relays == {"folder": FolderRelay(Path("/mnt/nas"), ("*",), enabled=True, gather_s=5, max_mb=1_000)}
     assert load(write(""), {}).relays == {}
 
 
@@ -31,6 +31,7 @@ def test_cloudkit_is_read_with_its_defaults(write: Callable[..., Path]) -> None:
         spaces=("home",),
         enabled=True,
         base_url="http://localhost:8080",
+        gather_s=300,
         max_mb=50,
     )
 
@@ -43,6 +44,8 @@ def test_cloudkit_is_read_with_its_defaults(write: Callable[..., Path]) -> None:
         ('[relay.folder]\npath = "/a"\nspaces = []', "relay.folder.spaces = []: must be a list of names"),
         ('[relay.folder]\npath = "/a"\nspaces = ["a b"]', "must be a list of names of spaces"),
         ('[relay.folder]\npath = "/a"\nmax_mb = 1', "must be a whole number of megabytes from 8"),
+        ('[relay.folder]\npath = "/a"\ngather_s = 4', "must be a whole number of seconds from 5 to 3600"),
+        (CLOUD + "gather_s = 29", "must be a whole number of seconds from 30 to 3600"),
         ('[relay.folder]\npath = "/a"\npaths = "/b"', "no such setting; did you mean path?"),
         ('[relay.dropbox]\npath = "/a"', "relay.dropbox: no such relay; there are folder, cloudkit"),
         ("relay = 1", "relay = 1: must be sections [relay.NAME]"),

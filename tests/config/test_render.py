@@ -48,7 +48,7 @@ def test_every_setting_can_be_uncommented_and_then_stands_at_its_default(write: 
     }
     assert different <= {*depends, "spaces.home.tables", "relay.folder", "relay.cloudkit"}
     folder = settings.relays["folder"]
-    assert folder == FolderRelay(Path("/mnt/nas/peerd"), ("*",), enabled=True, max_mb=1_000)
+    assert folder == FolderRelay(Path("/mnt/nas/peerd"), ("*",), enabled=True, gather_s=5, max_mb=1_000)
     assert set(settings.spaces) == {"home"}
     (tables,) = settings.spaces["home"].tables
     assert tables == TableSettings(tables.database, "todo", (), (), {}, {}, {}, 100, 20)

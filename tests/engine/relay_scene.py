@@ -23,6 +23,7 @@ QUICK = CourierSettings(
     poll_min_s=0.02,
     poll_max_s=0.05,
     quiet_s=(0.0, 0.01),
+    gather_s=0.01,
     foreign_s=(0.05, 0.1),
     lan_s=(0.05, 0.1),
 )
@@ -93,6 +94,12 @@ class Stumbling:
         new_tag: str | None = await self._do("replace", name, data, tag)
         return new_tag
 
+    async def leave(
+        self, objects: Mapping[str, bytes], name: str, data: bytes, tag: str | None
+    ) -> tuple[Sequence[str], str | None]:
+        others = await self.create(objects)
+        return others, None if others else await self.replace(name, data, tag)
+
     async def delete(self, names: Sequence[str]) -> None:
         await self._do("delete", names)
 
@@ -106,7 +113,9 @@ class Stumbling:
 class Relayed:
     """A device with a relay in a folder. `store` is the back end once `start` was called."""
 
-    def __init__(self, device: Device, folder: Path, *, spaces: tuple[str, ...] = ("*",)) -> None:
+    def __init__(
+        self, device: Device, folder: Path, *, spaces: tuple[str, ...] = ("*",), courier: CourierSettings = QUICK
+    ) -> None:
         self.device = device
         self.folder = folder
         self.store = Stumbling(folder)
@@ -114,7 +123,7 @@ class Relayed:
         sealer = Sealer(identity.seal, device.keys.open, times.random_bytes)
         self.relays = Relays(device.spaces, sealer, device.keys, times)
         self.files = FileInvitations(device.spaces, sealer, device.keys, TicketKeys(), device.clock)
-        self.plan = RelayPlan("folder", f"folder {folder}", str(folder), spaces, QUICK, self._open)
+        self.plan = RelayPlan("folder", f"folder {folder}", str(folder), spaces, courier, self._open)
 
     def _open(self, _changed: Callable[[], None]) -> RelayStore:
         return self.store

@@ -26,7 +26,9 @@ from tests.network_simulation.virtual_loop import loop_here
 T = TypeVar("T")
 
 HOUR_S = 3_600.0
-QUICK = CourierSettings(poll_min_s=2.0, poll_max_s=600.0, quiet_s=(0.0, 2.0), foreign_s=(5.0, 15.0), lan_s=(20.0, 60.0))
+QUICK = CourierSettings(
+    poll_min_s=2.0, poll_max_s=600.0, quiet_s=(0.0, 2.0), gather_s=10.0, foreign_s=(5.0, 15.0), lan_s=(20.0, 60.0)
+)
 
 
 @dataclass
@@ -177,23 +179,38 @@ class Way:
         return await self._request(work)
 
     async def create(self, objects: Mapping[str, bytes]) -> Sequence[str]:
-        def work() -> list[str]:
-            self._check_room()
-            there = {name: self._relay.objects.get(name) for name in objects}
-            for name, data in objects.items():
-                if there[name] is None:
-                    self._relay.put(self._device, name, data)
-            return [name for name, kept in there.items() if kept is not None and kept.data != objects[name]]
+        return await self._request(lambda: self._create(objects))
 
-        return await self._request(work)
+    def _create(self, objects: Mapping[str, bytes]) -> list[str]:
+        self._check_room()
+        there = {name: self._relay.objects.get(name) for name in objects}
+        for name, data in objects.items():
+            if there[name] is None:
+                self._relay.put(self._device, name, data)
+        return [name for name, kept in there.items() if kept is not None and kept.data != objects[name]]
 
     async def replace(self, name: str, data: bytes, tag: str | None) -> str | None:
-        def work() -> str | None:
-            self._check_room()
-            there = self._relay.objects.get(name)
-            if (there.tag if there is not None else None) != tag:
-                return None
-            return self._relay.put(self._device, name, data).tag
+        return await self._request(lambda: self._replace(name, data, tag))
+
+    def _replace(self, name: str, data: bytes, tag: str | None) -> str | None:
+        self._check_room()
+        there = self._relay.objects.get(name)
+        if (there.tag if there is not None else None) != tag:
+            return None
+        return self._relay.put(self._device, name, data).tag
+
+    async def leave(
+        self, objects: Mapping[str, bytes], name: str, data: bytes, tag: str | None
+    ) -> tuple[Sequence[str], str | None]:
+        """Each operation by itself: any of them may fail while others are done."""
+
+        def work() -> tuple[Sequence[str], str | None]:
+            failed = self._relay.chance.random() < self._relay.weather.lost_before
+            different = [] if failed else self._create(objects)
+            written = self._replace(name, data, tag)
+            if failed:
+                raise RelayTrouble("one of the operations was not carried out", code="relay-unreachable")
+            return different, written
 
         return await self._request(work)
 

@@ -159,6 +159,12 @@ class ModelRelay:
         self._end(fault)
         return new_tag
 
+    async def leave(
+        self, objects: Mapping[str, bytes], name: str, data: bytes, tag: str | None
+    ) -> tuple[Sequence[str], str | None]:
+        different = await self.create(objects)
+        return different, None if different else await self.replace(name, data, tag)
+
     async def delete(self, names: Sequence[str]) -> None:
         fault = await self._begin("delete")
         if fault is Fault.PARTLY:

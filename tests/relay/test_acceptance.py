@@ -147,6 +147,32 @@ async def test_of_several_replacements_of_one_state_one_is_done(desk: RelayStore
     assert await tag_of(desk, name(1)) == done[0][1]
 
 
+async def test_objects_and_a_head_are_left_together(desk: RelayStore, laptop: RelayStore) -> None:
+    """As `create` and `replace` would one after the other; repeating it is as good."""
+    objects = {name(1): b"one", name(2): b"two"}
+    different, written = await desk.leave(objects, name("head"), b"v1", None)
+    assert (different, written) == ([], await tag_of(laptop, name("head")))
+    different, again = await desk.leave(objects, name("head"), b"v1", None)
+    assert different == []
+    assert again in {None, written}
+    different, second = await desk.leave({name(3): b"three"}, name("head"), b"v2", written)
+    assert (different, second) == ([], await tag_of(laptop, name("head")))
+    assert await data_of(laptop, name("head")) == b"v2"
+    assert await data_of(laptop, name(3)) == b"three"
+    assert await desk.leave({name(4): b"four"}, name("head"), b"v3", written) == ([], None)
+    assert await data_of(laptop, name("head")) == b"v2"
+
+
+async def test_of_objects_that_are_others_nothing_is_overwritten(desk: RelayStore) -> None:
+    """The head may be there or not, and whoever is told a tag knows that it is."""
+    await desk.create({name(1): b"one"})
+    different, tag = await desk.leave({name(1): b"other", name(2): b"two"}, name("head"), b"v1", None)
+    assert different == [name(1)]
+    assert await data_of(desk, name(1)) == b"one"
+    there = await data_of(desk, name("head"))
+    assert (there, tag) in {(None, None), (b"v1", await tag_of(desk, name("head")) if there else None)}
+
+
 async def test_what_is_deleted_is_gone_and_may_come_again(desk: RelayStore, laptop: RelayStore) -> None:
     await desk.create({name(1): b"one", name(2): b"two"})
     await laptop.delete([name(1), name(3)])

@@ -11,7 +11,7 @@ from peerd.protocol.relay.courier_settings import CourierSettings
 from peerd.protocol.relay.courier_steps import Sleep, Step
 from peerd.protocol.relay.objects import Head
 from tests.relay_simulation.copies import Copy, Truth
-from tests.relay_simulation.device import KEY, Device, head_there
+from tests.relay_simulation.device import KEY, Along, Device, head_there
 from tests.relay_simulation.storage import Storage
 
 S = TypeVar("S", bound=Step)
@@ -69,7 +69,8 @@ class Bench:
         return [at_s for at_s, step in device.journal or [] if isinstance(step, kind) and at_s >= since_s]
 
     def requests(self, device: Device, since_s: float) -> list[Step]:
-        return [step for at_s, step in device.journal or [] if at_s >= since_s and not isinstance(step, Sleep)]
+        journal = device.journal or []
+        return [step for at_s, step in journal if at_s >= since_s and not isinstance(step, Sleep | Along)]
 
     # ---- what is there
 

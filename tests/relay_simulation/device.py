@@ -46,6 +46,10 @@ WALL_MS = 1_700_000_000_000
 LIGHT_STEPS = (Sleep, Apply, ReadLog)  # they ask nothing of the relay
 
 
+class Along(PutHead, frozen=True):
+    """A head that was written in the same request as the segment before it."""
+
+
 class Unreachable(Exception):
     def __init__(self, code: str = "relay-unreachable", retry_s: float | None = None) -> None:
         super().__init__(code)
@@ -290,9 +294,7 @@ class Device:
             case PutSegment():
                 self._put_segment(step, moment, now_s)
             case PutHead():
-                roster = b"".join(sorted(self.removed))
-                data = b"H" + bytes([len(self.removed)]) + roster + self.random.randbytes(8) + encode(step.head)
-                tag = self.storage.replace(relay_names.head_name(KEY, self.id), data, step.tag)
+                tag = self._write_head(step)
                 self._after(now_s)
                 self.courier.head_differs(moment) if tag is None else self.courier.head_put(tag, moment)
             case Delete():
@@ -310,14 +312,30 @@ class Device:
                 self.courier.segment_differs(moment)
                 return
             self.outbox = {key: b"S" + self.random.randbytes(8) + encode(step.segment)}
-        self.memory = self.courier.memory()
         sealed = self.outbox[key]
+        head = self.courier.segment_sealed(sealed, moment) if step.with_head else None
+        self.memory = self.courier.memory()
         ours = self.storage.create(relay_names.segment_name(KEY, *key), sealed)
+        tag = None
+        if head is not None:
+            self._on_the_way(self.weather.lose_after / 2, now_s)  # of two operations the second may be lost
+            tag = self._write_head(head) if ours or self.random.random() < 0.5 else None
+            if self.journal is not None:
+                self.journal.append((now_s, Along(head.head, head.tag)))
         self._after(now_s)
         if ours:
             self.courier.segment_put(sealed, moment)
         else:
             self.courier.segment_differs(moment)
+        if tag is not None:
+            self.courier.head_put(tag, moment)
+        elif head is not None and ours:
+            self.courier.head_differs(moment)
+
+    def _write_head(self, step: PutHead) -> str | None:
+        roster = b"".join(sorted(self.removed))
+        data = b"H" + bytes([len(self.removed)]) + roster + self.random.randbytes(8) + encode(step.head)
+        return self.storage.replace(relay_names.head_name(KEY, self.id), data, step.tag)
 
     # ---- snapshots
 

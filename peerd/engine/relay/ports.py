@@ -37,6 +37,14 @@ class RelayStore(Protocol):
         """
         ...
 
+    async def leave(
+        self, objects: Mapping[str, bytes], name: str, data: bytes, tag: str | None
+    ) -> tuple[Sequence[str], str | None]:
+        """`create` these objects, then `replace` that one, in as few requests as can be; what each of them gives. If
+        others are there in the place of objects, nothing may have been replaced, and there is no new tag.
+        """
+        ...
+
     async def delete(self, names: Sequence[str]) -> None:
         """Remove objects; one that is not there is removed already."""
         ...

@@ -104,6 +104,10 @@ class CourierRunner:
         """Somebody may have written to the relay."""
         self._hint(lambda courier: courier.noticed(self._moment()))
 
+    def has_to_leave(self) -> bool:
+        """Does something wait to be left that not all members have, and does nothing stand in the way?"""
+        return self._courier is not None and self.trouble is None and self._courier.has_to_leave(self._standing())
+
     def sync_now(self) -> None:
         self._urgent.set()
         self._hint(lambda courier: courier.sync_now(self._moment()))

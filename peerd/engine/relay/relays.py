@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 log = get(__name__)
 
+LEAVE_S = 2.0  # of a stop that has to be over in 5 s
 SYNC_S = 45.0  # whoever asks waits for a minute, and asks again
 ASKED_STEP = (
     "The device of an admin that uses the relay answers by itself. A file is good for one device: if another one has "
@@ -108,6 +109,19 @@ class Relays:
         task = asyncio.create_task(self.look_again(), name="look at relays again")
         self._again.add(task)
         task.add_done_callback(self._again.discard)
+
+    async def leave_now(self) -> None:
+        """What waits to be left is, as far as that is soon done: nobody may be here for long. Raises nothing."""
+        waiting = [one for one in self._runners.values() if one.has_to_leave()]
+        for runner in waiting:
+            runner.sync_now()
+        if waiting:
+            await self._settled([runner.settled for runner in waiting], LEAVE_S)
+
+    def woke(self) -> None:
+        """Time has passed of which nobody here knows anything."""
+        for name in self._stores:
+            self._noticed(name)
 
     async def stop(self) -> None:
         async with self._turn:
@@ -263,18 +277,22 @@ class Relays:
             runner.sync_now()
         for one in petitions:
             one.look()
-        settled = [runner.settled for runner in chosen] + [one.settled for one in petitions]
-        waits = [asyncio.create_task(event.wait()) for event in settled]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=SYNC_S)
-            for task in late:
-                task.cancel()
+        await self._settled([runner.settled for runner in chosen] + [one.settled for one in petitions], SYNC_S)
         asked = [
             view
             for view in self.views().relays
             if wish.relay in {None, view.relay} and wish.space in {None, view.space}
         ]
         return RelayList(relays=asked)
+
+    async def _settled(self, events: Sequence[asyncio.Event], for_s: float) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in events]
+        if waits:
+            try:
+                await asyncio.wait(waits, timeout=for_s)
+            finally:
+                for task in waits:
+                    task.cancel()
 
     async def check(self, relay: str | None) -> RelayCheckList:
         """Try on each relay what is needed of it. Raises UserError."""

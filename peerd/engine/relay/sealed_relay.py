@@ -72,9 +72,24 @@ class SealedRelay:
 
     async def put_head(self, head: Head, tag: str | None) -> str | None:
         """Write our head, with the roster as it is now. None: another one than that with this tag is there."""
+        name, sealed = await self._sealed_head(head)
+        return await self._store.replace(name, sealed, tag)
+
+    async def put_segment_and_head(
+        self, stream: bytes, number: int, sealed: bytes, head: Head, tag: str | None
+    ) -> tuple[bool, str | None]:
+        """`put_segment` and then `put_head`, at once where the relay can. If other bytes are there in the place of the
+        segment, there may be no head.
+        """
+        name, sealed_head = await self._sealed_head(head)
+        segment = {self._segment_name(stream, number): sealed}
+        different, written = await self._store.leave(segment, name, sealed_head, tag)
+        return not different, written
+
+    async def _sealed_head(self, head: Head) -> tuple[str, bytes]:
         readers = [member.sealing_key for member in self._space.roster.members.values()]
         name = self._head_name(self._keys.device)
-        return await self._store.replace(name, self._seal(name, await self._roster.put_into(head), readers), tag)
+        return name, self._seal(name, await self._roster.put_into(head), readers)
 
     def _seal(self, name: str, head: Head, readers: Sequence[bytes]) -> bytes:
         space, ours = self._space, self._keys.device

@@ -156,13 +156,31 @@ class RelaySteps:
             self._outbox = {place: self._sealed.seal_segment(step.stream, step.number, step.segment)}
             self._saved = None
         sealed = self._outbox.get(place)
+        head = courier.segment_sealed(sealed, self._moment()) if sealed is not None and step.with_head else None
         await self.save(courier)
-        if sealed is not None and await self._sealed.put_segment(step.stream, step.number, sealed):
+        if sealed is None:
+            courier.segment_differs(self._moment())
+        elif head is not None:
+            await self._put_both(courier, step, sealed, head)
+        elif await self._sealed.put_segment(step.stream, step.number, sealed):
             courier.segment_put(sealed, self._moment())
         else:
             courier.segment_differs(self._moment())
         self._outbox = {}
         self._saved = None
+
+    async def _put_both(self, courier: Courier, segment: PutSegment, sealed: bytes, head: PutHead) -> None:
+        there, tag = await self._sealed.put_segment_and_head(
+            segment.stream, segment.number, sealed, head.head, head.tag
+        )
+        if there:
+            courier.segment_put(sealed, self._moment())
+        else:
+            courier.segment_differs(self._moment())
+        if tag is not None:
+            courier.head_put(tag, self._moment())
+        elif there:
+            courier.head_differs(self._moment())
 
     async def _put_head(self, courier: Courier, step: PutHead) -> None:
         await self.save(courier)

@@ -38,7 +38,7 @@ class Collecting:
         self._stream = stream
         self._settings = settings
         self._confirmed: tuple[bytes, float] | None = None  # a snapshot whose parts are all there; since when
-        self._deleting: tuple[int, Litter] | None = None  # up to which number
+        self._deleting: list[tuple[int, Litter]] = []  # up to which number of each
         self._tell_from_s = float("-inf")
 
     # ---- segments and snapshots of ours
@@ -157,25 +157,23 @@ class Collecting:
         return [litter for litter in self._memory.litter if litter.counter <= counter]
 
     def delete(self, moment: Moment) -> Delete | None:
-        self._deleting = None
+        """As much as one request takes of what may go."""
+        self._deleting = []
+        names: dict[str, list[tuple[bytes, int]]] = {"segment": [], "part": [], "head": []}
+        room = DELETE_NAMES
         for litter in self._ripe():
-            if litter.from_ms > moment.wall_ms:
-                continue
-            last = min(litter.last, litter.first + DELETE_NAMES - 1)
-            self._deleting = last, litter
-            names = [(litter.id, number) for number in range(litter.first, last + 1)]
-            return Delete(
-                names if litter.kind == "segment" else [],
-                names if litter.kind == "part" else [],
-                [litter.id] if litter.kind == "head" else [],
-            )
-        return None
+            if litter.from_ms <= moment.wall_ms and room:
+                last = min(litter.last, litter.first + room - 1)
+                self._deleting.append((last, litter))
+                names[litter.kind] += [(litter.id, number) for number in range(litter.first, last + 1)]
+                room -= last + 1 - litter.first
+        if not self._deleting:
+            return None
+        return Delete(names["segment"], names["part"], [device for device, _ in names["head"]])
 
     def deleted(self) -> None:
-        if self._deleting is None:
-            return
-        last, litter = self._deleting
-        self._deleting = None
-        litter.first = last + 1
-        if litter.first > litter.last and litter in self._memory.litter:
-            self._memory.litter.remove(litter)
+        for last, litter in self._deleting:
+            litter.first = last + 1
+            if litter.first > litter.last and litter in self._memory.litter:
+                self._memory.litter.remove(litter)
+        self._deleting = []

@@ -4,9 +4,9 @@
 found anew from what is known, so an outcome that got lost (a crash, a cancelled request) costs a repetition and no
 more: every step may be repeated. A step that could not be done is answered by `failed`, whatever it was.
 
-    events      polled, heads_fetched, segments_fetched, applied, log_read, segment_put, segment_differs, head_put,
-                head_differs, segments_checked, snapshot_checked, roster_mended, farewell_left, deleted, snapshot_made,
-                snapshot_taken, failed
+    events      polled, heads_fetched, segments_fetched, applied, log_read, segment_sealed, segment_put,
+                segment_differs, head_put, head_differs, segments_checked, snapshot_checked, roster_mended,
+                farewell_left, deleted, snapshot_made, snapshot_taken, failed
     hints       noticed, committed, roster_changed, sync_now: `next` is worth asking again before the sleep is over
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from peerd.core.clocks import Clock, lacking
+from peerd.core.clocks import Clock, covers, lacking
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.stored import LogRow
 from peerd.protocol.relay import memory as relay_memory
@@ -67,13 +67,14 @@ class Courier:
         self._choice = Choice(self._parts)
         self.part_chain = PartChain(self._parts.memory)  # for whoever takes a snapshot in
         self._step: Step | None = None
+        self._standing: Standing | None = None  # when the step was chosen
         self._success_ms: int | None = self._parts.memory.success_ms or None
 
     def next(self, standing: Standing, moment: Moment) -> Step:
         """What to do now. Asked again before its outcome was told, it counts the step as not done."""
         self._step = self._parts.verifying = None
         self._choice.settle(standing, moment)
-        self._step = self._choice.choose(standing, moment)
+        self._step, self._standing = self._choice.choose(standing, moment), standing
         return self._step
 
     def memory(self) -> bytes:
@@ -116,6 +117,12 @@ class Courier:
         """The code of a failure that stands: the last step's, or that the relay is full, though it can be looked at."""
         return self._parts.patience.trouble or self._parts.full.trouble
 
+    def has_to_leave(self, standing: Standing) -> bool:
+        """Does the relay lack something that some active member is not known to have by a link?"""
+        there = self._parts.picture.clock
+        lacks = [dot for dot in standing.clock.items() if not covers(there, dot)]
+        return self._parts.polled_s is not None and any(not covers(standing.linked_clock, dot) for dot in lacks)
+
     def heads(self) -> dict[bytes, Head]:
         """The heads of other members that can be read, as they were fetched last."""
         return self._parts.others()
@@ -141,7 +148,8 @@ class Courier:
         """Our copy moved: by transactions of our own, or by those of others, from wherever they came."""
         if own:
             self._parts.leaving.committed(moment, size_bytes)
-            self._parts.polling.lively(moment)
+            if not self._parts.leaving.is_trickling:  # else when it is left: before, nobody can answer to it
+                self._parts.polling.lively(moment)
 
     def roster_changed(self, moment: Moment) -> None:
         """The roster grew, or another epoch is in use."""
@@ -255,10 +263,15 @@ class Courier:
         announced = {origin_of(self._space, announcement): announcement for announcement in origins}
         self._parts.leaving.log_read(rows, read_up_to, announced, self._parts.picture.coverage, moment)
 
+    def segment_sealed(self, sealed: bytes, moment: Moment) -> PutHead | None:
+        """Of a PutSegment `with_head`, before it is performed: the head to write with it, None if it is to go alone."""
+        return None if self._standing is None else self._choice.head_with(sealed, self._standing, moment)
+
     def segment_put(self, sealed: bytes, moment: Moment) -> None:
         """It is there, with these sealed bytes."""
         self._went_well(moment, durable=True)
         self._step = None
+        self._parts.polling.lively(moment)
         if self._parts.stream.segment_put(sealed):
             self._parts.leaving.loads.popleft()
 
@@ -345,8 +358,8 @@ class Courier:
         if isinstance(step, FetchHeads):
             for device in step.devices:
                 parts.to_fetch.pop(device, None)  # until the next look; others are not held up
-        if isinstance(step, PutHead):
-            parts.polling.now(moment)  # it may have arrived all the same
+        if isinstance(step, PutHead) or (isinstance(step, PutSegment) and step.with_head):
+            parts.polling.now(moment)  # our head may have arrived all the same
         if isinstance(step, LeaveFarewell) and lasting:
             parts.collecting.told(step.device)  # its object may be nobody's but its own to write
         if trouble_code == "relay-full" and isinstance(step, (PutSegment, PutHead, MakeSnapshot)):

@@ -24,6 +24,7 @@ from peerd.protocol.relay.coverage import adds_to, extended, tops
 
 _HEADS = 8  # fetched at once
 _SEGMENTS_PER_HEAD = 8  # of a long way to leave
+_LOADS = 1  # that are kept while it is not known whether more follow
 _FRESH_S = 30.0  # a look before others' runs are left is younger
 _SHORTEST_S = 0.5  # a sleep
 
@@ -189,14 +190,23 @@ class Choice:
         again = parts.stream.put_again()
         if again is not None:
             return again
-        if leaving.loads:
-            return parts.stream.put(leaving.loads[0])
+        more = leaving.walk is not None or len(leaving.loads) > 1
+        if leaving.loads and (leaving.walk is None or len(leaving.loads) > _LOADS):
+            return parts.stream.put(leaving.loads[0], with_head=not more)
         if leaving.walk is None:
             if leaving.is_shared(standing, moment) and moment.now_s - (parts.polled_s or 0.0) > _FRESH_S:
                 return self._poll(standing)
             if not leaving.begin(standing, moment):
                 return None
         return leaving.read(standing, parts.picture.clock)
+
+    def head_with(self, sealed: bytes, standing: Standing, moment: Moment) -> PutHead | None:
+        """The head that tells of the segment that is about to be put; None if it has to be written by itself."""
+        parts = self._parts
+        told = parts.stream.told_with(sealed)
+        if told is None or not parts.head.may_write(moment):
+            return None
+        return parts.head.write(standing, parts.memory.lost, moment, told)
 
     def _put_head(self, standing: Standing, moment: Moment) -> PutHead | None:
         parts = self._parts

@@ -124,11 +124,15 @@ class PutSegment(Struct, frozen=True):
     stream and number are kept already, it is those that are meant; `segment` is None if we no longer know what it was.
     Answered by `segment_put` or `segment_differs` (also if nothing is known of it any more). From then on the sealed
     bytes need not be kept.
+
+    `with_head`: no more of them follow. `Courier.segment_sealed`, before anything is kept, then gives the head that
+    tells of it; both are written in one request, and what became of the head is told after what became of the segment.
     """
 
     stream: bytes
     number: int
     segment: Segment | None
+    with_head: bool = False
 
 
 class PutHead(Struct, frozen=True):

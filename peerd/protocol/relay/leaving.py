@@ -1,6 +1,7 @@
 """What to leave on the relay, and when: runs of our copy that the relay's clock does not cover.
 
-    our own                        after some seconds without more of them, or enough of them
+    our own                        after some seconds without more of them, or enough of them; while they keep coming
+                                   little by little, after longer and longer, since each time costs the same requests
     what our earlier streams held  the same: others relied on it
     of others                      after minutes in which nobody else left them
     what all active members have   an hour or so, for newcomers' sake alone
@@ -71,6 +72,8 @@ class Leaving:
         self._hurry: Clock = {}
         self._own_bytes = 0
         self._busy_s = float("-inf")  # when more of our own came last
+        self._pause_s = settings.quiet_s[1]  # the longest that they wait now
+        self._begun_s = float("-inf")  # when some of them were left last
 
     def reset(self, promised: ReadClock) -> None:
         """Our stream begins anew; what the earlier one held (`promised`) is to be there soon again."""
@@ -84,8 +87,15 @@ class Leaving:
 
     def committed(self, moment: Moment, size_bytes: int) -> None:
         """There is more of our own."""
+        if moment.now_s - self._begun_s > 2 * self._pause_s:
+            self._pause_s = self._settings.quiet_s[1]
         self._own_bytes += size_bytes
         self._busy_s = moment.now_s
+
+    @property
+    def is_trickling(self) -> bool:
+        """Do more and more of our own come, little by little?"""
+        return self._pause_s > self._settings.quiet_s[1]
 
     def hurry(self, clock: ReadClock) -> None:
         """Leave everything up to here without waiting."""
@@ -131,8 +141,8 @@ class Leaving:
             return min(lan_s, wait.alone_s + _drawn(self._settings.foreign_s, wait.chance))
         if self._own_bytes >= ENOUGH_BYTES:
             return wait.since_s
-        quiet_s = self._settings.quiet_s
-        return min(lan_s, wait.alone_s + quiet_s[1], max(wait.alone_s, self._busy_s) + _drawn(quiet_s, wait.chance))
+        quiet_s = _drawn(self._settings.quiet_s, wait.chance) * self._pause_s / self._settings.quiet_s[1]
+        return min(lan_s, wait.alone_s + self._pause_s, max(wait.alone_s, self._busy_s) + quiet_s)
 
     def next_due_s(self, standing: Standing) -> float | None:
         return min((self._due_s(origin, standing) for origin in self.waits), default=None)
@@ -157,8 +167,17 @@ class Leaving:
             for origin, wait in self.waits.items()
             if origin in due or (wait.alone_s is not None and self._is_ours(origin, wait.seq, standing))
         })  # fmt: skip
-        self._own_bytes = 0
+        if any(self._is_ours(origin, seq, standing) for origin, seq in self.walk.targets.items()):
+            self._own_begun(moment)
         return True
+
+    def _own_begun(self, moment: Moment) -> None:
+        """Some of our own is left. Were they but a few, and soon after others, the next ones are to wait for more."""
+        goes_on = moment.now_s - self._begun_s < 2 * self._pause_s
+        if goes_on and self._own_bytes < ENOUGH_BYTES:
+            self._pause_s = max(self._pause_s, min(self._settings.gather_s, 2 * self._pause_s))
+        self._begun_s = moment.now_s
+        self._own_bytes = 0
 
     def read(self, standing: Standing, relay_clock: ReadClock) -> ReadLog:
         """Where the walk goes on. What is not due is named as covered, so that nobody reads it in vain."""

@@ -16,7 +16,7 @@ from peerd.protocol.relay.courier_steps import Damage, Moment, PutHead, SeenHead
 from peerd.protocol.relay.coverage import CLAIMS, Coverage, claim, union
 from peerd.protocol.relay.memory import PUTTING, HeadMark, Litter, Memory, throw_away
 from peerd.protocol.relay.objects import INTERVALS, Head
-from peerd.protocol.relay.own_stream import OwnStream
+from peerd.protocol.relay.own_stream import OwnStream, Told
 
 _CONTEST_S = (60.0, HOUR_S)  # between heads when somebody else writes ours too
 _FORMER_S = 30 * DAY_S
@@ -135,19 +135,27 @@ class OwnHead:
             return self._not_before_s if self._insisted else max(self._written_s + self._pause_s, self._not_before_s)
         return None
 
-    def write(self, standing: Standing, lost: Sequence[SegmentName], moment: Moment) -> PutHead:
+    def may_write(self, moment: Moment) -> bool:
+        """Unless somebody else writes it too, and it is our turn to wait."""
+        return moment.now_s >= self._not_before_s
+
+    def write(
+        self, standing: Standing, lost: Sequence[SegmentName], moment: Moment, told: Told | None = None
+    ) -> PutHead:
+        """The head as it is to be now; `told`: of a stream that is further by then."""
         memory = self._memory
+        stream = told or self._stream.told()
         memory.counter = min(memory.counter + 1, _COUNTER)
         self._insisted = False
         head = Head(
             counter=memory.counter,
             t_ms=max(moment.wall_ms, 0),
             stream=memory.stream,
-            next=memory.next,
-            chain=memory.chain,
+            next=stream.next,
+            chain=stream.chain,
             oldest=memory.oldest,
-            sizes=self._stream.sizes,
-            covers=claim(self._stream.coverage, INTERVALS, CLAIMS),
+            sizes=stream.sizes,
+            covers=claim(stream.coverage, INTERVALS, CLAIMS),
             positions=standing.positions,
             snapshot=memory.snapshot,
             lost=list(lost),
@@ -167,7 +175,7 @@ class OwnHead:
         self.tag, self._dealt_with = tag, ""
         if self._acknowledges:  # each costs its reader a request, too
             first_s, longest_s = self._acknowledge_s
-            goes_on = moment.now_s - self._written_s < 2 * self._pause_s
+            goes_on = moment.now_s - self._written_s < max(2 * self._pause_s, longest_s)
             self._pause_s = min(longest_s, 2 * self._pause_s) if goes_on else first_s
         self._written_s = moment.now_s
         self._stream.since_head = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 from peerd.core.clocks import Clock, ReadClock
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, MINUTE_S
@@ -23,6 +24,15 @@ _CRUMB_BYTES = 64 << 10
 _CHECK_NAMES = 200
 _RENEW_S = (10 * MINUTE_S, DAY_S)  # between new streams: after the first, at most
 _CALM_S = 7 * DAY_S  # of an undisturbed stream, and the next may be new at once again
+
+
+class Told(NamedTuple):
+    """What a head says of a stream."""
+
+    next: int
+    chain: bytes
+    sizes: list[int]
+    coverage: Coverage
 
 
 class OwnStream:
@@ -57,15 +67,29 @@ class OwnStream:
     def sizes(self) -> list[int]:
         return [kept.size_bytes for kept in self._memory.segments]
 
+    def told(self) -> Told:
+        """As it is on the relay."""
+        memory = self._memory
+        return Told(memory.next, memory.chain, self.sizes, self.coverage)
+
+    def told_with(self, sealed: bytes) -> Told | None:
+        """As it will be when the segment that is about to be put is there; None if a head said so before."""
+        memory, put = self._memory, self._memory.put
+        following = memory.next + 1
+        if memory.in_flight is None or (put is not None and (put.stream, put.next) == (memory.stream, following)):
+            return None
+        covers = [kept.coverage for kept in (*memory.segments, memory.in_flight) if not kept.more]
+        return Told(following, next_chain(memory.chain, sealed), [*self.sizes, len(sealed)], union(covers))
+
     # ---- segments
 
-    def put(self, load: Load) -> PutSegment:
+    def put(self, load: Load, *, with_head: bool) -> PutSegment:
         """`load` as our next segment."""
         memory = self._memory
         self._load = load
         memory.in_flight = Kept(0, load.coverage, load.more)
         segment = Segment(memory.chain, load.origins, load.runs, load.piece)
-        return PutSegment(memory.stream, memory.next, segment)
+        return PutSegment(memory.stream, memory.next, segment, with_head)
 
     def put_again(self) -> PutSegment | None:
         """One that was begun before a restart."""

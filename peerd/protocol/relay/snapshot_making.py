@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from peerd.core.clocks import Clock, includes
 from peerd.protocol.relay.courier_settings import HOUR_S, CourierSettings
 from peerd.protocol.relay.courier_steps import MakeSnapshot, Moment, Standing
+from peerd.protocol.relay.coverage import tops, union
 from peerd.protocol.relay.memory import SNAPSHOT_PARTS, Litter, Memory, throw_away
 from peerd.protocol.relay.objects import OBJECT_BYTES, Head, Manifest
 from peerd.protocol.relay.view import Picture, stream_bytes
@@ -20,6 +21,7 @@ class SnapshotMaking:
         self._settings = settings
         self._due_s: float | None = None
         self._not_before_s = float("-inf")
+        self._stood: dict[bytes, int] = {}  # streams of others, when we looked last
 
     def next_s(self) -> float | None:
         return self._due_s
@@ -61,14 +63,18 @@ class SnapshotMaking:
             memory.making = b""
 
     def _mark(self, picture: Picture, heads: Mapping[bytes, Head]) -> None:
-        """Remember where all streams stood when the best snapshot was first seen."""
-        best = picture.best.manifest.id if picture.best else b""
-        if best != self._memory.marks_of:
-            self._memory.marks_of = best
-            self._memory.marks = {head.stream: head.next for head in heads.values()} if best else {}
-            if best and self._memory.stream:
-                self._memory.marks[self._memory.stream] = self._memory.next
+        """Remember where the streams of others stood when the best snapshot was first seen; or, of one that went on
+        while it was made, shortly before.
+        """
+        best = picture.best
+        if (best.manifest.id if best else b"") != self._memory.marks_of:
+            self._memory.marks_of = best.manifest.id if best else b""
+            self._memory.marks = {}
+            for head in heads.values() if best else ():
+                covered = best is not None and includes(best.manifest.clock, tops(union([head.covers])))
+                self._memory.marks[head.stream] = head.next if covered else self._stood.get(head.stream, head.oldest)
             self._due_s = None
+        self._stood = {head.stream: head.next for head in heads.values()}
 
     def _worth(self, standing: Standing, picture: Picture, heads: Mapping[bytes, Head]) -> bool:
         lacking: Clock = {
@@ -80,9 +86,11 @@ class SnapshotMaking:
         memory, settings = self._memory, self._settings
         marks = memory.marks
         grown = sum(stream_bytes(head, marks.get(head.stream, 0)) for head in heads.values())
-        skipped = max(0, marks.get(memory.stream, 0) - memory.oldest)
-        grown += sum(min(kept.size_bytes, OBJECT_BYTES) for kept in memory.segments[skipped:])
-        best_bytes = picture.best.manifest.size_bytes if picture.best else 0
+        best = picture.best.manifest if picture.best else None
+        held = best.clock if best else {}
+        ours = [kept for kept in memory.segments if not includes(held, tops(kept.coverage))]
+        grown += sum(min(kept.size_bytes, OBJECT_BYTES) for kept in ours)
+        best_bytes = best.size_bytes if best else 0
         if grown > max(settings.snapshot_from_bytes, 2 * best_bytes):
             return True
         full = settings.max_bytes is not None and picture.held_bytes > settings.max_bytes

@@ -7,6 +7,8 @@ What is looked at twice: `create` where a record exists already (is it ours, fro
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from peerd.errors import RelayTrouble
 from peerd.protocol.relay.objects import OBJECT_BYTES, RelayObject
@@ -65,10 +67,12 @@ class CloudKitStore:
         asset = None
         if len(data) > self._inline_bytes:
             asset = (await assets.upload(self._client, {name: data}))[name]
-        kind: requests.Kind = "replace" if tag is not None else "create"
-        operation = Operation(kind, name, b"" if asset is not None else data, tag, asset)
+        operation = _replacing(name, b"" if asset is not None else data, tag, asset)
         outcome = await self._outcomes("records/modify", requests.modify_body([operation]), [name])
-        match outcome.get(name):
+        return await self._replaced(name, data, outcome.get(name))
+
+    async def _replaced(self, name: str, data: bytes, outcome: Outcome | None) -> str | None:
+        match outcome:
             case Stored(tag=written):
                 return written
             case Refused(code=code) if code in _TAKEN:
@@ -79,6 +83,39 @@ class CloudKitStore:
                 raise self._failed(name, other)
         there = (await self.lookup([name], contents=True)).get(name)
         return there.tag if there is not None and there.data == data else None
+
+    async def leave(
+        self, objects: Mapping[str, bytes], name: str, data: bytes, tag: str | None
+    ) -> tuple[Sequence[str], str | None]:
+        """Operations of one request are carried out in their order, and each by itself."""
+        self._check_sizes({**objects, name: data})
+        together = [Operation("create", one, some) for one, some in objects.items()]
+        together.append(_replacing(name, data, tag, None))
+        (batch, *more) = requests.batches(together)
+        if not more and max(len(one.data) for one in batch) <= self._inline_bytes:
+            with suppress(TooMuch):
+                return await self._left_together(batch, objects, data)
+        different = await self.create(objects)
+        return different, None if different else await self.replace(name, data, tag)
+
+    async def _left_together(
+        self, batch: Sequence[Operation], objects: Mapping[str, bytes], data: bytes
+    ) -> tuple[Sequence[str], str | None]:
+        names = [one.name for one in batch]
+        outcomes = await self._outcomes("records/modify", requests.modify_body(batch), names)
+        taken = []
+        for name in objects:
+            match outcomes.get(name):
+                case Stored():
+                    pass
+                case Refused(code=code) if code in _TAKEN:
+                    taken.append(name)
+                case Gone():
+                    raise self._failed(name, None)
+                case other:
+                    raise self._failed(name, other)
+        different = await self._with_other_bytes({name: objects[name] for name in taken})
+        return different, await self._replaced(names[-1], data, outcomes.get(names[-1]))
 
     async def delete(self, names: Sequence[str]) -> None:
         """Remove objects; one that is not there is removed already."""
@@ -206,6 +243,10 @@ class CloudKitStore:
                 next_step="This is a fault of peerd; please report it.",
                 lasting=True,
             )
+
+
+def _replacing(name: str, data: bytes, tag: str | None, asset: Mapping[str, Any] | None) -> Operation:
+    return Operation("replace" if tag is not None else "create", name, data, tag, asset)
 
 
 async def _halved(

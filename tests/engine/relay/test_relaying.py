@@ -97,6 +97,50 @@ async def test_changes_reach_a_device_that_is_never_linked(two: tuple[Device, De
     assert desk.space.copy.digest == laptop.space.copy.digest
 
 
+async def test_who_stops_leaves_what_waits(desk: Device, folder: Path) -> None:
+    """It would have been gathered for an hour. Once all is there, and when there is nobody to ask, nothing is waited
+    for.
+    """
+    slow = replace(QUICK, quiet_s=(3600.0, 3600.0), gather_s=3600.0, foreign_s=(3600.0, 3600.0))
+    relay = await Relayed(desk, folder, courier=slow).start()
+    (runner,) = relay.relays._runners.values()
+    async with asyncio.timeout(20):
+        await runner.settled.wait()
+    before = len(objects(folder))
+    await desk.put("milk", {"n": 1})
+    assert runner.has_to_leave()
+    await relay.relays.leave_now()
+    assert len(objects(folder)) == before + 1
+    assert not runner.has_to_leave()
+    relay.store.calls.clear()
+    await relay.relays.leave_now()
+    assert not relay.store.calls
+    move(folder, folder.with_name("away"))
+    await desk.put("bread", {"n": 1})
+    await relay.relays.sync(RelaySync())
+    assert runner.trouble is not None
+    relay.store.calls.clear()
+    await relay.relays.leave_now()
+    assert not relay.store.calls
+    await relay.stop()
+
+
+async def test_who_wakes_up_looks_at_once(desk: Device, folder: Path) -> None:
+    seldom = replace(QUICK, poll_min_s=3600.0, poll_max_s=3600.0, quiet_s=(3600.0, 3600.0), gather_s=3600.0)
+    relay = await Relayed(desk, folder, courier=seldom).start()
+    (runner,) = relay.relays._runners.values()
+    async with asyncio.timeout(20):
+        await runner.settled.wait()
+    looks = relay.store.calls.count("lookup")
+    relay.relays.woke()
+
+    async def looked() -> bool:
+        return relay.store.calls.count("lookup") > looks
+
+    await comes_true(looked)
+    await relay.stop()
+
+
 async def test_what_others_made_is_left_by_whoever_has_it(make: MakeDevice, desk: Device, relay: Begin) -> None:
     """The desk meets the laptop only, the laptop alone uses the relay, and the attic hears of the desk's change."""
     laptop, attic = make("laptop"), make("attic")

@@ -139,7 +139,7 @@ def test_many_small_runs_share_segments_and_few_heads() -> None:
 
 def test_very_many_small_segments_are_left_anew_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_stream, "SEGMENTS", 20)
-    bench = Bench()
+    bench = Bench(gather_s=30.0)
     a, _ = bench.devices
     for _ in range(30):
         bench.write(a)
@@ -178,14 +178,132 @@ def asked_for_changes(bench: Bench) -> list[list[type[Step]]]:
     ]
 
 
-def test_changes_cost_six_requests_beside_the_looks_and_later_five() -> None:
-    """Who gets a device's changes from here asks for the next segment together with the head that speaks of it."""
+def test_changes_cost_five_requests_beside_the_looks_and_later_four() -> None:
+    """A segment and the head that speaks of it go together, and who gets a device's changes from here asks for them
+    together, too.
+    """
     bench = Bench()
     bench.run(HOUR_S)
-    writer = [PutSegment, PutHead, FetchHeads]
+    writer = [PutSegment, FetchHeads]
     assert asked_for_changes(bench) == [writer, [FetchHeads, FetchSegments, PutHead]]
     assert asked_for_changes(bench) == [writer, [FetchHeads, PutHead]]
     assert asked_for_changes(bench) == [writer, [FetchHeads, PutHead]]
+
+
+def trickle(bench: Bench, for_s: float) -> float:
+    """The first device writes a little again and again. Gives how long something waited at most to be left."""
+    device = bench.devices[0]
+    whole_s, longest_s = bench.now_s, 0.0
+    for _ in range(int(for_s / 5)):
+        bench.write(device)
+        bench.run(5)
+        if bench.head(device).clock == device.copy.clock:
+            whole_s = bench.now_s
+        longest_s = max(longest_s, bench.now_s - whole_s)
+    return longest_s
+
+
+@pytest.mark.parametrize("gather_s", [60.0, 300.0, 900.0])
+def test_what_trickles_is_gathered_and_waits_for_a_bounded_time(gather_s: float) -> None:
+    """And each time costs one request of the writer and one of the reader."""
+    bench = Bench(gather_s=gather_s)
+    a, b = bench.devices
+    bench.run(HOUR_S)
+    started_s = bench.now_s
+    longest_s = trickle(bench, 2 * HOUR_S)
+    assert gather_s / 2 < longest_s <= gather_s + 20
+    left = bench.times(a, PutSegment, started_s)
+    assert len(left) <= 2 * HOUR_S / gather_s + 8
+    fetched = [step for step in bench.requests(b, started_s) if isinstance(step, FetchHeads | FetchSegments)]
+    assert len(fetched) <= len(left) + 2
+    written = [step for step in bench.requests(a, started_s) if not isinstance(step, Poll | ReadLog | FetchHeads)]
+    assert len(written) == len(left), "the heads go along"
+    bench.run(HOUR_S)
+    assert bench.agree()
+
+
+def test_after_a_pause_changes_are_left_soon_again() -> None:
+    bench = Bench()
+    a, _ = bench.devices
+    bench.run(HOUR_S)
+    trickle(bench, HOUR_S)
+    bench.run(15 * MINUTE_S)
+    bench.write(a)
+    bench.run(35)
+    assert bench.head(a).clock == a.copy.clock
+
+
+def test_a_person_need_not_wait_for_what_is_gathered() -> None:
+    bench = Bench()
+    a, _ = bench.devices
+    bench.run(HOUR_S)
+    trickle(bench, HOUR_S)
+    bench.write(a)
+    a.courier.sync_now(a.moment(bench.now_s))
+    a.wake_s = bench.now_s
+    bench.run(10)
+    assert bench.head(a).clock == a.copy.clock
+
+
+def test_the_rest_of_very_much_is_not_gathered() -> None:
+    """It came after segments that were full, so nobody gains by its waiting."""
+    bench = Bench()
+    a, _ = bench.devices
+    bench.run(HOUR_S)
+    for _ in range(60):
+        bench.write(a, size=300_000)
+        bench.run(5)
+    bench.write(a)
+    bench.run(35)
+    assert bench.head(a).clock == a.copy.clock
+
+
+def test_who_trickles_looks_when_it_has_left_something() -> None:
+    """Nobody can answer to what is not there yet."""
+    bench = Bench()
+    a, _ = bench.devices
+    bench.run(HOUR_S)
+    trickle(bench, HOUR_S)
+    started_s = bench.now_s
+    trickle(bench, HOUR_S)
+    looks = bench.times(a, Poll, started_s)
+    assert len(looks) < HOUR_S / 40
+    left_s = bench.times(a, PutSegment, started_s)[0]
+    assert any(left_s + 15 < at_s < left_s + 35 for at_s in looks)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_segment_and_a_head_of_which_only_some_arrive(done: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lost, said twice or called damaged, whichever of the two operations was carried out."""
+    bench = Bench()
+    a, b = bench.devices
+    bench.run(HOUR_S)
+    bench.write(a)
+    create, replace_, mishaps = bench.storage.create, bench.storage.replace, [True]
+
+    def failing_create(name: str, data: bytes) -> bool:
+        if mishaps and done == 0:
+            raise Unreachable
+        return create(name, data) if not mishaps or done == 1 else True
+
+    def failing_replace(name: str, data: bytes, tag: str | None) -> str | None:
+        if not mishaps:
+            return replace_(name, data, tag)
+        mishaps.clear()
+        if done == 2:
+            replace_(name, data, tag)
+        raise Unreachable
+
+    monkeypatch.setattr(bench.storage, "create", failing_create)
+    monkeypatch.setattr(bench.storage, "replace", failing_replace)
+    if done == 0:
+        bench.run(40)
+        mishaps.clear()
+    bench.run(HOUR_S)
+    assert not mishaps
+    assert bench.agree()
+    assert not bench.reports(a) | bench.reports(b)
+    assert bench.head(a).next == 2
 
 
 def test_what_comes_over_links_is_not_asked_for_ahead() -> None:
@@ -240,7 +358,7 @@ def test_a_hint_is_followed_soon_and_not_for_ever() -> None:
 
 def test_what_comes_while_a_segment_is_left_waits_for_more() -> None:
     """Not in a segment of its own at once: a device that goes on writing leaves one in half a minute."""
-    bench = Bench()
+    bench = Bench(gather_s=30.0)
     a, _ = bench.devices
     bench.run(HOUR_S)
     started_s = bench.now_s

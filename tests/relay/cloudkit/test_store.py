@@ -120,6 +120,67 @@ async def test_a_head_is_replaced_by_its_tag_alone(store: CloudKitStore, emulato
 # --- limits ---------------------------------------------------------------------------------------------------------
 
 
+async def test_what_is_left_together_is_one_request(store: CloudKitStore, emulator: Emulator) -> None:
+    """The head last, so that nobody reads of what is not there."""
+    different, tag = await store.leave({name(1): b"one"}, name(2), b"head", None)
+    assert different == []
+    assert tag
+    assert operations(emulator) == ["records/modify"]
+    asked = [one["record"]["recordName"] for one in json.loads(emulator.seen[0].body)["operations"]]
+    assert asked == [name(1), name(2)]
+    assert await contents(store, name(1), name(2)) == {name(1): b"one", name(2): b"head"}
+
+
+@pytest.mark.parametrize("collision", ["CONFLICT", "EXISTS"])
+async def test_of_what_is_left_together_each_is_looked_at(
+    store: CloudKitStore, emulator: Emulator, collision: str
+) -> None:
+    emulator.habits.collision = "EXISTS" if collision == "EXISTS" else "CONFLICT"
+    await store.create({name(1): b"one"})
+    different, tag = await store.leave({name(1): b"other"}, name(2), b"head", None)
+    assert (different, await contents(store, name(1))) == ([name(1)], {name(1): b"one"})
+    assert await store.leave({name(1): b"one", name(3): b"three"}, name(2), b"newer", "no such tag") == ([], None)
+    assert await contents(store, name(2), name(3)) == {name(2): b"head", name(3): b"three"}
+    assert await store.leave({name(1): b"one"}, name(2), b"head", "no such tag") == ([], tag)
+
+
+@pytest.mark.parametrize("fault", ["element", "omit"])
+async def test_a_failure_of_one_of_both_is_a_failure(
+    store: CloudKitStore, emulator: Emulator, times: Times, fault: str
+) -> None:
+    """Whichever it was: repeating it makes it whole."""
+    for number in range(12):
+        objects, head = {name(("segment", number)): b"one"}, name(("head", number))
+        emulator.faults.add(fault)
+        with pytest.raises(RelayTrouble):
+            await store.leave(objects, head, b"head", None)
+        times.now_s += 1000
+        different, tag = await store.leave(objects, head, b"head", None)
+        assert different == []
+        assert tag
+        assert await contents(store, *objects, head) == {**objects, head: b"head"}
+
+
+async def test_what_does_not_fit_into_one_request_goes_in_several(device: NewDevice, emulator: Emulator) -> None:
+    store = device().store
+    emulator.request_bytes = 70_000
+    objects = {name(1): os.urandom(30_000)}
+    head = os.urandom(30_000)
+    different, tag = await store.leave(objects, name(2), head, None)
+    assert different == []
+    assert tag
+    assert await contents(store, name(1), name(2)) == {**objects, name(2): head}
+
+
+async def test_a_large_segment_and_its_head_go_one_after_the_other(store: CloudKitStore, emulator: Emulator) -> None:
+    large = os.urandom(HALF_MIB)
+    different, tag = await store.leave({name(1): large}, name(2), b"head", None)
+    assert different == []
+    assert tag
+    assert operations(emulator).count("records/modify") == 2
+    assert await contents(store, name(1), name(2)) == {name(1): large, name(2): b"head"}
+
+
 async def test_many_go_in_requests_of_two_hundred(store: CloudKitStore, emulator: Emulator) -> None:
     objects = {name(number): b"%d" % number for number in range(450)}
     await store.create(objects)
