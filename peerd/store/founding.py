@@ -4,36 +4,61 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from peerd.core.roster.statements import SignedStatement
+from peerd.core.stored import StoredBinding
 from peerd.errors import StoreError
-from peerd.store import meta, runners
+from peerd.store import bindings, meta, roster, runners
 from peerd.store.beside import sync_folder
-from peerd.store.database import connect_writer
+from peerd.store.database import Outcome, committed, connect_writer
 from peerd.store.failures import translate
-from peerd.store.migrate import migrate
+from peerd.store.lock import Lock
+from peerd.store.migrate import build
+from peerd.store.opening import lock_of
 
 
-async def create(path: Path, space: bytes, name: str, random_bytes: Callable[[int], bytes], *, threaded: bool) -> None:
-    """Build the database beside `path` and move it there when it is whole. Raises StoreError and its kinds."""
+async def create(
+    path: Path,
+    space: bytes,
+    name: str,
+    random_bytes: Callable[[int], bytes],
+    statements: Sequence[SignedStatement] = (),
+    bound: Sequence[StoredBinding] = (),
+    *,
+    threaded: bool = True,
+) -> None:
+    """Make the database of a new, empty copy of `space` at `path`, with its roster and what another copy of it had
+    bound. It is built beside `path`, and is there whole or not at all.
+
+    Raises:
+        StoreError: code "store-exists" if there is one; DiskFull, StoreBusy.
+    """
     new = path.with_name(path.name + ".new")
 
-    def fill(connection: sqlite3.Connection) -> None:
-        migrate(connection, new)
+    def fill(connection: sqlite3.Connection) -> Outcome[None]:
+        build(connection)
         meta.found(connection, space, name, random_bytes)
+        roster.add(connection, statements)
+        for binding in bound:
+            bindings.put_back(connection, binding)
+        return Outcome(None)
 
+    lock = Lock.take(lock_of(path))
     try:
         _prepare(path, new)
         runner = await runners.start(lambda: connect_writer(new, checkpoints=True), threaded=threaded)
         try:
-            await runner.run(fill)
+            await runner.run(lambda connection: committed(connection, fill))
         finally:
             await runner.close()
         new.replace(path)
         sync_folder(path.parent)
     except (sqlite3.Error, OSError) as problem:
         raise translate(problem, path) from problem
+    finally:
+        lock.release()
 
 
 def _prepare(path: Path, new: Path) -> None:

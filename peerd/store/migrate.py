@@ -43,16 +43,28 @@ def migrate(connection: sqlite3.Connection, path: Path, known: tuple[tuple[int, 
     for number, text in applied:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in statements(text):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
+            _apply(connection, number, text)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
     return [number for number, _ in applied]
+
+
+def build(connection: sqlite3.Connection) -> None:
+    """Bring an empty database to the form this version knows, in the transaction that the caller has begun. Raises
+    sqlite3.Error.
+    """
+    for number, text in migrations():
+        _apply(connection, number, text)
+
+
+def _apply(connection: sqlite3.Connection, number: int, text: str) -> None:
+    for statement in statements(text):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {number}")
 
 
 def newer(path: Path, version: int, newest: int | None = None) -> StoreError:

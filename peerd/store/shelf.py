@@ -17,7 +17,7 @@ from peerd.core.roster.statements import SignedStatement
 from peerd.core.stored import Opened
 from peerd.errors import StoreBusy, StoreDamaged, StoreError, UserError
 from peerd.logs import get
-from peerd.store import binding_copy, roster_copy, upgrading
+from peerd.store import binding_copy, founding, roster_copy, upgrading
 from peerd.store.failures import translate
 from peerd.store.opening import lock_of
 from peerd.store.space import SpaceStore
@@ -114,26 +114,20 @@ class Shelf:
         return stores
 
     async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
-        """A new, empty copy, durable with its statements. An old copy of the same space is set aside, not deleted; what
-        was bound to it is bound to the new one.
+        """A new, empty copy, durable with its statements; it is there whole or not at all. An old copy of the same
+        space is set aside, not deleted; what was bound to it is bound to the new one.
         """
         path = self._spaces / f"{space.hex()}.db"
         bound = binding_copy.salvage(path)
         if path.exists():
             self._set_aside(path)
         self._give_up(path.stem)
-        await SpaceStore.create(path, space, name, self._random_bytes, threaded=self._threaded)
-        store = await self._open(path)
+        await founding.create(path, space, name, self._random_bytes, statements, bound, threaded=self._threaded)
         try:
-            for binding in bound:
-                await store.put_back_binding(binding)
-            await store.add_statements(statements)
+            store = await self._open(path)
         except BaseException:
-            await store.close()
-            self._delete(path)  # a copy that does not know its founder is none
+            self._delete(path)  # whoever asked is told that there is none
             raise
-        await store.close()
-        store = await self._open(path)
         self._write_name(path, name)
         return store.opened, store
 

@@ -38,7 +38,6 @@ from peerd.store import (
     asides,
     awaited,
     bindings,
-    founding,
     log,
     peers,
     petitions,
@@ -98,21 +97,6 @@ class SpaceStore:
         self.slowness = database.slowness
         self.asides = asides.Asides(database.path, opening.meta.space, threaded=threaded)
         self.lookback = Lookback(database, opening.refs, opening.meta)
-
-    @classmethod
-    async def create(
-        cls, path: Path, space: bytes, name: str, random_bytes: Callable[[int], bytes], *, threaded: bool = True
-    ) -> None:
-        """Make the database of a new, empty copy of `space` at `path`; it is there whole or not at all.
-
-        Raises:
-            StoreError: code "store-exists" if there is one; DiskFull, StoreBusy.
-        """
-        lock = Lock.take(lock_of(path))
-        try:
-            await founding.create(path, space, name, random_bytes, threaded=threaded)
-        finally:
-            lock.release()
 
     @classmethod
     async def open(
@@ -315,10 +299,6 @@ class SpaceStore:
     async def save_binding(self, binding: StoredBinding) -> None:
         """Keep what it is; its note is left as it is."""
         await self._database.write(self._binding_copy.after(lambda connection: bindings.save(connection, binding)))
-
-    async def put_back_binding(self, binding: StoredBinding) -> None:
-        """Keep what another copy of the space had, with its note."""
-        await self._database.write(self._binding_copy.after(lambda connection: bindings.put_back(connection, binding)))
 
     async def forget_binding(self, binding: bytes) -> None:
         await self._database.write(self._binding_copy.after(lambda connection: bindings.forget(connection, binding)))

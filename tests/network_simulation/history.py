@@ -17,10 +17,10 @@ from peerd.engine.links import session_runner, switchboard
 from peerd.engine.snapshots import making as snapshot_making
 from peerd.engine.upkeep import small_steps
 from peerd.protocol import inflow, outflow, session
-from peerd.store import snapshot_reading, snapshots, switching
+from peerd.store import founding, snapshot_reading, snapshots, switching
 from tests.network_simulation import programs
 from tests.network_simulation.checks import check
-from tests.network_simulation.disk import scratch
+from tests.network_simulation.disk import build_from_template, scratch
 from tests.network_simulation.joining import found
 from tests.network_simulation.settling import settle
 from tests.network_simulation.virtual_loop import run
@@ -89,6 +89,7 @@ def run_history(
     is_small = random.Random(seed ^ 0x5EED).random() < 0.9
     with scratch() as folder, ExitStack() as stack:
         stack.enter_context(patch.object(switchboard, "gc", NO_COLLECTING))
+        stack.enter_context(patch.object(founding, "build", build_from_template))
         if is_small:
             stack.enter_context(small_sizes())
 

@@ -37,7 +37,8 @@ class _Task(asyncio.Task[T]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._hash = next(_Task.number)
-        self.life = (kwargs.get("context") or contextvars.copy_context()).get(LIFE)
+        context = kwargs.get("context")
+        self.life = LIFE.get() if context is None else context.get(LIFE)
         super().__init__(*args, **kwargs)
 
     def __hash__(self) -> int:

@@ -17,6 +17,7 @@ from peerd.core.origin import Announcement, origin_of
 from peerd.core.stored import Opened
 from peerd.core.values import pack
 from peerd.core.writes import finish
+from peerd.store import founding
 from peerd.store.machine import Machine
 from peerd.store.space import SpaceStore
 from peerd.store.transaction import OpenTransaction
@@ -56,7 +57,7 @@ class Copy:
         self.origin: Any = None  # of 16 bytes once something was written
 
     async def create(self) -> Copy:
-        await SpaceStore.create(self.path, SPACE, "home", self.chance.randbytes, threaded=self.threaded)
+        await founding.create(self.path, SPACE, "home", self.chance.randbytes, threaded=self.threaded)
         return self
 
     async def open(self) -> Opened:

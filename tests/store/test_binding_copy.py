@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from peerd.core.clocks import Dot
 from peerd.core.stored import Note
 from peerd.core.tables.settings import BindingSettings, decode_settings, encode_settings
-from peerd.store import binding_copy
-from tests.store.copies import Copy
+from peerd.store import binding_copy, founding
+from tests.store.copies import SPACE, Copy
 from tests.store.test_bindings import TODO, write
 
 BOUND = replace(TODO, settings=encode_settings(BindingSettings(exclude=("drafts",))))
@@ -39,7 +39,10 @@ async def test_what_is_salvaged_is_for_a_new_copy_and_has_its_note(copy: Copy) -
     await write(copy, [(Note(TODO.id, b"note"), Dot(b"o" * 16, 4))])
     (found,) = binding_copy.salvage(copy.path)
     assert (found.note, found.dot, found.settings) == (b"note", Dot(b"o" * 16, 4), RENEWED)
-    await copy.store.put_back_binding(found)
+    await copy.store.close()
+    copy.path.unlink()
+    await founding.create(copy.path, SPACE, "home", copy.chance.randbytes, bound=[found], threaded=False)
+    await copy.open()
     (kept,) = await copy.store.bindings()
     assert kept == found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from peerd.errors import StoreDamaged, StoreError
-from peerd.store.migrate import APPLICATION_ID, migrate, migrations, statements
+from peerd.store.migrate import APPLICATION_ID, build, migrate, migrations, statements
 from tests.store.copies import Copy
 
 ONE = (1, "-- the first\nCREATE TABLE a (x INTEGER) STRICT;\n")
@@ -49,6 +49,23 @@ def test_a_file_that_fails_leaves_the_database_as_it_was(connection: sqlite3.Con
     assert numbers(connection) == [1, APPLICATION_ID]
     assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("a",)]
     assert migrate(connection, path, (ONE, TWO)) == [2]
+
+
+def test_a_new_database_is_as_one_that_came_through_all_versions(connection: sqlite3.Connection, path: Path) -> None:
+    """In one transaction, which the caller may still take back."""
+    connection.execute("BEGIN IMMEDIATE")
+    build(connection)
+    connection.execute("ROLLBACK")
+    assert numbers(connection) == [0, 0]
+    connection.execute("BEGIN IMMEDIATE")
+    build(connection)
+    connection.execute("COMMIT")
+    other = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(other, path)
+    schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name"
+    assert connection.execute(schema).fetchall() == other.execute(schema).fetchall()
+    assert numbers(connection) == numbers(other)
+    other.close()
 
 
 def test_a_newer_format_is_refused_and_left_alone(connection: sqlite3.Connection, path: Path) -> None:

@@ -4,11 +4,15 @@ all that we know to open with.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from peerd.core.roster import epochs
 from peerd.core.roster.epochs import RelayKeys
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.errors import RelayTrouble
+
+T = TypeVar("T")
 
 
 class NoKey(RelayTrouble):
@@ -24,44 +28,49 @@ class SpaceKeys:
         self._space = space
         self._spaces = spaces
         self._digest = b""
-        self._secrets: dict[bytes, bytes] = {}  # of epochs, the newest first
-        self._opening: list[RelayKeys] = []
+        self._opening: dict[bytes, RelayKeys] = {}  # by epoch, the newest first
+        self._names: bytes | None = None
+        self._current: bytes | None = None  # the secret of the epoch to seal under
+        self._sealing: RelayKeys | None = None
 
     def names(self) -> bytes:
         """The key of names. Raises NoKey."""
-        first = epochs.first(self._space.roster)
-        return epochs.names_key(self._space.id, self._secret(first.id if first else b"", _NO_FIRST))
+        self._look()
+        return _there(self._names, _NO_FIRST)
 
     def sealing(self) -> RelayKeys:
         """Of the epoch that exactly the members know. Raises NoKey while there is none."""
-        return epochs.relay_keys(self._space.id, self.current_secret())
+        self._look()
+        return _there(self._sealing, _NO_CURRENT)
 
     def current_secret(self) -> bytes:
-        current = epochs.current(self._space.roster)
-        return self._secret(current.id if current else b"", _NO_CURRENT)
+        self._look()
+        return _there(self._current, _NO_CURRENT)
 
     def opening(self) -> list[RelayKeys]:
         """Of every epoch that we know, the newest first."""
         self._look()
-        return self._opening
-
-    def _secret(self, epoch: bytes, otherwise: tuple[str, str]) -> bytes:
-        self._look()
-        secret = self._secrets.get(epoch)
-        if secret is None:
-            why, next_step = otherwise
-            raise NoKey(why, next_step=next_step)
-        return secret
+        return list(self._opening.values())
 
     def _look(self) -> None:
-        roster = self._space.roster
+        roster, space = self._space.roster, self._space.id
         if self._digest == roster.digest():
             return
         known = self._spaces.secrets(self._space)
         newest_first = [one.id for one in reversed(epochs.epochs(roster)) if one.id in known]
-        self._secrets = {one: known[one] for one in newest_first}
-        self._opening = [epochs.relay_keys(self._space.id, secret) for secret in self._secrets.values()]
+        self._opening = {one: epochs.relay_keys(space, known[one]) for one in newest_first}
+        first, current = epochs.first(roster), epochs.current(roster)
+        self._names = epochs.names_key(space, known[first.id]) if first is not None and first.id in known else None
+        self._current = known.get(current.id) if current is not None else None
+        self._sealing = self._opening[current.id] if current is not None and self._current is not None else None
         self._digest = roster.digest()
+
+
+def _there(key: T | None, otherwise: tuple[str, str]) -> T:
+    if key is None:
+        why, next_step = otherwise
+        raise NoKey(why, next_step=next_step)
+    return key
 
 
 _NO_FIRST = (
