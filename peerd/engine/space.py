@@ -72,6 +72,7 @@ class Space:
         self.snapshots = Snapshots(self, store.snapshots, times)
         self.damage = Damage(self.name, self.commits, store, times)
         self.damage.renamed = self._put_right
+        self.damage.others = lambda: set(self.roster.members) - {self.device}
         self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id, self.damage)
         self.commits.restores.doubts = self.damage.doubts
         self.recopying = Recopying(self, opened.recopy, times)
@@ -144,6 +145,7 @@ class Space:
     def _switched(self, switched: Switched) -> None:
         self.taken = switched.taken
         self.snapshots.coming = None
+        self.damage.switched(switched.scrub)
         self.was_replaced = switched.replaced
         if switched.replaced:
             self.commits.staging = Staging(())  # what waited here waited for another history

@@ -17,6 +17,7 @@ from peerd.core.repair.scrub import Counted, Finding, RowsChecked, RunsChecked, 
 from peerd.core.roster.statements import SignedStatement
 from peerd.core.slowness import Slowness
 from peerd.core.snapshots.choice import Gap
+from peerd.core.snapshots.doubt import Doubts
 from peerd.core.snapshots.intake import SideWrites, Standing
 from peerd.core.snapshots.stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.core.stored import (
@@ -87,13 +88,13 @@ class SnapshotStore(Protocol):
         """
         ...
 
-    async def merge(self, standing: Standing) -> tuple[Standing, int]:
+    async def merge(self, standing: Standing, doubts: Doubts) -> tuple[Standing, int]:
         """Merge our rows into a whole snapshot, some at a time. Gives the position from which on `switch` has to merge
-        what was touched.
+        what was touched. `doubts` says which of the two copies is known to be damaged, and where.
         """
         ...
 
-    async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
+    async def switch(self, standing: Standing, position: int, copy_id: bytes, doubts: Doubts) -> Switched:
         """Put it in the place of our rows, in one transaction. Nobody else may be writing. Raises Fork."""
         ...
 
@@ -177,8 +178,12 @@ class ScrubStore(Protocol):
         """Call the copy by another id, so that positions in it mean nothing any more, and keep `scrub`."""
         ...
 
-    async def set_aside(self, findings: Sequence[Finding], state: CopyState) -> CopyState:
-        """Take records that cannot be read out of the copy; their rows are kept with the findings."""
+    async def set_aside(
+        self, findings: Sequence[Finding], state: CopyState, owing: Callable[[CopyState], ScrubState]
+    ) -> CopyState:
+        """Take records that cannot be read out of the copy; their rows are kept with the findings, and what `owing`
+        makes of the copy as it is then.
+        """
         ...
 
     async def settle(self, counted: Counted, state: CopyState, scrub: ScrubState) -> CopyState:
@@ -239,12 +244,13 @@ class SpaceStore(Protocol):
         own_origin: Callable[[], bytes | None] = lambda: None,
         unstaged: Callable[[], Iterable[int]] = tuple,
         notes: Callable[[], Iterable[tuple[Note, Dot]]] = tuple,
+        scrub: Callable[[CopyState], ScrubState] | None = None,
     ) -> T:
         """Run `decide` inside BEGIN IMMEDIATE, write what it gives, commit with synchronous=FULL, and give its
         result. `own_origin()`, `unstaged()` and `notes()` are asked after `decide`: the origin that writes here now,
         if it is new, the numbers of staged runs that were used up, and notes of bindings with the dots of their
-        transactions. Nothing is written if `decide` gives None or raises. Cancelling the caller neither tears nor
-        undoes it.
+        transactions; `scrub`, if it is given, makes what is kept of the scrub of the copy as it is then. Nothing is
+        written if `decide` gives None or raises. Cancelling the caller neither tears nor undoes it.
 
         Raises:
             DiskFull, StoreBusy, StoreDamaged, StoreError.

@@ -37,6 +37,7 @@ Text = Annotated[str, Meta(max_length=500)]
 Word = Annotated[str, Meta(max_length=64)]
 RecordName: TypeAlias = tuple[str, str]
 Position: TypeAlias = tuple[Id16, Seq, Hash8]
+Buckets: TypeAlias = Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=256)]
 WireClock: TypeAlias = Annotated[dict[Id16, Seq], Meta(max_length=10_000)]
 
 
@@ -245,18 +246,18 @@ class Lacking(Message, frozen=True, omit_defaults=True):
 
 
 class Locate(Message, frozen=True, omit_defaults=True):
-    """Where do our copies differ? Says clock and digest of the speaker's copy; asks for the sums of all buckets of the
-    digest, or for the shares of the records in some of them, behind a name.
+    """Where do our copies differ? Says clock and digest of the speaker's copy, and in which buckets that is known to be
+    damaged; asks for the sums of all buckets of the digest, or for the shares of the records in some of them, behind a
+    name.
     """
 
     type = 20
     space: Id16 = field(name="s")
     clock: Digest = field(name="c")  # a mark of it
     digest: Digest = field(name="d")
-    buckets: Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=256)] = field(
-        name="b", default_factory=list
-    )
+    buckets: Buckets = field(name="b", default_factory=list)
     after: RecordName | None = field(name="a", default=None)
+    faulty: Buckets = field(name="f", default_factory=list)
 
 
 class Located(Message, frozen=True, omit_defaults=True):
@@ -271,6 +272,7 @@ class Located(Message, frozen=True, omit_defaults=True):
         name="r", default_factory=list
     )
     up_to: RecordName | None = field(name="u", default=None)
+    faulty: Buckets = field(name="f", default_factory=list)
 
 
 class Mend(Message, frozen=True, omit_defaults=True):

@@ -18,6 +18,7 @@ ends, and another one begins in the next calm, later each time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -41,10 +42,13 @@ class Stage(Enum):
 
 
 class Standing(Struct, frozen=True):
-    """Our copy at the moment of an event: the mark of its clock, and its sums."""
+    """Our copy at the moment of an event: the mark of its clock, its sums, and the buckets in which it is known to be
+    damaged.
+    """
 
     clock: bytes
     sums: bytes
+    faulty: Sequence[int] = ()
 
     @property
     def digest(self) -> bytes:
@@ -146,7 +150,8 @@ class Repairing:
     def _begin(self, now_s: float, ours: Standing) -> list[RepairEffect]:
         self.stage, self._clock = Stage.SUMS, ours.clock
         self._forget()
-        return [Ask(Locate(self._space, ours.clock, ours.digest)), *self._wake(now_s + ANSWER_S)]
+        question = Locate(self._space, ours.clock, ours.digest, faulty=list(ours.faulty))
+        return [Ask(question), *self._wake(now_s + ANSWER_S)]
 
     def _fail(self, now_s: float) -> list[RepairEffect]:
         self._fruitless += 1
@@ -171,7 +176,7 @@ class Repairing:
         return self._ask_shares(ours, now_s)
 
     def _ask_shares(self, ours: Standing, now_s: float) -> list[RepairEffect]:
-        question = Locate(self._space, ours.clock, ours.digest, self._buckets, self._after)
+        question = Locate(self._space, ours.clock, ours.digest, self._buckets, self._after, list(ours.faulty))
         return [Ask(question), *self._wake(now_s + ANSWER_S)]
 
     def compared(

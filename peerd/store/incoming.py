@@ -159,6 +159,7 @@ def clear_some(connection: sqlite3.Connection, age_ms: int, size: int) -> bool:
 
 
 _TABLES = (
+    ("incoming_doubtful", "collection, key"),
     ("incoming_history", "id"),
     ("incoming_image", "id"),
     ("incoming_end", "origin, seq"),

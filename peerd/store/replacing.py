@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from peerd.core.chain import first_hash
 from peerd.core.snapshots.stored import Switched
 from peerd.core.stored import Recopy
-from peerd.store import asides, meta, side
+from peerd.store import asides, meta, scrub_rows, side
 from peerd.store.switching import Site, write_space
 
 _BEYOND = (1 << 63) - 1
@@ -61,7 +61,8 @@ def replace(site: Site, copy_id: bytes, limits: Mapping[bytes, int], recopy: Rec
     write_space(site, None, copy_id, arrived_ms)
     asides.save(connection, recopy)
     _, state = meta.load(connection, refs, site.path)
-    return Switched(copy_id, state, own_origin_ended=True, taken=meta.taken(connection), replaced=True)
+    scrub = scrub_rows.replaced(connection, copy_id, site.standing.progress.owed)
+    return Switched(copy_id, state, True, scrub, meta.taken(connection), replaced=True)
 
 
 def _forget_other_history(site: Site, ref: int, limit: int | None) -> None:

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from peerd.core import digest
@@ -17,7 +16,7 @@ from peerd.core.copy import CopyState
 from peerd.core.record_form import bucket_of
 from peerd.core.repair.scrub import FINDINGS, Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
 from peerd.core.writes import PARKED
-from peerd.store import log, scrub_reading
+from peerd.store import log, scrub_reading, scrub_rows
 from peerd.store.database import Database, Outcome
 from peerd.store.meta import Meta
 from peerd.store.records import unsigned
@@ -29,9 +28,6 @@ T = TypeVar("T")
 PAUSE_S = 0.002
 PAUSE_AT_ONCE_S = 0.0005
 _SET_ASIDE_BYTES = 1 << 20
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(ScrubState).decode
 
 
 class Scrubs:
@@ -117,11 +113,11 @@ class Scrubs:
     # ---- what is kept
 
     async def load(self) -> tuple[ScrubState, list[Finding]]:
-        return await self._database.read(_load)
+        return await self._database.read(scrub_rows.load)
 
     async def save(self, state: ScrubState) -> None:
-        data = _encode(state)
-        await self._write(lambda connection: _save(connection, data))
+        data = scrub_rows.encode(state)
+        await self._write(lambda connection: scrub_rows.save(connection, data))
 
     async def note(self, findings: Sequence[Finding], *, keep_rows: bool = False) -> None:
         """Keep findings, instead of those with their ids. With `keep_rows`, also the rows as they are now."""
@@ -144,11 +140,11 @@ class Scrubs:
 
     async def begin_anew(self, copy_id: bytes, scrub: ScrubState) -> None:
         """Call the copy by another id, so that positions in it mean nothing any more, and keep `scrub`."""
-        data = _encode(scrub)
+        data = scrub_rows.encode(scrub)
 
         def work(connection: sqlite3.Connection) -> Outcome[None]:
             connection.execute("UPDATE space SET copy_id = ?", (copy_id,))
-            _save(connection, data)
+            scrub_rows.save(connection, data)
 
             def publish() -> None:
                 self._meta.copy_id = copy_id
@@ -157,8 +153,12 @@ class Scrubs:
 
         await self._database.write(work)
 
-    async def set_aside(self, findings: Sequence[Finding], state: CopyState) -> CopyState:
-        """Take records that cannot be read out of the copy; their rows are kept with the findings."""
+    async def set_aside(
+        self, findings: Sequence[Finding], state: CopyState, owing: Callable[[CopyState], ScrubState]
+    ) -> CopyState:
+        """Take records that cannot be read out of the copy; their rows are kept with the findings, and what `owing`
+        makes of the copy as it is then.
+        """
 
         def work(connection: sqlite3.Connection) -> CopyState:
             self._note(connection, findings, keep_rows=True)
@@ -177,7 +177,9 @@ class Scrubs:
                 if not flags & PARKED:
                     visible -= 1
                     connection.execute("UPDATE collection SET visible = visible - 1 WHERE number = ?", (number,))
-            return _moved(connection, replace(state, digest=digest.moved(state.digest, steps), visible=visible))
+            after = _moved(connection, replace(state, digest=digest.moved(state.digest, steps), visible=visible))
+            scrub_rows.save(connection, scrub_rows.encode(owing(after)))
+            return after
 
         return await self._write(work)
 
@@ -185,13 +187,13 @@ class Scrubs:
         """Let digest and counts say what the rows say, and keep `scrub`. Writes since it was counted have moved both
         alike.
         """
-        data = _encode(scrub)
+        data = scrub_rows.encode(scrub)
 
         def work(connection: sqlite3.Connection) -> CopyState:
             difference = digest.difference(counted.sums, counted.kept)
             for number, step in counted.visible.items():
                 connection.execute("UPDATE collection SET visible = visible + ? WHERE number = ?", (step, number))
-            _save(connection, data)
+            scrub_rows.save(connection, data)
             visible = state.visible + sum(counted.visible.values())
             return _moved(connection, replace(state, digest=digest.added(state.digest, difference), visible=visible))
 
@@ -215,25 +217,6 @@ class Scrubs:
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._database.write(lambda connection: Outcome(work(connection)))
-
-
-def _load(connection: sqlite3.Connection) -> tuple[ScrubState, list[Finding]]:
-    row = connection.execute("SELECT state FROM scrub").fetchone()
-    try:
-        state = ScrubState() if row is None else _decode(row[0])
-    except ValueError:
-        state = ScrubState()  # nothing depends on it but how far the scrub is
-    findings = [
-        Finding(*columns)
-        for columns in connection.execute(
-            "SELECT id, at_ms, found, collection, key, device, done FROM finding ORDER BY id"
-        )
-    ]
-    return state, findings
-
-
-def _save(connection: sqlite3.Connection, data: bytes) -> None:
-    connection.execute("INSERT OR REPLACE INTO scrub (one, state) VALUES (1, ?)", (data,))
 
 
 def _moved(connection: sqlite3.Connection, state: CopyState) -> CopyState:

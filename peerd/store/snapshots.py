@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from peerd.core.batch import Name, Reader
 from peerd.core.snapshots.choice import Gap
+from peerd.core.snapshots.doubt import Doubts
 from peerd.core.snapshots.intake import SideWrites, Standing
 from peerd.core.snapshots.stored import Incoming, Phase, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.core.stored import Recopy
@@ -88,41 +89,43 @@ class Snapshots:
 
         return await self._database.write(work)
 
-    async def merge(self, standing: Standing) -> tuple[Standing, int]:
+    async def merge(self, standing: Standing, doubts: Doubts) -> tuple[Standing, int]:
         position = await self._write(switching.begin)
         cursor: RowCursor | None = (0, "")
         while cursor is not None:
-            standing, cursor = await self._merge_after(standing, cursor)
+            standing, cursor = await self._merge_after(standing, doubts, cursor)
         row: int | None = 0
         while row is not None:
-            standing, row = await self._merge_removed(standing, row)
+            standing, row = await self._merge_removed(standing, doubts, row)
         while len((found := await self._touched(position)).names) >= FEW_TOUCHED:
-            standing = await self._merge_named(standing, found.names)
+            standing = await self._merge_named(standing, doubts, found.names)
             position = found.position
         return standing, position
 
     async def _touched(self, position: int) -> Touched:
         return await self._database.read(lambda connection: switching.touched(connection, position))
 
-    async def _merge_named(self, standing: Standing, names: Collection[Name]) -> Standing:
-        return await self._merge(standing, lambda site: switching.merge_named(site, names))
+    async def _merge_named(self, standing: Standing, doubts: Doubts, names: Collection[Name]) -> Standing:
+        return await self._merge(standing, doubts, lambda site: switching.merge_named(site, names))
 
-    async def _merge_after(self, standing: Standing, cursor: RowCursor) -> tuple[Standing, RowCursor | None]:
-        return await self._merge(standing, lambda site: switching.merge_after(site, cursor))
+    async def _merge_after(
+        self, standing: Standing, doubts: Doubts, cursor: RowCursor
+    ) -> tuple[Standing, RowCursor | None]:
+        return await self._merge(standing, doubts, lambda site: switching.merge_after(site, cursor))
 
-    async def _merge_removed(self, standing: Standing, after: int) -> tuple[Standing, int | None]:
-        return await self._merge(standing, lambda site: switching.merge_removed(site, after))
+    async def _merge_removed(self, standing: Standing, doubts: Doubts, after: int) -> tuple[Standing, int | None]:
+        return await self._merge(standing, doubts, lambda site: switching.merge_removed(site, after))
 
-    async def _merge(self, standing: Standing, merging: Callable[[Site], T]) -> T:
+    async def _merge(self, standing: Standing, doubts: Doubts, merging: Callable[[Site], T]) -> T:
         def work(connection: sqlite3.Connection) -> Outcome[T]:
-            site = Site(connection, self._refs, self._database.path, standing)
+            site = Site(connection, self._refs, self._database.path, standing, doubts)
             return Outcome(merging(site), pages=8 + switching.ROWS_AT_ONCE // 4)
 
         return await self._database.write(work)
 
-    async def switch(self, standing: Standing, position: int, copy_id: bytes) -> Switched:
+    async def switch(self, standing: Standing, position: int, copy_id: bytes, doubts: Doubts) -> Switched:
         def work(connection: sqlite3.Connection) -> Outcome[Switched]:
-            site = Site(connection, self._refs, self._database.path, standing)
+            site = Site(connection, self._refs, self._database.path, standing, doubts)
             switched = switching.switch(site, self._meta, position, copy_id, self._wall_ms())
 
             return Outcome(switched, pages=64, published=lambda: self._publish(switched))

@@ -44,6 +44,7 @@ from peerd.store import (
     records,
     relays,
     roster,
+    scrub_rows,
     staging,
     transaction,
 )
@@ -151,6 +152,7 @@ class SpaceStore:
         own_origin: Callable[[], bytes | None] = lambda: None,
         unstaged: Callable[[], Iterable[int]] = tuple,
         notes: Callable[[], Iterable[tuple[Note, Dot]]] = tuple,
+        scrub: scrub_rows.Owing | None = None,
     ) -> T:
         """See `engine.store_ports.SpaceStore`. `decide` runs in the writer's thread."""
 
@@ -165,6 +167,7 @@ class SpaceStore:
             if used_up := list(unstaged()):
                 staging.unstage(connection, used_up)
             bindings.keep_notes(connection, notes())
+            scrub_rows.keep(connection, scrub, writes.state)
             return Outcome(result, pages=written.pages, published=lambda: self._publish(writes, written))
 
         return await self._database.write(work)

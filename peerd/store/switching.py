@@ -8,7 +8,7 @@ gives itself. So only what was touched since the last look is left for the trans
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from peerd.core import digest, entry
 from peerd.core.batch import Fork, Name, Stored
 from peerd.core.clocks import Clock, covers
 from peerd.core.record_form import SHORT_LEAD_BYTES, lone_lead
+from peerd.core.snapshots.doubt import Doubts, making_up
 from peerd.core.snapshots.intake import Standing
-from peerd.core.snapshots.merge import Merged, Pair, ahead, merge_all
+from peerd.core.snapshots.merge import NO_DOUBTS, Merged, Pair, ahead, all_plain, merge_all
 from peerd.core.snapshots.stored import Phase, RowCursor, Switched
 from peerd.core.writes import PARKED
-from peerd.store import incoming, log, meta, records, side
+from peerd.store import doubtful, incoming, log, meta, records, scrub_rows, side
 from peerd.store.incoming import SideReader
 from peerd.store.meta import Meta
 from peerd.store.refs import Refs, stamps_encoder
@@ -49,11 +50,14 @@ class Touched(Struct, frozen=True):
 class Site:
     """Both sides of a merge, inside one transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, refs: Refs, path: Path, standing: Standing) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, refs: Refs, path: Path, standing: Standing, doubts: Doubts = NO_DOUBTS
+    ) -> None:
         self.connection = connection
         self.refs = refs
         self.path = path
         self.standing = standing
+        self.doubts = doubts
         self.our_clock: Clock = dict(connection.execute("SELECT id, seq FROM origin WHERE seq > 0"))
 
 
@@ -92,7 +96,7 @@ def merge_after(site: Site, cursor: RowCursor) -> tuple[Standing, RowCursor | No
         pairs.append(Pair(name, _stored(site, *ours), theirs))
         if row_id is not None:
             known[name] = row_id, flags
-    return _keep(site, merge_all(pairs, site.our_clock, site.standing.clock), known), bound
+    return _keep(site, _merge_all(site, pairs), known), bound
 
 
 def _stored(site: Site, flags: int, share: int, stamps: bytes, body: bytes) -> Stored:
@@ -126,25 +130,61 @@ def merge_removed(site: Site, after: int) -> tuple[Standing, int | None]:
         reader = SideReader(connection, refs, site.path)
         theirs = reader.records(removed[at : at + ROWS_AT_ONCE])
         pairs = [Pair(name, None, stored) for name, stored in theirs.items()]
-        site.standing = _keep(site, merge_all(pairs, site.our_clock, site.standing.clock), reader.known)
+        site.standing = _keep(site, _merge_all(site, pairs), reader.known)
     return site.standing, after + IDS_AT_ONCE
 
 
 def merge_named(site: Site, names: Collection[Name]) -> Standing:
     """Merge these records once more."""
+    pairs, known = _again(site, names)
+    return _keep(site, _merge_all(site, pairs), known)
+
+
+def _again(site: Site, names: Collection[Name]) -> tuple[list[Pair], dict[Name, tuple[int, int]]]:
+    """Both sides of these; what was kept of them as lost is forgotten."""
     ours = OpenTransaction(site.connection, site.refs, site.path).records(names)
     reader = SideReader(site.connection, site.refs, site.path)
     theirs = reader.records(names)
-    pairs = [Pair(name, ours.get(name), theirs.get(name)) for name in names]
     at = [(site.refs.number_of[name[0]], name[1]) for name in names if name[0] in site.refs.number_of]
     for table in ("incoming_history", "incoming_image"):
         site.connection.executemany(f"DELETE FROM {table} WHERE collection = ? AND key = ?", at)  # noqa: S608 - two names
-    return _keep(site, merge_all(pairs, site.our_clock, site.standing.clock), reader.known)
+    return [Pair(name, ours.get(name), theirs.get(name)) for name in names], reader.known
+
+
+def _merge_all(site: Site, pairs: Sequence[Pair]) -> Merged:
+    names = [pair.name for pair in pairs if site.doubts.is_there(pair.name)]
+    plain = doubtful.load(site.connection, site.refs, site.path, names)
+    known = [pair._replace(plain=plain.get(pair.name)) for pair in pairs] if plain else pairs
+    return merge_all(known, site.our_clock, site.standing.clock, site.doubts)
+
+
+def settle_doubtful(site: Site) -> bytes:
+    """Of what is kept because the other copy may have lost it, what that owes shows what it lost; the rest goes. Gives
+    what the merged copy owes.
+    """
+    left = site.doubts.there
+    for bucket in site.doubts.buckets_there:
+        found = doubtful.differences(site.connection, site.refs, bucket)
+        owed = digest.at(left, bucket)
+        lost = making_up(found, owed)
+        left = digest.moved(left, [(bucket, -sum(found.values()) if lost is None else -owed)])
+        if lost is not None:
+            _make_plain(site, [name for name in found if name not in lost])
+    return left
+
+
+def _make_plain(site: Site, names: Sequence[Name]) -> None:
+    for at in range(0, len(names), ROWS_AT_ONCE):
+        some = names[at : at + ROWS_AT_ONCE]
+        plain = doubtful.load(site.connection, site.refs, site.path, some)
+        pairs, known = _again(site, some)
+        site.standing = _keep(site, all_plain(pair._replace(plain=plain[pair.name]) for pair in pairs), known)
 
 
 def _keep(site: Site, merged: Merged, known: dict[Name, tuple[int, int]]) -> Standing:
     """Write what a merge does to their rows; what stands then."""
     refs, connection, progress = site.refs, site.connection, site.standing.progress
+    doubtful.save(connection, refs, merged.doubtful)
     encode_stamps = stamps_encoder(refs.ref_of)
     if merged.rows or merged.gone:
         records.write(connection, merged.rows, merged.gone, known, encode_stamps, refs.number_of, side.SIDE)
@@ -199,12 +239,14 @@ def switch(site: Site, standing: Meta, position: int, copy_id: bytes, arrived_ms
     while (found := touched(site.connection, position)).position > position:
         site.standing = merge_named(site, found.names)
         position = found.position
+    owed = settle_doubtful(site)
     side.exchange(site.connection)
     ended = _move_origins(site, standing, arrived_ms)
     own_origin = None if ended else standing.own_origin
     write_space(site, own_origin, copy_id, arrived_ms)
     _, state = meta.load(site.connection, site.refs, site.path)
-    return Switched(copy_id, state, ended, meta.taken(site.connection))
+    scrub = scrub_rows.replaced(site.connection, copy_id, owed)
+    return Switched(copy_id, state, ended, scrub, meta.taken(site.connection))
 
 
 def _move_origins(site: Site, standing: Meta, arrived_ms: int) -> bool:

@@ -109,6 +109,8 @@ def examples() -> list[Message]:
         ),
         messages.Mend(_SPACE, _DIGEST, [], [(first, run.first)]),
         messages.Mended(_SPACE, _DIGEST, [], [run]),
+        messages.Locate(_SPACE, _DIGEST, _DIGEST, faulty=[7, 255]),
+        messages.Located(_SPACE, _DIGEST, _DIGEST, bytes(2048), faulty=[0]),
     ]
 
 

@@ -18,6 +18,7 @@ import msgspec
 from peerd.core import digest
 from peerd.core.batch import Reader
 from peerd.core.snapshots.intake import Authority, Intake, SideWrites, Standing
+from peerd.core.snapshots.merge import NO_DOUBTS
 from peerd.core.snapshots.parts import Begin, End, Ends, Joiner, Origins, Part, Records, encode
 from peerd.core.snapshots.stored import Phase
 from tests.store.copies import SPACE, Copy, write_number
@@ -60,9 +61,9 @@ async def take_in(copy: Copy, parts: Sequence[Part], between: Callable[[], Await
             number += 1
             standing = await store.take(standing, partial(take, intake, part), number)
             await between()
-        standing, position = await store.merge(standing)
+        standing, position = await store.merge(standing, NO_DOUBTS)
         await between()
-        copy.state = (await store.switch(standing, position, os.urandom(16))).state
+        copy.state = (await store.switch(standing, position, os.urandom(16), NO_DOUBTS)).state
         await between()
     while await store.clear_some(1_000):
         await between()

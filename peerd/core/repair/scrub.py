@@ -9,7 +9,9 @@ A scrub reads every record and every run of a copy anew, in small steps over day
 The first finds a value that rotted on the disk, the last a row that is gone, or that was changed together with its
 share. What is then stored is what the digest is made to say, so that a damaged copy does not go on claiming to be
 whole; `owed` is by how much that differs from the digest which the writes had made. Whatever makes up for it exactly
-is what was lost, if nothing was written to that record since.
+is what was lost, if nothing was written to that record since. A copy that is made of one which owes something owes the
+same (`core.snapshots.doubt`): until it is made up for, until the copy is the same as one that owes nothing, or until
+all other members were `asked` and have nothing else.
 """
 
 from __future__ import annotations
@@ -32,6 +34,15 @@ DIVERGED = "diverged"  # the copy as a whole, from another device's: one of the 
 NO_RECORDS = frozenset({LOG, DIVERGED})  # findings that are of none
 
 FINDINGS = 1_000  # are kept
+
+# How a finding was put right.
+FROM_LOG = "log"
+FROM_SNAPSHOT = "snapshot"
+FROM_PEER = "peer"
+AGAIN = "again"  # and what stood here was written again, beside it
+GONE = "gone"  # written over meanwhile
+EQUAL = "equal"  # found to be the same as another device has
+NOWHERE = "nowhere"  # no member has anything else: it stays as it is
 
 
 class Suspect(Struct, frozen=True):
@@ -104,6 +115,7 @@ class ScrubState(Struct):
     last_runs: int = 0
     last_found: int = 0
     owed: bytes = digest.EMPTY
+    asked: list[bytes] = []  # devices whose copies have been the same as ours since we owe that, and owe it too
     anew: bool = False  # rows were put right, and whoever follows the copy has not been told
 
     def begin(self, copy_id: bytes) -> None:

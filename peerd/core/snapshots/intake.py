@@ -17,6 +17,7 @@ from peerd.core.batch import Batch, Forged, Fork, Name, Reader, Verdict
 from peerd.core.chain import Run, first_hash, signed_bytes
 from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState, OriginState
+from peerd.core.digest import EMPTY
 from peerd.core.entry import NeedsNewer
 from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.origin import Announcement, origin_of
@@ -59,7 +60,8 @@ class SideOrigin(Struct, frozen=True):
 class Progress(Struct, frozen=True):
     """What is kept of the parts so far besides rows and origins. `stage` is the kind of the last part; `expected` and
     `expected_bytes` are about how many records will come, as the beginning says; `size_bytes` have come; `visible`
-    counts visible records by collection; `highest` are the largest dots in the records.
+    counts visible records by collection; `highest` are the largest dots in the records; `owed` is what the end says
+    that its maker's copy owes.
     """
 
     stage: int = -1
@@ -70,6 +72,7 @@ class Progress(Struct, frozen=True):
     digest: bytes = digest.EMPTY
     visible: dict[str, int] = {}
     highest: Clock = {}
+    owed: bytes = EMPTY
 
 
 class Standing(Struct, frozen=True):
@@ -131,7 +134,8 @@ class Intake:
             case Runs():
                 return self._runs(standing, progress, part, reader)
         self._end(standing, part)
-        return SideWrites(progress)
+        owed = ((bucket, int.from_bytes(amount, "big")) for bucket, amount in part.owed)
+        return SideWrites(replace(progress, owed=digest.moved(digest.EMPTY, owed)))
 
     @staticmethod
     def _check_order(before: int, part: Part) -> int:

@@ -6,8 +6,9 @@ Each side is rows with a clock, and what a side lacks but its clock covers was r
     if one has it and the clock of the other does not cover it
 
 and goes if one lacks it and its clock covers it. With equal clocks that is an intersection: never a way to repair a
-copy that lost something. What goes out of our rows is kept as local history and, if the record was visible, as its
-image, so that an edit of ours that met a delete of theirs is restored like any other.
+copy that lost something, and where one of the two is known to have lost something another rule holds, of
+`core.snapshots.doubt`. What goes out of our rows is kept as local history and, if the record was visible, as its image,
+so that an edit of ours that met a delete of theirs is restored like any other.
 
 Bieniusa et al., arXiv 1210.3368; Goncalves et al., DottedDB, SRDS 2017.
 """
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from peerd.core.batch import Name, Stored
 from peerd.core.clocks import Clock, Dot, ReadClock, covers
@@ -25,8 +27,10 @@ from peerd.core.copy import OriginState
 from peerd.core.record import NOTHING_DROPPED, Dropped, Record
 from peerd.core.record_form import digest_of, encode_body, encode_dropped, encode_stamps
 from peerd.core.restore import Image
+from peerd.core.snapshots.doubt import Doubts, keeping
 from peerd.core.writes import HistoryRow, RecordRow, flags_of
 
+NO_DOUBTS = Doubts()
 IN_A_SNAPSHOT = Dot(bytes(16), 0)  # what dropped a value, where nobody can say which transaction it was
 
 
@@ -82,18 +86,29 @@ def horizon_after(horizon: ReadClock, moved: Mapping[bytes, OriginState]) -> Clo
     return {**horizon, **{origin: at.seq for origin, at in moved.items()}}
 
 
+class Doubtful(Struct, frozen=True):
+    """A record of ours that stays because theirs may have lost it; `plain` is what it is otherwise, None: nothing.
+    `difference` is what that takes from the digest.
+    """
+
+    plain: RecordRow | None
+    difference: int
+
+
 class Pair(NamedTuple):
-    """One record on both sides."""
+    """One record on both sides. `plain`: it is a doubtful one already, and this is what theirs makes of it."""
 
     name: Name
     ours: Stored | None
     theirs: Stored | None
+    plain: tuple[Record | None] | None = None
 
 
 class Merged(Struct, frozen=True):
     """What merging does to *their* rows, so that they become the new ones, and what went out of ours.
 
-    `steps` and `visible` move the digest and the numbers of visible records that belong to their rows.
+    `steps` and `visible` move the digest and the numbers of visible records that belong to their rows; `doubtful` says
+    of the records in buckets that they owe something whether they are, None: not.
     """
 
     rows: list[RecordRow]
@@ -103,33 +118,75 @@ class Merged(Struct, frozen=True):
     steps: list[tuple[int, int]]
     visible: dict[str, int]
     records: int  # by how much their number changes
+    doubtful: dict[Name, Doubtful | None] = {}
 
 
-def merge_all(pairs: Iterable[Pair], our_clock: ReadClock, their_clock: ReadClock) -> Merged:
-    done = Merged([], [], [], {}, [], {}, 0)
+def merge_all(
+    pairs: Iterable[Pair], our_clock: ReadClock, their_clock: ReadClock, doubts: Doubts = NO_DOUBTS
+) -> Merged:
+    """Of all these records."""
+    done = Merged([], [], [], {}, [], {}, 0, {})
     records = 0
     for pair in pairs:
-        records += _merge_into(done, pair, our_clock, their_clock)
-    return Merged(done.rows, done.gone, done.history, done.images, done.steps, done.visible, records)
+        if pair.ours is None or pair.theirs is None or pair.ours.share != pair.theirs.share:  # else all is the same
+            records += _put(done, pair, _merged(done, pair, our_clock, their_clock, doubts))
+    return replace(done, records=records)
 
 
-def _merge_into(done: Merged, pair: Pair, our_clock: ReadClock, their_clock: ReadClock) -> int:
+def all_plain(pairs: Iterable[Pair]) -> Merged:
+    """What was kept as doubtful becomes what theirs makes of it."""
+    done = Merged([], [], [], {}, [], {}, 0, {})
+    records = 0
+    for pair in pairs:
+        done.doubtful[pair.name] = None
+        records += _put(done, pair, pair.plain[0] if pair.plain is not None else None)
+    return replace(done, records=records)
+
+
+def _merged(done: Merged, pair: Pair, our_clock: ReadClock, their_clock: ReadClock, doubts: Doubts) -> Record | None:
+    name = pair.name
+    ours = pair.ours.record if pair.ours is not None else None
+    theirs = pair.theirs.record if pair.theirs is not None else None
+    if not doubts.is_here(name) and not doubts.is_there(name):
+        return merge(ours, theirs, our_clock, their_clock)
+    if pair.plain is not None:
+        (theirs,) = pair.plain
+    plain = merge(theirs, ours, their_clock, {} if doubts.is_here(name) else our_clock)  # of one dot theirs stands
+    if not doubts.is_there(name):
+        return plain
+    is_known_bad = name in doubts.suspects and theirs is not None
+    kept = plain if is_known_bad else keeping(ours, theirs, plain, our_clock)
+    row, share = _row(name, plain), _share(_row(name, kept))
+    difference = share - _share(row)
+    done.doubtful[name] = Doubtful(row, difference) if difference else None
+    return kept
+
+
+def _row(name: Name, record: Record | None) -> RecordRow | None:
+    if record is None:
+        return None
+    order, stamps = encode_stamps(record.stamps)
+    body = encode_body(record.births, record.fields, order)
+    _, share = digest_of(*name, stamps, body)
+    return RecordRow(name, stamps, body, share, flags_of(record))
+
+
+def _share(row: RecordRow | None) -> int:
+    return 0 if row is None else row.share
+
+
+def _put(done: Merged, pair: Pair, merged: Record | None) -> int:
     """By how much the number of records changes."""
-    name, ours, theirs = pair
-    if ours is not None and theirs is not None and ours.share == theirs.share:
-        return 0  # the same dots with the same values
+    name, ours, theirs, _ = pair
     before = theirs.record if theirs is not None else None
-    merged = merge(ours.record if ours is not None else None, before, our_clock, their_clock)
     if ours is not None:
         _keep_what_goes(done, name, ours.record, merged)
-    share = 0
-    if merged is not None:
-        order, stamps = encode_stamps(merged.stamps)
-        body = encode_body(merged.births, merged.fields, order)
-        _, share = digest_of(*name, stamps, body)
+    row = _row(name, merged)
+    share = _share(row)
+    if row is not None:
         if theirs is not None and theirs.share == share:
             return 0
-        done.rows.append(RecordRow(name, stamps, body, share, flags_of(merged)))
+        done.rows.append(row)
     elif theirs is None:
         return 0
     else:

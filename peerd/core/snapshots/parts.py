@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from peerd.core.chain import Run
+from peerd.core.digest import BUCKETS
 from peerd.core.limits import CONTEXT_ORIGINS, ENTRY_BYTES, INT64_MAX
 from peerd.core.origin import Announcement, Id16, Id32
 from peerd.errors import LocalProtocolError, RemoteProtocolError
@@ -31,7 +32,7 @@ PART_BYTES = 400 << 10
 ITEM_BYTES = 2 * ENTRY_BYTES + (1 << 20)  # what pieces may be put together to
 ROW_BYTES = 16  # what a record takes besides its key, stamps and body; never more
 ENDS_PER_ORIGIN = 1_000
-LEVEL = 1
+LEVEL = 2  # of a snapshot that says what its maker's copy owes
 
 T = TypeVar("T")
 
@@ -40,18 +41,19 @@ _FILL_BYTES = PART_BYTES - (8 << 10)  # of what is counted; the rest is for how 
 
 Seq = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 Number = Annotated[int, Meta(ge=0, le=1 << 31)]
+Bucket = Annotated[int, Meta(ge=0, lt=BUCKETS)]
 Hash8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
 SnapshotClock: TypeAlias = Annotated[dict[Id16, Seq], Meta(max_length=CONTEXT_ORIGINS)]
 StoredRow: TypeAlias = tuple[str, bytes, bytes]  # key; stamps with numbers for origins; body
 
 
 class Begin(Struct, frozen=True, tag_field="k", tag=0, omit_defaults=True):
-    """`records` and `origins` are how many will come, and `record_bytes` what the records take, about; `level` is the
-    feature level of the space.
+    """`records` and `origins` are how many will come, and `record_bytes` what the records take, about; `level` is what
+    whoever takes it in has to know.
     """
 
     space: Id16 = field(name="s")
-    level: Annotated[int, Meta(ge=1)] = field(name="l", default=LEVEL)
+    level: Annotated[int, Meta(ge=1)] = field(name="l", default=1)
     records: Seq = field(name="n", default=0)
     origins: Annotated[int, Meta(ge=0, le=CONTEXT_ORIGINS)] = field(name="o", default=0)
     record_bytes: Seq = field(name="b", default=0)
@@ -116,11 +118,14 @@ class Piece(Struct, frozen=True, tag_field="k", tag=5):
     data: bytes = field(name="b")
 
 
-class End(Struct, frozen=True, tag_field="k", tag=6):
-    """What whoever took everything in must have: the digest of the space, and how many records."""
+class End(Struct, frozen=True, tag_field="k", tag=6, omit_defaults=True):
+    """What whoever took everything in must have: the digest of the space, and how many records. `owed`: by how much the
+    maker's copy is known to differ from what was written, for every bucket of the digest in which it does.
+    """
 
     digest: Annotated[bytes, Meta(min_length=16, max_length=16)] = field(name="d")
     records: Seq = field(name="n")
+    owed: Annotated[list[tuple[Bucket, Hash8]], Meta(max_length=BUCKETS)] = field(name="u", default_factory=list)
 
 
 Part: TypeAlias = Begin | Origins | Ends | Records | Runs | End

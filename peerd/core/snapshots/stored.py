@@ -9,6 +9,7 @@ from msgspec import Struct
 from peerd.core.clocks import Clock
 from peerd.core.copy import CopyState
 from peerd.core.origin import Announcement
+from peerd.core.repair.scrub import ScrubState
 from peerd.core.snapshots.intake import Standing
 from peerd.core.snapshots.parts import EndsOf, Group, OriginEnd
 
@@ -77,11 +78,13 @@ class Taken(Struct, frozen=True):
 
 class Switched(Struct, frozen=True):
     """The copy after a snapshot took its place. `own_origin_ended`: the snapshot knows more of it than we did, or, with
-    `replaced`, nothing of our copy was merged into it.
+    `replaced`, nothing of our copy was merged into it. `scrub` is how the scrub of the new copy stands, and what that
+    owes.
     """
 
     copy_id: bytes
     state: CopyState
     own_origin_ended: bool
+    scrub: ScrubState
     taken: Taken | None = None
     replaced: bool = False

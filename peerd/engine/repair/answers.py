@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peerd.core.batch import Name, Stored
 from peerd.core.repair.form import clock_mark, dots_of, pack_evidence, pack_record, unpack_record
 from peerd.engine.repair import log_repairs, mending
 from peerd.engine.space import Space
@@ -20,7 +21,7 @@ _MOVED = bytes(16)  # the mark of no clock: ours moved while we looked
 
 
 def standing(space: Space) -> Standing:
-    return Standing(clock_mark(space.copy.clock()), space.copy.digest)
+    return Standing(clock_mark(space.copy.clock()), space.copy.digest, space.damage.owed_buckets())
 
 
 def _mark(space: Space, before: Standing) -> bytes:
@@ -38,7 +39,7 @@ async def shares(space: Space, question: Locate, ours: Standing) -> Located:
             del found[number:]
             up_to = found[-1][:2]
             break
-    return Located(space.id, _mark(space, ours), ours.digest, b"", found, up_to)
+    return Located(space.id, _mark(space, ours), ours.digest, b"", found, up_to, list(ours.faulty))
 
 
 async def held(space: Space, names: Sequence[RecordName]) -> list[tuple[str, str, bytes]]:
@@ -76,10 +77,19 @@ async def records(space: Space, question: Mend, ours: Standing) -> Mended:
     found: list[tuple[str, str, bytes, bytes, bool]] = []
     size_bytes = 0
     for name in names:
-        packed = pack_record(here[name].record if name in here else None)
+        is_bad = _is_bad(space, name, here.get(name))
+        packed = pack_record(here[name].record if name in here and not is_bad else None)
         evidence = pack_evidence(gathering.of(name))
         size_bytes += len(packed) + len(evidence) + 200
         if size_bytes > RECORDS_BYTES:
             break
-        found.append((*name, packed, evidence, space.damage.doubts(name)))
+        found.append((*name, packed, evidence, is_bad or space.damage.doubts(name)))
     return Mended(space.id, _mark(space, ours), found)
+
+
+def _is_bad(space: Space, name: Name, stored: Stored | None) -> bool:
+    """Is our record known not to be what was written? Then nobody shall have it."""
+    if stored is not None and mending.share_of(name, stored.record) != stored.share:
+        space.scrub.alarm()
+        return True
+    return space.damage.findings.suspects(name)

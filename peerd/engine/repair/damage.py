@@ -7,7 +7,10 @@ for exactly what the bucket is owed. What is left then is asked of other devices
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
+
+from msgspec.structs import replace
 
 from peerd.core import digest
 from peerd.core.batch import Name
@@ -16,11 +19,26 @@ from peerd.core.copy import CopyState
 from peerd.core.record import Record
 from peerd.core.record_form import bucket_of
 from peerd.core.repair.evidence import Gathering
-from peerd.core.repair.scrub import CHANGED, DIFFERS, MISSING, UNREADABLE, Counted, Finding, ScrubState, Suspect
+from peerd.core.repair.scrub import (
+    CHANGED,
+    DIFFERS,
+    EQUAL,
+    FROM_LOG,
+    FROM_SNAPSHOT,
+    GONE,
+    MISSING,
+    NOWHERE,
+    UNREADABLE,
+    Counted,
+    Finding,
+    ScrubState,
+    Suspect,
+)
+from peerd.core.snapshots.doubt import Doubts
 from peerd.engine.commits import Commits
 from peerd.engine.ports import Times
 from peerd.engine.repair import mending
-from peerd.engine.repair.findings import EQUAL, FROM_LOG, FROM_SNAPSHOT, GONE, Findings
+from peerd.engine.repair.findings import Findings
 from peerd.engine.repair.mending import Mend
 from peerd.engine.store_ports import SpaceStore
 from peerd.logs import get
@@ -39,6 +57,8 @@ class Damage:
     def __init__(self, name: str, commits: Commits, store: SpaceStore, times: Times) -> None:
         self.state = ScrubState()
         self.findings = Findings(name, store, times)
+        self.turn = asyncio.Lock()  # rows that no transaction changes, and what is owed for them, are changed in it
+        self.others: Callable[[], set[bytes]] = set  # all other members
         self.changed: Callable[[], None] = lambda: None
         self.renamed: Callable[[bytes], None] = lambda _: None
         self._name = name
@@ -61,15 +81,22 @@ class Damage:
         """Is what we hold of a record known to be damaged, or in a part of the copy that is?"""
         return digest.at(self.state.owed, bucket_of(*name)) != 0 or self.findings.suspects(name)
 
+    def doubts_against(self, owed: bytes) -> Doubts:
+        """What there is to doubt in merging our copy with one that owes so much."""
+        suspects = frozenset(one.name for one in self.findings.open_records)
+        return Doubts(self.state.owed, owed, suspects)
+
     # ---- what was found
 
-    async def suspected(self, suspects: Sequence[Suspect]) -> None:
-        """The digest is made to say what is stored, before anybody takes it for the truth."""
+    async def suspected(self, suspects: Sequence[Suspect], still: Callable[[], bool]) -> None:
+        """The digest is made to say what is stored, before anybody takes it for the truth. `still`: is it the copy in
+        which they were found?
+        """
         findings = self.findings
         readable = findings.fresh(CHANGED, (one.name for one in suspects if one.readable))
         unreadable = findings.fresh(UNREADABLE, (one.name for one in suspects if not one.readable))
         if unreadable:
-            await self._set_aside(unreadable)
+            await self._set_aside(unreadable, still)
         if readable:
             await self._store.scrubs.note(readable, keep_rows=True)
         mends = {one.name: Mend(None, one.share) for one in suspects if one.readable}
@@ -77,26 +104,39 @@ class Damage:
         await findings.put_right(mends.keys() - done, GONE)
         await self._mend_from_log()
 
-    async def counted(self, counted: Counted) -> None:
-        """The rows do not make the sums that were kept."""
-        state = self.state
+    async def counted(self, counted: Counted, still: Callable[[], bool]) -> None:
+        """The rows do not make the sums that were kept. `still`: is it the copy that was counted?"""
 
         async def settle(copy: CopyState) -> CopyState:
-            state.owed = digest.added(state.owed, digest.difference(counted.kept, counted.sums))
-            return await self._store.scrubs.settle(counted, copy, state)
+            if not still():
+                return copy
+            owed = digest.added(self.state.owed, digest.difference(counted.kept, counted.sums))
+            state = replace(self.state, owed=owed, asked=[])
+            after = await self._store.scrubs.settle(counted, copy, state)
+            self.state = state
+            return after
 
-        await self._commits.put_right(settle)
+        async with self.turn:
+            await self._commits.put_right(settle)
         log.error("records do not add up", space=self._name, count=len(self.owed_buckets()))
         await self._mend_from_log()
 
-    async def _set_aside(self, findings: Sequence[Finding]) -> None:
+    async def _set_aside(self, findings: Sequence[Finding], still: Callable[[], bool]) -> None:
         async def work(copy: CopyState) -> CopyState:
-            after = await self._store.scrubs.set_aside(findings, copy)
-            self.state.owed = digest.added(self.state.owed, digest.difference(copy.digest, after.digest))
+            if not still():
+                return copy
+
+            def owing(after: CopyState) -> ScrubState:
+                taken = digest.difference(copy.digest, after.digest)
+                return replace(self.state, owed=digest.added(self.state.owed, taken), asked=[])
+
+            after = await self._store.scrubs.set_aside(findings, copy, owing)
+            self.state = owing(after)
+            self.findings.keep(findings)
             return after
 
-        await self._commits.put_right(work)
-        self.findings.keep(findings)
+        async with self.turn:
+            await self._commits.put_right(work)
 
     async def replace(
         self,
@@ -111,17 +151,28 @@ class Damage:
         """
         if not mends:
             return set()
-        done, taken = await mending.replace(self._commits, self._store, mends, at)
-        self.findings.keep(findings)
-        if not owing:
-            kept = [(bucket, digest.at(taken, bucket)) for bucket in self.owed_buckets()]
-            taken = digest.moved(digest.EMPTY, kept)
-        self.state.owed = digest.added(self.state.owed, taken)
-        self.state.anew |= any(mends[name].record is not None for name in done)
-        await self._store.scrubs.save(self.state)
+
+        def account(taken: bytes) -> ScrubState:
+            if not owing:
+                kept = [(bucket, digest.at(taken, bucket)) for bucket in self.owed_buckets()]
+                taken = digest.moved(digest.EMPTY, kept)
+            anew = self.state.anew or any(mends[name].record is not None for name in mends)
+            owed = digest.added(self.state.owed, taken)
+            return replace(self.state, owed=owed, anew=anew, asked=self.state.asked if owed != digest.EMPTY else [])
+
+        async with self.turn:
+            done, kept = await mending.replace(self._commits, self._store, mends, account, at)
+            self.state = kept or self.state
+            self.findings.keep(findings)
         if done:
             self.changed()
         return done
+
+    async def _owe(self, owed: bytes) -> None:
+        self.state.owed = owed
+        if owed == digest.EMPTY:
+            self.state.asked = []
+        await self._store.scrubs.save(self.state)
 
     # ---- from the log
 
@@ -156,8 +207,7 @@ class Damage:
         await self.findings.note(self.findings.fresh(DIFFERS, (name for name, one in mends.items() if one.share)))
         done = await self.replace(mends, owing=True, at=gathering.clock)
         if gathering.whole and done == mends.keys():
-            self.state.owed = digest.moved(self.state.owed, [(bucket, -digest.at(self.state.owed, bucket))])
-            await self._store.scrubs.save(self.state)
+            await self._owe(digest.moved(self.state.owed, [(bucket, -digest.at(self.state.owed, bucket))]))
         await self.findings.put_right(done, FROM_LOG)
         return True
 
@@ -168,19 +218,43 @@ class Damage:
         if self.state.owed == digest.EMPTY:
             await self.findings.records_put_right(how)
 
-    async def replaced(self) -> None:
-        """A snapshot took the place of what was damaged."""
-        self.state.owed = digest.EMPTY
-        await self._settle(FROM_SNAPSHOT)
+    def switched(self, scrub: ScrubState) -> None:
+        """A snapshot took the place of the copy, and this is kept with it. Whatever was found is put right by that, but
+        in parts of the copy that owe something.
+        """
+        self.state = scrub
+        for one in self.findings.open_records:
+            if not digest.at(scrub.owed, bucket_of(*one.name)):
+                one.done = FROM_SNAPSHOT
+        if self.is_known:
+            self.changed()
 
-    async def agreed(self, device: bytes) -> None:
-        """Our copy is the same as another device's: whatever was owed has been made up for, by whatever it was."""
+    async def agreed(self, device: bytes, faulty: Collection[int] = ()) -> None:
+        """Our copy is the same as another device's, which knows of damage in these buckets of its own. Elsewhere
+        whatever was owed has been made up for, by whatever it was. There both lack the same; but when all others were
+        asked, and none has anything else, nobody ever will.
+        """
+        both = [bucket for bucket in self.owed_buckets() if bucket in faulty]
+        if both and device not in self.state.asked:
+            self.state.asked.append(device)
+        is_nowhere = bool(both) and self.others() <= set(self.state.asked)
+        if is_nowhere:
+            log.error("damage is everywhere", space=self._name, count=len(both))
+        left = [] if is_nowhere else both
+        is_less = len(left) < len(self.owed_buckets())
         if self.state.owed != digest.EMPTY:
-            self.state.owed = digest.EMPTY
-            await self._store.scrubs.save(self.state)
-        await self.findings.records_put_right(EQUAL, device)
+            await self._owe(
+                digest.moved(digest.EMPTY, [(bucket, digest.at(self.state.owed, bucket)) for bucket in left])
+            )
+        lost = {one.name for one in self.findings.open_records if bucket_of(*one.name) in both}
+        if is_nowhere:
+            await self.findings.put_right(lost, NOWHERE, device)
+        equal = {one.name for one in self.findings.open_records} - lost
+        await self.findings.put_right(equal, EQUAL, device)
         await self.findings.agreed(device)
         await self.begin_anew()
+        if is_less:
+            self.changed()  # who owes the same hears it
 
     async def begin_anew(self) -> None:
         """Rows were put right that no transaction names: feeds and bindings begin anew, once all is well. Not before: a

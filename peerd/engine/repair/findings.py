@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from peerd.core.batch import Name
 from peerd.core.device_id import short_id
-from peerd.core.repair.scrub import DIVERGED, FINDINGS, NO_RECORDS, Finding
+from peerd.core.repair.scrub import DIVERGED, EQUAL, FINDINGS, NO_RECORDS, Finding
 from peerd.engine.ports import Times
 from peerd.engine.store_ports import SpaceStore
 from peerd.logs import get
@@ -14,12 +14,6 @@ from peerd.logs import get
 log = get(__name__)
 
 KEPT_MS = 30 * 24 * 3600 * 1000
-FROM_LOG = "log"
-FROM_SNAPSHOT = "snapshot"
-FROM_PEER = "peer"
-AGAIN = "again"  # and what stood here was written again, beside it
-GONE = "gone"  # written over meanwhile
-EQUAL = "equal"  # found to be the same as another device has
 
 
 class Findings:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peerd.core.chain import Run
-from peerd.core.repair.scrub import LOG
-from peerd.engine.repair.findings import FROM_PEER
+from peerd.core.repair.scrub import FROM_PEER, LOG
 from peerd.engine.space import Space
 from peerd.protocol.messages import RUNS_PER_MEND
 

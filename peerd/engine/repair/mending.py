@@ -6,7 +6,7 @@ Nothing is written to the log by it, so nothing travels: what was damaged here w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from peerd.core import digest
@@ -16,6 +16,7 @@ from peerd.core.copy import CopyState
 from peerd.core.record import Dropped, Record
 from peerd.core.record_form import digest_of, encode_body, encode_stamps
 from peerd.core.repair.evidence import Gathering
+from peerd.core.repair.scrub import ScrubState
 from peerd.core.writes import Writes, finish
 from peerd.engine.commits import Commits
 from peerd.engine.store_ports import SpaceStore, Transaction
@@ -37,14 +38,18 @@ class Mend(NamedTuple):
 
 
 async def replace(
-    commits: Commits, store: SpaceStore, mends: Mapping[Name, Mend], at: ReadClock | None = None
-) -> tuple[set[Name], bytes]:
-    """Durably. Gives the records that were still as they were thought to be, and what that took from the digest,
-    bucket by bucket. Nothing is done unless our clock is still `at`, if that is given: a record that is missing here
-    may have been deleted since, and nothing here shows it.
+    commits: Commits,
+    store: SpaceStore,
+    mends: Mapping[Name, Mend],
+    owing: Callable[[bytes], ScrubState],
+    at: ReadClock | None = None,
+) -> tuple[set[Name], ScrubState | None]:
+    """Durably. Gives the records that were still as they were thought to be, and what is kept of the scrub with that:
+    what `owing` makes of what it takes from the digest, bucket by bucket. Nothing is done unless our clock is still
+    `at`, if that is given: a record that is missing here may have been deleted since, and nothing here shows it.
     """
     done: set[Name] = set()
-    steps = [digest.EMPTY]
+    kept: list[ScrubState] = []
 
     async def work(copy: CopyState) -> CopyState:
         if at is not None and copy.clock() != at:
@@ -61,12 +66,14 @@ async def replace(
             writes = finish(batch)
             return writes, writes.state
 
-        after = await store.transact(inside, own_origin=lambda: commits.own_origin)
-        steps[0] = digest.difference(copy.digest, after.digest)
-        return after
+        def scrub(after: CopyState) -> ScrubState:
+            kept[:] = [owing(digest.difference(copy.digest, after.digest))]
+            return kept[0]
+
+        return await store.transact(inside, own_origin=lambda: commits.own_origin, scrub=scrub)
 
     await commits.put_right(work)
-    return done, steps[0]
+    return done, kept[0] if kept else None
 
 
 def _put(batch: Batch, name: Name, mend: Mend) -> None:

@@ -5,9 +5,12 @@ Who is believed, where two copies of a record differ:
 
     ours is known to be damaged     what they have, if by our own digest that is what ours should be, or if our row is
                                     not what was written
-    theirs is known to be damaged   nothing is taken from them
-    otherwise                       the rule of `core.repair.rule`, by what both logs prove; of two values that of the
-                                    side with which another one agrees, if none does with the other side
+    otherwise                       the rule of `core.repair.rule`, by what both logs prove. Of two values that of the
+                                    side that is not known to be damaged stands; else that of the side with which
+                                    another one agrees, if none does with the other side
+
+Nobody gives a row that is known not to be what was written. Two that are the same, and owe the same, are none the
+wiser: see `Damage.agreed`.
 """
 
 from __future__ import annotations
@@ -23,13 +26,16 @@ from peerd.core.entry import Kind
 from peerd.core.intents import Intent
 from peerd.core.record import Record
 from peerd.core.record_form import bucket_of
-from peerd.core.repair.form import dots_of, unpack_evidence, unpack_record
+from peerd.core.repair.form import (
+    dots_of,
+    unpack_evidence,
+    unpack_record,
+)
 from peerd.core.repair.rule import Merged, Side, merge
-from peerd.core.repair.scrub import DIFFERS, MISSING
+from peerd.core.repair.scrub import AGAIN, DIFFERS, FROM_PEER, MISSING
 from peerd.engine.ports import Times
 from peerd.engine.repair import answers as repair_answers
 from peerd.engine.repair import log_repairs, mending
-from peerd.engine.repair.findings import AGAIN, FROM_PEER
 from peerd.engine.repair.mending import Mend as Mending
 from peerd.engine.space import Space
 from peerd.errors import RemoteProtocolError, StoreError, UserError
@@ -80,6 +86,7 @@ class Repairs:
         self.understood = False  # does the other side know these messages?
         self.their_digest = b""  # as they said it last
         self._their_clock: Clock | None = None  # ours, if theirs was the same then
+        self._faulty: frozenset[int] | None = None  # the buckets in which theirs is known to be damaged, once they said
         self._space = space
         self._theirs = theirs
         self._times = times
@@ -123,13 +130,17 @@ class Repairs:
         """Their digest and ours were compared, at equal clocks."""
         self._their_clock = self._space.copy.clock()
         self._ask_for_runs()
-        if equal:
+        damage = self._space.damage
+        if equal and not self._must_ask():
             self._machine.agree()
         else:
             self.differ()
-        damage = self._space.damage
         if not equal or damage.findings.open or damage.is_known or damage.state.anew:
             self._queue.put_nowait(_Note(equal))
+
+    def _must_ask(self) -> bool:
+        """Does it mean nothing yet that they have the same as we? They may owe it too."""
+        return self.understood and self._faulty is None and bool(self._space.damage.owed_buckets())
 
     def in_sync(self) -> None:
         """As far as is known here. A damaged copy asks: nobody says a digest to who has just caught up."""
@@ -179,11 +190,10 @@ class Repairs:
 
     async def _keep(self, note: _Note) -> None:
         """What people are told of it, also after a restart."""
-        if note.equal:
-            if self.digest_at(self._space.copy.clock()) == self.standing().digest:  # still, and not only then
-                await self._space.damage.agreed(self._theirs)
-        else:
+        if not note.equal:
             await self._space.damage.findings.diverged(self._theirs)
+        elif self.digest_at(self._space.copy.clock()) == self.standing().digest and not self._must_ask():
+            await self._space.damage.agreed(self._theirs, self._faulty or ())  # still, and not only then
 
     async def _work(self) -> None:
         while (one := await self._queue.get()) is not None and not self._stopped:
@@ -212,20 +222,21 @@ class Repairs:
             return
         self._hear(question, ours)
         if not question.buckets:
-            self._say(Located(self._space.id, ours.clock, ours.digest, ours.sums))
+            self._say(Located(self._space.id, ours.clock, ours.digest, ours.sums, faulty=list(ours.faulty)))
             return
         self._say(await repair_answers.shares(self._space, question, ours))
 
     def _hear(self, told: Locate | Located, ours: Standing) -> None:
         """Whatever they say of their digest is worth comparing."""
         self.their_digest, self._their_clock = told.digest, None
+        self._faulty = frozenset(told.faulty)
         if told.clock == ours.clock:
             self._compared(told.digest == ours.digest)
 
     def _take(self, answer: Located | Mended) -> None:
         ours = self.standing()
         if isinstance(answer, Located):
-            self.their_digest = answer.digest
+            self.their_digest, self._faulty = answer.digest, frozenset(answer.faulty)
             self._their_clock = self._space.copy.clock() if answer.clock == ours.clock else None
             self._perform(self._machine.located(answer, ours, self._now()))
         else:
@@ -276,14 +287,16 @@ class Repairs:
         here = await mending.stored(space.store, names)
         dots = dots_of([*(one.record for one in here.values()), *(record for record, _, _ in told.values())])
         gathering = await mending.gather(space.commits, space.store, names=names, dots=dots)
-        stands = self._stands(effect.sums)
         mends: dict[Name, Mending] = {}
         again: dict[Name, Merged] = {}
         for name in names:
             record, evidence, doubt = told[name]
-            trust = self._is_owed(name, effect.sums) or (not doubt and findings.suspects(name))
-            if doubt and not trust:
+            owes_too = doubt and bucket_of(*name) in (self._faulty or ())
+            vouched = not doubt or (owes_too and not record.empty)  # a bad row is not said
+            trust = self._is_owed(name, effect.sums) or (vouched and findings.suspects(name))
+            if doubt and not owes_too and not trust:
                 continue
+            stands = self._stands(effect.sums, ours_faulty=space.damage.doubts(name), theirs_faulty=doubt)
             ours = here[name].record if name in here else Record()
             own = gathering.of(name)  # a whole log needs nobody's word
             merged = merge(ours, record, [own] if own.whole else [evidence, own], trust=trust, stands=stands)
@@ -323,8 +336,12 @@ class Repairs:
             their_sums, bucket
         )
 
-    def _stands(self, their_sums: bytes) -> Side | None:
-        """With which of the two do others agree, and none with the other?"""
+    def _stands(self, their_sums: bytes, *, ours_faulty: bool, theirs_faulty: bool) -> Side | None:
+        """Which of the two is not known to be damaged, if the other is; else, with which of them do others agree, and
+        none with the other?
+        """
+        if ours_faulty != theirs_faulty:
+            return "theirs" if ours_faulty else "ours"
         ours, theirs, told = self.standing().digest, digest.summary(their_sums), self._told_by_others()
         if (ours in told) == (theirs in told):
             return None

@@ -21,6 +21,7 @@ _DONE = {
     "peer": "put right from {device}",
     "gone": "written over since then",
     "equal": "the same as {device} has",
+    "nowhere": "no member has it any more",
     "again": "put right with {device}; what stood here was written again beside it, as a conflict",
 }
 _REASON = "{count} in this device's copy {are} damaged"

@@ -127,8 +127,6 @@ class Scrubbing:
 
     async def _begin(self) -> None:
         if self.state.copy_id != self._copy_id():
-            if self.state.copy_id:
-                await self._damage.replaced()
             self.state.begin(self._copy_id())
         if not self.end:
             rows = await self._store.scrubs.rows(self.state.row, 1, 0)
@@ -136,7 +134,7 @@ class Scrubbing:
 
     async def _step(self, most: float) -> int:
         """Look at some records, or after them at some runs. Gives how many; -1 if there are no more."""
-        state, scrubs = self.state, self._store.scrubs
+        state, scrubs, still = self.state, self._store.scrubs, self._still()
         if not state.rows_done:
             rows = await scrubs.rows(state.row, max(1, min(STEP_ROWS, round(most))), STEP_BYTES)
             state.row, state.rows_done = rows.last, not rows.more
@@ -144,7 +142,7 @@ class Scrubbing:
             self.end = rows.end + self._commits.last_position
             if rows.suspects:
                 state.found += len(rows.suspects)
-                await self._damage.suspected(rows.suspects)
+                await self._damage.suspected(rows.suspects, still)
             return rows.records
         runs = await scrubs.runs(state.run, STEP_RUNS_BYTES, self._commits.verify)
         state.run = runs.last
@@ -157,14 +155,20 @@ class Scrubbing:
             self._damage.changed()
         return runs.runs if runs.more else -1
 
+    def _still(self) -> Callable[[], bool]:
+        """Is the copy still the one that it is now?"""
+        copy_id = self._copy_id()
+        return lambda: self._copy_id() == copy_id
+
     async def _finish(self, *, at_once: bool) -> None:
         """Everything was looked at: does it add up?"""
-        state = self.state
+        still = self._still()
         counted = await self._store.scrubs.count(at_once=at_once)
         if not counted.agrees:
-            state.found += len(digest.differing(counted.sums, counted.kept))
-            await self._damage.counted(counted)
+            self.state.found += len(digest.differing(counted.sums, counted.kept))
+            await self._damage.counted(counted, still)
         await self._damage.begin_anew()
+        state = self.state
         state.end(self._times.wall_ms())
         state.begin(self._copy_id())
         await self._damage.findings.forget()

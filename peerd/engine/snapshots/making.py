@@ -9,7 +9,7 @@ from peerd.core import digest
 from peerd.core.clocks import Clock
 from peerd.core.entry import changes_of
 from peerd.core.record_form import digest_of
-from peerd.core.snapshots.parts import Begin, End, Ends, Origins, Part, Records, Runs, encode, portions
+from peerd.core.snapshots.parts import LEVEL, Begin, End, Ends, Origins, Part, Records, Runs, encode, portions
 from peerd.core.snapshots.stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.core.stored import LogRow
 from peerd.engine.store_ports import SnapshotStore
@@ -56,19 +56,25 @@ class Outgoing:
             self._among.discard(self)
 
     async def _parts(self) -> AsyncGenerator[Part, None]:
+        damage = self._space.damage
+        owed = damage.state.owed
         start = await self._store.start()
         self.position = start.position
         self._known = max((one.number for one in start.origins), default=0)
         self.expected = start.records
-        yield Begin(self._space.id, records=start.records, origins=len(start.origins), record_bytes=start.record_bytes)
+        yield Begin(
+            self._space.id, LEVEL if owed != digest.EMPTY else 1, start.records, len(start.origins), start.record_bytes
+        )
         for origins in portions((200 + 40 * len(one.context), one) for one in start.origins):
             yield Origins(origins)
         for ends in portions((24 + 24 * len(one.ends), one) for one in start.ends):
             yield Ends(ends)
         cursor: RowCursor | None = (0, "")
         while cursor is not None:
-            last = await self._store.rows(cursor, READ_BYTES, self._known)
-            if last.copy_id != start.copy_id:
+            async with damage.turn:
+                last = await self._store.rows(cursor, READ_BYTES, self._known)
+                owes = damage.state.owed
+            if last.copy_id != start.copy_id or owes != owed:
                 raise _gone()
             cursor = last.cursor
             if last.groups or last.origins:
@@ -76,6 +82,7 @@ class Outgoing:
             if cursor is None:
                 async for part in self._runs(start, last):
                     yield part
+                yield _end(last, owes)
 
     def _records(self, read: SnapshotRows) -> Records:
         self._sums = digest.moved(self._sums, enumerate(read.shares))
@@ -84,7 +91,7 @@ class Outgoing:
         return Records(read.groups, read.origins)
 
     async def _runs(self, start: SnapshotStart, last: SnapshotRows) -> AsyncGenerator[Part, None]:
-        """What was written from the first record on to the last one, and the end."""
+        """What was written from the first record on to the last one."""
         clock = dict(start.clock)
         touched: set[int] = set()
         position = start.position
@@ -96,12 +103,12 @@ class Outgoing:
             for runs in portions((row.run.size_bytes + 20 * len(row.run.entries), row.run) for row in rows):
                 yield Runs(runs)
         if set(digest.differing(self._sums, last.digest)) - touched:
+            self._space.scrub.alarm()
             raise StoreDamaged(
                 "The records of a space are not those that were written: some of them are missing or are too many.",
                 next_step='See docs/recovery.md, "Copies diverged".',
             )
         self.clock, self.records = clock, last.records
-        yield End(digest.summary(last.digest), last.records)
 
     async def _rows_after(self, position: int, up_to: int) -> list[LogRow]:
         """At least one. What is not there any more was trimmed, or replaced with the copy."""
@@ -156,6 +163,11 @@ class Served:
 
     async def close(self) -> None:
         await self._parts.aclose()
+
+
+def _end(last: SnapshotRows, owed: bytes) -> End:
+    amounts = [(bucket, digest.at(owed, bucket).to_bytes(8, "big")) for bucket in digest.differing(owed, digest.EMPTY)]
+    return End(digest.summary(last.digest), last.records, amounts)
 
 
 def _buckets(rows: Iterable[LogRow]) -> set[int]:

@@ -258,10 +258,13 @@ class Snapshots:
         began_s = self._times.monotonic_s()
         if self.coming is not None:
             self.coming.merging = True
-        standing, position = await self._store.merge(standing)
-        copy_id = self._times.random_bytes(16)
-        work = partial(self._store.switch, standing, position, copy_id)
-        await _to_the_end(self._space.commits.switch(standing, work))
+        damage = self._space.damage
+        async with damage.turn:
+            doubts = damage.doubts_against(standing.progress.owed)
+            standing, position = await self._store.merge(standing, doubts)
+            copy_id = self._times.random_bytes(16)
+            work = partial(self._store.switch, standing, position, copy_id, doubts)
+            await _to_the_end(self._space.commits.switch(standing, work))
         log.info(
             "snapshot in place",
             space=self._space.name,
@@ -281,7 +284,8 @@ class Snapshots:
             space.recopying.begin(recopy)
             return switched
 
-        await _to_the_end(space.commits.switch(standing, replacing))
+        async with space.damage.turn:
+            await _to_the_end(space.commits.switch(standing, replacing))
         await space.forks.look()
 
     async def _check_variants(self, standing: Standing) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peerd.core import digest
+from peerd.core.repair.scrub import ScrubState
 from peerd.core.values import pack
 from peerd.engine.repair import mending, scrubbing
 from peerd.errors import StoreDamaged
@@ -341,6 +342,12 @@ async def test_rows_are_put_right_only_while_the_clock_stands(desk: Device) -> N
     await desk.delete("a")
     before = desk.space.copy
     back = {("notes", "a"): mending.Mend(record.record, 0)}
-    assert not (await mending.replace(desk.space.commits, desk.space.store, back, clock))[0]
+
+    def owing(taken: bytes) -> ScrubState:
+        return ScrubState(owed=taken)
+
+    assert not (await mending.replace(desk.space.commits, desk.space.store, back, owing, clock))[0]
     assert desk.space.copy == before
-    assert (await mending.replace(desk.space.commits, desk.space.store, back, desk.clock_now()))[0] == back.keys()
+    assert (await mending.replace(desk.space.commits, desk.space.store, back, owing, desk.clock_now()))[
+        0
+    ] == back.keys()

@@ -563,8 +563,8 @@ async def test_a_removal_that_is_learnt_before_the_switch_counts(
     store = laptop.space.store.snapshots
     merge = store.merge
 
-    async def merge_and_remove(standing: Any) -> Any:
-        merged = await merge(standing)
+    async def merge_and_remove(standing: Any, doubts: Any) -> Any:
+        merged = await merge(standing, doubts)
         await laptop.spaces.remove(laptop.space, phone.id)
         return merged
 
@@ -910,12 +910,12 @@ async def test_one_that_was_cut_when_it_was_whole_is_put_in_place_over_the_next_
     cuts: list[bool] = []
     near, _ = wire.connect(laptop, phone)
 
-    async def cut(standing: Any) -> Any:
+    async def cut(standing: Any, doubts: Any) -> Any:
         if not cuts:
             cuts.append(standing.is_whole)
             await near.close(1000, "cut")
             await asyncio.Event().wait()
-        return await merge(standing)
+        return await merge(standing, doubts)
 
     store.merge = cut  # type: ignore[method-assign] # to cut the link at the right moment
     await until(lambda: cuts == [True] and session(phone, laptop) is None and session(laptop, phone) is None)
