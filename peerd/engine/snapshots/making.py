@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING
 
@@ -120,7 +121,9 @@ class Outgoing:
 
 
 class Served:
-    """One that a device asks for part by part. The last ones are kept, so that it can go on after its link was cut."""
+    """One that a device asks for part by part. The last ones are kept, so that it can go on after its link was cut; the
+    next ones are read while those before them are on their way.
+    """
 
     def __init__(self, snapshot: bytes, outgoing: Outgoing) -> None:
         self.id = snapshot
@@ -131,7 +134,8 @@ class Served:
         self._kept: dict[int, bytes] = {}
         self._next = 0
         self._ahead: bytes | None = None
-        self._torn = False
+        self._reading: asyncio.Task[bytes | None] | None = None  # of the one behind `_ahead`
+        self._turn = asyncio.Lock()
 
     @property
     def goes_on(self) -> bool:
@@ -139,29 +143,41 @@ class Served:
         return self._next > 0 and self._ahead is not None
 
     def has(self, number: int) -> bool:
-        return not self._torn and (number in self._kept or number >= self._next)
+        return number in self._kept or number >= self._next
 
     async def part(self, number: int) -> tuple[bytes, bool] | None:
         """The part, and whether it is the last; None if it can not be had (any more). Raises what `parts` raises."""
         self.was_asked = True
-        if number == self._next:
-            if self._ahead is None:
-                self._ahead = await self._following()
-            if self._ahead is not None:
-                self._kept[number], self._ahead = self._ahead, await self._following()
-                self._kept.pop(number - KEPT_PARTS, None)
-                self._next += 1
-        data = self._kept.get(number)
-        return None if data is None else (data, number == self._next - 1 and self._ahead is None)
+        async with self._turn:
+            if number == self._next:
+                if self._ahead is None:
+                    self._ahead = await self._following()
+                if self._ahead is not None:
+                    following = await self._following()
+                    self._kept[number], self._ahead = self._ahead, following
+                    self._kept.pop(number - KEPT_PARTS, None)
+                    self._next += 1
+            data = self._kept.get(number)
+            return None if data is None else (data, number == self._next - 1 and self._ahead is None)
 
     async def _following(self) -> bytes | None:
-        """Whoever is cancelled while it is read has ended the reading: nobody can go on with it."""
-        self._torn = True
-        part = await anext(self._parts, None)
-        self._torn = False
-        return part
+        """Whoever is cancelled meanwhile leaves the reading to those who come after it."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read(), name="snapshot read")
+        data = await asyncio.shield(self._reading)
+        if data is not None:
+            self._reading = asyncio.create_task(self._read(), name="snapshot read")
+        return data
+
+    async def _read(self) -> bytes | None:
+        return await anext(self._parts, None)
 
     async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+            if not self._reading.cancelled():
+                self._reading.exception()  # nobody asks for that part any more
         await self._parts.aclose()
 
 

@@ -424,27 +424,49 @@ async def test_cancelled_anywhere_it_goes_on(make: MakeDevice, monkeypatch: pyte
     await agree(desk, laptop)
 
 
-async def test_what_was_torn_is_not_gone_on_with(two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_is_cancelled_leaves_the_reading_to_the_next(
+    two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk, laptop = two
     await desk.put("one", {"a": 1})
+    rows, go = desk.space.store.snapshots.rows, asyncio.Event()
+
+    async def slow(*asked: Any) -> Any:
+        await go.wait()
+        return await rows(*asked)
+
+    monkeypatch.setattr(desk.space.store.snapshots, "rows", slow)
     served = await desk.space.snapshots.serve(laptop.id, ONE, 0)
-    assert await served.part(0)
-    rows = asyncio.Event()
-
-    async def never(*_: Any) -> Any:
-        await rows.wait()
-
-    monkeypatch.setattr(desk.space.store.snapshots, "rows", never)
+    parts = [await served.part(0)]
     task = asyncio.create_task(_rest(served))
     for _ in range(20):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    monkeypatch.undo()
     again = await desk.space.snapshots.serve(laptop.id, served.id, 1)
-    assert again is not served
-    assert desk.space.snapshots.pinned() is None
+    assert again is served
+    go.set()
+    while (part := parts[-1]) is not None and not part[1]:
+        parts.append(await again.part(len(parts)))
+    assert await take(laptop, [part[0] for part in parts if part is not None])
+    await check(laptop)
     await desk.space.snapshots.end_serving(laptop.id)
+
+
+async def test_one_that_is_given_up_while_it_is_read_holds_nothing(
+    two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, laptop = two
+    await desk.put("one", {"a": 1})
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(desk.space.store.snapshots, "rows", never)
+    served = await desk.space.snapshots.serve(laptop.id, ONE, 0)
+    assert await served.part(0)
+    await desk.space.snapshots.end_serving(laptop.id)
+    assert desk.space.snapshots.pinned() is None
 
 
 async def _rest(served: Served) -> None:
