@@ -11,7 +11,8 @@ a flipped value is a difference.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import struct
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated, Any
 from zlib import crc32
@@ -136,6 +137,26 @@ def share_of(collection: str, key: str, packed: bytes, body: bytes) -> tuple[int
     hashed = _share_hash.copy()  # cheaper than a new one
     hashed.update(name + packed + body)
     return crc32(name) % BUCKETS, int.from_bytes(hashed.digest(), "big", signed=True)
+
+
+def shares_of(
+    collection: str, keys: Sequence[str], packed: Iterable[bytes], bodies: Iterable[bytes], sums: list[int]
+) -> tuple[int, ...]:
+    """`share_of` many records of one collection, in two thirds of the time. Each share is added to its bucket in
+    `sums`.
+    """
+    lead = _encode((collection, ""))[:-1]
+    names = [lead + _encode(key) for key in keys]
+    copy = _share_hash.copy
+    digests = []
+    for data in map(b"".join, zip(names, packed, bodies, strict=True)):
+        hashed = copy()
+        hashed.update(data)
+        digests.append(hashed.digest())
+    shares = struct.unpack(f">{len(digests)}q", b"".join(digests))
+    for crc, share in zip(map(crc32, names), shares, strict=True):
+        sums[crc % BUCKETS] += share
+    return shares
 
 
 def lone_lead(origin: bytes | int) -> bytes:

@@ -118,7 +118,7 @@ def write(
     )
     records.write(connection, writes.rows, writes.gone, reader.known, stamps_encoder(ref_of), number_of, side.SIDE)
     for some in writes.plain:
-        records.append(connection, number_of[some.collection], some.rows, ref_of, side.SIDE)
+        records.append(connection, number_of[some.collection], some, ref_of, side.SIDE)
     save_progress(connection, writes.progress)
     return new_refs, new_numbers
 

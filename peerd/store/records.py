@@ -12,7 +12,7 @@ from typing import Any, Literal
 from peerd.core.batch import Name
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record, lone_lead
-from peerd.core.snapshots.rows import PlainRow
+from peerd.core.snapshots.rows import PlainRows
 from peerd.core.stored import ArrivalPage, CollectionCount, RecordPage
 from peerd.core.writes import PARKED, RecordRow
 from peerd.store.failures import damaged
@@ -98,41 +98,33 @@ def write(
 
 
 def append(
-    connection: sqlite3.Connection,
-    number: int,
-    rows: Iterable[PlainRow],
-    ref_of: Mapping[bytes, int],
-    table: Table,
+    connection: sqlite3.Connection, number: int, rows: PlainRows, ref_of: Mapping[bytes, int], table: Table
 ) -> None:
     """Write records of a collection that do not exist yet."""
-    lead_of = _Leads(ref_of)
-    _insert(
-        connection,
-        [(number, key, flags, share, lead_of[origin] + rest, body) for key, flags, share, origin, rest, body in rows],
-        table,
-    )
-
-
-class _Leads(dict[bytes, bytes]):
-    """What packed stamps begin with, by origin, as far as it was asked for."""
-
-    def __init__(self, ref_of: Mapping[bytes, int]) -> None:
-        super().__init__()
-        self._ref_of = ref_of
-
-    def __missing__(self, origin: bytes) -> bytes:
-        lead = self[origin] = lone_lead(self._ref_of[origin])
-        return lead
+    lead_of = {origin: lone_lead(ref_of[origin]) for origin in {stamp.origin for stamp in rows.stamps}}
+    stamps = [lead_of[origin] + rest for _, origin, _, rest in rows.stamps]
+    columns = (rows.keys, rows.shares, stamps, rows.bodies)
+    width = len(columns)
+    for at, length in _pieces(len(rows.keys)):
+        values: list[Any] = [number] * (1 + width * length)
+        for place, column in enumerate(columns, 1):
+            values[place::width] = column[at : at + length]
+        connection.execute(_appending(length, table), values)
 
 
 def _insert(connection: sqlite3.Connection, new: Sequence[NewRow], table: Table) -> None:
-    """Several rows to a statement: each costs a third less, and while SQLite works on so many the rest of the daemon
-    runs (Python's lock is let go and taken back for every step of a statement).
+    for at, length in _pieces(len(new)):
+        connection.execute(_insertion(length, table), tuple(chain.from_iterable(new[at : at + length])))
+
+
+def _pieces(count: int) -> Iterator[tuple[int, int]]:
+    """Where each begins and how long it is. Several rows to a statement: each costs a third less, and while SQLite
+    works on so many the rest of the daemon runs (Python's lock is let go and taken back for every step of a statement).
     """
     at = 0
-    while at < len(new):
-        length = next(length for length in reversed(_LENGTHS) if length <= len(new) - at)
-        connection.execute(_insertion(length, table), tuple(chain.from_iterable(new[at : at + length])))
+    while at < count:
+        length = next(length for length in reversed(_LENGTHS) if length <= count - at)
+        yield at, length
         at += length
 
 
@@ -140,6 +132,13 @@ def _insert(connection: sqlite3.Connection, new: Sequence[NewRow], table: Table)
 def _insertion(length: int, table: Table) -> str:
     places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * length)
     return f"INSERT INTO {table} (collection, key, flags, share, stamps, body) VALUES {places}"  # noqa: S608 - a known name and question marks
+
+
+@cache
+def _appending(length: int, table: Table) -> str:
+    """Of one collection, without flags: what is the same for all is given once."""
+    places = ", ".join(["(?1, ?, ?, ?, ?)"] * length)
+    return f"INSERT INTO {table} (collection, key, share, stamps, body) VALUES {places}"  # noqa: S608 - a known name and question marks
 
 
 def page(

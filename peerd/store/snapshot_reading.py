@@ -5,31 +5,27 @@ a checkpoint ever waits for it. What is read is checked against its share of the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+
+import msgspec
 
 from peerd.core.clocks import Clock, lacking
 from peerd.core.digest import BUCKETS
 from peerd.core.origin import Announcement
-from peerd.core.record_form import SHORT_LEAD_BYTES, digest_of, lone_lead, share_of
+from peerd.core.record_form import SHORT_LEAD_BYTES, lone_lead, shares_of
 from peerd.core.snapshots.choice import LEAST_LOG_BYTES, Gap
-from peerd.core.snapshots.parts import (
-    ENDS_PER_ORIGIN,
-    ROW_BYTES,
-    EndsOf,
-    Group,
-    OriginEnd,
-    StoredRow,
-    group_bytes,
-    row_bytes,
-)
+from peerd.core.snapshots.parts import ENDS_PER_ORIGIN, ROW_BYTES, EndsOf, Group, OriginEnd, group_bytes, row_bytes
 from peerd.core.snapshots.stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.store import log
 from peerd.store.failures import damaged
-from peerd.store.records import unsigned
 from peerd.store.refs import Refs
 
 SAMPLES, SAMPLED_AT_ONCE = 32, 8
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 def gap(connection: sqlite3.Connection, refs: Refs, clock: Mapping[bytes, int], position: int) -> Gap:
@@ -83,32 +79,25 @@ def rows(
 ) -> SnapshotRows:
     """Records after `after`: at least one if there is any, else up to `max_bytes`. Raises StoreDamaged."""
     names = dict(connection.execute("SELECT number, name FROM collection"))
-    checks = _Checks(refs, path)
-    groups: list[Group] = []
-    found: list[StoredRow] = []
-    count, size_bytes, of = 0, 0, -1
-    cursor: RowCursor | None = None
-    last = after
     copy_id, position, digest = connection.execute("SELECT copy_id, position, digest FROM space").fetchone()
-    for number, key, share, stamps, body in connection.execute(
-        "SELECT collection, key, share, stamps, body FROM record WHERE (collection, key) > (?, ?)"
-        " ORDER BY collection, key",
-        after,
-    ):
-        name = names[number]
-        size_bytes += 4 * len(key) + len(stamps) + len(body) + ROW_BYTES
-        if number != of:
-            size_bytes += group_bytes(name)
-        if groups and size_bytes > max_bytes:
-            cursor = last
+    taken: list[tuple[int, str, int, bytes, bytes, int]] = []
+    cursor: RowCursor | None = None
+    size_bytes, of = 0, -1
+    for row in connection.execute(_NEXT_ROWS, after):
+        size_bytes += row[-1]
+        if row[0] != of:
+            of = row[0]
+            size_bytes += group_bytes(names[of])
+        if taken and size_bytes > max_bytes:
+            cursor = taken[-1][:2]
             break
-        checks.check(name, key, share, stamps, body)
-        if number != of:
-            of, found = number, []
-            groups.append(Group(name, found))
-        found.append((key, stamps, body))
-        count += 1
-        last = (number, key)
+        taken.append(row)
+    groups: list[Group] = []
+    checks = _Checks(refs, path)
+    for number, rows_of_one in groupby(taken, itemgetter(0)):
+        _, keys, shares, stamps, bodies, _ = zip(*rows_of_one, strict=True)
+        checks.check(names[number], keys, shares, stamps, bodies)
+        groups.append(Group(names[number], list(zip(keys, stamps, bodies, strict=True))))
     origins = [
         (ref, Announcement(device, admission, nonce))
         for ref, device, admission, nonce in connection.execute(
@@ -116,34 +105,48 @@ def rows(
         )
     ]
     records = 0 if cursor is not None else _count(connection)
-    return SnapshotRows(copy_id, groups, count, cursor, origins, position, digest, records, checks.shares)
+    return SnapshotRows(copy_id, groups, len(taken), cursor, origins, position, digest, records, checks.sums)
+
+
+_NEXT_ROWS = (
+    f"SELECT collection, key, share, stamps, body, 4 * length(key) + length(stamps) + length(body) + {ROW_BYTES}"  # noqa: S608 - a number
+    " FROM record WHERE (collection, key) > (?, ?) ORDER BY collection, key"
+)
 
 
 class _Checks:
-    """`shares` are the sums, by bucket, over the records that are what they were when they were written."""
+    """`sums` are the sums, by bucket, over the records that are what they were when they were written."""
 
     def __init__(self, refs: Refs, path: Path) -> None:
-        self.shares = [0] * BUCKETS
+        self.sums = [0] * BUCKETS
         self._refs = refs
         self._path = path
         # For the packed stamps of nearly every record we need not look at more than what stands for the origin.
         short = ((lone_lead(ref), lone_lead(origin)) for ref, origin in list(refs.origin_of.items()))
         self._lead_of = {lead: full for lead, full in short if len(lead) == SHORT_LEAD_BYTES}
 
-    def check(self, collection: str, key: str, share: int, stamps: bytes, body: bytes) -> None:
+    def check(
+        self,
+        collection: str,
+        keys: Sequence[str],
+        shares: Sequence[int],
+        stamps: Sequence[bytes],
+        bodies: Sequence[bytes],
+    ) -> None:
         """Raises StoreDamaged."""
-        lead = self._lead_of.get(stamps[:SHORT_LEAD_BYTES])
-        if lead is not None:
-            bucket, counted = share_of(collection, key, lead + stamps[SHORT_LEAD_BYTES:], body)
-        else:
-            try:
-                bucket, counted = digest_of(collection, key, self._refs.decode_stamps(stamps), body)
-            except (ValueError, LookupError, TypeError) as problem:
-                raise damaged(self._path, f"a record cannot be read ({problem})") from problem
-            share = unsigned(share)
-        if counted != share:
+        lead_of = self._lead_of
+        try:
+            full = [lead_of[packed[:SHORT_LEAD_BYTES]] + packed[SHORT_LEAD_BYTES:] for packed in stamps]
+        except KeyError:
+            full = [self._in_full(packed) for packed in stamps]
+        if shares_of(collection, keys, full, bodies, self.sums) != shares:
             raise damaged(self._path, "a record is not what was written")
-        self.shares[bucket] += counted
+
+    def _in_full(self, stamps: bytes) -> bytes:
+        try:
+            return _encode(self._refs.decode_stamps(stamps))
+        except (ValueError, LookupError, TypeError) as problem:
+            raise damaged(self._path, f"a record cannot be read ({problem})") from problem
 
 
 def _count(connection: sqlite3.Connection) -> int:

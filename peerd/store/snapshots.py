@@ -84,7 +84,7 @@ class Snapshots:
                 self._refs.ref_of.update(new_refs)
                 self._refs.number_of.update(new_numbers)
 
-            rows = len(writes.rows) + sum(len(some.rows) for some in writes.plain)
+            rows = len(writes.rows) + sum(len(some.keys) for some in writes.plain)
             return Outcome(standing.after(writes), pages=8 + rows // 8, published=publish)
 
         return await self._database.write(work)

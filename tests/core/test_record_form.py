@@ -13,7 +13,16 @@ from msgspec import Raw
 from peerd.core.clocks import Dot
 from peerd.core.entry import Change, Kind
 from peerd.core.record import Lone, Record, Stamp, apply_change
-from peerd.core.record_form import decode_record, digest_of, encode_body, encode_dropped, encode_lone, encode_stamps
+from peerd.core.record_form import (
+    decode_record,
+    digest_of,
+    encode_body,
+    encode_dropped,
+    encode_lone,
+    encode_stamps,
+    share_of,
+    shares_of,
+)
 from peerd.core.values import pack
 
 ORIGINS = [bytes([letter]) * 16 for letter in b"abc"]
@@ -170,3 +179,14 @@ def test_what_a_change_removed_is_stored_in_the_same_form() -> None:
     assert gone.births == {DOTS[0]}
     assert gone.fields == {"a": {DOTS[0]: pack(1)}}
     assert gone.stamps == {DOTS[0]: Stamp(9, 2)}
+
+
+@given(st.lists(st.tuples(st.text(max_size=40), st.binary(max_size=30), st.binary(max_size=300)), max_size=5))
+def test_many_shares_at_once_are_the_same(rows: list[tuple[str, bytes, bytes]]) -> None:
+    apart = [share_of("notes", *row) for row in rows]
+    sums, expected = [7] * 256, [7] * 256
+    for bucket, share in apart:
+        expected[bucket] += share
+    keys, stamps, bodies = [key for key, _, _ in rows], [packed for _, packed, _ in rows], [body for _, _, body in rows]
+    assert shares_of("notes", keys, stamps, bodies, sums) == tuple(share for _, share in apart)
+    assert sums == expected

@@ -59,9 +59,9 @@ class Disk:
         for row in writes.rows:
             self.rows[row.name] = row.stamps, row.body, row.share, row.flags
         for some in writes.plain:
-            for key, flags, share, origin, rest, body in some.rows:
-                stamps = msgspec.msgpack.decode(lone_lead(origin) + rest)
-                self.rows[some.collection, key] = stamps, body, share % digest.MODULUS, flags
+            for key, share, stamp, body in zip(some.keys, some.shares, some.stamps, some.bodies, strict=True):
+                stamps = msgspec.msgpack.decode(lone_lead(stamp.origin) + stamp.rest)
+                self.rows[some.collection, key] = stamps, body, share % digest.MODULUS, 0
         for name in writes.gone:
             del self.rows[name]
 

@@ -23,7 +23,7 @@ from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.plain_put import read
 from peerd.core.snapshots.parts import LEVEL, Begin, End, Ends, OriginEnd, Origins, Part, Records, Runs
-from peerd.core.snapshots.rows import PlainRows, RowReader
+from peerd.core.snapshots.rows import LoneStamps, PlainRows, RowReader
 from peerd.core.writes import RecordRow, finish
 from peerd.errors import RemoteProtocolError
 
@@ -111,6 +111,7 @@ class Intake:
     def __init__(self, space: bytes, authority: Authority) -> None:
         self._space = space
         self._authority = authority
+        self._stamps = LoneStamps({})
 
     def take(self, standing: Standing, part: Part, reader: Reader, size_bytes: int = 0) -> SideWrites:
         """`reader` reads what is beside; the part came in so many bytes.
@@ -196,7 +197,7 @@ class Intake:
 
     def _records(self, standing: Standing, progress: Progress, part: Records) -> SideWrites:
         new = self._new(standing, part.origins)
-        reader = RowReader({at.number: at.origin for at in (*standing.origins.values(), *new)})
+        reader = RowReader(self._stamps_of({at.number: at.origin for at in (*standing.origins.values(), *new)}))
         for group in part.groups:
             reader.read(group.collection, group.rows)
         visible, highest = dict(progress.visible), dict(progress.highest)
@@ -212,6 +213,12 @@ class Intake:
             highest=highest,
         )
         return SideWrites(moved, new, rows=reader.rows, plain=reader.plain)
+
+    def _stamps_of(self, origin_of: dict[int, bytes]) -> LoneStamps:
+        """What was read of them so far, unless the numbers stand for more by now."""
+        if self._stamps.origin_of != origin_of:
+            self._stamps = LoneStamps(origin_of)
+        return self._stamps
 
     # ---- the log since
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -12,96 +12,120 @@ from peerd.core import limits
 from peerd.core.clocks import Clock
 from peerd.core.digest import BUCKETS
 from peerd.core.record import Record
-from peerd.core.record_form import decode_record, digest_of, encode_body, encode_lone_stamp, encode_stamps, share_of
+from peerd.core.record_form import decode_record, digest_of, encode_body, encode_lone_stamp, encode_stamps, shares_of
 from peerd.core.snapshots.parts import StoredRow
 from peerd.core.values import Plain, check_packed
-from peerd.core.writes import PARKED, RESTORED, RecordRow, flags_of
+from peerd.core.writes import RecordRow, flags_of
 from peerd.errors import RemoteProtocolError
 
 _SURELY_FITS = 63  # characters, whatever they take in UTF-8
 _SURELY_A_KEY = limits.KEY_BYTES // 4
-_RESTORED = 4
 _Number = Annotated[int, Meta(ge=0)]
 _Seq = Annotated[int, Meta(ge=1, le=limits.INT64_MAX)]
 _Time = Annotated[int, Meta(ge=0, le=limits.INT64_MAX)]
 
-# What nearly every record is: one stamp, plain values, short names. The decoder checks that in a microsecond.
+# What nearly every record is: born, one stamp, plain values, short names. The decoder checks all but the names, since
+# it makes each of them anew where it has to measure it: that takes as long as the rest.
 _plain_stamp = msgspec.msgpack.Decoder(
-    Annotated[list[tuple[_Number, _Seq, _Time, Annotated[int, Meta(ge=0, le=6)]]], Meta(min_length=1, max_length=1)]
+    Annotated[list[tuple[_Number, _Seq, _Time, Annotated[int, Meta(ge=0, le=2)]]], Meta(min_length=1, max_length=1)]
 )
-_plain_body = msgspec.msgpack.Decoder(
-    tuple[Annotated[int, Meta(ge=0, le=1)], dict[Annotated[str, Meta(max_length=_SURELY_FITS)], Plain]]
-)
+_plain_body = msgspec.msgpack.Decoder(tuple[Annotated[int, Meta(ge=0, le=1)], dict[str, Plain]])
 _stamps = msgspec.msgpack.Decoder(list[list[Any]])
-_PlainStamp: TypeAlias = tuple[bytes, bytes, bytes, int]  # as the digest counts it; origin; rest; flags if a birth
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_STAMPS_KEPT = 10_000
 
 
-PlainRow: TypeAlias = tuple[str, int, int, bytes, bytes, bytes]
-"""Key, flags, share as a signed number, the origin of its stamp, the rest of that in its packed form, body."""
+class LoneStamp(NamedTuple):
+    """Of a record that has one: as the digest counts it, its dot, and what follows the origin in its packed form."""
+
+    counted: bytes
+    origin: bytes
+    seq: int
+    rest: bytes
+
+
+class LoneStamps(dict[bytes, LoneStamp]):
+    """By their packed form, with numbers that `origin_of` knows, each read once: those of one transaction are equal."""
+
+    def __init__(self, origin_of: Mapping[int, bytes]) -> None:
+        super().__init__()
+        self.origin_of = origin_of
+
+    def __missing__(self, packed: bytes) -> LoneStamp:
+        """Raises one of _NOT_PLAIN if it is another one, and RemoteProtocolError if its number stands for nothing."""
+        ((number, seq, t_ms, tq),) = _plain_stamp.decode(packed)
+        origin = self.origin_of.get(number)
+        if origin is None:
+            raise _malformed("a record of an origin that was not named")
+        if len(self) >= _STAMPS_KEPT:
+            self.clear()
+        counted, rest = encode_lone_stamp(origin, seq, t_ms, tq)
+        stamp = self[packed] = LoneStamp(counted, origin, seq, rest)
+        return stamp
 
 
 class PlainRows(Struct, frozen=True):
-    """Records of one collection, each with one stamp and plain values: what nearly all are."""
+    """Records of one collection, each born, with one stamp and plain values: what nearly all are. In columns, which
+    take less time than rows; `shares` are signed numbers.
+    """
 
     collection: str
-    rows: list[PlainRow]
+    keys: Sequence[str]
+    shares: Sequence[int]
+    stamps: Sequence[LoneStamp]
+    bodies: Sequence[bytes]
 
 
 class RowReader:
-    """Records of a part as they come in, with origins for the numbers. What was read is in `plain` and, if it is not as
-    plain as that, in `rows`. `shares` are the sums by bucket of the digest, `visible` counts by collection, and
-    `highest` are the largest dots.
+    """Records of a part as they come in. What was read is in `plain` and, if it is not as plain as that, in `rows`.
+    `shares` are the sums by bucket of the digest, `visible` counts by collection, and `highest` are the largest dots.
     """
 
-    def __init__(self, origin_of: Mapping[int, bytes]) -> None:
+    def __init__(self, stamps: LoneStamps) -> None:
         self.plain: list[PlainRows] = []
         self.rows: list[RecordRow] = []
         self.shares = [0] * BUCKETS
         self.visible: dict[str, int] = {}
         self.highest: Clock = {}
-        self._origin_of = origin_of
-        self._stamps: dict[bytes, _PlainStamp] = {}  # those of one transaction are equal
+        self._origin_of = stamps.origin_of
+        self._stamps = stamps
 
     def read(self, collection: str, rows: Iterable[StoredRow]) -> None:
         """Raises RemoteProtocolError: nobody could have written this."""
         _check_collection(collection)
-        plain: list[PlainRow] = []
+        plain: list[StoredRow] = []
+        stamps: list[LoneStamp] = []
         visible = 0
-        shares, stamps = self.shares, self._stamps
-        for key, packed, body in rows:
+        known, decode = self._stamps, _plain_body.decode
+        for row in rows:
+            key, packed, body = row
             if not key or (len(key) > _SURELY_A_KEY and len(key.encode()) > limits.KEY_BYTES):
                 raise _malformed("a key")
             try:
-                stamp = stamps.get(packed) or self._plain_stamp(packed)
-                born, fields = _plain_body.decode(body)
-                if not (born or fields):
-                    raise _malformed("a record that holds nothing")
+                stamp = known[packed]
+                born, fields = decode(body)
+                if len(body) > limits.FIELD_NAME_BYTES and any(len(name) > _SURELY_FITS for name in fields):
+                    born = 0
             except _NOT_PLAIN:
+                born = 0
+            if born:
+                plain.append(row)
+                stamps.append(stamp)
+            else:
                 visible += self._read_any(collection, key, packed, body)
-                continue
-            counted, origin, rest, born_flags = stamp
-            bucket, share = share_of(collection, key, counted, body)
-            shares[bucket] += share
-            visible += born
-            plain.append((key, born_flags if born else PARKED, share, origin, rest, body))
         if plain:
-            self.plain.append(PlainRows(collection, plain))
+            self._keep(collection, plain, stamps)
+        visible += len(plain)
         if visible:
             self.visible[collection] = self.visible.get(collection, 0) + visible
 
-    def _plain_stamp(self, packed: bytes) -> _PlainStamp:
-        """Raises one of _NOT_PLAIN if it is another one."""
-        ((number, seq, t_ms, tq),) = _plain_stamp.decode(packed)
-        if tq & 3 == 3:
-            raise _malformed("a malformed dot")
-        origin = self._origin_of.get(number)
-        if origin is None:
-            raise _malformed("a record of an origin that was not named")
-        self._saw(origin, seq)
-        counted, rest = encode_lone_stamp(origin, seq, t_ms, tq)
-        stamp = self._stamps[packed] = counted, origin, rest, RESTORED if tq & _RESTORED else 0
-        return stamp
+    def _keep(self, collection: str, plain: list[StoredRow], stamps: list[LoneStamp]) -> None:
+        keys, packed, bodies = zip(*plain, strict=True)
+        for one in set(packed):
+            stamp = self._stamps[one]
+            self._saw(stamp.origin, stamp.seq)
+        shares = shares_of(collection, keys, [stamp.counted for stamp in stamps], bodies, self.shares)
+        self.plain.append(PlainRows(collection, keys, shares, stamps, bodies))
 
     def _read_any(self, collection: str, key: str, packed: bytes, body: bytes) -> bool:
         """Is it visible?"""

@@ -17,6 +17,7 @@ from peerd.core.origin import Announcement, origin_of
 from peerd.core.record import Record, Stamp
 from peerd.core.record_form import digest_of, encode_body, encode_stamps
 from peerd.core.snapshots import parts as snapshot
+from peerd.core.snapshots import rows
 from peerd.core.snapshots.intake import Authority, Intake, Progress, SideWrites, Standing
 from peerd.core.snapshots.parts import (
     PART_BYTES,
@@ -35,7 +36,7 @@ from peerd.core.snapshots.parts import (
     StoredRow,
     encode,
 )
-from peerd.core.snapshots.rows import RowReader
+from peerd.core.snapshots.rows import LoneStamps, RowReader
 from peerd.core.values import pack
 from peerd.core.writes import PARKED, RESTORED, SIBLINGS, finish
 from peerd.errors import LocalProtocolError, RemoteProtocolError
@@ -309,7 +310,7 @@ def stored(record: Record, key: str = "key") -> StoredRow:
 
 def read(*rows: StoredRow) -> tuple[RowReader, Disk]:
     """What is read, and the rows that are written of it."""
-    reader, disk = RowReader(NUMBERS), Disk(CopyState(SPACE))
+    reader, disk = RowReader(LoneStamps(NUMBERS)), Disk(CopyState(SPACE))
     reader.read("notes", rows)
     disk.take(SideWrites(Progress(), rows=reader.rows, plain=reader.plain))
     return reader, disk
@@ -362,6 +363,18 @@ def test_records_of_one_transaction_are_read_like_others() -> None:
     assert reader.highest == {NUMBERS[1]: 9}
 
 
+def test_stamps_are_kept_for_the_next_records_but_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_STAMPS_KEPT", 2)
+    body, stamps = b"\x92\x01\x81\xa1a\x01", LoneStamps(NUMBERS)
+    many = [(f"{seq:03}", msgspec.msgpack.encode([[1, seq, 5, 2]]), body) for seq in range(1, 6)]
+    first, second = RowReader(stamps), RowReader(stamps)
+    first.read("notes", many)
+    second.read("notes", many[3:])
+    assert len(stamps) <= 2
+    assert first.highest == second.highest == {NUMBERS[1]: 5}
+    assert [list(one.shares) for one in second.plain] == [list(one.shares)[3:] for one in first.plain]
+
+
 def test_a_stamp_in_a_longer_form_than_it_needs_is_the_same() -> None:
     """It is kept in the short one, of which the digest is made everywhere."""
     body = b"\x92\x01\x81\xa1a\x01"
@@ -370,7 +383,7 @@ def test_a_stamp_in_a_longer_form_than_it_needs_is_the_same() -> None:
         read(("key", b"\x91\x94\x00\x01\x05\x02", body)),
     )
     assert long[1].rows == short[1].rows
-    assert [one.rows for one in long[0].plain] == [one.rows for one in short[0].plain]
+    assert long[0].plain == short[0].plain
 
 
 @pytest.mark.parametrize(
