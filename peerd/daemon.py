@@ -39,7 +39,7 @@ from peerd.engine.repair.scrub_rounds import scrub_now_and_then
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.engine.statuses import Statuses
+from peerd.engine.status.statuses import Statuses
 from peerd.engine.tables.bindings import Bindings
 from peerd.engine.upkeep.backups import Backups
 from peerd.engine.upkeep.housekeeping import Housekeeping
@@ -168,14 +168,14 @@ class Daemon:
         self._service.reload_settings = self.reload
         self._statuses.problems = self._machine.problems
         self._statuses.machine = self._machine.status
-        self._statuses.tables = self._bindings.notices_of
+        self._statuses.spaces.tables = self._bindings.notices_of
         self._statuses.relays = self._relays
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
         self._bindings.memory.history_days = self._housekeeping.history_days
         self._housekeeping.holders.holdings = self._relays.holdings
         self._housekeeping.holders.seen = self._relays.last_seen
-        self._statuses.growth.holders = self._housekeeping.holders
-        self._statuses.growth.history_days = self._housekeeping.history_days
+        self._statuses.spaces.growth.holders = self._housekeeping.holders
+        self._statuses.spaces.growth.history_days = self._housekeeping.history_days
         self._housekeeping.set_agreed = self._clock.set_agreed
 
     # ---- from start to end

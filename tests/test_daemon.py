@@ -99,7 +99,7 @@ class House:
 
     def peer(self) -> Any:
         (space,) = self.here._spaces.by_id.values()
-        (peer,) = self.here._statuses.peers_of(space)
+        (peer,) = self.here._statuses.peers.of(space)
         return peer
 
 

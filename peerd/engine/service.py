@@ -11,7 +11,6 @@ from pathlib import Path
 
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import NEVER_MS, Address
-from peerd.engine import metrics
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.feed import Feed
 from peerd.engine.forks.recopying import recopy_from
@@ -27,7 +26,8 @@ from peerd.engine.records import Records
 from peerd.engine.relay.relays import Relays
 from peerd.engine.repair.scrub_status import describe_scrub
 from peerd.engine.spaces import Spaces
-from peerd.engine.statuses import Statuses
+from peerd.engine.status import metrics
+from peerd.engine.status.statuses import Statuses
 from peerd.engine.tables.bindings import Bindings
 from peerd.engine.upkeep.backups import Backups
 from peerd.errors import StoreError, UserError
@@ -118,7 +118,7 @@ class Service:
         return await self.reload_settings()
 
     async def peers(self) -> PeerList:
-        return self._statuses.peers()
+        return self._statuses.peers.everybody()
 
     async def pause(self) -> None:
         await self._switchboard.pause()
@@ -136,7 +136,7 @@ class Service:
         return SpaceList(spaces=(await self._statuses.status()).spaces)
 
     async def create_space(self, name: str) -> SpaceView:
-        return await self._statuses.space(await self._spaces.found(name))
+        return await self._statuses.spaces.view(await self._spaces.found(name))
 
     async def forget_space(self, name: str, *, delete: bool) -> Forgotten:
         space_id, aside = await self._spaces.forget(name, delete=delete)
@@ -147,7 +147,7 @@ class Service:
     async def rebuild_space(self, name: str) -> SpaceView:
         space = await self._spaces.rebuild(name)
         self._dialing.nudge_all()
-        return await self._statuses.space(space)
+        return await self._statuses.spaces.view(space)
 
     async def look_through(self) -> AsyncGenerator[SpaceCheck, None]:
         return self._looking_through()
@@ -164,7 +164,7 @@ class Service:
             yield _damaged(name, failure)
 
     async def space(self, name: str) -> SpaceView:
-        return await self._statuses.space(self._spaces.named(name))
+        return await self._statuses.spaces.view(self._spaces.named(name))
 
     async def scrub_space(self, name: str) -> ScrubView:
         space = self._spaces.named(name)
@@ -272,7 +272,7 @@ class Service:
         return await self._joining.join(request.code, named, hosts, request.name)
 
     async def members(self, space: str) -> MemberList:
-        return await self._statuses.members(self._spaces.named(space))
+        return await self._statuses.spaces.members(self._spaces.named(space))
 
     async def admit(self, space: str, device: str, role: str) -> MemberView:
         one, who = self._spaces.named(space), self._spaces.device_from(device)

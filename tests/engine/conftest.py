@@ -28,7 +28,7 @@ from peerd.engine.relay.relays import Relays
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.engine.statuses import Statuses
+from peerd.engine.status.statuses import Statuses
 from peerd.engine.tables.bindings import Bindings
 from peerd.engine.upkeep.housekeeping import Housekeeping
 from peerd.errors import LinkLost
@@ -238,7 +238,7 @@ class Device:
         self.housekeeping = Housekeeping(self.spaces, self.switchboard, clock)
         self.files = FakeFiles()
         self.bindings = Bindings(self.files, RunningHands(), propose, folder / "backups")
-        self.statuses.tables = self.bindings.notices_of
+        self.statuses.spaces.tables = self.bindings.notices_of
         self.service = Service(
             self.spaces, self.switchboard, self.dialing, self.statuses, self.inviting, self.joining, self.bindings
         )

@@ -25,7 +25,7 @@ from peerd.engine.repair.scrub_rounds import scrub_now_and_then
 from peerd.engine.service import Service
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.engine.statuses import Statuses
+from peerd.engine.status.statuses import Statuses
 from peerd.engine.tables.bindings import Bindings
 from peerd.engine.upkeep.housekeeping import Housekeeping
 from peerd.net.link import INTRODUCE, PAIR, SYNC

@@ -63,7 +63,7 @@ class _Settling:
         for space in world.spaces:
             for device in world.members(space):
                 live = device.running.spaces.by_id[space.id]
-                for peer in device.running.statuses.peers_of(live):
+                for peer in device.running.statuses.peers.of(live):
                     place = space.id, device.number, peer.device
                     is_asked = peer.next_step.startswith("`peerctl recopy")
                     if not is_asked or peer.device != format_device_id(world.members(space)[0].id):
@@ -91,7 +91,7 @@ class _Settling:
                 if live.damage.is_known:
                     return f"{space.name} on {device.name}: {live.damage.findings.open}"
                 ids = {format_device_id(one.id) for one in space.devices}
-                peers = [peer for peer in device.running.statuses.peers_of(live) if peer.device in ids]
+                peers = [peer for peer in device.running.statuses.peers.of(live) if peer.device in ids]
                 if not all(_is_at_rest(peer, by_relay=self._world.apart) for peer in peers):
                     said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]
                     return f"{space.name} on {device.name}: {said}"

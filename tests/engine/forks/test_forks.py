@@ -70,7 +70,7 @@ async def keys(device: Device) -> set[str]:
 
 
 def peer(of: Device, who: Device) -> PeerStatus:
-    return next(one for one in of.statuses.peers_of(of.space) if one.device == format_device_id(who.id))
+    return next(one for one in of.statuses.peers.of(of.space) if one.device == format_device_id(who.id))
 
 
 async def forked(desk: Device, laptop: Device, *others: Device) -> Device:
@@ -310,7 +310,7 @@ async def test_a_fork_is_named_until_it_is_healed(two: Two, wire: Wire, until: U
     assert (len(view.ours), view.seq, view.shared, view.stands) == (16, 5, None, "")
     assert "two histories of laptop at 5" in peer(laptop, desk).reason
     assert "peerctl recopy home --from desk" in peer(laptop, desk).next_step
-    assert (await laptop.statuses.space(laptop.space)).forks == [other]
+    assert (await laptop.statuses.spaces.view(laptop.space)).forks == [other]
 
     done = await laptop.service.recopy_from("home", format_device_id(desk.id))
     assert done.records == 3

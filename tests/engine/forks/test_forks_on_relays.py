@@ -66,7 +66,7 @@ async def test_it_is_found_and_named_on_a_relay_and_healed_over_a_link(
         assert status.state == "blocked"
         assert "two histories of laptop at" in status.reason
         assert "one network" in status.next_step
-        space = await one.statuses.space(one.space)
+        space = await one.statuses.spaces.view(one.space)
         assert (space.state, space.next_step) == ("degraded", status.next_step)
         (relayed,) = relays[one is laptop].relays.views().relays
         assert [(finding.code, finding.name) for finding in relayed.findings] == [("fork", name)]
@@ -83,7 +83,7 @@ async def test_it_is_found_and_named_on_a_relay_and_healed_over_a_link(
     await until(lambda: not desk.space.forks.views() and not laptop.space.forks.views())
     for one, device in ((desk, laptop), (laptop, desk)):
         assert peer(one, device).state == "relayed"
-        assert (await one.statuses.space(one.space)).state in {"in sync", "syncing"}
+        assert (await one.statuses.spaces.view(one.space)).state in {"in sync", "syncing"}
     for relayed_device in relays:
         (relayed,) = relayed_device.relays.views().relays
         assert relayed.findings == []

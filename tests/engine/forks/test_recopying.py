@@ -202,7 +202,7 @@ async def test_it_is_offered_until_it_is_taken_in(two: Two, until: Until) -> Non
     await let_in_again(desk, laptop)
     assert laptop.space.recopying.notices()[0].differing is None
     await until(lambda: laptop.space.recopying.notices()[0].differing == 1)
-    (notice,) = (await laptop.statuses.space(laptop.space)).asides
+    (notice,) = (await laptop.statuses.spaces.view(laptop.space)).asides
     assert notice.reason == "an old copy of this space was set aside: 1 record of it may hold what is missing here"
     assert f"peerctl recopy home --aside {notice.name}" in notice.next_step
     await laptop.tell(desk)

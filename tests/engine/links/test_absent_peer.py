@@ -19,7 +19,7 @@ Two = tuple["Device", "Device"]
 
 
 def peer(of: Device, who: Device) -> PeerStatus:
-    return next(one for one in of.statuses.peers_of(of.space) if one.device == format_device_id(who.id))
+    return next(one for one in of.statuses.peers.of(of.space) if one.device == format_device_id(who.id))
 
 
 def without(kind: type[object], send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None]]:

@@ -19,7 +19,7 @@ YEAR_S = 31_556_952
 
 
 def peer(device: Device, other: Device) -> PeerStatus:
-    return next(one for one in device.statuses.peers_of(device.space) if one.name == other.name)
+    return next(one for one in device.statuses.peers.of(device.space) if one.name == other.name)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_the_odd_one_is_named_by_all(three: list[Device], until: Until) ->
     assert (own.state, own.reason) == ("degraded", "this device's clock is 4.0 years ahead of the others'")
     assert own.clock_off_ms == 4 * YEAR_S * 1000
     assert "timedatectl" in own.next_step
-    assert (await tablet.statuses.space(tablet.space)).state == "in sync"
+    assert (await tablet.statuses.spaces.view(tablet.space)).state == "in sync"
 
 
 async def test_a_clock_that_was_put_right_is_heard_of(

@@ -15,7 +15,7 @@ Two = tuple["Device", "Device"]
 
 
 def peer(of: Device, who: Device) -> PeerStatus:
-    return next(one for one in of.statuses.peers_of(of.space) if one.device == format_device_id(who.id))
+    return next(one for one in of.statuses.peers.of(of.space) if one.device == format_device_id(who.id))
 
 
 async def test_a_paused_member_is_offline_with_a_reason_and_nothing_is_degraded(two: Two, wire: Wire) -> None:

@@ -261,7 +261,7 @@ async def test_without_a_copy_nobody_says_done(
     admitted = (await anext(stream)).admitted
     assert admitted is not None, "it is a member, and may come again"
     assert admitted["confirmed"] is False
-    assert [one.state for one in (await desk.statuses.members(desk.space)).members] == [
+    assert [one.state for one in (await desk.statuses.spaces.members(desk.space)).members] == [
         "this device",
         "admitted, never seen",
     ]

@@ -222,7 +222,7 @@ async def test_one_for_which_there_is_no_room_is_named_until_it_is_here(
     assert view.state == "trouble"
     assert view.reason.startswith("the snapshot that desk left there could not be taken in: a snapshot of 40 records")
     assert view.next_step == "Make room on this device; it goes on by itself."
-    space = await attic.statuses.space(attic.space)
+    space = await attic.statuses.spaces.view(attic.space)
     assert (space.state, space.next_step) == ("degraded", view.next_step)
     room[0] = 1 << 40
     await late.relays.sync(RelaySync())

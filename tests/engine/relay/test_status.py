@@ -101,9 +101,9 @@ async def test_members_that_meet_on_a_relay_alone_are_in_sync(both: tuple[Relaye
         await one.relays.sync(RelaySync())
     for one in (desk, laptop):
         assert one.device.statuses.health().converged
-        (peer,) = one.device.statuses.peers_of(one.device.space)
+        (peer,) = one.device.statuses.peers.of(one.device.space)
         assert (peer.state, peer.behind, peer.ahead) == ("relayed", 0, 0)
-        assert (await one.device.statuses.space(one.device.space)).state == "in sync"
+        assert (await one.device.statuses.spaces.view(one.device.space)).state == "in sync"
 
 
 async def test_a_folder_that_is_away_is_why_a_peer_is_behind(both: tuple[Relayed, Relayed]) -> None:
@@ -114,7 +114,7 @@ async def test_a_folder_that_is_away_is_why_a_peer_is_behind(both: tuple[Relayed
     desk.folder.rename(away)
     await desk.device.put("milk", {"n": 1})
     await desk.relays.sync(RelaySync())
-    (peer,) = desk.device.statuses.peers_of(desk.device.space)
+    (peer,) = desk.device.statuses.peers.of(desk.device.space)
     assert (peer.state, peer.ahead) == ("relayed", 1)
     assert f"The relay's folder {desk.folder} is not there." in peer.reason
     away.rename(desk.folder)
@@ -132,7 +132,7 @@ async def test_who_was_removed_by_others_finds_it_on_the_relay(both: tuple[Relay
     await until(lambda: not space.roster.is_member(laptop.device.id))
     await until(lambda: laptop.relays.views().relays[0].code == "removed")
     assert {path.name: path.stat().st_size for path in objects(desk.folder)} == sizes
-    view = await laptop.device.statuses.space(space)
+    view = await laptop.device.statuses.spaces.view(space)
     assert view.state == "removed"
     assert "removed from home by desk" in view.reason
     laptop.store.calls.clear()
@@ -155,7 +155,7 @@ async def test_who_was_removed_by_others_is_told_that_it_may_have_been(
     await until(lambda: bool(laptop.relays.views().relays[0].findings))
     (finding,) = laptop.relays.views().relays[0].findings
     assert finding.code == "relay-unknown-key"
-    view = await laptop.device.statuses.space(laptop.device.space)
+    view = await laptop.device.statuses.spaces.view(laptop.device.space)
     assert view.state == "degraded"
     assert "this one was removed" in view.reason
     (peer,) = view.peers
@@ -173,7 +173,7 @@ async def test_a_space_that_waits_to_be_let_in_says_so(both: tuple[Relayed, Rela
     guest = Relayed(attic, desk.folder)
     attic.statuses.relays = guest.relays
     await guest.files.ask(file, code, None)
-    view = await attic.statuses.space(attic.space)
+    view = await attic.statuses.spaces.view(attic.space)
     assert (view.state, "no relay here" in view.reason) == ("waiting", True)
     assert [(peer.state, peer.reason, peer.next_step) for peer in view.peers] == 2 * [("offline", "", "")]
     await guest.stop()

@@ -401,7 +401,7 @@ async def test_a_peer_that_does_not_know_it_is_not_asked(
     flip(desk)
     await desk.space.scrub.round()
     wire.connect(desk, laptop)
-    await until(lambda: bool(desk.switchboard.links) and desk.statuses.peers_of(desk.space)[0].state == "diverged")
+    await until(lambda: bool(desk.switchboard.links) and desk.statuses.peers.of(desk.space)[0].state == "diverged")
     assert findings(desk) == [("changed", "000", "")]
     assert not desk.switchboard.sessions(desk.space)[0].repairs.understood
 

@@ -163,7 +163,7 @@ async def test_the_records_about_tables_are_not_counted_or_listed(desk: Device) 
     file_of(desk).put("a", title="Milk")
     await bind(desk)
     await at_rest(desk)
-    assert (await desk.statuses.space(desk.space)).records == 1
+    assert (await desk.statuses.spaces.view(desk.space)).records == 1
     assert [one.name for one in (await desk.service.collections("home")).collections] == [TASKS]
 
 
@@ -281,7 +281,7 @@ async def test_trouble_with_a_file_degrades_the_space_and_says_what_to_do(desk: 
     file_of(desk).trouble = TableTrouble("the file is locked", code="file-locked", next_step="Wait for it.")
     file_of(desk).tell()
     await until(lambda: runner_of(desk).trouble)
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert (space.state, space.reason) == ("degraded", "tables todo: the file is locked")
     assert space.next_step == "Wait for it."
     (view,) = (await desk.service.bindings("home")).bindings
@@ -293,14 +293,14 @@ async def test_held_deletes_ask_for_a_person(desk: Device) -> None:
     file_of(desk).held = {"tasks": 150}
     await bind(desk)
     await at_rest(desk)
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert (space.state, space.reason) == (
         "degraded",
         "tables todo: 150 deleted rows of tasks are held, because they are so many",
     )
     assert [(one.table, one.rows) for one in (await desk.service.held("home", "todo")).held] == [("tasks", 150)]
     assert (await desk.service.answer_held("home", "todo", HeldAnswer(action="approve"))).held == []
-    assert (await desk.statuses.space(desk.space)).state == "alone"
+    assert (await desk.statuses.spaces.view(desk.space)).state == "alone"
     file_of(desk).held = {"tasks": 150}
     answer = HeldAnswer(action="restore", table="tasks")
     assert (await desk.service.answer_held("home", "todo", answer)).held == []
@@ -311,7 +311,7 @@ async def test_what_the_configuration_names_is_bound_and_its_brake_follows(desk:
     desk.bindings.declared = lambda _: [(wish, Brake(5, 50))]
     desk.bindings.settings_changed([desk.space])
     await until(lambda: desk.bindings.troubles_of(desk.space))
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert space.reason.startswith("tables todo: not bound as the configuration wants it: there is no file")
     file_of(desk)
     desk.bindings.settings_changed([desk.space])
@@ -324,7 +324,7 @@ async def test_what_the_configuration_names_is_bound_and_its_brake_follows(desk:
     desk.bindings.declared = lambda _: [(NewBinding(database="/elsewhere.db", name="todo"), Brake())]
     desk.bindings.settings_changed([desk.space])
     await until(lambda: desk.bindings.troubles_of(desk.space))
-    assert "the configuration names /elsewhere.db" in (await desk.statuses.space(desk.space)).reason
+    assert "the configuration names /elsewhere.db" in (await desk.statuses.spaces.view(desk.space)).reason
 
 
 async def test_bindings_that_cannot_be_read_are_said_to_be_so(
@@ -336,7 +336,7 @@ async def test_bindings_that_cannot_be_read_are_said_to_be_so(
     monkeypatch.setattr(desk.space.store, "bindings", damaged)
     desk.bindings.add_space(desk.space)
     await until(lambda: desk.bindings.troubles_of(desk.space))
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert (space.state, space.next_step) == ("degraded", "Restore it.")
 
 
@@ -357,7 +357,7 @@ async def test_a_wrong_name_in_the_configuration_is_in_the_status(desk: Device, 
     desk.bindings.declared = lambda _: [(wish, Brake())]
     desk.bindings.settings_changed([desk.space])
     await until(lambda: desk.bindings.troubles_of(desk.space))
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert "exclude taks: there is no table taks; perhaps tasks" in space.reason
     assert "[[spaces.NAME.tables]]" in space.next_step
     assert file_of(desk).binding is None

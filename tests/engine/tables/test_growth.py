@@ -54,7 +54,7 @@ async def test_a_new_table_is_named_and_bind_takes_it_in(bound: Device, until: U
     binding = runner_of(bound).binding
     add(bound, LISTS)
     await until(lambda: reason_of(bound) == "tables todo: not bound yet: lists")
-    space = await bound.statuses.space(bound.space)
+    space = await bound.statuses.spaces.view(bound.space)
     assert space.state == "degraded"
     assert space.next_step == f"`peerctl tables bind home {PATH}` takes them in, or --exclude lists to leave it out"
     file_of(bound).rows["todo.lists", "1"] = {"name": pack("Garden")}

@@ -13,7 +13,7 @@ async def test_rows_that_are_parked_are_in_the_status_with_cause_and_next_step(d
     for key in "ab":
         await desk.put(key, {"title": "Milk"}, TASKS)
     await at_rest(desk)
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert (space.state, space.reason) == ("alone", ""), "as with a conflict, nothing is wrong with the space"
     (notice,) = space.tables
     assert (notice.binding, notice.table, notice.code, notice.rows) == ("todo", "tasks", "parked-unique", 2)
@@ -28,18 +28,18 @@ async def test_they_are_gone_from_it_once_they_are_shown(desk: Device) -> None:
     await bind(desk)
     await desk.put("a", {"title": "Milk"}, TASKS)
     await at_rest(desk)
-    assert "a row of tasks is parked, todo.tasks/a" in (await desk.statuses.space(desk.space)).tables[0].reason
+    assert "a row of tasks is parked, todo.tasks/a" in (await desk.statuses.spaces.view(desk.space)).tables[0].reason
     file_of(desk).blocked.clear()
     await desk.put("b", {"title": "Salt"}, TASKS)
     await at_rest(desk)
-    assert (await desk.statuses.space(desk.space)).tables == []
+    assert (await desk.statuses.spaces.view(desk.space)).tables == []
 
 
 async def test_deletes_that_are_held_are_told_table_by_table_with_the_commands(desk: Device) -> None:
     file_of(desk).held = {"tasks": 150, "lists": 3}
     await bind(desk)
     await at_rest(desk)
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert [(one.table, one.code, one.rows) for one in space.tables] == [("lists", "held", 3), ("tasks", "held", 150)]
     assert space.reason == in_words(space.tables[0])
     assert space.tables[1].next_step == (

@@ -52,9 +52,9 @@ async def test_a_member_holds_back_what_is_old_and_it_lacks(two: Two, clock: Han
 
 
 async def test_a_relay_is_listed_with_what_it_holds_back(desk: Device) -> None:
-    holders = desk.statuses.growth.holders
+    holders = desk.statuses.spaces.growth.holders
     desk.housekeeping.holders.holdings = holders.holdings = lambda _: [Holding("nas", {}, 3 * 24 * 3600.0)]
-    desk.statuses.growth.history_days = lambda _: 10
+    desk.statuses.spaces.growth.history_days = lambda _: 10
     await desk.put("a", {"x": 1})
     await desk.housekeeping.tidy(11 * DAY_MS)
     (relay,) = (await desk.service.members("home")).relays

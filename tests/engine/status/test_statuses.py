@@ -22,7 +22,7 @@ Two = tuple["Device", "Device"]
 
 
 def peer(of: Device, who: Device) -> PeerStatus:
-    return next(one for one in of.statuses.peers_of(of.space) if one.device == format_device_id(who.id))
+    return next(one for one in of.statuses.peers.of(of.space) if one.device == format_device_id(who.id))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def linked(two: Two, wire: Wire, until: Until) -> Two:
 
 
 async def test_a_space_without_other_members_is_alone(desk: Device) -> None:
-    view = await desk.statuses.space(desk.space)
+    view = await desk.statuses.spaces.view(desk.space)
     assert (view.state, view.reason, view.peers) == ("alone", "", [])
     assert "peerctl invite" in view.next_step
     assert desk.statuses.health().converged
@@ -59,7 +59,7 @@ async def test_a_member_that_dialled_us_and_left_no_address_is_waited_for(two: T
     desk.space.note_seen(laptop.id)
     assert "it dials us" in peer(desk, laptop).reason
     assert "network.peers" in peer(desk, laptop).next_step
-    (view,) = desk.statuses.peers().peers
+    (view,) = desk.statuses.peers.everybody().peers
     assert "it dials us" in view.reason
 
 
@@ -68,7 +68,7 @@ async def test_a_member_that_was_just_sighted_is_being_dialled(two: Two, clock: 
     desk, laptop = two
     laptop.book.sighted(desk.id, [desk.address])
     assert (peer(laptop, desk).state, peer(laptop, desk).reason) == ("connecting", "dialling it")
-    (view,) = laptop.statuses.peers().peers
+    (view,) = laptop.statuses.peers.everybody().peers
     assert (view.reason, view.next_step) == ("dialling it", "")
     clock.pass_s(11)
     assert (peer(laptop, desk).state, "not found" in peer(laptop, desk).reason) == ("offline", True)
@@ -81,7 +81,7 @@ async def test_a_member_that_cannot_be_seen_is_not_found(two: Two) -> None:
     assert "not found" in status.reason
     assert "network.peers" in status.next_step
     assert status.since_ms == laptop.clock.wall_ms()
-    assert (await laptop.statuses.space(laptop.space)).state == "offline"
+    assert (await laptop.statuses.spaces.view(laptop.space)).state == "offline"
     assert (await laptop.statuses.status()).device.state == "running", "a laptop may be closed"
     health = laptop.statuses.health()
     assert (health.live, health.ready, health.converged, health.reason) == (
@@ -110,7 +110,7 @@ async def test_who_knows_of_its_removal_by_a_refusal_only_says_who_says_so(two: 
     wire.refusals[laptop.address] = LinkLost("it refused the link", code="removed")
     await desk.dialing._dial(laptop.id, laptop.address)
     assert peer(desk, laptop).reason == "laptop says that this device was removed"
-    view = await desk.statuses.space(desk.space)
+    view = await desk.statuses.spaces.view(desk.space)
     assert (view.state, view.reason) == ("degraded", "laptop says that this device was removed")
     assert "peerctl space forget home" in view.next_step
 
@@ -122,7 +122,7 @@ async def test_a_refusal_says_by_whom_and_why(two: Two, wire: Wire, code: str) -
     await desk.dialing._dial(laptop.id, laptop.address)
     status = peer(desk, laptop)
     assert (status.state, status.reason, status.next_step) == ("refused", f"it says {code}", "Do this.")
-    view = await desk.statuses.space(desk.space)
+    view = await desk.statuses.spaces.view(desk.space)
     assert (view.state, view.reason, view.next_step) == ("degraded", f"laptop: it says {code}", "Do this.")
     device = (await desk.statuses.status()).device
     assert (device.state, device.reason, device.next_step) == ("degraded", f"home: laptop: it says {code}", "Do this.")
@@ -143,7 +143,7 @@ async def test_all_is_well(linked: Two) -> None:
     desk, laptop = linked
     status = peer(desk, laptop)
     assert (status.state, status.reason, status.next_step, status.behind, status.ahead) == ("in sync", "", "", 0, 0)
-    view = await desk.statuses.space(desk.space)
+    view = await desk.statuses.spaces.view(desk.space)
     assert (view.state, view.reason) == ("in sync", "")
     assert desk.statuses.health().converged
     assert desk.statuses.line() == "1 space, 1 peer linked"
@@ -156,7 +156,7 @@ async def test_a_space_counts_what_it_holds(linked: Two, until: Until) -> None:
     await desk.park("b")
     await laptop.put("c", {})
     await until(lambda: desk.clock_now() == laptop.clock_now() and sum(desk.clock_now().values()) == 3)
-    views = [await device.statuses.space(device.space) for device in linked]
+    views = [await device.statuses.spaces.view(device.space) for device in linked]
     for view in views:
         assert (view.name, view.id, view.records, view.parked, view.conflicts) == ("home", desk.space.id.hex(), 2, 1, 0)
     assert views[0].digest == views[1].digest
@@ -173,7 +173,7 @@ async def test_the_way_to_a_session_has_its_words(
     near, _ = wire.connect(laptop, desk, stop_at=at)
     await until(lambda: peer(desk, laptop).reason == reason)
     assert peer(desk, laptop).state == "connecting"
-    assert (await desk.statuses.space(desk.space)).state == "syncing"
+    assert (await desk.statuses.spaces.view(desk.space)).state == "syncing"
     assert not desk.statuses.health().converged
     near.go_on()
     await until(lambda: peer(desk, laptop).state == "in sync")
@@ -186,7 +186,7 @@ async def test_what_they_have_and_we_lack_is_behind(two: Two, wire: Wire, until:
     near, _ = wire.connect(desk, laptop, stop_at=Want)
     await until(lambda: peer(desk, laptop).state == "syncing")  # what we lack is known while we compare already
     assert (peer(desk, laptop).behind, peer(desk, laptop).reason, peer(desk, laptop).ahead) == (2, "", 0)
-    assert (await desk.statuses.space(desk.space)).state == "syncing"
+    assert (await desk.statuses.spaces.view(desk.space)).state == "syncing"
     assert not desk.statuses.health().converged
     near.go_on()
     await until(lambda: peer(desk, laptop).state == "in sync")
@@ -231,7 +231,7 @@ async def test_a_fork_blocks_on_both_sides(linked: Two, until: Until) -> None:
     for device, other in ((desk, laptop), (laptop, desk)):
         assert peer(device, other).reason.startswith("two histories of one device")
         assert "Keep both running" in peer(device, other).next_step
-        assert (await device.statuses.space(device.space)).state == "degraded"
+        assert (await device.statuses.spaces.view(device.space)).state == "degraded"
 
 
 async def test_who_needs_a_newer_peerd_is_told_on_its_own_side(linked: Two, until: Until) -> None:
@@ -268,7 +268,7 @@ async def test_copies_that_differ_are_called_diverged(linked: Two, until: Until)
     await until(lambda: peer(laptop, desk).state == "diverged")
     assert "damaged" in peer(laptop, desk).reason
     assert "docs/" in peer(laptop, desk).next_step
-    assert (await laptop.statuses.space(laptop.space)).state == "degraded"
+    assert (await laptop.statuses.spaces.view(laptop.space)).state == "degraded"
 
 
 async def test_runs_that_wait_for_others_are_counted(desk: Device, make: MakeDevice, wire: Wire, until: Until) -> None:
@@ -297,7 +297,7 @@ async def test_a_clock_that_is_off_is_named(
     await until(lambda: peer(desk, laptop).state == "in sync")
     assert peer(desk, laptop).reason == f"its clock and ours differ by 300 s (it is {word})"
     assert peer(desk, laptop).next_step
-    assert (await desk.statuses.space(desk.space)).state == "in sync"
+    assert (await desk.statuses.spaces.view(desk.space)).state == "in sync"
 
 
 async def test_two_minutes_are_no_difference(desk: Device, make: MakeDevice, wire: Wire, until: Until) -> None:
@@ -314,7 +314,7 @@ async def test_a_linked_device_that_does_not_share_the_space_yet(linked: Two) ->
     desk, laptop = linked
     work = await desk.spaces.found("work")
     await desk.spaces.admit(work, laptop.spaces.card())
-    (status,) = desk.statuses.peers_of(work)
+    (status,) = desk.statuses.peers.of(work)
     assert status.state == "connecting"
     assert "has not said that it shares this space" in status.reason
     assert status.next_step
@@ -331,7 +331,7 @@ async def test_a_pause_is_told_on_both_sides(linked: Two, until: Until) -> None:
     assert (device.state, "resume" in device.next_step) == ("paused", True)
     assert peer(desk, laptop).state == "offline"
     assert peer(desk, laptop).reason == "links with other devices are paused here"
-    (view,) = desk.statuses.peers().peers
+    (view,) = desk.statuses.peers.everybody().peers
     assert (view.reason, view.next_step) == (peer(desk, laptop).reason, peer(desk, laptop).next_step)
     assert "paused" in peer(laptop, desk).reason
     await desk.service.resume()
@@ -342,19 +342,19 @@ async def test_a_device_that_was_removed_says_by_whom(two: Two) -> None:
     desk, laptop = two
     await desk.spaces.remove(desk.space, laptop.id)
     await desk.tell(laptop)
-    view = await laptop.statuses.space(laptop.space)
+    view = await laptop.statuses.spaces.view(laptop.space)
     assert view.state == "removed"
     assert view.reason.startswith("this device was removed from home by desk")
     assert "invite" in view.next_step
     assert "peerctl space forget home" in view.next_step
     assert (await laptop.statuses.status()).device.state == "degraded"
     assert not laptop.statuses.health().converged
-    assert [one.state for one in (await laptop.statuses.members(laptop.space)).members] == ["offline", "removed"]
+    assert [one.state for one in (await laptop.statuses.spaces.members(laptop.space)).members] == ["offline", "removed"]
 
 
 async def test_a_space_that_stopped_says_why(desk: Device) -> None:
     desk.space.trouble = "needs-newer", "an entry of format 2 needs a newer peerd"
-    view = await desk.statuses.space(desk.space)
+    view = await desk.statuses.spaces.view(desk.space)
     assert (view.state, view.reason) == ("stopped", "an entry of format 2 needs a newer peerd")
     assert view.next_step == "Update peerd on this device."
     assert not desk.statuses.health().converged
@@ -430,7 +430,7 @@ async def test_spaces_come_by_name(desk: Device) -> None:
 async def test_a_linked_device_is_shown_with_its_addresses_and_spaces(linked: Two) -> None:
     desk, laptop = linked
     desk.book.sighted(laptop.id, [("fe80::1%eth0", 7337), ("192.0.2.7", 7338)])
-    (view,) = desk.statuses.peers().peers
+    (view,) = desk.statuses.peers.everybody().peers
     assert (view.device, view.name, view.state, view.spaces) == (
         format_device_id(laptop.id), "laptop", "linked", ["home"],
     )  # fmt: skip
@@ -441,7 +441,7 @@ async def test_a_linked_device_is_shown_with_its_addresses_and_spaces(linked: Tw
 
 async def test_a_device_that_is_away_is_shown_with_the_reason(two: Two) -> None:
     _, laptop = two
-    (view,) = laptop.statuses.peers().peers
+    (view,) = laptop.statuses.peers.everybody().peers
     assert (view.state, view.reason.startswith("not found")) == ("offline", True)
     assert view.next_step
 
@@ -454,7 +454,7 @@ async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDev
     await desk.spaces.admit(desk.space, gone.spaces.card())
     await desk.spaces.remove(desk.space, gone.id)
     await until(lambda: peer(desk, laptop).state == "in sync")
-    views = {one.name: one for one in (await desk.statuses.members(desk.space)).members}
+    views = {one.name: one for one in (await desk.statuses.spaces.members(desk.space)).members}
     assert {name: (one.role, one.state, one.own) for name, one in views.items()} == {
         "desk": ("admin", "this device", True),
         "laptop": ("admin", "in sync", False),
@@ -464,7 +464,7 @@ async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDev
     assert views["laptop"].seen_ms == desk.clock.wall_ms()
     assert views["reader"].seen_ms is None
     desk.space.peers[desk.id] = StoredPeer(desk.id, seen_ms=5)  # others know it, and told it of itself
-    (own,) = [one for one in (await desk.statuses.members(desk.space)).members if one.own]
+    (own,) = [one for one in (await desk.statuses.spaces.members(desk.space)).members if one.own]
     assert own.seen_ms is None
 
 
@@ -521,9 +521,9 @@ async def test_two_machines_with_one_key_are_named_as_the_cause(
     status = peer(desk, laptop)
     assert (status.state, "two machines" in status.reason) == ("blocked", True)
     assert "A cloned machine" in status.next_step
-    view = await desk.statuses.space(desk.space)
+    view = await desk.statuses.spaces.view(desk.space)
     assert (view.state, "laptop: two machines" in view.reason) == ("degraded", True)
-    (device,) = desk.statuses.peers().peers
+    (device,) = desk.statuses.peers.everybody().peers
     assert (device.state, device.next_step) == ("linked", status.next_step)
     clock.pass_s(601)
     await until(lambda: peer(desk, laptop).state == "in sync")
@@ -545,17 +545,17 @@ async def test_a_clone_says_that_another_machine_has_its_key(two: Two, wire: Wir
 async def test_damage_is_told_until_it_is_put_right(desk: Device) -> None:
     await desk.put("a", {"text": "good"})
     findings = desk.space.damage.findings
-    view = (await desk.statuses.space(desk.space)).scrub
+    view = (await desk.statuses.spaces.view(desk.space)).scrub
     assert view is not None
     assert (view.damaged, view.findings, view.finished_ms) == (0, [], None)
     await findings.found("missing", [("notes", "a")], desk.id)
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert (space.state, space.reason) == ("degraded", "1 record in this device's copy is damaged")
     assert space.next_step
     assert space.scrub is not None
     assert [one.text for one in space.scrub.findings] == ["notes/a was gone"]
     await findings.put_right({("notes", "a")}, "peer", desk.id)
-    space = await desk.statuses.space(desk.space)
+    space = await desk.statuses.spaces.view(desk.space)
     assert (space.state, space.reason) == ("alone", "")
     assert space.scrub is not None
     assert (space.scrub.damaged, space.scrub.repaired) == (0, 1)

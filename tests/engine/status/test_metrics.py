@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peerd.core.device_id import short_id
-from peerd.engine import metrics
 from peerd.engine.relay.relays import Holding
+from peerd.engine.status import metrics
 from peerd.protocol.control.messages import CollectionChange
 from peerd.protocol.control.relays import RelayView
 
@@ -88,7 +88,7 @@ async def test_visible_records_are_counted(desk: Device) -> None:
 
 async def test_what_is_held_back_is_counted_for_each(two: tuple[Device, Device]) -> None:
     desk, laptop = two
-    desk.statuses.growth.holders.holdings = lambda _: [Holding("nas", desk.clock_now(), 0.0)]
+    desk.statuses.spaces.growth.holders.holdings = lambda _: [Holding("nas", desk.clock_now(), 0.0)]
     await desk.put("a", {"n": 1})
     await desk.housekeeping.tidy(31 * 24 * 3600 * 1000)
     found = await rendered(desk)
@@ -158,7 +158,7 @@ async def test_everything_that_is_told_has_a_help(desk: Device) -> None:
 
 
 def test_every_metric_is_in_the_handbook() -> None:
-    page = (Path(__file__).parents[2] / "docs/monitoring.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/monitoring.md").read_text()
     assert set(re.findall(r"^\| `(peerd_\w+)`", page, re.MULTILINE)) == set(metrics._HELP)
 
 

@@ -10,7 +10,7 @@ from peerd.engine.links.switchboard import Switchboard
 from peerd.engine.repair.scrub_status import describe_scrub
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.engine.statuses import Statuses
+from peerd.engine.status.statuses import Statuses
 from peerd.protocol.control.relays import RelayView
 from peerd.protocol.control.reports import MachineStatus
 
@@ -69,7 +69,7 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
     for space in spaces.by_id.values():
         label = f'space="{_escaped(space.name)}"'
         conflicts, parked = await Conflicts(space).counts()
-        scrub, sizes = describe_scrub(space), await statuses.growth.sizes(space)
+        scrub, sizes = describe_scrub(space), await statuses.spaces.growth.sizes(space)
         values: dict[str, float] = {
             "peerd_damaged_records": scrub.damaged,
             "peerd_repaired_records": scrub.repaired,
@@ -91,7 +91,7 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
         for name, value in values.items():
             samples[name].append(f"{name}{{{label}}} {value}")
         await _add_held(samples, label, space, statuses)
-        for other in statuses.peers_of(space):
+        for other in statuses.peers.of(space):
             both = f'{label},device="{other.device.replace("-", "")[:8]}"'
             if other.behind is not None:
                 samples["peerd_behind_transactions"].append(f"peerd_behind_transactions{{{both}}} {other.behind}")
@@ -107,7 +107,7 @@ async def render(spaces: Spaces, switchboard: Switchboard, statuses: Statuses, r
 
 
 async def _add_held(samples: dict[str, list[str]], label: str, space: Space, statuses: Statuses) -> None:
-    members, relays = await statuses.growth.holding(space)
+    members, relays = await statuses.spaces.growth.holding(space)
     holding = [(f'device="{short_id(device)}"', one) for device, one in members.items()]
     holding += [(f'relay="{_escaped(one.relay)}"', one.holding) for one in relays]
     for who, one in holding:
