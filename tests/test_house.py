@@ -135,6 +135,13 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_tree_left() -> Iterator[None]:
+    """A million nodes would make every later collection of garbage in this process slow."""
+    yield
+    tree_of.cache_clear()
+
+
 def named(path: Path, node: ast.AST) -> str:
     return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
 
