@@ -1,7 +1,7 @@
 """Taking in the parts of a snapshot, one after the other, so that neither side of the work waits for the other.
 
 While some parts are being written and synced, the next are here already and their records are read and checked, a slice
-at a time on the loop; what has come by then is written in one transaction. AHEAD parts at most are here and not yet
+at a time on the loop; what is checked by then is written in one transaction. AHEAD parts at most are here and not yet
 durable: whoever sends them keeps a few for us, in case that we have to ask for them again.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ from peerd.core.snapshots.rows import PlainRows
 from peerd.core.writes import RecordRow
 from peerd.engine.store_ports import SnapshotStore
 
-AHEAD = 4
-JOINED_BYTES = 800 << 10  # of parts with records in one transaction
+AHEAD = 8
+JOINED_BYTES = 1300 << 10  # of parts with records in one transaction
 SLICE_ROWS = 800  # between two slices the loop serves whoever else waits
 
 
@@ -47,6 +47,14 @@ class _Nothing:
         return None
 
 
+class _Decided(NamedTuple):
+    """What the records of a part write, and the number of the part behind it."""
+
+    writes: SideWrites
+    number: int
+    size_bytes: int
+
+
 class Filling:
     """`look` is shown every part before anything of it is written, and None before each piece; it may raise. `moved`
     hears what stands durably.
@@ -66,32 +74,32 @@ class Filling:
         self._arrived: deque[_Arrived | Exception | None] = deque()
         self._something = asyncio.Event()
         self._slots = asyncio.Semaphore(AHEAD)
+        self._decided: deque[_Decided] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._durable = Standing()
 
     async def fill(self, standing: Standing, number: int, parts: AsyncIterator[bytes]) -> Standing:
         """Take in `parts`, of which the first has this number, until they end or the snapshot is whole; what stands
         then is durable. Raises what `parts`, `look`, `Intake.take` and the store raise; what was written stays.
         """
         reading = asyncio.create_task(self._read(parts), name="snapshot ahead")
-        writing: asyncio.Task[None] | None = None
+        self._durable = standing
         try:
             while not standing.is_whole and (arrived := await self._next()) is not None:
-                if isinstance(arrived.part, Records):
-                    joined = [arrived, *self._records_here(arrived.size_bytes)]
-                    writes = await self._decide(standing, joined)
-                    await _end_of(writing)
-                    number += sum(one.pieces for one in joined)
-                    write = self._write(standing, writes, number, len(joined))
-                    writing = asyncio.create_task(write, name="snapshot write")
-                    standing = standing.after(writes)
-                    continue
-                await _end_of(writing)
                 number += arrived.pieces
-                decide = partial(_take, self._intake, arrived)
-                standing = await self._store.take(standing, decide, number)
-                self._written(standing, 1)
-            await _end_of(writing)
+                if isinstance(arrived.part, Records):
+                    writes = await self._decide(standing, arrived)
+                    standing = standing.after(writes)
+                    self._write_soon(_Decided(writes, number, arrived.size_bytes))
+                    await asyncio.sleep(0)  # the disk has its work before we go on with ours
+                    continue
+                await self._written()
+                standing = await self._store.take(standing, partial(_take, self._intake, arrived), number)
+                self._stands(standing, 1)
+            await self._written()
         finally:
             reading.cancel()
+            writing = self._writing
             await asyncio.wait([reading] if writing is None else [reading, writing])
             if writing is not None and not writing.cancelled():
                 writing.exception()  # if it is not raised here, something else is
@@ -125,7 +133,9 @@ class Filling:
         self._something.set()
 
     async def _next(self) -> _Arrived | None:
+        """Raises what came instead of a part, or instead of writing those before it."""
         while not self._arrived:
+            self._check_writing()
             self._something.clear()
             await self._something.wait()
         one = self._arrived.popleft()
@@ -133,37 +143,53 @@ class Filling:
             raise one
         return one
 
-    def _records_here(self, size_bytes: int) -> Iterator[_Arrived]:
-        """What follows and is here already, as far as one transaction goes."""
-        while self._arrived and isinstance(one := self._arrived[0], _Arrived) and isinstance(one.part, Records):
-            size_bytes += one.size_bytes
-            if size_bytes > JOINED_BYTES:
-                return
-            self._arrived.popleft()
-            yield one
-
-    async def _decide(self, standing: Standing, joined: list[_Arrived]) -> SideWrites:
+    async def _decide(self, standing: Standing, arrived: _Arrived) -> SideWrites:
         """What these records write, decided in slices."""
         rows: list[RecordRow] = []
         plain: list[PlainRows] = []
         origins: list[SideOrigin] = []
-        for arrived in joined:
-            size_bytes = arrived.size_bytes
-            for records in _slices(arrived.part):
-                if rows or plain:
-                    await asyncio.sleep(0)
-                writes = self._intake.take(standing, records, _NOTHING, size_bytes)
-                standing = standing.after(writes)
-                rows += writes.rows
-                plain += writes.plain
-                origins += writes.origins
-                size_bytes = 0
+        size_bytes = arrived.size_bytes
+        for records in _slices(arrived.part):
+            if rows or plain:
+                await asyncio.sleep(0)
+            writes = self._intake.take(standing, records, _NOTHING, size_bytes)
+            standing = standing.after(writes)
+            rows += writes.rows
+            plain += writes.plain
+            origins += writes.origins
+            size_bytes = 0
         return SideWrites(standing.progress, origins, rows=rows, plain=plain)
 
-    async def _write(self, standing: Standing, writes: SideWrites, number: int, parts: int) -> None:
-        self._written(await self._store.take(standing, lambda _now, _reader: writes, number), parts)
+    # ---- writing
 
-    def _written(self, standing: Standing, parts: int) -> None:
+    def _write_soon(self, one: _Decided) -> None:
+        self._check_writing()
+        self._decided.append(one)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="snapshot write")
+            self._writing.add_done_callback(lambda _: self._something.set())
+
+    def _check_writing(self) -> None:
+        if self._writing is not None and self._writing.done():
+            self._writing.result()
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            await self._writing
+
+    async def _write(self) -> None:
+        """What is decided, as much of it at once as one transaction takes, until nothing is left."""
+        while self._decided:
+            some = [self._decided.popleft()]
+            size_bytes = some[0].size_bytes
+            while self._decided and (size_bytes := size_bytes + self._decided[0].size_bytes) <= JOINED_BYTES:
+                some.append(self._decided.popleft())
+            decided = partial(_given, _joined([one.writes for one in some]))
+            standing = await self._store.take(self._durable, decided, some[-1].number)
+            self._stands(standing, len(some))
+
+    def _stands(self, standing: Standing, parts: int) -> None:
+        self._durable = standing
         self._moved(standing)
         for _ in range(parts):
             self._slots.release()
@@ -174,6 +200,10 @@ _NOTHING: Reader = _Nothing()
 
 def _take(intake: Intake, arrived: _Arrived, standing: Standing, reader: Reader) -> SideWrites:
     return intake.take(standing, arrived.part, reader, arrived.size_bytes)
+
+
+def _given(writes: SideWrites, _standing: Standing, _reader: Reader) -> SideWrites:
+    return writes
 
 
 def _slices(part: Part) -> Iterator[Records]:
@@ -189,6 +219,11 @@ def _slices(part: Part) -> Iterator[Records]:
         yield Records([], origins)
 
 
-async def _end_of(writing: asyncio.Task[None] | None) -> None:
-    if writing is not None:
-        await writing
+def _joined(some: Sequence[SideWrites]) -> SideWrites:
+    """Of several parts with records, one after the other."""
+    return SideWrites(
+        some[-1].progress,
+        [at for one in some for at in one.origins],
+        rows=[row for one in some for row in one.rows],
+        plain=[rows for one in some for rows in one.plain],
+    )

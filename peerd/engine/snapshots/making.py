@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from peerd.engine.space import Space
 
 READ_BYTES = 380 << 10  # of records or runs at a time; what comes of it fits into one part
-KEPT_PARTS = 8
+KEPT_PARTS = 12
 
 
 class Outgoing:
