@@ -81,6 +81,10 @@ class Fork(Exception):
         self.seq = seq
 
 
+class Doubt(Fork):
+    """Nothing tells whether two copies hold one history of an origin up to a position: the log of that time is gone."""
+
+
 class Forged(ValueError):
     """A signature or an entry that no honest author makes."""
 

@@ -3,7 +3,7 @@
 Runs travel whole, so on the history that both share they end at the same places. Each side tells ends of its runs
 between the last place known to be shared and the first known to differ, some of them if there are many; that narrows
 the stretch for the other one, which answers likewise, until both have told all. A copy whose log does not reach back to
-the parting knows only places around it: then nothing is certain, and nothing is concluded.
+the parting knows only places around it: then nobody can say where that is, perhaps not even whether there is one.
 
     shared ─ ─ ─ ─ ●━━━━○━━━━○      ours:   low ●, the run behind it ends at the first ○
                    ╰━━━━━━━◌━━      theirs: the run behind it ends at ◌
@@ -47,6 +47,10 @@ class History(Protocol):
 
     def passes(self, seq: int) -> bool:
         """Does a run of ours go on past `seq`, having begun before or at it?"""
+        ...
+
+    def reaches(self, seq: int) -> bool:
+        """Does our log go back to `seq`? Otherwise nothing but a kept end tells what we had there."""
         ...
 
     def ends(self, after: int, before: int | None, most: int) -> tuple[list[RunEnd], bool]:
@@ -112,6 +116,14 @@ class Search:
             return None
         ends = Final(ours[0].last, ours[0].hash8), Final(theirs.last, theirs.hash8)
         return Parting(self.origin, self.low, shared, *ends)
+
+
+def goes_over(ours: tuple[int, bytes], theirs: tuple[int, bytes]) -> bool:
+    """Where two histories part that are not the same, or may not be, and nobody can say where: is it for us to take
+    their copy in the place of ours? It is for whoever is less far, so that nobody changes sides for ever. Both are the
+    seq and the hash there, as the two said when they met.
+    """
+    return ours < theirs
 
 
 class Side(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from peerd.core.batch import Name, Reader
+from peerd.core.batch import Fork, Name, Reader
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState
@@ -67,7 +67,10 @@ class SnapshotStore(Protocol):
         """What a copy at `clock` lacks of the log, all of it behind `position`, beside the records."""
         ...
 
-    async def start(self) -> SnapshotStart: ...
+    async def start(self, standing: Mapping[bytes, Collection[int]]) -> SnapshotStart:
+        """Of many ends of runs that are kept, those at the positions `standing` are told in any case."""
+        ...
+
     async def rows(self, after: RowCursor, max_bytes: int, known: int) -> SnapshotRows:
         """Records after `after` ((0, "") is before the first) in the order of their keys: at least one if there is
         any, else up to `max_bytes`; and the origins with a larger number than `known`. Raises StoreDamaged.
@@ -100,6 +103,10 @@ class SnapshotStore(Protocol):
 
     async def hashes(self, ends: Sequence[tuple[bytes, int]]) -> Sequence[bytes | None]:
         """8 bytes of what it says is the hash at these ends of runs (origin, seq); None where it does not say."""
+        ...
+
+    async def fork(self) -> Fork | None:
+        """Where it holds another history of an origin than our copy; a Doubt where nothing tells whether it does."""
         ...
 
     async def replace(

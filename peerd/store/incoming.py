@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from peerd.core.batch import Name, Stored
+from peerd.core.batch import Doubt, Fork, Name, Stored
 from peerd.core.chain import first_hash
 from peerd.core.copy import OriginState
 from peerd.core.origin import Announcement
@@ -211,8 +211,11 @@ def _drop_runs(connection: sqlite3.Connection, size: int) -> bool:
     return False
 
 
-def ends_of_fork(connection: sqlite3.Connection, refs: Refs) -> tuple[bytes, int] | None:
-    """The origin and seq at which the snapshot has another history than we, as far as both still know."""
+def ends_of_fork(connection: sqlite3.Connection, refs: Refs) -> Fork | None:
+    """Where the snapshot has another history of an origin than we, if it has; a Doubt where it may have: the ends that
+    it tells, and those that we keep, do not say what both have at the place up to which they go.
+    """
+    doubt: Doubt | None = None
     for ref, theirs, our_seq, our_head in connection.execute(
         "SELECT i.origin, i.seq, o.seq, o.head FROM incoming_origin i JOIN origin o ON o.ref = i.origin"
         " WHERE i.seq > 0 AND o.seq > 0"
@@ -222,5 +225,7 @@ def ends_of_fork(connection: sqlite3.Connection, refs: Refs) -> tuple[bytes, int
         theirs8 = end(connection, ref, at)
         is_inside = ours8 is None and log.passes(connection, ref, at)  # runs travel whole
         if theirs8 is not None and (is_inside or (ours8 is not None and ours8 != theirs8)):
-            return refs.origin_of[ref], at
-    return None
+            return Fork(refs.origin_of[ref], at)
+        if (theirs8 is None or ours8 is None) and doubt is None:
+            doubt = Doubt(refs.origin_of[ref], at)
+    return doubt

@@ -160,6 +160,12 @@ def passes(connection: sqlite3.Connection, ref: int, seq: int) -> bool:
     return row is not None and row[0] <= seq
 
 
+def reaches(connection: sqlite3.Connection, ref: int, seq: int) -> bool:
+    """Does the log go back to `seq`?"""
+    row = connection.execute("SELECT horizon FROM origin WHERE ref = ?", (ref,)).fetchone()
+    return row is None or seq >= row[0]
+
+
 def hash8(connection: sqlite3.Connection, ref: int, seq: int) -> bytes | None:
     """8 bytes of the chain's hash at a run end, if that is kept."""
     row = connection.execute("SELECT head FROM run WHERE origin = ? AND last = ?", (ref, seq)).fetchone()

@@ -5,7 +5,7 @@ a checkpoint ever waits for it. What is read is checked against its share of the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -53,8 +53,10 @@ def _record_bytes(connection: sqlite3.Connection, records: int) -> int:
     return records * sampled_bytes // max(1, sampled)
 
 
-def start(connection: sqlite3.Connection, refs: Refs, path: Path) -> SnapshotStart:
-    """Raises StoreDamaged."""
+def start(
+    connection: sqlite3.Connection, refs: Refs, path: Path, standing: Mapping[bytes, Collection[int]]
+) -> SnapshotStart:
+    """See the port. Raises StoreDamaged."""
     copy_id, position = connection.execute("SELECT copy_id, position FROM space").fetchone()
     origins: list[OriginEnd] = []
     clock: Clock = {}
@@ -67,7 +69,7 @@ def start(connection: sqlite3.Connection, refs: Refs, path: Path) -> SnapshotSta
             origins.append(OriginEnd(ref, announcement, seq, head, signature, refs.decode_clock(context)))
             if seq:
                 clock[origin] = seq
-                ends.append(EndsOf(ref, _ends(connection, ref, seq)))
+                ends.append(EndsOf(ref, _ends(connection, ref, seq, standing.get(origin, ()))))
     except (ValueError, LookupError, TypeError) as problem:
         raise damaged(path, f"the context of an origin cannot be read ({problem})") from problem
     records = _count(connection)
@@ -153,21 +155,25 @@ def _count(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
 
 
-def _ends(connection: sqlite3.Connection, ref: int, seq: int) -> list[tuple[int, bytes]]:
-    """Ends of runs of an origin: of as many as may be told, half are the newest and the rest spread over the others."""
+def _ends(connection: sqlite3.Connection, ref: int, seq: int, standing: Collection[int]) -> list[tuple[int, bytes]]:
+    """Ends of runs of an origin, as many as may be told: those at the positions `standing`; of the others half are the
+    newest, and the rest spread over what is left.
+    """
     known = sorted(
         {last for (last,) in connection.execute("SELECT last FROM run WHERE origin = ? AND last <= ?", (ref, seq))}
         | {last for (last,) in connection.execute("SELECT seq FROM run_end WHERE origin = ? AND seq <= ?", (ref, seq))}
     )
-    chosen = _thinned(known)
+    chosen = _thinned(known, standing)
     hashes = ((last, log.hash8(connection, ref, last)) for last in chosen)
     return [(last, hash8) for last, hash8 in hashes if hash8 is not None]
 
 
-def _thinned(known: list[int]) -> list[int]:
+def _thinned(known: list[int], standing: Collection[int]) -> list[int]:
     if len(known) <= ENDS_PER_ORIGIN:
         return known
-    recent = ENDS_PER_ORIGIN // 2
-    older = known[:-recent]
-    step = -(-len(older) // (ENDS_PER_ORIGIN - recent))
-    return older[::step] + known[-recent:]
+    named = set(known).intersection(standing)
+    named.difference_update(sorted(named)[ENDS_PER_ORIGIN // 2 :])
+    recent = (ENDS_PER_ORIGIN - len(named)) // 2
+    spread = ENDS_PER_ORIGIN - len(named) - recent
+    older = known[: len(known) - recent]
+    return sorted(named.union(older[:: -(-len(older) // max(1, spread))], known[len(known) - recent :]))

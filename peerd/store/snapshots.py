@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
-from peerd.core.batch import Name, Reader
+from peerd.core.batch import Fork, Name, Reader
 from peerd.core.snapshots.choice import Gap
 from peerd.core.snapshots.doubt import Doubts
 from peerd.core.snapshots.intake import SideWrites, Standing
@@ -53,9 +53,9 @@ class Snapshots:
         refs, reaching = self._refs, dict(clock)
         return await self._database.read(lambda connection: snapshot_reading.gap(connection, refs, reaching, position))
 
-    async def start(self) -> SnapshotStart:
+    async def start(self, standing: Mapping[bytes, Collection[int]]) -> SnapshotStart:
         refs, path = self._refs, self._database.path
-        return await self._database.read(lambda connection: snapshot_reading.start(connection, refs, path))
+        return await self._database.read(lambda connection: snapshot_reading.start(connection, refs, path, standing))
 
     async def rows(self, after: RowCursor, max_bytes: int, known: int) -> SnapshotRows:
         refs, path = self._refs, self._database.path
@@ -148,6 +148,10 @@ class Snapshots:
             return [reader.hash8(*end) for end in ends]
 
         return await self._database.read(reading)
+
+    async def fork(self) -> Fork | None:
+        refs = self._refs
+        return await self._database.read(lambda connection: incoming.ends_of_fork(connection, refs))
 
     async def replace(
         self, standing: Standing, copy_id: bytes, limits: Mapping[bytes, int], recopy: Recopy

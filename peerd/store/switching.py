@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from peerd.core import digest, entry
-from peerd.core.batch import Fork, Name, Stored
+from peerd.core.batch import Name, Stored
 from peerd.core.clocks import Clock, covers
 from peerd.core.record_form import SHORT_LEAD_BYTES, lone_lead
 from peerd.core.snapshots.doubt import Doubts, making_up
@@ -231,11 +231,11 @@ def switch(site: Site, standing: Meta, position: int, copy_id: bytes, arrived_ms
     """The rest of the merging, and then the merged rows are the copy's, taken over at `arrived_ms` by the wall clock.
 
     Raises:
-        Fork: the snapshot tells another history of an origin.
+        Fork: the snapshot tells another history of an origin, or a Doubt: perhaps it does.
     """
     fork = incoming.ends_of_fork(site.connection, site.refs)
     if fork is not None:
-        raise Fork(*fork)
+        raise fork
     while (found := touched(site.connection, position)).position > position:
         site.standing = merge_named(site, found.names)
         position = found.position

@@ -99,6 +99,9 @@ class OriginHistory:
     def passes(self, seq: int) -> bool:
         return log.passes(self._connection, self._ref, seq)
 
+    def reaches(self, seq: int) -> bool:
+        return log.reaches(self._connection, self._ref, seq)
+
     def ends(self, after: int, before: int | None, most: int) -> tuple[list[RunEnd], bool]:
         return log.ends(self._connection, self._ref, after, before, most)
 

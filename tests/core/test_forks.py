@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from peerd.core import forks
-from peerd.core.forks import RunEnd, Search, side_of
+from peerd.core.forks import RunEnd, Search, goes_over, side_of
 from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.roster.statements import Final
 
@@ -33,6 +33,9 @@ class Chain:
 
     def passes(self, seq: int) -> bool:
         return any(run.first <= seq < run.last for run in self.runs[self.trimmed :])
+
+    def reaches(self, seq: int) -> bool:
+        return not self.trimmed or seq >= self.runs[self.trimmed - 1].last
 
     def ends(self, after: int, before: int | None, most: int) -> tuple[list[RunEnd], bool]:
         found = [
@@ -93,6 +96,15 @@ def test_a_log_that_does_not_reach_back_concludes_nothing() -> None:
     assert (left.parting, right.parting) == (None, None)
     assert left.is_over
     assert right.is_over
+
+
+def test_of_two_that_cannot_tell_exactly_one_goes_over() -> None:
+    """Whoever is less far; of two that are equally far the hash decides."""
+    ends = [(seq, bytes([byte]) * 8) for seq in (0, 3, 5) for byte in (1, 2)]
+    for one in ends:
+        for other in ends:
+            assert (goes_over(one, other), goes_over(other, one)) in {(True, False), (False, True)} or one == other
+            assert not (one[0] > other[0] and goes_over(one, other))
 
 
 def test_one_that_is_not_a_fork_concludes_nothing() -> None:

@@ -3,8 +3,8 @@
 Whoever held it takes the other copy and writes again what only its own had, under an origin of its own and with the
 old times. So what was written in a history that fell must be there again with its times, unless somebody who had seen
 it, or seen it written again, replaced or removed it. What somebody replaced or removed there must be gone. And nothing
-is written again that only the history that stands ever had. Where the log of the parting was gone, and a person said
-whose copy goes on, only the first of these holds.
+is written again that only the history that stands ever had. Where the log of the parting was gone, and whoever was less
+far went over, only the first of these holds. Whatever went, somebody had seen it.
 """
 
 from __future__ import annotations
@@ -100,24 +100,12 @@ def _heads(node: Node) -> list[tuple[bytes, int, bytes]]:
     return [(one.origin, one.seq, one.hash8) for one in entry.decode(node.run.entries[0]).delta]
 
 
-def is_unnoticed(world: World, space: SimSpace, closed: frozenset[bytes]) -> bool:
-    """Is there a fork that nobody could tell? The log of the parting was gone on one side, and with it each end where
-    the other one stands: then the two are merged as if they were one, and nothing more can be asked of them. `closed`
-    are the origins of forks that were found.
-    """
-    first: dict[tuple[bytes, int], bytes] = {}
-    forked: set[bytes] = set()
-    for end, node in world.ledger.nodes.get(space.id, {}).items():
-        if end not in space.lost and first.setdefault((node.run.origin, node.run.first), end) != end:
-            forked.add(node.run.origin)
-    return bool(forked - closed) and not world.counts["people asked"]
-
-
 def check_forked(world: World, space: SimSpace, copy: CopyState, records: Mapping[Name, Record]) -> None:
     """All copies are like this one."""
     if not world.set_back_at_all:
         return
     standing = frozenset(world.ledger.ends(copy))
+    exactly = space.id not in world.ledger.in_doubt
     acknowledged = {(one.end, one.seq) for one in world.acknowledged if one.space == space.id}
     world.counts["of a history that fell"] += sum(end not in standing for end, _ in acknowledged)
     for name, changes in Forest(world.ledger.nodes[space.id]).changes.items():
@@ -125,9 +113,11 @@ def check_forked(world: World, space: SimSpace, copy: CopyState, records: Mappin
         for one in kept:
             if one.end not in standing and (one.end, one.seq) in acknowledged:
                 _check_accounted_for(one, changes, kept, standing)
-            if one.end not in standing and not world.counts["people asked"]:
+            if one.end in standing and (one.end, one.seq) in acknowledged:
+                _check_seen_when_it_went(one, kept, records.get(name, Record()))
+            if one.end not in standing and exactly:
                 _check_carried_out(one, changes, standing, records.get(name, Record()))
-        if not world.counts["people asked"]:
+        if exactly:
             _check_nothing_invented(changes, standing, acknowledged)
 
 
@@ -140,6 +130,17 @@ def _check_accounted_for(one: Change, changes: list[Change], kept: list[Change],
         bits = sum(other.bit for other in alike)
         if not any(later.overwrites(field) and later.seen & bits for later in kept):
             raise Wrong(f"a value of a history that fell is lost: {value}, {one.origin.hex()}:{one.seq}")
+
+
+def _check_seen_when_it_went(one: Change, kept: list[Change], record: Record) -> None:
+    """What an acknowledged change of the history that stands wrote goes only by those who had it."""
+    for field in one.said.set:
+        if (one.origin, one.seq) in record.fields.get(field, {}):
+            continue
+        if not any(later.overwrites(field) and later.seen & one.bit for later in kept):
+            raise Wrong(
+                f"{one.name}: {field} of {one.origin.hex()}:{one.seq} went, and nobody who had seen it wrote there"
+            )
 
 
 def _check_carried_out(one: Change, changes: list[Change], standing: frozenset[bytes], record: Record) -> None:

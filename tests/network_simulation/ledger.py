@@ -36,6 +36,7 @@ class Ledger:
         self.forked = ""  # two different transactions were accepted under one name, of a device that was not set back
         self.set_back: set[bytes] = set()  # devices that may give a number twice
         self.nodes: dict[bytes, dict[bytes, Node]] = {}  # space, hash at the end
+        self.in_doubt: set[bytes] = set()  # spaces in which somebody went over, and nobody could tell where they parted
         self.trimmed: Callable[[Space, Clock], None] = lambda _space, _gone: None  # so far the log of a copy has gone
         self.newest: dict[tuple[bytes, bytes, int], bytes] = {}  # space, origin, seq: the end of the run written last
         self._runs: dict[bytes, dict[bytes, dict[int, Run]]] = {}  # space, origin, first
@@ -49,6 +50,9 @@ class Ledger:
                 return  # rows were put right: it is called otherwise, and goes on
             tails[0] = space.commits.tail
             self.counts["snapshots taken"] += 1
+            if space.was_replaced and not space.forks.falls:
+                self.counts["gone over in doubt"] += 1
+                self.in_doubt.add(space.id)
             replaced.append(listening[0])
             listening[0] = space.copy
             self._listen(space, listening)

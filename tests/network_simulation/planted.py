@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
+from peerd.core.batch import Doubt, Fork
 from peerd.core.clocks import ReadClock
 from peerd.core.record import Record
 from peerd.core.snapshots import merge as snapshot_merge
@@ -19,8 +20,9 @@ from peerd.engine.forks import recopying
 from peerd.engine.upkeep import trimming
 from peerd.protocol.relay.courier_steps import Moment, SeenHead
 from peerd.protocol.relay.own_head import OwnHead
-from peerd.store import database, opening
+from peerd.store import database, incoming, log, opening
 from peerd.store.database import Outcome
+from peerd.store.refs import Refs
 from tests.relay_simulation import planted as of_couriers
 
 T = TypeVar("T")
@@ -108,6 +110,22 @@ def not_written_again() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def doubt_taken_for_agreement() -> Iterator[None]:
+    """Where the log is gone that would tell whether two histories are the same, they count as the same."""
+    real = incoming.ends_of_fork
+
+    def ends_of_fork(connection: Connection, refs: Refs) -> Fork | None:
+        fork = real(connection, refs)
+        return None if isinstance(fork, Doubt) else fork
+
+    with (
+        patch.object(incoming, "ends_of_fork", ends_of_fork),
+        patch.object(log, "reaches", lambda *_: True),
+    ):
+        yield
+
+
 OF_COPIES: dict[str, Planted] = {
     mistake.__name__: mistake
     for mistake in (
@@ -116,6 +134,7 @@ OF_COPIES: dict[str, Planted] = {
         snapshot_without_covered_dots,
         acknowledged_before_committed,
         not_written_again,
+        doubt_taken_for_agreement,
     )
 }
 OF_RELAYS: dict[str, Planted] = {

@@ -31,7 +31,7 @@ AUTHORITY = Authority(lambda _: True, lambda *_: None, lambda *_: True)
 async def made(copy: Copy) -> list[Part]:
     """The parts of a copy that nobody writes to."""
     store = copy.store.snapshots
-    start = await store.start()
+    start = await store.start({})
     parts: list[Part] = [Begin(SPACE, records=start.records), Origins(start.origins), Ends(start.ends)]
     cursor = (0, "")
     while True:

@@ -8,28 +8,41 @@ stated, and, if what our copy holds is the variant that falls, take in a snapsho
 | hold what falls                  | hold what stands     | recopy: their snapshot, then what only we had   |
 | hold what stands, or cannot tell |                      | we serve the snapshot if they ask for it        |
 
-Where hashes are gone that would tell, nothing happens by itself: a person says whose copy is to be taken.
+Where the log is gone that would tell where they part, or whether they do, there is no close, and it is for the two
+alone: whoever is less far in that origin does the recopy. That loses nothing of either, and of what they may not share
+nothing counts as seen. A person may say otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from peerd.core.device_id import short_id
-from peerd.core.forks import RunEnd, Search, Told
+from peerd.core.forks import RunEnd, Search, Told, goes_over
+from peerd.core.roster.statements import Final
 from peerd.engine.forks.forks import ForkSeen
 from peerd.engine.snapshots.exchange import AGAIN_S, SnapshotExchange
 from peerd.engine.store_ports import Transaction
-from peerd.errors import StoreError, UserError
+from peerd.errors import LinkLost, StoreError, UserError
 from peerd.logs import get
-from peerd.protocol.messages import ForkMessage, SessionMessage, SnapshotChunk, SnapshotRefuse, SnapshotWant
+from peerd.protocol.messages import (
+    ForkMessage,
+    SessionMessage,
+    SnapshotChunk,
+    SnapshotRefuse,
+    SnapshotWant,
+    Summary,
+)
 
 if TYPE_CHECKING:
     from peerd.engine.space import Space
 
 log = get(__name__)
+
+End: TypeAlias = tuple[int, bytes]  # seq and hash there
+_START: End = 0, b""
 
 
 class ForkTalk:
@@ -49,6 +62,9 @@ class ForkTalk:
         self._say = say
         self._is_stopped = is_stopped
         self._searches: dict[bytes, Search] = {}
+        self._said: tuple[dict[bytes, End], dict[bytes, End]] = {}, {}  # where we stood, and they, when the two met
+        self._doubted: dict[bytes, int] = {}  # up to where it was not known that both have the same
+        self._they_stand: set[bytes] = set()  # origins of which they hold the variant that stands, as they tell
         self._group: asyncio.TaskGroup | None = None
         self._recopying = False
 
@@ -77,11 +93,18 @@ class ForkTalk:
 
     # ---- where they part
 
-    def found(self, origin: bytes, seq: int) -> None:
-        """The two copies hold two histories of an origin."""
-        self._do(self._begin(origin, seq), "fork found")
+    def found(self, origin: bytes, seq: int, *, doubtful: bool) -> None:
+        """The two copies hold two histories of an origin, or perhaps they do."""
+        if doubtful:
+            self._doubted[origin] = seq
+        self._do(self._begin(origin, seq, doubtful=doubtful), "fork found")
 
-    async def _begin(self, origin: bytes, seq: int) -> None:
+    def saying(self, message: object) -> None:
+        """What the session says."""
+        if isinstance(message, Summary):
+            self._said[0].update(_ends(message))
+
+    async def _begin(self, origin: bytes, seq: int, *, doubtful: bool) -> None:
         search = self._searches.setdefault(origin, Search(origin))
 
         def telling(transaction: Transaction) -> tuple[Told, bytes]:
@@ -89,7 +112,7 @@ class ForkTalk:
             return search.tell(history), history.hash8(seq) or b""
 
         told, ours = await self._space.store.read(telling)
-        self._space.forks.saw(ForkSeen(self._theirs, origin, seq, ours, b""))
+        self._space.forks.saw(ForkSeen(self._theirs, origin, seq, ours, b"", doubtful=doubtful))
         self._tell(origin, told)
         await self.consider()
 
@@ -107,6 +130,8 @@ class ForkTalk:
     def received(self, message: SessionMessage) -> bool:
         """Is it about a fork, or about the snapshot that settles one? Raises RemoteProtocolError."""
         match message:
+            case Summary():
+                self._said[1].update(_ends(message))
             case ForkMessage():
                 self._do(self._heard(message), "fork heard")
                 return True
@@ -127,21 +152,52 @@ class ForkTalk:
         answer = await self._space.store.read(lambda transaction: search.heard(told, transaction.history_of(origin)))
         if answer is not None:
             self._tell(origin, answer)
+        stand = {fork.stands for fork in self._space.roster.forks(origin)}
+        if any(Final(end.last, end.hash8) in stand for end in told.ends):
+            self._they_stand.add(origin)
         if search.differs is not None:
             self._space.forks.saw(ForkSeen(self._theirs, origin, *search.differs))
+        elif search.is_over and self._space.forks.with_peer(self._theirs) is None:
+            seq = min(stood.get(origin, _START)[0] for stood in self._said)
+            self._space.forks.saw(ForkSeen(self._theirs, origin, seq, b"", b"", doubtful=True))
         if search.parting is not None:
             self._space.forks.parted(self._theirs, search.parting)
             await self._space.forks.close(search.parting)
+        if self._is_dispelled():
+            raise LinkLost("there is one history only: both begin anew", code="bye")
         await self.consider()
 
     # ---- and what is done about it
 
+    def _is_dispelled(self) -> bool:
+        """There was nothing but doubt, and now we know that both have the same up to there."""
+        return self.is_over and all(
+            search.differs is None and origin in self._doubted and search.low >= self._doubted[origin]
+            for origin, search in self._searches.items()
+        )
+
     async def consider(self) -> None:
         """The roster or our copy may say more by now: is it for us to take theirs? Until that is done."""
-        while self._is_stopped() and not self._recopying and await self._space.forks.look():
-            if await self.recopy():
+        while self._is_stopped() and not self._recopying and (await self._space.forks.look() or self.goes_over):
+            if self._space.recopying.pending is None and await self.recopy():
                 return
             await asyncio.sleep(AGAIN_S)
+
+    @property
+    def goes_over(self) -> bool | None:
+        """Where nobody can tell where we part: is it for us to take theirs? None: for neither, as far as is known. Of
+        several origins one decides, so that the two do not both.
+        """
+        if not self.is_over or any(search.parting is not None for search in self._searches.values()):
+            return None
+        origin = min(self._searches)
+        side = self._space.forks.sides.get(origin)
+        ours, theirs = (stood.get(origin, _START) for stood in self._said)
+        if ours == theirs:
+            return None
+        if side is not None and side.stands:
+            return False
+        return origin in self._they_stand or goes_over(ours, theirs)
 
     def roster_changed(self) -> None:
         if self._searches:
@@ -162,3 +218,7 @@ class ForkTalk:
             return await self._exchange.replace()
         finally:
             self._recopying = False
+
+
+def _ends(summary: Summary) -> dict[bytes, End]:
+    return {origin: (seq, hash8) for origin, seq, hash8 in summary.positions}

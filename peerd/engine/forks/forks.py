@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -33,7 +33,7 @@ _NOWHERE = Side(stands=False, falls=False, unknown=False)
 class ForkSeen(Struct, frozen=True):
     """`peer` and we hold different transactions of `origin` at `seq` at the latest; the hashes are of ends of runs, 8
     bytes or unknown. `shared` is the last one that both have, None as long as that is not found out. `relay`: where the
-    peer's head says so, if that is all we know it by.
+    peer's head says so, if that is all we know it by. `doubtful`: nothing tells whether they differ at all.
     """
 
     peer: bytes
@@ -43,6 +43,19 @@ class ForkSeen(Struct, frozen=True):
     theirs: bytes
     shared: int | None = None
     relay: str = ""
+    doubtful: bool = False
+
+
+class Differing(NamedTuple):
+    """At `seq`, where another copy has an end of a run; `ours` is b"" if it is no end of ours that is kept. `doubtful`:
+    our log begins behind it, so nothing tells whether the two differ.
+    """
+
+    origin: bytes
+    seq: int
+    ours: bytes
+    theirs: bytes
+    doubtful: bool
 
 
 class Forks:
@@ -59,14 +72,12 @@ class Forks:
         """Of so many one is remembered; they are seen again."""
         key = fork.peer, fork.origin
         if key not in self._seen:
-            log.warning(
-                "fork found",
-                space=self._space.name,
-                device=short_id(fork.peer),
-                origin=fork.origin.hex(),
-                seq=fork.seq,
-                cause=f"ours is {fork.ours.hex() or 'unknown'}, theirs {fork.theirs.hex() or 'unknown'}",
-            )
+            name, device, origin = self._space.name, short_id(fork.peer), fork.origin.hex()
+            if fork.doubtful:
+                log.warning("history in doubt", space=name, device=device, origin=origin, seq=fork.seq)
+            else:
+                cause = f"ours is {fork.ours.hex() or 'unknown'}, theirs {fork.theirs.hex() or 'unknown'}"
+                log.warning("fork found", space=name, device=device, origin=origin, seq=fork.seq, cause=cause)
         self._seen[key] = fork
         while len(self._seen) > SEEN:
             del self._seen[next(iter(self._seen))]
@@ -86,17 +97,18 @@ class Forks:
     def are_seen(self) -> bool:
         return bool(self._seen)
 
-    async def differing(self, positions: Sequence[Position]) -> tuple[Position, bytes] | None:
-        """The first of these ends of runs that is not of our history, and our hash there, if it is known."""
+    async def differing(self, positions: Sequence[Position]) -> Differing | None:
+        """The first of these ends of runs that is not of our history, or of which nothing here tells that it is."""
 
-        def compare(transaction: Transaction) -> tuple[Position, bytes] | None:
-            for position in positions:
-                origin, seq, hash8 = position
-                ours = transaction.hash8(origin, seq)
-                if ours is None and transaction.history_of(origin).passes(seq):
-                    return position, b""  # runs travel whole: an end inside one of ours is of another history
-                if (ours is not None and ours != hash8) or self.is_of_others(transaction, origin, seq):
-                    return position, ours or b""
+        def compare(transaction: Transaction) -> Differing | None:
+            for origin, seq, hash8 in positions:
+                history, ours = transaction.history_of(origin), transaction.hash8(origin, seq)
+                # Runs travel whole: an end inside one of ours is of another history.
+                differs = history.passes(seq) if ours is None else ours != hash8
+                if differs or self.is_of_others(transaction, origin, seq):
+                    return Differing(origin, seq, ours or b"", hash8, doubtful=False)
+                if ours is None and not history.reaches(seq):
+                    return Differing(origin, seq, b"", hash8, doubtful=True)
             return None
 
         return await self._space.store.read(compare)
@@ -105,12 +117,11 @@ class Forks:
         """So far is a member, as its head on this relay says. What a session found out is known better."""
         found = await self.differing(positions)
         for key in [key for key, fork in self._seen.items() if key[0] == peer and fork.relay == relay]:
-            if found is None or key[1] != found[0][0]:
+            if found is None or key[1] != found.origin:
                 del self._seen[key]
-        if found is not None:
-            (origin, seq, theirs), ours = found
-            if (known := self._seen.get((peer, origin))) is None or known.relay:
-                self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay))
+        if found is not None and ((known := self._seen.get((peer, found.origin))) is None or known.relay):
+            origin, seq, ours, theirs, doubtful = found
+            self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay, doubtful=doubtful))
 
     def on_relay(self, peer: bytes) -> tuple[str, str] | None:
         """What differs with a member as its head on a relay says, in words, and what to do."""
@@ -125,9 +136,12 @@ class Forks:
         return [fork for fork in self._seen.values() if fork.relay == relay]
 
     def in_words(self, fork: ForkSeen) -> str:
-        """What differs, and whose it is."""
+        """What differs, or may differ, and whose it is."""
         owner = self._space.copy.device_of(fork.origin)
         called = (self._space.name_of(owner) or short_id(owner)) if owner else "an unknown device"
+        if fork.doubtful:
+            place = f"origin {fork.origin.hex()}, {fork.seq}"
+            return f"perhaps two histories of {called}: the log of that time is gone ({place})"
         since = f"after {fork.shared}" if fork.shared is not None else f"at {fork.seq}"
         hashes = f"ours {fork.ours.hex() or '?'}, theirs {fork.theirs.hex() or '?'}"
         return f"two histories of {called} {since} (origin {fork.origin.hex()}: {hashes})"

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from peerd.core.batch import Fork
+from peerd.core.batch import Doubt, Fork
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock
 from peerd.core.device_id import short_id
@@ -201,6 +201,7 @@ class SessionRunner:
         for effect in effects:
             match effect:
                 case Send():
+                    self.forks.saying(effect.message)
                     self._link.say(effect.message, self)
                 case LearnStatements() | ApplyRuns():
                     self._inbound.append(effect)
@@ -356,10 +357,10 @@ class SessionRunner:
                     self._perform(self.machine.positioned(position, self.space.ours(), self._now(), gap))
                 case CheckPositions() as effect:
                     differing = await self.space.forks.differing(effect.positions)
-                    fork = differing[0][:2] if differing is not None else None
+                    fork = differing[:2] if differing is not None else None
                     self._perform(self.machine.positions_checked(fork, self.space.ours()))
-                    if fork is not None:
-                        self.forks.found(*fork)
+                    if differing is not None:
+                        self.forks.found(differing.origin, differing.seq, doubtful=differing.doubtful)
                     else:
                         self.space.forks.healed(self.theirs)
                 case ReadLog() as effect:
@@ -378,7 +379,7 @@ class SessionRunner:
 
     def _forked(self, fork: Fork) -> None:
         self._perform(self.machine.refuse("fork", str(fork)))
-        self.forks.found(fork.origin, fork.seq)
+        self.forks.found(fork.origin, fork.seq, doubtful=isinstance(fork, Doubt))
 
 
 async def _end_of(applying: asyncio.Task[None] | None) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from peerd.core.batch import Fork
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, ReadClock
 from peerd.engine.forks.forks import LINK_STEP
 from peerd.engine.ports import Times
 from peerd.engine.relay.sealed_relay import SealedRelay
@@ -45,13 +45,14 @@ class RelaySnapshots:
         self._times = times
         self.not_taken: NotTaken | None = None
 
-    async def leave(self, snapshot: bytes) -> Manifest | None:
-        """Make one of our copy, all its parts on the relay; None if our copy cannot make one at the moment.
+    async def leave(self, snapshot: bytes, clocks: Iterable[ReadClock] = ()) -> Manifest | None:
+        """Make one of our copy, all its parts on the relay; None if our copy cannot make one at the moment. `clocks`:
+        where others stand, by their heads.
 
         Raises:
             RelayTrouble: some parts may be there.
         """
-        outgoing = self._space.snapshots.begin_outgoing()
+        outgoing = self._space.snapshots.begin_outgoing(clocks)
         parts = outgoing.parts()
         count = size_bytes = 0
         chain = part_chain.first_chain(snapshot)
@@ -83,7 +84,7 @@ class RelaySnapshots:
         async with snapshots.fetching:
             parts = self._fetch(manifest, await snapshots.wanted(manifest.id), chain, keep)
             try:
-                complete = await snapshots.take_in(manifest.id, parts, manifest.clock, maker=maker)
+                complete = await snapshots.take_in(manifest.id, parts, manifest.clock, maker=maker, settles=True)
             except (RemoteProtocolError, Fork) as problem:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
                 code = "fork" if isinstance(problem, Fork) else problem.code

@@ -7,10 +7,11 @@ through the same door as what comes over a link.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from peerd.core.batch import Fork
 from peerd.core.chain import Run
+from peerd.core.clocks import Clock
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.core.stored import RelayKept
@@ -132,7 +133,8 @@ class RelaySteps:
                 courier.snapshot_checked(self._moment(), complete=there)
             case MakeSnapshot():
                 await self.save(courier)
-                courier.snapshot_made(await self.snapshots.leave(step.id), self._moment())
+                left = await self.snapshots.leave(step.id, _clocks(courier.heads().values()))
+                courier.snapshot_made(left, self._moment())
             case TakeSnapshot():
                 complete = await self.snapshots.take(
                     step.device, step.manifest, courier.part_chain, functools.partial(self.save, courier)
@@ -202,3 +204,7 @@ class RelaySteps:
         except LinkLost as full:  # so many runs wait for others that no more can: they are fetched again
             log.warning("runs left out", space=self._space.name, relay=self._relay, cause=str(full))
         return ""
+
+
+def _clocks(heads: Iterable[Head]) -> list[Clock]:
+    return [{origin: seq for origin, seq, _ in head.positions} for head in heads]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from peerd.core import digest
@@ -25,10 +25,12 @@ KEPT_PARTS = 12
 
 class Outgoing:
     """A snapshot that is being made. `clock` and `records` are what it holds, known when the last part was given; of
-    about `expected` records `given` have been read.
+    about `expected` records `given` have been read. `standing`: where others stand; they will ask what we had there.
     """
 
-    def __init__(self, space: Space, store: SnapshotStore, among: set[Outgoing]) -> None:
+    def __init__(
+        self, space: Space, store: SnapshotStore, among: set[Outgoing], standing: Mapping[bytes, Collection[int]]
+    ) -> None:
         self.clock: Clock = {}
         self.records = 0
         self.expected = 0
@@ -37,6 +39,7 @@ class Outgoing:
         self._space = space
         self._store = store
         self._among = among
+        self._standing = standing
         self._known = 0
         self._sums = digest.EMPTY
 
@@ -59,7 +62,7 @@ class Outgoing:
     async def _parts(self) -> AsyncGenerator[Part, None]:
         damage = self._space.damage
         owed = damage.state.owed
-        start = await self._store.start()
+        start = await self._store.start(self._standing)
         self.position = start.position
         self._known = max((one.number for one in start.origins), default=0)
         self.expected = start.records

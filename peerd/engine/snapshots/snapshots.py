@@ -8,21 +8,23 @@ place of ours in one short step inside the commit door.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerd.core.batch import Fork
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, ReadClock
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.core.snapshots.intake import Authority, Intake, Standing
 from peerd.core.snapshots.parts import Begin, Part
 from peerd.core.snapshots.stored import Incoming, Phase, Switched
 from peerd.core.stored import Recopy
+from peerd.core.trimming import standing_at
 from peerd.engine.ports import Times
 from peerd.engine.snapshots.filling import Filling
+from peerd.engine.snapshots.judging import check_ours, check_variants, is_further
 from peerd.engine.snapshots.making import Outgoing, Served
 from peerd.engine.snapshots.progress import Coming
 from peerd.engine.store_ports import SnapshotStore
@@ -75,9 +77,12 @@ class Snapshots:
 
     # ---- out
 
-    def begin_outgoing(self) -> Outgoing:
-        """A snapshot of our copy; its `parts` are read as they are asked for."""
-        return Outgoing(self._space, self._store, self.outgoing)
+    def begin_outgoing(self, clocks: Iterable[ReadClock] = ()) -> Outgoing:
+        """A snapshot of our copy; its `parts` are read as they are asked for. It tells what we had where others stand,
+        as far as they have said that to us, or elsewhere: `clocks`.
+        """
+        standing = standing_at([*(peer.acks for peer in self._space.peers.values()), *clocks])
+        return Outgoing(self._space, self._store, self.outgoing, standing)
 
     def pinned(self) -> int | None:
         """The position in the log after which nothing may be trimmed, for those that are being made or taken in."""
@@ -160,6 +165,9 @@ class Snapshots:
         found = await self._store.incoming()
         if found is None or found.phase >= Phase.CLEARING or not found.standing.is_whole:
             return False
+        if replaces and await self._is_mixed():
+            await self._give_up()
+            return False
         return await self.take_in(found.id, _nothing(), maker=found.device or b"", replaces=replaces)
 
     async def take_in(
@@ -171,11 +179,13 @@ class Snapshots:
         maker: bytes = b"",
         *,
         replaces: bool = False,
+        settles: bool = False,
     ) -> bool:
         """Take in the snapshot with this id, 16 bytes, from the part on that `wanted` names, and merge it into our
         copy. False if `parts` ends before it is whole: what came is kept. `clock` is where it is said to stand; `whole`
         is told where it stands, before it is put in place; `maker` is the device that made it. With `replaces` nothing
-        of our copy is merged into it: ours is set aside, and then taken in by a recopy.
+        of our copy is merged into it: ours is set aside, and then taken in by a recopy. With `settles` the same happens
+        where there is doubt whether both hold one history, and it is further.
 
         Raises:
             RemoteProtocolError: it is of no use, and what came of it is forgotten: "malformed", "bad-signature",
@@ -193,10 +203,7 @@ class Snapshots:
                     return False
                 _check_clock(standing, clock)
                 whole(standing.clock)
-                await self._check_variants(standing)
-                if not replaces:
-                    await self._check_ours(standing)
-                await (self._replace(standing) if replaces else self._put_in_place(standing))
+                await self._take_over(standing, replaces=replaces, settles=settles)
             except (RemoteProtocolError, Fork, NeedsNewer) as problem:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
                 await self._give_up()
@@ -208,6 +215,26 @@ class Snapshots:
             self._begun = None
             self._clear_soon()
             return True
+
+    async def _take_over(self, standing: Standing, *, replaces: bool, settles: bool) -> None:
+        await check_variants(self._space, self._store, standing)
+        if replaces:
+            await self._replace(standing, removes=self._space.forks.are_seen)
+            return
+        await check_ours(self._space, standing)
+        fork = await self._store.fork()  # before anything of ours is merged into it
+        if fork is None:
+            await self._put_in_place(standing)
+        elif settles and is_further(self._space, standing, fork) and not await self._is_mixed():
+            log.warning("history in doubt", space=self._space.name, origin=fork.origin.hex(), seq=fork.seq)
+            await self._replace(standing, removes=True)
+        else:
+            raise fork
+
+    async def _is_mixed(self) -> bool:
+        """Is something of our copy in it? One was cut off while it was being merged."""
+        found = await self._store.incoming()
+        return found is not None and found.phase is Phase.MERGING
 
     async def _begin(self, snapshot: bytes, maker: bytes) -> Standing:
         found = await self._store.incoming()
@@ -272,14 +299,14 @@ class Snapshots:
             took_ms=round(1000 * (self._times.monotonic_s() - began_s)),
         )
 
-    async def _replace(self, standing: Standing) -> None:
+    async def _replace(self, standing: Standing, *, removes: bool) -> None:
         space = self._space
         copy_id = self._times.random_bytes(16)
 
         async def replacing() -> Switched:
             aside = await space.store.asides.make()
             log.warning("copy set aside", space=space.name, path=str(aside))
-            recopy = Recopy(str(aside), removes=space.forks.are_seen, forked=True)
+            recopy = Recopy(str(aside), removes=removes, forked=True)
             switched = await self._store.replace(standing, copy_id, space.forks.limits(), recopy)
             space.recopying.begin(recopy)
             return switched
@@ -287,31 +314,6 @@ class Snapshots:
         async with space.damage.turn:
             await _to_the_end(space.commits.switch(standing, replacing))
         await space.forks.look()
-
-    async def _check_variants(self, standing: Standing) -> None:
-        """Raises RemoteProtocolError if it holds what does not stand of an origin that went two ways."""
-        forks = [
-            fork
-            for fork in self._space.roster.closed_forks
-            if (at := standing.origins.get(fork.origin)) is not None and at.seq > fork.seq
-        ]
-        for fork in forks:
-            ends = [fork.stands, *fork.falls]
-            hashes = await self._store.hashes([(fork.origin, end.seq) for end in ends])
-            falls = any(hash8 == end.hash for end, hash8 in zip(fork.falls, hashes[1:], strict=True))
-            if falls or hashes[0] not in {None, fork.stands.hash}:
-                raise RemoteProtocolError(
-                    "a snapshot is refused: of an origin that went two ways it holds the one that does not stand",
-                    code="snapshot-refused",
-                )
-
-    async def _check_ours(self, standing: Standing) -> None:
-        """Raises Fork if our copy holds what does not stand, and the snapshot goes on: the two cannot be merged."""
-        await self._space.forks.look()
-        for fork in self._space.roster.closed_forks:
-            at, side = standing.origins.get(fork.origin), self._space.forks.sides[fork.origin]
-            if side.falls and at is not None and at.seq > fork.seq:
-                raise Fork(fork.origin, fork.seq)
 
     # ---- clearing away
 

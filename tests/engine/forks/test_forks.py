@@ -285,9 +285,16 @@ async def test_a_third_history_is_known_by_the_run_that_stands_and_is_not_merged
         assert await keys(device) == {"common", *some}
 
 
-async def test_a_fork_is_named_until_it_is_healed(two: Two, wire: Wire, until: Until) -> None:
-    """Both devices, both hashes, the origin and where; and what comes next. Here hashes are gone: a person decides."""
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_a_fork_is_named_until_it_is_healed(
+    two: Two, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch, *, by_hand: bool
+) -> None:
+    """Both devices, both hashes, the origin and where; and what comes next. Here hashes are gone: whoever is less far
+    goes over, or a person decides.
+    """
     desk, laptop = two
+    if by_hand:
+        monkeypatch.setattr("peerd.engine.forks.fork_talk.ForkTalk.goes_over", None)
     laptop = await forked(desk, laptop)
 
     def forget(device: Device) -> None:
@@ -302,6 +309,10 @@ async def test_a_fork_is_named_until_it_is_healed(two: Two, wire: Wire, until: U
 
     forget(desk)
     forget(laptop)
+    if not by_hand:
+        await heal(until, wire, desk, laptop)
+        await check_values(desk, laptop, still={"gone"})
+        return
     wire.connect(desk, laptop)
     await until(lambda: all("peerctl recopy" in peer(*pair).next_step for pair in ((desk, laptop), (laptop, desk))))
     (view,) = desk.space.forks.views()

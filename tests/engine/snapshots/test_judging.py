@@ -1,0 +1,51 @@
+"""A snapshot of which nothing tells whether it is of our history is not merged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from peerd.core.batch import Doubt
+from tests.engine.forks.test_forks import agreed, keys
+from tests.engine.forks.test_old_partings import check, long_ago
+from tests.engine.snapshots.test_snapshots import made, take
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import Device, Until
+
+Two = tuple["Device", "Device"]
+
+
+async def test_a_snapshot_is_not_merged_while_there_is_doubt(two: Two) -> None:
+    """Neither way: what the further one lacks would count as removed there."""
+    desk, laptop = two
+    laptop, origin = await long_ago(desk, laptop)
+    before = await keys(laptop)
+    with pytest.raises(Doubt) as caught:
+        await take(laptop, await made(desk))
+    assert (caught.value.origin, caught.value.seq) == (origin, 7)
+    assert await keys(laptop) == before
+    with pytest.raises(Doubt):
+        await take(desk, await made(laptop))
+
+
+async def test_where_there_is_no_link_the_snapshot_that_is_further_settles_it(two: Two, until: Until) -> None:
+    """As one that lies on a relay: what the copy had is set aside, and written again."""
+    desk, laptop = two
+    laptop, _ = await long_ago(desk, laptop)
+
+    async def settle(device: Device, parts: list[bytes]) -> bool:
+        async def coming() -> Any:
+            for part in parts:
+                yield part
+
+        return await device.space.snapshots.take_in(b"s" * 16, coming(), settles=True)
+
+    with pytest.raises(Doubt):
+        await settle(desk, await made(laptop))
+    assert await settle(laptop, await made(desk))
+    await until(lambda: laptop.space.recopying.pending is None)
+    await laptop.tell(desk)
+    await agreed(until, desk, laptop)
+    await check(desk, laptop)
