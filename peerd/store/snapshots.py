@@ -28,6 +28,7 @@ from peerd.store.switching import Site, Touched
 T = TypeVar("T")
 
 FEW_TOUCHED = 500  # records that are left for the step itself
+BYTES_IN_A_PAGE = 3_000  # of a part; the rest is the index, and what pages do not hold
 
 
 class Snapshots:
@@ -84,8 +85,8 @@ class Snapshots:
                 self._refs.ref_of.update(new_refs)
                 self._refs.number_of.update(new_numbers)
 
-            rows = len(writes.rows) + sum(len(some.keys) for some in writes.plain)
-            return Outcome(standing.after(writes), pages=8 + rows // 8, published=publish)
+            came_bytes = writes.progress.size_bytes - standing.progress.size_bytes
+            return Outcome(standing.after(writes), pages=8 + came_bytes // BYTES_IN_A_PAGE, published=publish)
 
         return await self._database.write(work)
 

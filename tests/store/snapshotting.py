@@ -43,8 +43,8 @@ async def made(copy: Copy) -> list[Part]:
         cursor = read.cursor
 
 
-def take(intake: Intake, part: Part, standing: Standing, reader: Reader) -> SideWrites:
-    return intake.take(standing, part, reader)
+def take(intake: Intake, part: Part, standing: Standing, reader: Reader, *, size_bytes: int = 0) -> SideWrites:
+    return intake.take(standing, part, reader, size_bytes)
 
 
 async def take_in(copy: Copy, parts: Sequence[Part], between: Callable[[], Awaitable[None]]) -> None:

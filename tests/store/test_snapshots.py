@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import pytest
 
 from peerd.core import digest
 from peerd.core.record_form import digest_of
+from peerd.core.snapshots.intake import Intake, Standing
 from peerd.core.snapshots.parts import Records, encode
 from peerd.core.snapshots.stored import Phase
 from peerd.store import switching
-from tests.store.copies import Copy, MakeCopy, delete, patch, put, write_number
-from tests.store.snapshotting import made, pack, take_in
+from peerd.store.checkpoints import PAGE_BYTES
+from tests.store.copies import SPACE, Copy, MakeCopy, delete, patch, put, write_number
+from tests.store.snapshotting import AUTHORITY, ID, made, pack, take, take_in
 
 SCRIPT = Path(__file__).with_name("snapshotting.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -71,6 +74,23 @@ async def merged(copy: Copy) -> None:
     assert {key for key, _ in page.records} == {f"{number:02}" for number in range(2 * NOTES)} - {"02", "04"}
     for key, value in (("01", 2), ("03", 3), ("05", 1)):
         assert (await copy.record("notes", key)).record.winners()["n"] == bytes([value])
+
+
+@ONE_RUNNER
+async def test_what_large_records_add_to_the_journal_is_counted(make_copy: MakeCopy) -> None:
+    """By that a checkpoint is due in time, whatever the size of a record."""
+    theirs, ours = await make_copy("theirs", b"T" * 32), await make_copy("ours")
+    for number in range(4):
+        await theirs.write([put("notes", str(number), text="x" * 500_000)])
+    store, intake, standing = ours.store.snapshots, Intake(SPACE, AUTHORITY), Standing()
+    await store.begin(ID, b"maker")
+    checkpoints: Any = ours.store._database._checkpoints
+    for number, part in enumerate(await made(theirs)):
+        before = checkpoints.pending_pages
+        came_bytes = sum(map(len, encode(part)))
+        standing = await store.take(standing, partial(take, intake, part, size_bytes=came_bytes), number)
+        if isinstance(part, Records):
+            assert checkpoints.pending_pages - before >= 500_000 // PAGE_BYTES
 
 
 async def test_both_sides_are_merged(make_copy: MakeCopy) -> None:

@@ -23,7 +23,7 @@ from peerd.engine.store_ports import SnapshotStore
 
 AHEAD = 8
 JOINED_BYTES = 1300 << 10  # of parts with records in one transaction
-SLICE_ROWS = 800  # between two slices the loop serves whoever else waits
+SLICE_ROWS = 1_500  # between two slices the loop serves whoever else waits
 
 
 class _Arrived(NamedTuple):
