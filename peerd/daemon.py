@@ -43,6 +43,7 @@ from peerd.engine.status.statuses import Statuses
 from peerd.engine.tables.bindings import Bindings
 from peerd.engine.upkeep.backups import Backups
 from peerd.engine.upkeep.housekeeping import Housekeeping
+from peerd.engine.upkeep.reopening import Reopening
 from peerd.errors import ConfigError, PeerdError
 from peerd.identity import Identity
 from peerd.machine_status import Machine
@@ -126,6 +127,7 @@ class Daemon:
         self._relays = Relays(self._spaces, sealer, keys, self._clock)
         self._files = FileInvitations(self._spaces, sealer, keys, crypto, self._clock)
         self._housekeeping = Housekeeping(self._spaces, self._switchboard, self._clock)
+        self._reopening = Reopening(self._spaces, self._clock)
         self._service = Service(
             self._spaces, self._switchboard, self._dialing, self._statuses, self._inviting, self._joining,
             self._bindings,
@@ -170,6 +172,7 @@ class Daemon:
         self._statuses.machine = self._machine.status
         self._statuses.spaces.tables = self._bindings.notices_of
         self._statuses.relays = self._relays
+        self._statuses.spaces.retry = self._reopening.view
         self._housekeeping.history_days = lambda name: self._settings.space(name).history_days
         self._bindings.memory.history_days = self._housekeeping.history_days
         self._housekeeping.holders.holdings = self._relays.holdings
@@ -192,7 +195,7 @@ class Daemon:
             self._supervisor.add("housekeeping", self._housekeeping.run)
             self._supervisor.add("scrub", lambda: scrub_now_and_then(self._spaces.scrubs, self._clock))
             self._supervisor.add("clocks", self._statuses.clocks.watch)
-            self._supervisor.add("full disks", self._housekeeping.open_again)
+            self._supervisor.add("failed disks", self._reopening.run)
             self._supervisor.add("secrets", self._housekeeping.tend_secrets)
             self._supervisor.add("peers", self._housekeeping.save_peers)
             self._supervisor.add("wakeups", lambda: watch_wakeups(self._clock, self._on_wake))

@@ -155,8 +155,8 @@ _OF_THE_DAEMON: Final = {
     "too-many-files": "The daemon may not open more files, or hardly any: no new connection is accepted, no database "
     "is opened. Raise the limit, LimitNOFILE= in the unit or `ulimit -n`. It goes on by itself.",
     "store-failed": "The disk under a database takes no writes at the moment: an error of the disk, a file system that "
-    "became read-only, a limit. Nothing was written. The sentence and the kernel's log say more; peerd tries again by "
-    "itself.",
+    "became read-only, a limit. Nothing was written. The sentence and the kernel's log say more. peerd tries again by "
+    "itself, at least every minute; `peerctl status` says when.",
     "store-newer": "The database was written by a newer peerd. Upgrade; an older one would damage it.",
     "store-stale": "A transaction was decided on an older state of the database and was refused; nothing was written. "
     "A fault of peerd: restart it, and please report it.",

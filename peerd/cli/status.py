@@ -78,6 +78,8 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
         name = space["name"]
         counts = [space["records"], space["conflicts"], space.get("parked", 0)]
         rows.append(["space", name, space["id"], space["state"], *counts, space["digest"], *_why(space)])
+        if retry := space.get("retry"):
+            rows.append(["retry", name, retry["tries"], retry["in_s"]])
         rows += [
             ["tables", name, one["binding"], one["table"], one["code"], one["rows"], *_why(one)]
             for one in space.get("tables", ())
@@ -130,6 +132,8 @@ def _show_space(space: Mapping[str, Any], out: Output) -> None:
         parts.append(out.styled(f"digest {space['digest'][:16]}", "dim"))
     out.raw("  ".join(parts))
     _explain(space, out, indent="  ")
+    if retry := space.get("retry"):
+        out.text(f"  tried {counted(retry['tries'], 'time')} since then; again in {span(retry['in_s'])}", "dim")
     for notice in space.get("tables", ()):
         words = f"tables {notice['binding']}: {notice['reason']}" if notice["binding"] else notice["reason"]
         if words != space.get("reason"):

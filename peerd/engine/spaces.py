@@ -7,6 +7,7 @@ epochs are opened here and kept in memory only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from peerd.core.device_id import parse_device_id, short_id
 from peerd.core.names import check_space_name
@@ -19,7 +20,7 @@ from peerd.engine.ports import Crypto, Keys, Times
 from peerd.engine.repair.scrubbing import Scrubbing
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Shelf, SpaceStore
-from peerd.errors import RemoteProtocolError, UserError
+from peerd.errors import RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
 
 log = get(__name__)
@@ -42,12 +43,24 @@ class Spaces:
 
     async def open_all(self) -> None:
         for opened, store in await self._shelf.open_all():
+            with suppress(StoreError):  # it is listed as failed, and the others go on
+                await self._make_live(opened, store)
+
+    def passing(self) -> Sequence[str]:
+        """The names of spaces that could not be opened for a reason that may have passed."""
+        return self._shelf.passing()
+
+    async def open_again(self, name: str) -> None:
+        """One of these, if its reason has passed. Raises StoreError."""
+        for opened, store in await self._shelf.open_again(name):
             await self._make_live(opened, store)
 
-    async def open_again(self) -> None:
-        """Those that found no room when we started, once there is some."""
-        for opened, store in await self._shelf.open_again():
-            await self._make_live(opened, store)
+    async def reopen(self, space: Space) -> None:
+        """Close a space whose store is unsynced, and open it from what is on the disk. Raises StoreError."""
+        why = space.store.failure or StoreError(f"{space.name} was closed")
+        await self._end(space)
+        self._shelf.lay_down(space.id, space.name, why, unsynced=True)
+        await self.open_again(space.name)
 
     async def close(self) -> None:
         for space in self.by_id.values():
@@ -63,7 +76,13 @@ class Spaces:
 
     async def _make_live(self, opened: Opened, store: SpaceStore) -> Space:
         space = Space(opened, store, self._keys, self._times, self._crypto.verify)
-        await space.open()
+        try:
+            await space.open()
+        except StoreError as problem:
+            await space.close()
+            self._shelf.lay_down(space.id, space.name, problem, unsynced=store.is_unsynced)
+            log.warning("space not opened", space=space.name, code=problem.code, cause=str(problem))
+            raise
         self.by_id[space.id] = space
         self.opened(space)
         log.info("space opened", space=space.name)

@@ -333,6 +333,9 @@ class SpaceStore(Protocol):
         """Why it does not take writes at the moment, as far as is known; StoreDamaged for good."""
         ...
 
+    @property
+    def is_unsynced(self) -> bool: ...  # a sync failed: once `probe` succeeds, it goes on when it was opened again
+
     async def probe(self) -> None:
         """See whether it can be written. Raises StoreError."""
         ...
@@ -362,8 +365,9 @@ class Shelf(Protocol):
         """All spaces of this device; one that cannot be opened is in `failed` instead."""
         ...
 
-    async def open_again(self) -> Sequence[tuple[Opened, SpaceStore]]:
-        """Those of `failed` that only wanted room on the disk, and have it now."""
+    def passing(self) -> Sequence[str]: ...  # those of `failed` whose reason may pass by itself
+    async def open_again(self, name: str) -> Sequence[tuple[Opened, SpaceStore]]:
+        """That one of them, if its reason has passed; else nothing."""
         ...
 
     async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
@@ -372,6 +376,10 @@ class Shelf(Protocol):
 
     def forget(self, space: bytes, *, delete: bool) -> Path | None:
         """Be rid of a database that is not open: where it was set aside, None if it was deleted. Raises StoreError."""
+        ...
+
+    def lay_down(self, space: bytes, name: str, why: StoreError, *, unsynced: bool) -> None:
+        """A space that was open and is closed now: `open_again` takes it up. `unsynced`: its store was."""
         ...
 
     def failed_space(self, name: str) -> bytes | None:

@@ -22,8 +22,8 @@ from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, Recopy
 from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.store import records, runners
 from peerd.store.beside import sync_folder
+from peerd.store.connecting import connect_reader
 from peerd.store.copying import copy_database
-from peerd.store.database import connect_reader
 from peerd.store.failures import translate
 from peerd.store.refs import Refs
 from peerd.store.runners import Runner

@@ -21,7 +21,8 @@ from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.settings import decode_settings, encode_settings
 from peerd.errors import StoreError
 from peerd.store import beside, bindings
-from peerd.store.database import Outcome, wal_of
+from peerd.store.connecting import wal_of
+from peerd.store.database import Outcome
 
 log = logs.get(__name__)
 

@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 from peerd import logs
 from peerd.store.runners import Runner
+from peerd.store.unsynced import is_lost_sync
 
 log = logs.get(__name__)
 
@@ -43,7 +44,6 @@ FEW_PAGES = (1 << 20) // PAGE_BYTES  # may be copied while the writer waits
 ROUNDS = 3
 LARGE_WAL_BYTES = 64 << 20
 QUIET_S = 5.0
-FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 READ_S = 0.02  # longer we do not wait for the end of a read, since writers wait meanwhile
 LONGEST_WAIT_S = 300.0
 
@@ -74,6 +74,7 @@ class Checkpoints:
         self._gates = gates
         self._runner = runner
         self._wal = wal
+        self._is_long = False  # the WAL began anew in a file that is not made shorter yet
         self._task: asyncio.Task[None] | None = None
         self._due = asyncio.Event()
         self._closing = False
@@ -90,6 +91,10 @@ class Checkpoints:
     def _is_due(self) -> bool:
         commits, pages = self._written.commits - self._moved.commits, self.pending_pages
         return pages >= DUE_PAGES or (pages >= SMALL_PAGES and commits >= SMALL_COMMITS)
+
+    def halt(self) -> None:
+        """No more of them: the next sync would succeed, and the WAL begin anew over what the one before it lost."""
+        self._closing = True
 
     def notice(self) -> None:
         """Something may have been committed: see to it that it is moved, soon or when it is quiet."""
@@ -112,10 +117,14 @@ class Checkpoints:
         finally:
             await self._runner.close()
 
+    async def again(self) -> None:
+        """What can be moved, once more, after a sync of the file failed. Raises sqlite3.Error, OSError."""
+        await self._runner.run(self._move_all)
+
     async def _work(self) -> None:
         """Until nothing is pending: wait until a checkpoint is due, or until nothing has been written for a while."""
         wait_s = QUIET_S
-        while self.pending_pages and not self._closing:
+        while (self.pending_pages or self._is_long) and not self._closing:
             seen = self._written
             try:
                 await asyncio.wait_for(self._due.wait(), wait_s)
@@ -132,8 +141,7 @@ class Checkpoints:
         except (sqlite3.Error, OSError) as problem:
             # What was committed is safe in the WAL. A disk that is full or failing shows at the next commit.
             log.warning("checkpoint failed", path=str(self._wal), cause=str(problem))
-            if isinstance(problem, OSError) or getattr(problem, "sqlite_errorcode", None) in FSYNC_FAILED:
-                self._closing = True  # no more: the next sync would succeed, and the WAL begin anew over what it lost
+            if isinstance(problem, OSError) or is_lost_sync(problem):
                 self.lost(problem)
             return False
         return True
@@ -156,6 +164,11 @@ class Checkpoints:
             if self.pending_pages < FEW_PAGES:
                 break
 
+    def _move_all(self, connection: sqlite3.Connection) -> None:
+        with self._gates.writing:
+            self._checkpoint(connection, "PASSIVE")
+            self._sync()
+
     def _when_quiet(self, connection: sqlite3.Connection) -> None:
         self._move(connection)
         if self._is_above(LARGE_WAL_BYTES):
@@ -171,6 +184,7 @@ class Checkpoints:
                 return
             try:
                 held = not self._checkpoint(connection, mode)
+                self._is_long = mode == "RESTART"
             finally:
                 self._gates.reading.release()
         if held and not self.held:

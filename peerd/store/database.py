@@ -10,29 +10,30 @@ for it may be cancelled at any moment; the transaction is not.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from peerd.core.slowness import Slowness
 from peerd.errors import StoreDamaged, StoreError
-from peerd.store import runners
-from peerd.store.checkpoints import FSYNC_FAILED, Checkpoints, Gates
+from peerd.logs import get
+from peerd.store import runners, unsynced
+from peerd.store.checkpoints import Checkpoints, Gates
+from peerd.store.connecting import connect_checkpoints, connect_reader, connect_writer, wal_of
 from peerd.store.failures import translate
 from peerd.store.runners import Runner
 
+log = get(__name__)
+
 T = TypeVar("T")
 
-WRITER_CACHE_KIB = 64 << 10
-READER_CACHE_KIB = 4 << 10
-BUSY_TIMEOUT_S = 5.0
 SLOW_WRITE_S, HANGING_WRITE_S = 1.0, 5.0
-_STATEMENTS_CACHED = 256
 
 # sqlite3 looks for an adapter of every `bytes` that is bound, and to find none takes it twice as long as all the rest
 # of the binding; to find one that gives the same object back costs little.
@@ -51,7 +52,9 @@ class Outcome(NamedTuple, Generic[T]):
 
 
 class Database:
-    """Made by `open_database`."""
+    """Made by `open_database`. `is_unsynced`: a sync failed (see `unsynced`); to go on, it is closed and opened
+    `alone`.
+    """
 
     def __init__(
         self, path: Path, writer: Runner, reader: Runner, gates: Gates, checkpoints: Checkpoints | None, file: int
@@ -64,8 +67,11 @@ class Database:
         self._checkpoints = checkpoints
         self._file = file
         self.slowness = Slowness(least_s=SLOW_WRITE_S, long_s=HANGING_WRITE_S)  # of what is durable only then
+        self.is_unsynced = False
+        self._wal_is_good = True  # what was written to it after the last acknowledged commit is not in doubt
         self._broken: StoreError | None = None
         self._failure: StoreError | None = None
+        self._besides: set[asyncio.Task[Any]] = set()
         self._closing = False
         if checkpoints is not None:
             checkpoints.lost = self._lost
@@ -109,14 +115,35 @@ class Database:
     async def read_aside(self, reading: Callable[[sqlite3.Connection], T]) -> T:
         """As `read`, over a connection that is opened for it alone: nobody waits for what takes its time."""
         self._check()
-        try:
-            aside = await runners.start(lambda: connect_reader(self.path), threaded=self.is_threaded)
-        except sqlite3.Error as problem:
-            raise translate(problem, self.path) from problem
-        try:
-            return await aside.run(lambda connection: self._reading(connection, reading))
-        finally:
-            await aside.close()
+
+        async def read() -> T:
+            try:
+                aside = await runners.start(lambda: connect_reader(self.path), threaded=self.is_threaded)
+            except sqlite3.Error as problem:
+                raise translate(problem, self.path) from problem
+            try:
+                return await aside.run(lambda connection: self._reading(connection, reading))
+            finally:
+                await aside.close()
+
+        return await (self._beside(read()) if self.is_threaded else read())
+
+    async def open_beside(self, work: Callable[[], T]) -> T:
+        """Run `work`, which opens a connection of its own to this file, in a thread."""
+        self._check()
+        return await self._beside(asyncio.to_thread(work))
+
+    async def _beside(self, work: Coroutine[Any, Any, T]) -> T:
+        """Let it have its end, whoever waits for it: the file is not closed before."""
+        task = asyncio.create_task(work, name="beside a database")
+        self._besides.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._besides.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked has heard of it, or is gone
 
     @property
     def is_threaded(self) -> bool:
@@ -133,9 +160,9 @@ class Database:
                 outcome = committed(connection, work, self.slowness)
         except sqlite3.Error as problem:
             error = self._failed(problem)
-            if getattr(problem, "sqlite_errorcode", None) in FSYNC_FAILED:
-                # The kernel reports a lost write once and then forgets it: nothing may be built on this file now.
-                self._broken = error
+            if unsynced.is_lost_sync(problem):
+                self._wal_is_good = False
+                self._unsynced(error)
             raise error from problem
         if outcome.keep:
             self._failure = None
@@ -171,8 +198,33 @@ class Database:
         return error
 
     def _lost(self, problem: sqlite3.Error | OSError) -> None:
-        """A checkpoint could not sync the file. The WAL still has all of it; the next start copies it again."""
-        self._broken = translate(problem, self.path)
+        """A checkpoint could not sync the file. The WAL still has all of it."""
+        self._unsynced(translate(problem, self.path))
+
+    def _unsynced(self, error: StoreError) -> None:
+        self.is_unsynced = True
+        self._broken = error  # nothing may be built on this file now
+        if self._checkpoints is not None:
+            self._checkpoints.halt()
+
+    async def probe(self) -> None:
+        """Write nothing of interest, to see whether the disk takes it. Raises StoreError."""
+        if not self.is_unsynced:
+            return await self.write(_touch)
+        self._check()
+        try:
+            await self._writer.run(self._commit_again)
+            if self._checkpoints is not None:
+                await self._checkpoints.again()
+        except (sqlite3.Error, OSError) as problem:
+            self._broken = translate(problem, self.path)
+            raise self._broken from problem
+
+    def _commit_again(self, connection: sqlite3.Connection) -> None:
+        if not self._wal_is_good:  # once only: it must not begin anew before the database is synced
+            with self._gates.writing:
+                committed(connection, _touch, self.slowness)
+            self._wal_is_good = True
 
     @property
     def failure(self) -> StoreError | None:
@@ -201,12 +253,16 @@ class Database:
         return _size(self.path), _size(wal_of(self.path))
 
     async def close(self) -> None:
-        """Finish what is queued, move the WAL into the database, close."""
+        """Finish what is queued, move the WAL into the database, close. If a sync failed, the WAL stays as it is."""
         self._closing = True
         try:
             if self._checkpoints is not None:
                 await self._checkpoints.close()
         finally:
+            if self.is_unsynced:
+                unsynced.keep_wal(self._file)
+                if self._besides:
+                    await asyncio.wait(self._besides)
             try:
                 await self._reader.close()
             finally:
@@ -247,20 +303,22 @@ def committed(
     return outcome
 
 
-async def open_database(path: Path, *, threaded: bool) -> Database:
-    """Open an existing database of a space.
+async def open_database(path: Path, *, threaded: bool, alone: bool = False) -> Database:
+    """Open an existing database of a space. `alone`: as long as nobody else has it open (see `unsynced`).
 
     Raises:
         StoreBusy, StoreDamaged, StoreError.
     """
     opened: list[Runner] = []
     gates = Gates(threading.Lock(), threading.Lock())
+    if alone:
+        unsynced.check_alone(path)
     try:
         opened.append(await runners.start(lambda: connect_writer(path, checkpoints=not threaded), threaded=threaded))
+        await opened[0].run(lambda connection: unsynced.copy_all(connection, path, alone=alone))
         opened.append(await runners.start(lambda: connect_reader(path), threaded=threaded))
-        if not threaded:
-            return Database(path, opened[0], opened[1], gates, None, -1)
-        opened.append(await runners.start(lambda: _connect_checkpoints(path), threaded=True))
+        if threaded:
+            opened.append(await runners.start(lambda: connect_checkpoints(path), threaded=True))
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except BaseException as problem:
         known = translate(problem, path) if isinstance(problem, sqlite3.Error | OSError) else None
@@ -269,59 +327,15 @@ async def open_database(path: Path, *, threaded: bool) -> Database:
         if known is not None:
             raise known from problem
         raise
-    writer, reader, third = opened
-    checkpoints = Checkpoints(third, wal_of(path), gates, partial(os.fdatasync, file))
-    return Database(path, writer, reader, gates, checkpoints, file)
+    checkpoints = Checkpoints(opened[2], wal_of(path), gates, partial(os.fdatasync, file)) if threaded else None
+    return Database(path, opened[0], opened[1], gates, checkpoints, file)
 
 
-def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
-    """A connection that writes, durable at every commit; SQLite's own checkpoints inside commits are for those who
-    have none in the background.
-    """
-    connection = _connect(path, WRITER_CACHE_KIB)
-    try:
-        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # see `room`; it would be written to any other file
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {1_000 if checkpoints else 0}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _connect_checkpoints(path: Path) -> sqlite3.Connection:
-    """It does not wait for readers: writers wait for it."""
-    connection = connect_writer(path, checkpoints=False)
-    connection.execute("PRAGMA busy_timeout = 0")
-    return connection
-
-
-def connect_reader(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, READER_CACHE_KIB)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        timeout=BUSY_TIMEOUT_S,
-        isolation_level=None,
-        cached_statements=_STATEMENTS_CACHED,
-        # The thread that opens is the thread that uses it; an inline runner may be closed by another one.
-        check_same_thread=False,
-    )
-    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
-
-
-def wal_of(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+def _touch(connection: sqlite3.Connection) -> Outcome[None]:
+    """Have a page written that says what it said: a row that is put there as it is, SQLite does not write at all."""
+    connection.execute("UPDATE space SET age_ms = age_ms + 1")
+    connection.execute("UPDATE space SET age_ms = age_ms - 1")
+    return Outcome(None)
 
 
 def _size(path: Path) -> int:

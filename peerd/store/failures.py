@@ -13,7 +13,10 @@ _FREE_ENOUGH_BYTES = 1 << 20
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 _UNOPENED = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})  # or opened by half
 _AT_ONCE = 16  # SQLite opens four for one connection; others of the process may have closed some since
-_FAILED_STEP = "Look for errors of the disk in the kernel's log; replace it if there are any, then start again."
+_FAILED_STEP = (
+    "Look for errors of the disk in the kernel's log, and replace it if there are any; peerd goes on by itself when it "
+    "takes writes again."
+)
 
 
 def translate(problem: sqlite3.Error | OSError, path: Path) -> StoreError:

@@ -12,7 +12,8 @@ from peerd.core.stored import StoredBinding
 from peerd.errors import StoreError
 from peerd.store import bindings, meta, roster, runners
 from peerd.store.beside import sync_folder
-from peerd.store.database import Outcome, committed, connect_writer
+from peerd.store.connecting import connect_writer
+from peerd.store.database import Outcome, committed
 from peerd.store.failures import translate
 from peerd.store.lock import Lock
 from peerd.store.migrate import build

@@ -47,6 +47,7 @@ class Shelf:
         self._aside = folder / "set-aside"
         self._backups = folder / "backups"
         self._stems: dict[str, str] = {}  # name in `failed` -> the file's name without its end
+        self._unsynced: set[str] = set()  # of these, by the same, a sync failed (see `unsynced`)
         self._device = device
         self._random_bytes = random_bytes
         self._wall_ms = wall_ms
@@ -74,16 +75,23 @@ class Shelf:
                 self._fail(database, _missing(database))
         return await self._open_each(sorted(self._spaces.glob("*.db")))
 
-    async def open_again(self) -> list[tuple[Opened, SpaceStore]]:
-        """Those that could not be opened for a reason that may have passed: a full disk, one that could not be read or
-        written.
+    def passing(self) -> list[str]:
+        """The names of those that could not be opened for a reason that may have passed: a full disk, one that could
+        not be read or written.
         """
-        passing = [
-            self._spaces / f"{self._stems[name]}.db"
-            for name, why in self.failed.items()
-            if not isinstance(why, StoreDamaged) and why.code not in _LASTING
+        return [
+            name for name, why in self.failed.items() if not isinstance(why, StoreDamaged) and why.code not in _LASTING
         ]
-        return await self._open_each(passing)
+
+    async def open_again(self, name: str) -> list[tuple[Opened, SpaceStore]]:
+        """One of `failed`, if it can be opened now."""
+        return await self._open_each([self._spaces / f"{self._stems[name]}.db"] if name in self._stems else [])
+
+    def lay_down(self, space: bytes, name: str, why: StoreError, *, unsynced: bool) -> None:
+        """It was open, was closed, and is to be opened again. `unsynced`: a sync of it failed."""
+        self.failed[name], self._stems[name] = why, space.hex()
+        if unsynced:
+            self._unsynced.add(space.hex())
 
     def salvage(self, space: bytes) -> list[SignedStatement]:
         """The roster of a space that cannot be opened, as far as it can be read; unverified."""
@@ -197,10 +205,12 @@ class Shelf:
 
     async def _open(self, path: Path) -> SpaceStore:
         mark = self._marks / f"{path.stem}.mark"
-        return await SpaceStore.open(
+        store = await SpaceStore.open(
             path, self._device, mark, self._random_bytes, self._wall_ms,
-            threaded=self._threaded, backups=self._backups,
+            threaded=self._threaded, backups=self._backups, alone=path.stem in self._unsynced,
         )  # fmt: skip
+        self._unsynced.discard(path.stem)
+        return store
 
     def _set_aside(self, path: Path) -> None:
         number = 1

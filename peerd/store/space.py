@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,8 +112,9 @@ class SpaceStore:
         threaded: bool = True,
         machine: Machine | None = None,
         backups: Path | None = None,
+        alone: bool = False,
     ) -> SpaceStore:
-        """Open the database at `path` for this process alone.
+        """Open the database at `path` for this process alone; with `alone`, no other program may read it.
 
         `device` is the id of this device's key: an own origin of another one does not go on. `mark_path` lies outside
         of whatever is backed up. Not `threaded`, everything runs in the caller's thread. `machine` is read from the
@@ -125,7 +127,7 @@ class SpaceStore:
         mark_file = database = None
         try:
             mark_file = MarkFile.open(mark_path)
-            database = await open_database(path, threaded=threaded)
+            database = await open_database(path, threaded=threaded, alone=alone)
             await database.prepare(lambda connection: upgrade(connection, path, backups, wall_ms()))
             opening = Opening(path, device, mark_file, machine or this_machine(), random_bytes)
             await database.write(opening.work)
@@ -321,28 +323,30 @@ class SpaceStore:
     # ---- housekeeping
 
     @property
-    def failure(self) -> StoreError | None:
-        """Why the database does not take writes at the moment, as far as is known; StoreDamaged for good."""
+    def failure(self) -> StoreError | None:  # StoreDamaged is for good
         return self._database.failure
+
+    @property
+    def is_unsynced(self) -> bool:
+        """A sync failed. Once `probe` succeeds, it goes on when it is closed and opened `alone`."""
+        return self._database.is_unsynced
 
     async def probe(self) -> None:
         """Write nothing of interest, to see whether it can be written. Raises StoreError."""
-        await self._write(lambda connection: connection.execute("UPDATE space SET age_ms = age_ms"))
+        await self._database.probe()
 
     async def look_through(self) -> None:
-        """Read every page of the file, beside whoever writes. Raises StoreDamaged, which stays then; StoreError."""
+        """Read every page of the file. Raises StoreDamaged, which stays then; StoreError."""
         try:
-            await asyncio.to_thread(look_through, self._database.path)
+            await self._database.open_beside(partial(look_through, self._database.path))
         except StoreDamaged as problem:
             self._database.condemn(problem)
             raise
 
-    async def size_bytes(self) -> int:
-        """What the database takes on disk."""
+    async def size_bytes(self) -> int:  # on the disk
         return self._database.size_bytes()
 
-    def room_bytes(self) -> tuple[int, int]:
-        """What is free on the disk for us, and all of it."""
+    def room_bytes(self) -> tuple[int, int]:  # what is free on the disk for us, and all of it
         disk = os.statvfs(self._database.path.parent)
         return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
@@ -350,7 +354,7 @@ class SpaceStore:
         """Copy the database as it stands to the new file `target`, beside whoever writes. `moved` hears, in another
         thread, how many bytes of how many are there, and ends it by raising.
         """
-        await asyncio.to_thread(copy_database, self._database.path, target, moved)
+        await self._database.open_beside(partial(copy_database, self._database.path, target, moved))
 
     async def close(self) -> None:
         """Finish what was called, close, and mark the copy as closed in order. Idempotent, and not undone by a
@@ -363,14 +367,13 @@ class SpaceStore:
         await self._end(clean=False)
 
     async def _end(self, *, clean: bool) -> None:
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close(clean=clean), name="close store")
+        self._closing = self._closing or asyncio.create_task(self._close(clean=clean), name="close store")
         await asyncio.shield(self._closing)
 
     async def _close(self, *, clean: bool) -> None:
         try:
             await self._database.close()
-            if clean:
+            if clean and not self.is_unsynced:
                 self._mark_file.write(replace(self._mark, clean=True), sync=True)
         finally:
             self._mark_file.close()

@@ -243,3 +243,10 @@ def test_parked_rows_wait_for_a_person_as_conflicts_do(daemon: Any, peerctl: Any
     daemon.on("GET", "/v1/status", changed(tables=[PARKED]))
     assert peerctl("status").code == 5
     assert json.loads(peerctl("status", "--json").out)["spaces"][0]["tables"] == [PARKED]
+
+
+def test_a_space_that_its_disk_stopped_says_when_it_is_tried_again(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    view = changed(state="stopped", reason="The disk failed.", next_step="Look.", retry={"tries": 3, "in_s": 41.7})
+    daemon.on("GET", "/v1/status", view)
+    assert "retry\thome\t3\t41.7\n" in peerctl("status").out
+    assert "  tried 3 times since then; again in 42 s\n" in plain(on_terminal("status").out)

@@ -51,6 +51,7 @@ class Copy:
         self.machine = MACHINE
         self.threaded = threaded
         self.backups: Path | None = None
+        self.alone = False
         self.chance = random.Random(1)
         self.store: SpaceStore
         self.state: CopyState
@@ -63,7 +64,7 @@ class Copy:
     async def open(self) -> Opened:
         self.store = await SpaceStore.open(
             self.path, self.device, self.mark_path, self.chance.randbytes, lambda: NOW_MS,
-            threaded=self.threaded, machine=self.machine, backups=self.backups,
+            threaded=self.threaded, machine=self.machine, backups=self.backups, alone=self.alone,
         )  # fmt: skip
         self.state, self.origin = self.store.opened.state, self.store.opened.own_origin
         return self.store.opened

@@ -9,6 +9,8 @@ never synced may not exist; one that was deleted may still.
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import sqlite3
 import threading
@@ -26,7 +28,9 @@ TRACED = (".db", ".db-wal", ".db-journal")
 
 
 class Op(NamedTuple):
-    """`kind`: write, truncate, sync, delete; or ack, of what the store said was durable (`at` is its number)."""
+    """`kind`: write, truncate, sync, delete; lost, of a sync that failed: what was written since the last one never
+    becomes sure; or ack, of what the store said was durable (`at` is its number).
+    """
 
     kind: str
     path: str = ""
@@ -65,7 +69,11 @@ class _File(apsw.VFSFile):
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
-        self._disk.may_fail("sync")
+        try:
+            self._disk.may_fail("sync")
+        except BaseException:
+            self._disk.did(Op("lost", self._name))
+            raise
         super().xSync(flags)
         self._disk.did(Op("sync", self._name))
 
@@ -93,6 +101,7 @@ class Disk:
         self._before: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._connect = sqlite3.connect
+        self._fdatasync = os.fdatasync
         self._vfs = f"power {id(self)}"
 
     @contextmanager
@@ -101,7 +110,7 @@ class Disk:
         files = [path for path in self.folder.rglob("*") if path.name.endswith(TRACED)]
         self._before = {str(path): path.read_bytes() for path in files}
         vfs = _Vfs(self, self._vfs)
-        with mock.patch.object(sqlite3, "connect", self.connect):
+        with mock.patch.object(sqlite3, "connect", self.connect), mock.patch.object(os, "fdatasync", self.fdatasync):
             yield
         vfs.unregister()
 
@@ -111,6 +120,20 @@ class Disk:
         if not path.startswith(str(self.folder)):
             return self._connect(database, **named)
         return Connection(path, self._vfs, named.get("timeout", 5.0))
+
+    def fdatasync(self, descriptor: int) -> None:
+        """In place of `os.fdatasync`."""
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        traced = path.startswith(str(self.folder)) and path.endswith(TRACED)
+        if traced and self.failing is not None:
+            try:
+                self.may_fail("sync")
+            except apsw.Error:
+                self.did(Op("lost", path))
+                raise OSError(errno.EIO, "Input/output error") from None
+        self._fdatasync(descriptor)
+        if traced:
+            self.did(Op("sync", path))
 
     def may_fail(self, kind: str) -> None:
         """Called before each write and each sync."""
@@ -137,18 +160,33 @@ class Disk:
     def after_cut(self, end: int, chance: random.Random) -> dict[str, bytes]:
         """The files, by path, had the power gone after the first `end` steps of the trace."""
         steps = self.trace[:end]
-        synced = {op.path: number for number, op in enumerate(steps) if op.kind == "sync"}
+        synced = {op.path for op in steps if op.kind == "sync"}
+        surely = _synced(steps)
         files: dict[str, bytearray] = {path: bytearray(content) for path, content in self._before.items()}
         for number, op in enumerate(steps):
-            if op.kind in {"sync", "ack"}:
+            if op.kind in {"sync", "lost", "ack"}:
                 continue
-            sure = number < synced.get(op.path, -1)
+            sure = number in surely
             if op.kind == "delete":
                 if sure or chance.random() < 0.5:
                     files.pop(op.path, None)
             elif sure or op.path in files or op.path in synced or chance.random() < 0.5:
                 _apply(files.setdefault(op.path, bytearray()), op, whole=sure, chance=chance)
         return {path: bytes(content) for path, content in files.items()}
+
+
+def _synced(steps: Iterable[Op]) -> set[int]:
+    """Those steps, by their numbers, that a sync made sure."""
+    surely: set[int] = set()
+    waiting: dict[str, list[int]] = {}
+    for number, op in enumerate(steps):
+        if op.kind == "sync":
+            surely.update(waiting.pop(op.path, ()))
+        elif op.kind == "lost":
+            waiting.pop(op.path, None)
+        elif op.kind != "ack":
+            waiting.setdefault(op.path, []).append(number)
+    return surely
 
 
 def _apply(content: bytearray, op: Op, *, whole: bool, chance: random.Random) -> None:

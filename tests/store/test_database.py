@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import resource
@@ -14,14 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from peerd.errors import DiskFull, StoreBusy, StoreDamaged, StoreError
-from peerd.store import checkpoints, database
+from peerd.store import checkpoints, connecting, database
 from peerd.store.failures import translate
 from tests.store.copies import Copy, LogEvents, MakeCopy, put
 
@@ -116,7 +114,7 @@ async def test_another_process_in_the_database_is_waited_for_and_then_named(
     make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody with a shell in our file: an error with a next step, and no harm when it lets go."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_S", 0.05)
     copy = await make_copy()
     await copy.write([put("todo", "a", n=1)])
     other = sqlite3.connect(copy.path, isolation_level=None)
@@ -198,50 +196,6 @@ async def test_a_file_that_may_not_be_read_is_named(make_copy: MakeCopy, tmp_pat
     assert "owner and mode" in raised.value.next_step
     copy.path = good
     await copy.open()
-
-
-async def test_after_a_failed_sync_nothing_more_is_written(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel reports a lost write once: going on would build on what may not be there."""
-    await copy.write([put("todo", "a", n=1)])
-    problem = sqlite3.OperationalError("disk I/O error")
-    problem.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-
-    def failing(*_: Any) -> Any:
-        raise problem
-
-    with monkeypatch.context() as patched:
-        patched.setattr(database, "committed", failing)
-        with pytest.raises(StoreError, match="The disk failed"):
-            await copy.write([put("todo", "b", n=1)])
-    with pytest.raises(StoreError, match="The disk failed"):
-        await copy.write([put("todo", "c", n=1)])
-    assert await copy.record("todo", "a")
-    await copy.reopen()
-    await copy.write([put("todo", "d", n=1)])
-
-
-@pytest.mark.parametrize("threaded", [True])
-async def test_after_a_failed_sync_of_the_file_nothing_more_is_written(
-    make_copy: MakeCopy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a checkpoint copied may be lost, and the WAL has it: it must not begin anew."""
-    monkeypatch.setattr(checkpoints, "QUIET_S", 0.02)
-    copy = await make_copy()
-
-    def failing(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    background: Any = copy.store._database._checkpoints
-    background._sync = partial(failing, 0)
-    await copy.write([put("todo", "a", n=1)])
-    await until(lambda: copy.store._database.failure is not None)
-    with pytest.raises(StoreError, match="The disk failed"):
-        await copy.write([put("todo", "b", n=1)])
-    assert await copy.record("todo", "a")
-    await until(lambda: bool(background._task.done()))
-    assert copy.path.with_name("space.db-wal").stat().st_size > 0
-    await copy.reopen()
-    await copy.write([put("todo", "b", n=1)])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 import pytest
@@ -19,12 +19,14 @@ from peerd.core.daemon_time import Age
 from peerd.core.snapshots.parts import Part
 from peerd.core.trimming import Plan
 from peerd.errors import DiskFull, StoreDamaged, StoreError
+from peerd.store import checkpoints
 from tests.store.copies import Copy, put
-from tests.store.power import Disk, Failing
+from tests.store.power import Disk, Failing, Op
 from tests.store.snapshotting import made, take_in
-from tests.store.test_power import ALL, new_folder, theirs_at, whole
+from tests.store.test_power import ALL, left_by, new_folder, theirs_at, whole
 
 MOMENTS = int(os.environ.get("PEERD_RUNS", "15"))
+CUTS = 5
 T = TypeVar("T")
 FULL, IO, SYNC = ("write", apsw.SQLITE_FULL), ("write", apsw.SQLITE_IOERR_WRITE), ("sync", apsw.SQLITE_IOERR_FSYNC)
 
@@ -63,23 +65,22 @@ class Life:
         assert problem.next_step
         assert store.failure is not None
         self.disk.failing = None
-        if failing.kind == "sync":
-            with pytest.raises(StoreError):  # the kernel has forgotten what it lost
-                await store.probe()
-            await store.close()
-            await self.copy.open()
-        else:
-            await store.probe()
+        await store.probe()
+        if failing.kind == "sync":  # the kernel has forgotten what it lost
+            assert store.is_unsynced
+            await self.reopen()
         assert self.copy.store.failure is None
 
     async def write(self) -> None:
         number = self.number
         changes = [put("todo", f"{number:05}", n=number, text="x" * 700), put("state", "last", n=number)]
         await self.again(lambda: self.copy.write(changes))
+        self.disk.acknowledge(number)
         self.number += 1
 
     async def reopen(self) -> None:
         await self.copy.store.close()
+        self.copy.alone = self.copy.store.is_unsynced
         try:
             await self.copy.open()
         except StoreError:
@@ -108,12 +109,12 @@ class Life:
         await self.write()
 
 
-async def lived(folder: Path, failing: Failing | None) -> tuple[Disk, int]:
+async def lived(folder: Path, failing: Failing | None, *, threaded: bool = False) -> tuple[Disk, int]:
     """A whole life, in which the disk fails so; gives the trace, and how much was acknowledged."""
     disk = Disk(new_folder(folder / "home"))
     theirs = await theirs_at(new_folder(folder / "theirs"))
     parts = await made(theirs)
-    copy = await Copy(disk.folder, threaded=False).create()
+    copy = await Copy(disk.folder, threaded=threaded).create()
     with disk.watched():
         await copy.open()
         disk.failing = failing
@@ -142,3 +143,61 @@ async def test_a_disk_that_fails_at_any_moment(tmp_path: Path, failure: tuple[st
         failed += failing.failed
         await whole(disk.folder, set(range(number)))
     assert failed > MOMENTS // 2
+
+
+@pytest.mark.parametrize("threaded", [True, False], ids=["threads", "inline"])
+async def test_the_power_goes_after_a_sync_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, threaded: bool
+) -> None:
+    """At any moment of what comes then: nothing is built on what the kernel lost without a word."""
+    monkeypatch.setattr(checkpoints, "DUE_PAGES", 12)
+    monkeypatch.setattr(checkpoints, "FEW_PAGES", 12)
+    kind, code = SYNC
+    disk, _ = await lived(new_folder(tmp_path / "well"), None, threaded=threaded)
+    moments = len([op for op in disk.trace if op.kind == kind])
+    chance = random.Random(f"{MOMENTS} {threaded}")
+    lost = 0
+    for number in range(MOMENTS):
+        folder = new_folder(tmp_path / f"life{number}")
+        disk, _ = await lived(folder, Failing(kind, code, chance.randrange(moments)), threaded=threaded)
+        losses = [place for place, op in enumerate(disk.trace) if op.kind == "lost"]
+        lost += bool(losses)
+        for cut in range(CUTS if losses else 0):
+            end = chance.randrange(losses[0], len(disk.trace)) + 1
+            left = left_by(disk, end, folder / f"cut{cut}", chance)
+            if (left / "space.db").exists():
+                await whole(left, disk.acknowledged(end))
+    assert lost > MOMENTS // 2
+
+
+async def test_what_was_counted_as_copied_is_copied_once_more(tmp_path: Path) -> None:
+    """A checkpoint that a reader stopped half-way had copied pages without a sync, and the next sync lost them."""
+    disk = Disk(new_folder(tmp_path / "home"))
+    copy = await Copy(disk.folder, threaded=True).create()
+    with disk.watched():
+        await copy.open()
+        life = Life(disk, copy)
+        reader = disk.connect(f"file://{copy.path}")
+        try:
+            await life.write()
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM record").fetchone()
+            await life.write()
+            disk.failing = Failing(*SYNC, 1)  # the WAL is synced, the database is not
+            background: Any = copy.store._database._checkpoints
+            await background._attempt(background._move)
+            assert disk.trace[-1] == Op("lost", str(copy.path))
+            assert any(op.kind == "write" and op.path == str(copy.path) for op in disk.trace)
+            disk.failing = None
+            reader.close()
+            await copy.store.probe()
+            await life.reopen()
+            await life.write()
+        finally:
+            disk.failing = None
+            reader.close()
+            await copy.store.close()
+    chance = random.Random(1)
+    for cut in range(20):
+        left = left_by(disk, len(disk.trace), tmp_path / f"cut{cut}", chance)
+        await whole(left, {0, 1, 2})

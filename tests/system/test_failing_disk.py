@@ -16,8 +16,19 @@ from peerd.control.client import Client, Problem, path
 from tests.support.daemons import Device, House, pair
 
 SOON = """
-import peerd.engine.links.session_runner as s, peerd.engine.upkeep.housekeeping as h
-h.OPEN_AGAIN_S = s.FULL_DISK_S = 0.5
+import peerd.engine.links.session_runner as s, peerd.engine.upkeep.reopening as r
+r.LOOK_S = s.FULL_DISK_S = 0.5
+"""
+LOST = """
+import os, sqlite3, peerd.store.database as d
+done = d.committed
+def committed(connection, *rest):
+    if os.path.exists({flag!r}):
+        problem = sqlite3.OperationalError("disk I/O error")
+        problem.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise problem
+    return done(connection, *rest)
+d.committed = committed
 """
 LIMIT_BYTES = 300_000
 
@@ -76,6 +87,34 @@ def test_writes_that_fail(house: House) -> None:
     resource.prlimit(kitchen.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     kitchen.wait(lambda: not kitchen.space("home")["reason"], "it goes on by itself")
     assert set(house.agree("home")["notes"]) == {"first", "from the study", *written}
+
+
+def test_syncs_that_fail(house: House, tmp_path: Path) -> None:
+    """The kernel lost what it was given: that database is taken up again from what is on the disk, and all the rest
+    notices nothing; also when the daemon is stopped meanwhile.
+    """
+    kitchen, study = house.devices
+    flag = tmp_path / "lost"
+    kitchen.meddle += LOST.format(flag=str(flag))
+    begun(house)
+    kitchen.create("other")
+    for number in range(2):
+        flag.touch()
+        with pytest.raises(Problem) as refused:
+            kitchen.put("home", "notes", "refused", {"n": number})
+        assert (refused.value.status, refused.value.code) == (503, "store-failed")
+        assert stopped(kitchen)
+        assert kitchen.get("home", "notes", "first") == {"x": 1}
+        kitchen.wait(lambda: kitchen.space("home")["retry"], "it says how often it has tried")
+        flag.unlink()
+        if number:
+            kitchen.stop()
+            kitchen.start()
+        kitchen.wait(lambda: not kitchen.space("home")["reason"], "it goes on by itself")
+        kitchen.put("other", "notes", f"{number}", {"n": number})
+        kitchen.put("home", "notes", f"{number}", {"n": number})
+        study.put("home", "notes", f"study {number}", {"n": number})
+    assert set(house.agree("home")["notes"]) == {"first", "0", "1", "study 0", "study 1"}
 
 
 def test_no_file_descriptors_left(house: House) -> None:

@@ -20,7 +20,7 @@ from peerd.engine.status.peers import TROUBLED, PeerStates, removed_step, says_r
 from peerd.engine.tables.notices import asks_for_nobody, in_words
 from peerd.engine.upkeep.growth import Growth
 from peerd.errors import PeerdError, StoreError
-from peerd.protocol.control.reports import MemberList, MemberView, PeerStatus, SpaceView, TableNotice
+from peerd.protocol.control.reports import MemberList, MemberView, PeerStatus, RetryView, SpaceView, TableNotice
 
 
 async def _no_tables(_: Space) -> Sequence[TableNotice]:
@@ -28,11 +28,14 @@ async def _no_tables(_: Space) -> Sequence[TableNotice]:
 
 
 class SpaceStates:
-    """`tables(space)` gives what there is to say of what is bound to a space, the worst first."""
+    """`tables(space)` gives what there is to say of what is bound to a space, the worst first; `retry(name)` when one
+    that its disk stopped is tried again.
+    """
 
     def __init__(self, peers: PeerStates, keys: Keys, times: Times, relays: Callable[[], Relays | None]) -> None:
         self.growth = Growth()
         self.tables: Callable[[Space], Awaitable[Sequence[TableNotice]]] = _no_tables
+        self.retry: Callable[[str], RetryView | None] = lambda _: None
         self._peers = peers
         self._keys = keys
         self._times = times
@@ -42,7 +45,7 @@ class SpaceStates:
         try:
             return await self._view(space)
         except StoreError as problem:
-            failed = failed_view(space.name, space.store.failure or problem)
+            failed = self.failed(space.name, space.store.failure or problem)
             failed.id, failed.peers = space.id.hex(), self._peers.of(space)
             return failed
 
@@ -72,7 +75,16 @@ class SpaceStates:
             asides=list(space.recopying.notices()),
             sizes=await self.growth.sizes(space),
             forks=space.forks.views(),
+            retry=self.retry(space.name),
         )
+
+    def failed(self, name: str, failure: Exception) -> SpaceView:
+        """Of one that cannot be read: nothing is known of it, least of all that it is empty."""
+        step = failure.next_step.replace("NAME", name) if isinstance(failure, PeerdError) else ""
+        return SpaceView(
+            name=name, id="", state="failed", records=0, conflicts=0, clock={}, digest="", peers=[],
+            reason=str(failure), next_step=step, retry=self.retry(name),
+        )  # fmt: skip
 
     def state_of(self, space: Space, peers: list[PeerStatus], notices: Sequence[TableNotice]) -> tuple[str, str, str]:
         if (stopped := _stopped(space)) is not None:
@@ -151,14 +163,6 @@ class SpaceStates:
     def _member_state(self, space: Space, device: bytes, name: str) -> str:
         state = self._peers.peer(space, device, name).state
         return NEVER_SEEN.text if state == "offline" and not space.was_here(device) else state
-
-
-def failed_view(name: str, failure: Exception) -> SpaceView:
-    step = failure.next_step.replace("NAME", name) if isinstance(failure, PeerdError) else ""
-    return SpaceView(
-        name=name, id="", state="failed", records=0, conflicts=0, clock={}, digest="", peers=[],
-        reason=str(failure), next_step=step,
-    )  # fmt: skip
 
 
 def _seen_ms(space: Space, device: bytes) -> int | None:

@@ -14,7 +14,7 @@ from peerd.engine.relay.status import RELAYED, is_behind_on_relay
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.status.peers import PAUSED, PeerStates, shown
-from peerd.engine.status.spaces import SpaceStates, failed_view
+from peerd.engine.status.spaces import SpaceStates
 from peerd.protocol.control.reports import DeviceStatus, Health, MachineStatus, SpaceView, Status
 
 
@@ -51,7 +51,7 @@ class Statuses:
 
     async def status(self) -> Status:
         views = [await self.spaces.view(space) for space in self._sorted()]
-        views += [failed_view(name, failure) for name, failure in sorted(self._spaces.failed.items())]
+        views += [self.spaces.failed(name, failure) for name, failure in sorted(self._spaces.failed.items())]
         return Status(
             version=self._version,
             device=self._device(views),

@@ -20,7 +20,6 @@ log = get(__name__)
 
 FIRST_S = 60.0
 EVERY_S = 3600.0
-OPEN_AGAIN_S = 10.0
 SAVE_PEERS_S = 2.0
 AGREEMENT_MS = 120_000
 AGREEMENT_LASTS_S = 7 * 24 * 3600.0
@@ -80,19 +79,6 @@ class Housekeeping:
                     await space.store.save_peer(space.peers[device])
                 except StoreError as problem:
                     log.warning("peers not saved", space=space.name, code=problem.code, cause=str(problem))
-
-    async def open_again(self) -> None:
-        """Spaces whose disk was full, or failed, go on by themselves when it does no longer: those that could not be
-        opened, and those that were open and could not be written. Until cancelled.
-        """
-        while True:
-            await asyncio.sleep(OPEN_AGAIN_S)
-            if self._spaces.failed:
-                await self._spaces.open_again()
-            for space in list(self._spaces.by_id.values()):
-                if space.store.failure is not None and not space.is_damaged:
-                    with suppress(StoreError):
-                        await space.store.probe()
 
     async def run(self) -> None:
         """Soon after the start, then once an hour, and when it is asked for. Until cancelled."""

@@ -123,11 +123,18 @@ class TakenView(Struct, kw_only=True):
     agreed: bool
 
 
+class RetryView(Struct, kw_only=True):
+    """How often a space that its disk stopped was tried since then, and in how many seconds it is again."""
+
+    tries: int
+    in_s: float
+
+
 class SpaceView(Struct, kw_only=True):
     """`reason` is the worst of what is wrong with it, also with its tables; `tables` is all that there is to say of
     them. `scrub` says whether the copy is what was written, `sizes` what it takes; `asides` are copies that were set
     aside and wait for a person; `forks` are histories that went two ways and are not healed between this device and a
-    peer.
+    peer. `retry`: it is tried by itself whether it can go on.
     """
 
     name: str
@@ -148,6 +155,7 @@ class SpaceView(Struct, kw_only=True):
     snapshot: SnapshotView | None = None
     taken: TakenView | None = None
     forks: list[ForkView] = []
+    retry: RetryView | None = None
 
 
 class SpaceList(Struct, kw_only=True):

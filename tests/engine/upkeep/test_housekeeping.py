@@ -352,24 +352,3 @@ async def test_who_is_no_admin_leaves_secrets_alone(desk: Device, make: MakeDevi
     await desk.tell(reader)
     await reader.housekeeping.tidy(0)
     assert current(reader) is None
-
-
-# --- a disk that was full -------------------------------------------------------------------------------
-
-
-async def test_spaces_that_found_no_room_are_opened_when_there_is_some(
-    desk: Device, monkeypatch: pytest.MonkeyPatch, until: Until
-) -> None:
-    monkeypatch.setattr(housekeeping, "OPEN_AGAIN_S", 0.001)
-    asked: list[int] = []
-
-    async def open_again() -> None:
-        asked.append(1)
-        desk.shelf.failed.clear()
-
-    monkeypatch.setattr(desk.spaces, "open_again", open_again)
-    async with running(desk.housekeeping.open_again):
-        await asyncio.sleep(0.01)
-        assert asked == [], "nothing is looked for that is not missing"
-        desk.shelf.failed["work"] = DiskFull("no space left")
-        await until(lambda: asked)
