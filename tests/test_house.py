@@ -46,6 +46,7 @@ ELSEWHERE: dict[str, str] = {
     "engine/repair/mending.py": "tests/engine/repair/test_scrubbing.py",
     "engine/forks/aside_ports.py": "nothing but interfaces",
     "engine/ports.py": "nothing but interfaces",
+    "engine/relay/fork_talk.py": "tests/engine/forks/test_forks_on_relays.py",
     "engine/relay/ports.py": "nothing but interfaces",
     "core/repair/form.py": "tests/engine/repair/test_repairs.py, tests/protocol/test_vectors.py",
     "engine/repair/answers.py": "tests/engine/repair/test_repairs.py",

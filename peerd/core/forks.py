@@ -71,10 +71,11 @@ class Parting(Struct, frozen=True):
 
 
 class Search:
-    """For the place where our copy of `origin` and theirs part."""
+    """For the place where our copy of `origin` and theirs part. At most so many ends are told at once (2 or more)."""
 
-    def __init__(self, origin: bytes) -> None:
+    def __init__(self, origin: bytes, at_once: int = ENDS) -> None:
         self.origin = origin
+        self._at_once = at_once
         self.low = 0
         self.high: int | None = None
         self.differs: tuple[int, bytes, bytes] | None = None  # there; our hash ("" if it is no end of ours) and theirs
@@ -83,7 +84,7 @@ class Search:
         self._told_all = False
 
     def tell(self, history: History) -> Told:
-        ends, whole = history.ends(self.low, self.high, ENDS)
+        ends, whole = history.ends(self.low, self.high, self._at_once)
         self._told_all = whole
         return Told(self.low, ends, whole)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from msgspec import Struct
@@ -26,6 +26,14 @@ SEEN = 100
 LINK_STEP = (
     "Bring the two onto one network for a while: a link settles it by itself. Until then each keeps what it has."
 )
+RELAY_STEP = (
+    "Keep both running where they see the relay: that settles it by itself in some minutes. Until then each keeps what "
+    "it has."
+)
+PAST_STEP = (
+    "Start another device of this space that looks at the relay: it takes that, and the two settle it. Until then "
+    "nothing new is left there."
+)
 Position: TypeAlias = tuple[bytes, int, bytes]  # origin, seq, 8 bytes of the chain there
 _NOWHERE = Side(stands=False, falls=False, unknown=False)
 
@@ -33,7 +41,8 @@ _NOWHERE = Side(stands=False, falls=False, unknown=False)
 class ForkSeen(Struct, frozen=True):
     """`peer` and we hold different transactions of `origin` at `seq` at the latest; the hashes are of ends of runs, 8
     bytes or unknown. `shared` is the last one that both have, None as long as that is not found out. `relay`: where the
-    peer's head says so, if that is all we know it by. `doubtful`: nothing tells whether they differ at all.
+    peer's head says so, if that is all we know it by; `is_unclear`: and both have said all that they know. `doubtful`:
+    nothing tells whether they differ at all.
     """
 
     peer: bytes
@@ -43,6 +52,7 @@ class ForkSeen(Struct, frozen=True):
     theirs: bytes
     shared: int | None = None
     relay: str = ""
+    is_unclear: bool = False
     doubtful: bool = False
 
 
@@ -82,11 +92,11 @@ class Forks:
         while len(self._seen) > SEEN:
             del self._seen[next(iter(self._seen))]
 
-    def parted(self, peer: bytes, parting: Parting) -> None:
+    def parted(self, peer: bytes, parting: Parting, relay: str = "") -> None:
         """It is known where."""
         ours, theirs = parting.ours, parting.theirs
         at = min(ours.seq, theirs.seq)
-        self.saw(ForkSeen(peer, parting.origin, at, ours.hash, theirs.hash, parting.seq))
+        self.saw(ForkSeen(peer, parting.origin, at, ours.hash, theirs.hash, parting.seq, relay))
 
     def healed(self, peer: bytes) -> None:
         """They and we agree: a session found no fork."""
@@ -113,20 +123,32 @@ class Forks:
 
         return await self._space.store.read(compare)
 
-    async def heard_on_relay(self, relay: str, peer: bytes, positions: Sequence[Position]) -> None:
-        """So far is a member, as its head on this relay says. What a session found out is known better."""
+    async def heard_on_relay(
+        self, relay: str, peer: bytes, positions: Sequence[Position], talked: Collection[bytes] = ()
+    ) -> None:
+        """So far is a member, as its head on this relay says. What a session found out is known better; of the origins
+        `talked` it has said more than that.
+        """
         found = await self.differing(positions)
         for key in [key for key, fork in self._seen.items() if key[0] == peer and fork.relay == relay]:
-            if found is None or key[1] != found.origin:
+            if key[1] not in talked and (found is None or key[1] != found.origin):
                 del self._seen[key]
-        if found is not None and ((known := self._seen.get((peer, found.origin))) is None or known.relay):
+        if found is not None:
             origin, seq, ours, theirs, doubtful = found
-            self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay, doubtful=doubtful))
+            known = self._seen.get((peer, origin))
+            if known is None or (known.relay and known.shared is None and not known.is_unclear):
+                self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay, doubtful=doubtful))
+
+    def forget_on_relay(self, relay: str, peer: bytes, origins: Collection[bytes] | None = None) -> None:
+        """Nothing differs there any more, of these origins or of any."""
+        for key in [key for key, fork in self._seen.items() if key[0] == peer and fork.relay == relay]:
+            if origins is None or key[1] in origins:
+                del self._seen[key]
 
     def on_relay(self, peer: bytes) -> tuple[str, str] | None:
         """What differs with a member as its head on a relay says, in words, and what to do."""
         fork = self.with_peer(peer)
-        return (self.in_words(fork), LINK_STEP) if fork is not None and fork.relay else None
+        return (self.in_words(fork), step_of(fork)) if fork is not None and fork.relay else None
 
     def apart_on(self, relay: str) -> list[Position]:
         """The ends of ours where heads on this relay are of another history."""
@@ -241,6 +263,11 @@ class Forks:
         for fork in self._space.roster.closed_forks:
             found[fork.origin] = min(fork.seq, found.get(fork.origin, fork.seq))
         return found
+
+
+def step_of(fork: ForkSeen) -> str:
+    """What a person does about one that is known from a relay alone."""
+    return LINK_STEP if fork.is_unclear or fork.doubtful else RELAY_STEP
 
 
 def _is_common(dot: Dot, limits: ReadClock) -> bool:

@@ -17,6 +17,7 @@ from peerd.core.roster.roster import Roster
 from peerd.core.stored import RelayKept
 from peerd.engine.commits import Commit
 from peerd.engine.ports import Keys, Times
+from peerd.engine.relay.fork_talk import RelayForkTalk
 from peerd.engine.relay.keys import NoKey
 from peerd.engine.relay.ports import RelayStore
 from peerd.engine.relay.sealed_relay import SealedRelay
@@ -72,6 +73,7 @@ class CourierRunner:
         self._times = times
         self._courier: Courier | None = None
         self._snapshots: RelaySnapshots | None = None
+        self._forks = RelayForkTalk(space, plan.name)
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()  # somebody waits
         self._task: asyncio.Task[None] | None = None
@@ -123,7 +125,8 @@ class CourierRunner:
         self._hint(lambda courier: courier.roster_changed(self._moment()))
 
     def _on_switch(self) -> None:
-        self._hint(lambda courier: courier.copy_switched(self.space.copy_id))
+        space = self.space
+        self._hint(lambda courier: courier.copy_switched(space.copy_id, self._moment(), replaced=space.was_replaced))
 
     def _hint(self, tell: Callable[[Courier], None]) -> None:
         if self._courier is not None:
@@ -144,6 +147,11 @@ class CourierRunner:
         """What the relay holds, as far as it was seen there since we started."""
         return {} if self._courier is None else self._courier.held(self._standing())
 
+    @property
+    def holds_past(self) -> bool:
+        """Is nothing left there because of what an earlier life of this device did?"""
+        return self._forks.holds_past
+
     def failing_s(self) -> float:
         """For how long it has failed, of the time for which this device ran, over restarts; 0 if it works."""
         return 0.0 if self._courier is None else self._courier.failing_s(self._moment())
@@ -156,7 +164,7 @@ class CourierRunner:
 
     async def _run(self) -> None:
         kept = await self._remembered()
-        steps = RelaySteps(self.space, self.relay, self._place, self._sealed, self._times, self._moment, kept)
+        steps = RelaySteps(self.space, self._forks, self._place, self._sealed, self._times, self._moment, kept)
         self._snapshots = steps.snapshots
         self._courier = Courier(self.space.id, self._keys.device, self.settings, kept.memory)
         log.info("relay opened", space=self.space.name, relay=self.relay)
@@ -237,6 +245,8 @@ class CourierRunner:
 
     def _log_reports(self, reports: Sequence[Report]) -> None:
         """Once each, as long as it stands."""
+        apart = self._forks.strangers  # what they left is not damaged, though none of it is taken
+        reports = [one for one in reports if one.device not in apart or one.code != "relay-damaged"]
         for one in reports:
             if (one.code, one.device) not in self._logged:
                 device = short_id(one.device) if one.device else ""
@@ -277,6 +287,10 @@ class CourierRunner:
             horizon=copy.horizon(),
             removed=space.roster.removed_last(HEEDED),
             apart=space.forks.apart_on(self.relay),
+            talk=self._forks.talk,
+            falls=self._forks.falls,
+            wanted=self._forks.wanted,
+            strangers=self._forks.strangers,
         )
 
     def _linked_clock(self, active: set[bytes]) -> Clock:

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from peerd.core.clocks import Clock
 from peerd.core.device_id import format_device_id, short_id
+from peerd.engine.forks.forks import PAST_STEP
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.ports import RelayStore, Sealing
@@ -44,6 +45,7 @@ ASKED_STEP = (
     "used it, have a member make a new one with `peerctl invite SPACE --file PATH`."
 )
 _LEFT_ANEW = "what this device left there is not there any more as it was; all of it is left anew, at most now and then"
+_HOLDS_PAST = "this device was set back, and what it left there before does not go with what it has written since"
 _LEFT_ANEW_STEP = "Nothing; if it happens again and again, find out what deletes there or puts back an earlier state."
 _CLONED, _SEALED_FOR_OTHERS = "relay-cloned", "relay-unknown-key"
 _IN_THE_WAY = {
@@ -244,7 +246,7 @@ class Relays:
     def trouble_of(self, space: Space) -> tuple[str, str] | None:
         """What a person has to see to before a relay of this space works: cause and next step."""
         for view in self._views_of(space):
-            if view.state == "trouble":
+            if view.state == "trouble" or view.code == "fork":
                 return f"{view.relay} relay: {view.reason}", view.next_step
             for finding in view.findings:
                 if finding.code in {_CLONED, _SEALED_FOR_OTHERS}:
@@ -335,7 +337,9 @@ class Relays:
                 view.state, view.waits_until_ms = "waiting", status.renews_at_ms
                 view.code, view.reason, view.next_step = "relay-rolled-back", _LEFT_ANEW, _LEFT_ANEW_STEP
             view.findings = _findings(runner.space, runner.relay, status.reports)
-        if (not_taken := runner.not_taken()) is not None:
+        if runner.holds_past:
+            view.state, view.code, view.reason, view.next_step = "waiting", "fork", _HOLDS_PAST, PAST_STEP
+        elif (not_taken := runner.not_taken()) is not None:
             maker = runner.space.name_of(not_taken.maker) or short_id(not_taken.maker)
             view.state, view.code = "trouble" if not_taken.lasting else "waiting", not_taken.code
             view.reason = f"the snapshot that {maker} left there could not be taken in: {not_taken.cause}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from peerd.core.batch import Fork
 from peerd.core.clocks import Clock, ReadClock
-from peerd.engine.forks.forks import LINK_STEP
+from peerd.engine.forks.forks import RELAY_STEP
 from peerd.engine.ports import Times
 from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.engine.space import Space
@@ -22,7 +22,7 @@ log = get(__name__)
 
 AT_ONCE = 4  # parts in one request
 _LEFT_AGAIN = "Nothing: whoever made it hears of it, and leaves another one."
-_STEPS = {"fork": LINK_STEP, "needs-newer": "Update peerd on this device."}
+_STEPS = {"fork": RELAY_STEP, "needs-newer": "Update peerd on this device."}
 
 
 class NotTaken(NamedTuple):
@@ -72,10 +72,16 @@ class RelaySnapshots:
         return Manifest(snapshot, count, size_bytes, chain, outgoing.clock, self._times.wall_ms(), outgoing.records)
 
     async def take(
-        self, maker: bytes, manifest: Manifest, chain: PartChain, keep: Callable[[], Awaitable[None]]
+        self,
+        maker: bytes,
+        manifest: Manifest,
+        chain: PartChain,
+        keep: Callable[[], Awaitable[None]],
+        *,
+        replaces: bool = False,
     ) -> bool:
-        """Merge one of this device into our copy; False if parts of it are missing or of no use. One that is cut goes
-        on later: `keep` makes what `chain` knows durable.
+        """Merge one of this device into our copy, or put it in the place of that (`replaces`); False if parts of it are
+        missing or of no use. One that is cut goes on later: `keep` makes what `chain` knows durable.
 
         Raises:
             RelayTrouble: what came is kept. StoreError: our own disk, likewise.
@@ -84,7 +90,9 @@ class RelaySnapshots:
         async with snapshots.fetching:
             parts = self._fetch(manifest, await snapshots.wanted(manifest.id), chain, keep)
             try:
-                complete = await snapshots.take_in(manifest.id, parts, manifest.clock, maker=maker, settles=True)
+                complete = await snapshots.take_in(
+                    manifest.id, parts, manifest.clock, maker=maker, replaces=replaces, settles=True
+                )
             except (RemoteProtocolError, Fork) as problem:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
                 code = "fork" if isinstance(problem, Fork) else problem.code

@@ -7,7 +7,7 @@ through the same door as what comes over a link.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from peerd.core.batch import Fork
 from peerd.core.chain import Run
@@ -17,6 +17,7 @@ from peerd.core.origin import Announcement
 from peerd.core.stored import RelayKept
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Times
+from peerd.engine.relay.fork_talk import RelayForkTalk
 from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.engine.relay.snapshots import RelaySnapshots
 from peerd.engine.space import Space
@@ -47,14 +48,14 @@ log = get(__name__)
 
 
 class RelaySteps:
-    """`kept` is what is stored under `place`; `moment` says when an outcome is told. Every step raises RelayTrouble,
-    StoreError, LinkLost.
+    """`forks` is of this relay. `kept` is what is stored under `place`; `moment` says when an outcome is told. Every
+    step raises RelayTrouble, StoreError, LinkLost.
     """
 
     def __init__(
         self,
         space: Space,
-        relay: str,
+        forks: RelayForkTalk,
         place: str,
         sealed: SealedRelay,
         times: Times,
@@ -62,12 +63,13 @@ class RelaySteps:
         kept: RelayKept,
     ) -> None:
         self._space = space
-        self._relay = relay
+        self._relay = forks.relay
         self._place = place
         self._sealed = sealed
         self._times = times
         self._moment = moment
         self.snapshots = RelaySnapshots(space, sealed, times)
+        self._forks = forks
         self._outbox: dict[tuple[bytes, int], bytes] = dict(kept.outbox)
         self._saved: bytes | None = kept.memory
 
@@ -83,16 +85,11 @@ class RelaySteps:
             case Poll():
                 courier.polled(await self._sealed.tags(step.devices), self._moment())
             case FetchHeads():
-                heads, ahead = await self._sealed.heads_and_segments(step.devices, step.ahead)
-                courier.heads_fetched(heads, self._moment(), ahead)
-                await self._look_for_forks({device: one.head for device, one in heads.items() if one.head is not None})
+                await self._fetch_heads(courier, step)
             case FetchSegments():
                 courier.segments_fetched(await self._sealed.segments(step.names), self._moment())
             case Apply():
-                refusal = await self._apply(step.origins, step.runs)
-                courier.applied(self._moment(), refusal)
-                if refusal:
-                    await self._look_for_forks(courier.heads())
+                await self._take(courier, step)
             case ReadLog():
                 await self._read_log(courier, step)
             case PutSegment():
@@ -107,11 +104,33 @@ class RelaySteps:
             case CheckSnapshot() | MakeSnapshot() | TakeSnapshot():
                 await self._snapshot(courier, step)
 
-    async def _look_for_forks(self, heads: Mapping[bytes, Head]) -> None:
-        """Does a member go on from another history of an origin than ours? Nothing of that passes the door."""
-        for device, head in heads.items():
-            if device != self._space.keys.device:
-                await self._space.forks.heard_on_relay(self._relay, device, [*head.positions, *head.apart])
+    async def _fetch_heads(self, courier: Courier, step: FetchHeads) -> None:
+        heads, ahead = await self._sealed.heads_and_segments(step.devices, step.ahead)
+        courier.heads_fetched(heads, self._moment(), ahead)
+        seen = {device: one.head for device, one in heads.items() if one.head is not None}
+        self._look_for_our_past(seen.values())
+        await self._forks.consider(seen)
+        if await self._forks.compare_former(courier.former):
+            courier.former_is_apart()
+
+    def _look_for_our_past(self, heads: Iterable[Head]) -> None:
+        """Does anybody, an earlier life of ours among them, know more of our own origin than we do? Then our copy went
+        back in time, and what we write next needs another one. What was lost comes from the relay like anyone's.
+        """
+        space = self._space
+        own = space.commits.own_origin
+        if own is not None and any(head.clock.get(own, 0) > space.copy.seq(own) for head in heads):
+            log.warning("copy went back in time", space=space.name, relay=self._relay, origin=own.hex())
+            space.commits.take_new_origin()
+
+    async def _take(self, courier: Courier, step: Apply) -> None:
+        refusal = await self._apply(step.origins, step.runs)
+        device, former = courier.applied(self._moment(), refusal), courier.former
+        if device == self._space.device and former is not None:
+            self._forks.former_refused(former)
+            courier.former_is_apart()
+        if refusal:
+            await self._forks.consider(courier.heads())
 
     async def _tidy(self, courier: Courier, step: MendRoster | LeaveFarewell | Delete) -> None:
         match step:
@@ -136,12 +155,17 @@ class RelaySteps:
                 left = await self.snapshots.leave(step.id, _clocks(courier.heads().values()))
                 courier.snapshot_made(left, self._moment())
             case TakeSnapshot():
+                if step.replaces and not await self._space.forks.look():
+                    return  # a link was sooner
                 complete = await self.snapshots.take(
-                    step.device, step.manifest, courier.part_chain, functools.partial(self.save, courier)
+                    step.device,
+                    step.manifest,
+                    courier.part_chain,
+                    functools.partial(self.save, courier),
+                    replaces=step.replaces,
                 )
                 courier.snapshot_taken(self._moment(), complete=complete)
-                if not complete:
-                    await self._look_for_forks(courier.heads())
+                await self._forks.consider(courier.heads())
 
     async def _read_log(self, courier: Courier, step: ReadLog) -> None:
         store, position = self._space.store, step.position or await self._space.store.position_before(step.covered)
@@ -180,7 +204,7 @@ class RelaySteps:
         else:
             courier.segment_differs(self._moment())
         if tag is not None:
-            courier.head_put(tag, self._moment())
+            self._wrote_head(courier, tag)
         elif there:
             courier.head_differs(self._moment())
 
@@ -190,7 +214,12 @@ class RelaySteps:
         if tag is None:
             courier.head_differs(self._moment())
         else:
-            courier.head_put(tag, self._moment())
+            self._wrote_head(courier, tag)
+
+    def _wrote_head(self, courier: Courier, tag: str) -> None:
+        """Nothing of an earlier life is in its place any more."""
+        courier.head_put(tag, self._moment())
+        self._forks.former_is_gone()
 
     async def _apply(self, origins: list[Announcement], runs: list[Run]) -> str:
         """Through the commit door. Gives why none was taken, or nothing."""

@@ -158,10 +158,14 @@ class Courier:
         parts.fetching.fetch_again()
         parts.view.try_again()
 
-    def copy_switched(self, copy_id: bytes) -> None:
-        """A snapshot took the place of our copy: positions in its log mean something else, and it is the same copy."""
+    def copy_switched(self, copy_id: bytes, moment: Moment, *, replaced: bool = False) -> None:
+        """A snapshot took the place of our copy: positions in its log mean something else, and it is the same copy. Or
+        (`replaced`) nothing of ours was merged into it: what we left is of a history that does not stand.
+        """
         self._parts.memory.copy_id = copy_id
         self._parts.leaving.walk = None
+        if replaced:
+            self._parts.begin_anew(moment, elsewhere=True)
 
     def sync_now(self, moment: Moment) -> None:
         """A person wants it now: look at once, leave what the relay lacks, and acknowledge what was there."""
@@ -174,6 +178,7 @@ class Courier:
         parts.view.retry_now()
         parts.former.look_now()
         parts.head.insist()
+        parts.making.insist()
 
     # ---- outcomes
 
@@ -226,6 +231,15 @@ class Courier:
                 parts.gone(device, moment)
         parts.fetching.came_ahead(ahead or {})
 
+    @property
+    def former(self) -> Head | None:
+        """What an earlier life of ours left in our name, until it is read."""
+        return self._parts.head.former
+
+    def former_is_apart(self) -> None:
+        """It goes on from another history than our copy: only somebody else can take what it tells of."""
+        self._parts.former_is_apart()
+
     def segments_fetched(self, segments: Mapping[SegmentName, SeenSegment], moment: Moment) -> None:
         """Those that are there."""
         parts = self._parts
@@ -243,15 +257,17 @@ class Courier:
         elif name[1] == parts.memory.stream:
             parts.stream.must_renew()
 
-    def applied(self, moment: Moment, refusal: str = "") -> None:
+    def applied(self, moment: Moment, refusal: str = "") -> bytes | None:
         """The runs went through the door. `refusal`: the door took none of them, because one is forged, malformed or
-        of another history; a sentence for people.
+        of another history; a sentence for people. Gives the device that left those, once that is known.
         """
         self._step = None
         parts = self._parts
         device = parts.fetching.applied(refusal)
         if device is not None:
             parts.report("relay-damaged", device, f"what it left was refused: {refusal}", moment)
+            parts.head.insist()  # if it is of another history, whoever left it finds that out by how far we are
+        return device
 
     def log_read(
         self, rows: Sequence[LogRow], read_up_to: int, origins: Sequence[Announcement], moment: Moment
@@ -344,7 +360,7 @@ class Courier:
         step, self._step = self._step, None
         if isinstance(step, TakeSnapshot):
             if complete:
-                self._parts.taken = step.manifest.id
+                self._parts.taken = b"" if step.replaces else step.manifest.id
                 self.part_chain.forget()
             self._parts.judge(step.device, step.manifest, moment, good=complete)
 

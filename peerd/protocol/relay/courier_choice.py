@@ -64,10 +64,7 @@ class Choice:
         memory = parts.memory
         if memory.copy_id:
             memory.put, memory.putting = None, []
-            parts.stream.renew(moment, free=True)
-            parts.leaving.reset(parts.stream.promised)
-            parts.fetching.forget_positions()
-            parts.polled_s = None
+            parts.begin_anew(moment)
         memory.copy_id = standing.copy_id
 
     def choose(self, standing: Standing, moment: Moment) -> Step:
@@ -103,6 +100,7 @@ class Choice:
         parts = self._parts
         yield parts.stream.check()
         yield self._hear(moment)
+        yield self._take_other_history(standing)
         yield self._take_snapshot(standing, moment)
         yield self._take_ahead(standing, moment)
         yield parts.fetching.fetch(parts.offers, standing.clock, moment.now_s)
@@ -153,10 +151,25 @@ class Choice:
         if moment.wall_ms >= self._parts.stream.renew_at_ms():
             self._parts.stream.must_renew()
 
+    def _take_other_history(self, standing: Standing) -> TakeSnapshot | None:
+        """Our copy went a way that does not stand: the one that a stranger's snapshot holds may."""
+        if not standing.falls:
+            return None
+        useless = {name[1] for name in self._parts.memory.lost if name[2] == 0}
+        for device, head in sorted(self._parts.others().items()):
+            snapshot = head.snapshot
+            if device not in standing.strangers or snapshot is None or snapshot.id in useless:
+                continue
+            if includes(snapshot.clock, standing.falls):
+                return TakeSnapshot(device, snapshot, replaces=True)
+        return None
+
     def _take_snapshot(self, standing: Standing, moment: Moment) -> TakeSnapshot | None:
         parts = self._parts
         best = parts.picture.best
-        if best is None or includes(extended(standing.clock, parts.picture.coverage), best.manifest.clock):
+        if best is None or standing.falls or best.device in standing.strangers:
+            return None
+        if includes(extended(standing.clock, parts.picture.coverage), best.manifest.clock):
             return None
         if best.manifest.id == parts.taken:  # and yet we lack what it claims to hold
             parts.judge(best.device, best.manifest, moment, good=False)
@@ -179,7 +192,11 @@ class Choice:
         coverage = parts.offers[parts.us][1]
         reader = parts.fetching.readers[parts.us]
         whole = not adds_to(coverage, standing.clock)
-        if whole or reader.exhausted(former, moment.now_s):
+        if parts.head.former_apart:
+            whole = over = any(includes(head.clock, tops(coverage)) for head in parts.others().values())
+        else:
+            over = whole or reader.exhausted(former, moment.now_s)
+        if over:
             parts.stream.promise(tops(coverage))
             parts.leaving.reset(parts.stream.promised)
             parts.head.former_read(moment, whole=whole)

@@ -88,6 +88,17 @@ class Parts:
         if self.head.former is not None:
             self.offers[self.us] = self.head.former, union([self.head.former.covers])
 
+    def begin_anew(self, moment: Moment, *, elsewhere: bool = False) -> None:
+        """Our copy is another one: nothing that we left, or read, is known to be in it. `elsewhere`: it is even of
+        another history.
+        """
+        if elsewhere:
+            self.collecting.drop_snapshot(moment)
+        self.stream.renew(moment, free=True)
+        self.leaving.reset(self.stream.promised)
+        self.fetching.forget_positions()
+        self.polled_s = None
+
     def held(self, standing: Standing) -> Clock:
         """What is on the relay without a gap, as far as it was seen there: in streams that are believed, in ours as far
         as our head tells of it, and in the best snapshot once all its parts were found.
@@ -146,6 +157,13 @@ class Parts:
         if former is not None:
             self.fetching.head_seen(self.us, former)
             self.collecting.adopt(former.snapshot, moment)
+
+    def former_is_apart(self) -> None:
+        """The head of an earlier life tells of another history: its snapshot is none of ours."""
+        former, own = self.head.former, self.memory.snapshot
+        self.head.former_apart = former is not None
+        if former is not None and former.snapshot is not None and own is not None and own.id == former.snapshot.id:
+            self.memory.snapshot = None  # adopted just now: it stays there as long as that head does
 
     def report(self, code: str, device: bytes, text: str, moment: Moment) -> None:
         """For people."""

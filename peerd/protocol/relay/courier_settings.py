@@ -22,7 +22,8 @@ class CourierSettings(Struct, frozen=True):
     after the one before, and while there is more and more to acknowledge up to `acknowledge_s[1]`.
 
     `max_bytes`: what the relay may hold before old segments are given up for a snapshot (None: no such limit).
-    `snapshots`: may we make one? From `snapshot_from_bytes` of segments on one is worth making.
+    `snapshots`: may we make one, other than to settle a fork? From `snapshot_from_bytes` of segments on one is worth
+    it.
     """
 
     poll_min_s: float = 25.0

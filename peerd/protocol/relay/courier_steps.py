@@ -16,7 +16,7 @@ from msgspec import Struct
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock
 from peerd.core.origin import Announcement
-from peerd.protocol.relay.objects import Head, Manifest, Segment
+from peerd.protocol.relay.objects import Head, Manifest, Segment, Talk
 
 SegmentName: TypeAlias = tuple[bytes, bytes, int]  # device, stream, number
 
@@ -54,7 +54,11 @@ class Standing(Struct, frozen=True):
     them that count; `linked_clock` what every active member is known, by links, to have (empty if one of them is not
     known to have anything); `roster_digest` changes whenever the roster or the epoch in use does. Below `horizon` our
     log no longer has what our copy has applied. `removed` are the devices that were removed last, at most HEEDED;
-    `apart` ends of runs where heads that were seen on this relay are of another history.
+    `apart` ends of runs where heads that were seen on this relay are of another history, and `talk` what is said about
+    that to those who left them, `strangers`.
+
+    `falls`: of these origins our copy has what does not stand, and takes a snapshot that goes so far in place of it.
+    `wanted`: it has what stands, and strangers need a snapshot that goes so far.
     """
 
     clock: Clock
@@ -68,6 +72,10 @@ class Standing(Struct, frozen=True):
     horizon: Clock = {}
     removed: tuple[bytes, ...] = ()
     apart: list[tuple[bytes, int, bytes]] = []
+    talk: list[Talk] = []
+    falls: Clock = {}
+    wanted: Clock = {}
+    strangers: frozenset[bytes] = frozenset()
 
 
 # ---- steps
@@ -189,10 +197,11 @@ class MakeSnapshot(Struct, frozen=True):
 
 
 class TakeSnapshot(Struct, frozen=True):
-    """Merge it into our copy. Answered by `snapshot_taken`."""
+    """Merge it into our copy, or put it in the place of that (`replaces`). Answered by `snapshot_taken`."""
 
     device: bytes
     manifest: Manifest
+    replaces: bool = False
 
 
 Step: TypeAlias = (

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 from peerd.core.clocks import Clock
 from peerd.protocol.relay.courier_steps import SegmentName
 from peerd.protocol.relay.coverage import Coverage
-from peerd.protocol.relay.objects import Manifest
+from peerd.protocol.relay.objects import Manifest, Talk
 
 LITTER = 1_000  # entries
 PUTTING = 8
@@ -47,6 +47,7 @@ class HeadMark(Struct, array_like=True):
     clock: Clock
     tag: str = ""
     apart: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    talk: list[Talk] = field(default_factory=list)
 
 
 class Litter(Struct, array_like=True):

@@ -22,11 +22,13 @@ from peerd.core.clocks import Clock
 from peerd.core.origin import Announcement, Id16, Id32
 from peerd.core.roster.statements import SignedStatement
 from peerd.errors import RemoteProtocolError
-from peerd.protocol.messages import Position, Seq, WireClock
+from peerd.protocol.messages import Position, RunEndTold, Seq, WireClock
 
 OBJECT_BYTES = 512 << 10  # sealed; what the smallest relay takes in one piece
 SEGMENT_BYTES = 400 << 10  # of runs in one segment, before compression
 PIECE_BYTES = 400 << 10  # of a run that is larger
+TALKS = 8
+TALK_ENDS = 200
 INTERVALS = 8  # per origin in a head; claiming less than there is costs an upload, never data
 
 T = TypeVar("T")
@@ -61,12 +63,24 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     records: Seq = field(name="r", default=0)
 
 
+class Talk(Struct, frozen=True, array_like=True):
+    """To `peer`, whose head tells of another history of `origin`: ends of our runs behind `after`, a place that both
+    share as far as we know; all of them if `whole`. See `core.forks.Told`.
+    """
+
+    peer: Id32
+    origin: Id16
+    after: Seq
+    ends: Annotated[list[RunEndTold], Meta(max_length=TALK_ENDS)]
+    whole: bool
+
+
 class Head(Struct, frozen=True, omit_defaults=True):
     """`counter` grows with every head that the device writes. Its segments are `oldest` to `next` - 1 of `stream`,
     with `sizes`; `chain` is their chained hash. `positions` are what its copy has applied, and so what it acknowledges.
     `lost` names segments of others (device, stream, number) that it can neither get nor open. `apart` are ends of runs
     in its history where the head of somebody else tells another one: whoever is behind that end, or far past it, could
-    not find that out from `positions`.
+    not find that out from `positions`. `talk` is for those, to find out where the two part.
 
     The roster comes along, as statements or, if it is too large, as objects (id, key).
     """
@@ -86,6 +100,7 @@ class Head(Struct, frozen=True, omit_defaults=True):
     roster_parts: Annotated[list[tuple[Id16, Id32]], Meta(max_length=1_000)] = field(name="rp", default_factory=list)
 
     apart: Annotated[list[Position], Meta(max_length=1_000)] = field(name="f", default_factory=list)
+    talk: Annotated[list[Talk], Meta(max_length=TALKS)] = field(name="k", default_factory=list)
 
     @property
     def clock(self) -> Clock:

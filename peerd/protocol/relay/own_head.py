@@ -1,7 +1,8 @@
 """Our own head on the relay: what is there in our name, and when another is to be written.
 
 A head in our name that we do not remember comes from another life of this device (a restored or cloned copy, or lost
-memory). Before it is overwritten it is read like anyone's (`former`): it may hold the only copy of something.
+memory). Before it is overwritten it is read like anyone's (`former`): it may hold the only copy of something. If that
+is of another history than our copy (`former_apart`) we cannot take it, and leave it until another device has.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class OwnHead:
     def __init__(self, memory: Memory, stream: OwnStream, settings: CourierSettings) -> None:
         self.tag: str | None = None
         self.former: Head | None = None
+        self.former_apart = False
         self._memory = memory
         self._stream = stream
         self._dealt_with = ""  # the tag of a head that we did not write, and know what to do about
@@ -75,7 +77,7 @@ class OwnHead:
         if head.stream == memory.stream and older:
             self._doubt()
             return "relay-rolled-back"
-        self.former = head
+        self.former, self.former_apart = head, False
         self._contest(moment)
         if head.stream == memory.stream:
             memory.put = None
@@ -101,7 +103,7 @@ class OwnHead:
         cannot be had. Then its segments are left alone for long.
         """
         former, memory = self.former, self._memory
-        self.former = None
+        self.former, self.former_apart = None, False
         if former is None or former.stream == memory.stream:
             return
         from_ms = moment.wall_ms + int((DAY_S if whole else _FORMER_S) * 1000)
@@ -128,7 +130,7 @@ class OwnHead:
         said = (put.stream, put.next, put.oldest, put.roster_digest, put.snapshot, put.lost)
         if said != (memory.stream, memory.next, memory.oldest, standing.roster_digest, snapshot, list(lost)):
             return self._not_before_s
-        if put.apart != standing.apart:
+        if (put.apart, put.talk) != (standing.apart, standing.talk):
             return self._not_before_s
         if any(min(standing.clock.get(o, 0), seq) > put.clock.get(o, 0) for o, seq in offered.items()):
             self._acknowledges = True
@@ -160,10 +162,12 @@ class OwnHead:
             snapshot=memory.snapshot,
             lost=list(lost),
             apart=standing.apart,
+            talk=standing.talk,
         )
         mark = HeadMark(
             head.counter, head.t_ms, head.stream, head.next, head.oldest, head.chain, standing.roster_digest,
             memory.snapshot.id if memory.snapshot else b"", list(lost), standing.clock, apart=standing.apart,
+            talk=standing.talk,
         )  # fmt: skip
         memory.putting = [*memory.putting[1 - PUTTING :], mark]
         return PutHead(head, self.tag)

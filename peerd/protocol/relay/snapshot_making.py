@@ -13,6 +13,7 @@ from peerd.protocol.relay.objects import OBJECT_BYTES, Head, Manifest
 from peerd.protocol.relay.view import Picture, stream_bytes
 
 _PAUSE_S = HOUR_S  # between two of ours
+_WAITED_FOR_S, _SOONER = 300.0, 10  # if somebody cannot go on without it: between two, and so many times as soon
 
 
 class SnapshotMaking:
@@ -20,8 +21,13 @@ class SnapshotMaking:
         self._memory = memory
         self._settings = settings
         self._due_s: float | None = None
-        self._not_before_s = float("-inf")
+        self._made_s = float("-inf")
+        self._insisted = False
         self._stood: dict[bytes, int] = {}  # streams of others, when we looked last
+
+    def insist(self) -> None:
+        """One that somebody waits for is made now."""
+        self._insisted = True
 
     def next_s(self) -> float | None:
         return self._due_s
@@ -32,13 +38,19 @@ class SnapshotMaking:
         """Asked whenever there is nothing else to do. `heads` are of other members."""
         self._mark(picture, heads)
         up_to_date = includes(standing.clock, picture.offered) and includes(standing.clock, picture.clock)
-        if not self._settings.snapshots or not up_to_date or not self._worth(standing, picture, heads):
+        waited_for = self._waited_for(standing, heads)
+        insisted, self._insisted = self._insisted and waited_for, False
+        if not waited_for and (
+            not self._settings.snapshots or not up_to_date or not self._worth(standing, picture, heads)
+        ):
             self._due_s = None
             return None
         if self._due_s is None:
             first_s, last_s = self._settings.foreign_s
-            self._due_s = max(moment.now_s + first_s + (last_s - first_s) * moment.chance, self._not_before_s)
-        if moment.now_s < self._due_s:
+            pause_s = (first_s + (last_s - first_s) * moment.chance) / (_SOONER if waited_for else 1)
+            before_s = self._made_s + _WAITED_FOR_S if waited_for else self._made_s + _PAUSE_S
+            self._due_s = max(moment.now_s + pause_s, before_s)
+        if moment.now_s < self._due_s and not insisted:
             return None
         self._give_up()
         self._memory.making = moment.entropy[16:32]
@@ -47,7 +59,7 @@ class SnapshotMaking:
     def made(self, manifest: Manifest | None, moment: Moment) -> bool:
         """False if there is none: our copy could not."""
         self._due_s = None
-        self._not_before_s = moment.now_s + _PAUSE_S
+        self._made_s = moment.now_s
         if manifest is None:
             self._give_up()
             return False
@@ -75,6 +87,12 @@ class SnapshotMaking:
                 self._memory.marks[head.stream] = head.next if covered else self._stood.get(head.stream, head.oldest)
             self._due_s = None
         self._stood = {head.stream: head.next for head in heads.values()}
+
+    def _waited_for(self, standing: Standing, heads: Mapping[bytes, Head]) -> bool:
+        """Do others need one of the history that our copy has, and is there none?"""
+        found = [head.snapshot for device, head in heads.items() if device not in standing.strangers]
+        clocks = [one.clock for one in (*found, self._memory.snapshot) if one is not None]
+        return bool(standing.wanted) and not any(includes(clock, standing.wanted) for clock in clocks)
 
     def _worth(self, standing: Standing, picture: Picture, heads: Mapping[bytes, Head]) -> bool:
         lacking: Clock = {

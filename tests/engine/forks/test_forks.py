@@ -285,6 +285,17 @@ async def test_a_third_history_is_known_by_the_run_that_stands_and_is_not_merged
         assert await keys(device) == {"common", *some}
 
 
+def forget(device: Device) -> None:
+    """As if the log of what `forked` wrote had been let go long ago."""
+    (path,) = (device.folder / "spaces").glob("*.db")
+    origin = max(device.clock_now(), key=lambda one: device.clock_now()[one])
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "DELETE FROM run WHERE origin = (SELECT ref FROM origin WHERE id = ?) AND last < 5", (origin,)
+        )
+    connection.close()
+
+
 @pytest.mark.parametrize("by_hand", [True, False])
 async def test_a_fork_is_named_until_it_is_healed(
     two: Two, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch, *, by_hand: bool
@@ -296,17 +307,6 @@ async def test_a_fork_is_named_until_it_is_healed(
     if by_hand:
         monkeypatch.setattr("peerd.engine.forks.fork_talk.ForkTalk.goes_over", None)
     laptop = await forked(desk, laptop)
-
-    def forget(device: Device) -> None:
-        """As if the log had been let go long ago."""
-        (path,) = (device.folder / "spaces").glob("*.db")
-        origin = max(device.clock_now(), key=lambda one: device.clock_now()[one])
-        with sqlite3.connect(path) as connection:
-            connection.execute(
-                "DELETE FROM run WHERE origin = (SELECT ref FROM origin WHERE id = ?) AND last < 5", (origin,)
-            )
-        connection.close()
-
     forget(desk)
     forget(laptop)
     if not by_hand:

@@ -13,6 +13,7 @@ from peerd.engine.relay import snapshots as relay_snapshots
 from peerd.engine.relay.snapshots import RelaySnapshots
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay import memory as relay_memory
+from peerd.protocol.relay.courier_settings import CourierSettings
 from peerd.protocol.relay.courier_steps import Delete
 from peerd.protocol.relay.objects import Manifest
 from peerd.protocol.relay.part_chain import PartChain
@@ -29,19 +30,17 @@ def folder(tmp_path: Path) -> Path:
     return new_stick(tmp_path)
 
 
-Start = Callable[[Device], Awaitable[Relayed]]
+Start = Callable[..., Awaitable[Relayed]]
 
 
 @pytest.fixture
 async def start(folder: Path) -> AsyncIterator[Start]:
-    """Call it with a device: from then on it uses the folder, and makes snapshots soon."""
+    """Call it with a device: from then on it uses the folder, and makes snapshots soon, unless it is told not to."""
     started: list[Relayed] = []
 
-    async def start(device: Device) -> Relayed:
-        one = Relayed(device, folder)
-        one.plan = replace(one.plan, courier=EAGER)
-        started.append(await one.start())
-        return one
+    async def start(device: Device, *, courier: CourierSettings = EAGER) -> Relayed:
+        started.append(await Relayed(device, folder, courier=courier).start())
+        return started[-1]
 
     yield start
     for one in started:
@@ -195,9 +194,9 @@ async def test_one_for_which_there_is_no_room_is_named_until_it_is_here(
     """With cause and next step, on the relay and of the space; and it goes on when there is room."""
     laptop, attic = make("laptop"), make("attic")
     await desk.admit(laptop)
-    ours, theirs = await start(desk), await start(laptop)
     for number in range(40):
         await desk.put(f"k{number}", {"n": number})
+    ours, theirs = await start(desk), await start(laptop, courier=QUICK)
 
     async def collected() -> bool:
         for one in (ours, theirs):
@@ -252,9 +251,9 @@ async def test_a_device_that_comes_late_starts_from_the_snapshot(desk: Device, m
     """The segments before it are gone by then; what comes after it comes as ever."""
     laptop, attic = make("laptop"), make("attic")
     await desk.admit(laptop)
-    ours, theirs = await start(desk), await start(laptop)
     for number in range(40):
         await desk.put(f"k{number}", {"n": number})
+    ours, theirs = await start(desk), await start(laptop, courier=QUICK)
 
     async def collected() -> bool:
         for one in (ours, theirs):

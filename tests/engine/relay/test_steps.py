@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from peerd.core.stored import RelayKept
+from peerd.engine.relay.fork_talk import RelayForkTalk
 from peerd.engine.relay.steps import RelaySteps
 from peerd.protocol.relay.courier_steps import PutSegment
 
@@ -41,7 +42,7 @@ async def test_a_sealed_segment_is_durable_before_the_relay_has_it(desk: Device)
     courier: Any = Unmoved()
     sealed: Any = Sealed()
     moment: Any = lambda: None  # noqa: E731 - nobody looks at it
-    steps = RelaySteps(space, "folder", PLACE, sealed, desk.clock, moment, kept)
+    steps = RelaySteps(space, RelayForkTalk(space, "folder"), PLACE, sealed, desk.clock, moment, kept)
     segment: Any = object()
     await steps.perform(courier, PutSegment(STREAM, 1, segment))
     assert seen == [{(STREAM, 1): b"sealed"}]

@@ -26,6 +26,7 @@ from peerd.protocol.relay.objects import (
     Piece,
     Segment,
     SignedHead,
+    Talk,
     cut,
     decode_head,
     decode_segment,
@@ -53,6 +54,8 @@ HEAD = Head(
     lost=[(DEVICE, STREAM, 1)],
     statements=[SignedStatement(b"said", bytes(64))],
     roster_parts=[(b"p" * 16, b"k" * 32)],
+    apart=[(OTHER, 5, b"f" * 8)],
+    talk=[Talk(DEVICE, OTHER, 3, [(4, 5, b"f" * 8), (0, 7, b"h" * 8)], whole=True)],
 )
 MANY_ENTRIES = encode(Segment(bytes(32), runs=[Run(OTHER, 1, (b"ab",) * 500_000, bytes(64))]))
 SEGMENT = Segment(b"p" * 32, [Announcement(DEVICE, b"a" * 16, b"n" * 16)], [RUN])
