@@ -97,7 +97,7 @@ class Strain:
         """Code, cause and next step."""
         files = self.files()
         if files.open is None or files.limit - files.open <= 0:
-            text = f"no file descriptors are left (limit {files.limit:,}): no file and no connection can be opened"
+            text = f"no file descriptors are left (limit {files.limit:,}): no file is opened, no other device let in"
             yield "too-many-files", text, _FILES_STEP
         elif (left := files.limit - files.open) < max(_FEWEST, files.limit // _SHARE):
             yield "too-many-files", f"only {left} of {files.limit:,} file descriptors are left", _FILES_STEP

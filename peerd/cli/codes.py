@@ -152,8 +152,9 @@ _OF_THE_DAEMON: Final = {
     "longer.",
     "machine-busy": "The daemon stood still for seconds, since the machine had no processor or no memory for it. Links "
     "may break meanwhile. It is told while it lasts, and 5 minutes longer.",
-    "too-many-files": "The daemon may not open more files, or hardly any: no new connection is accepted, no database "
-    "is opened. Raise the limit, LimitNOFILE= in the unit or `ulimit -n`. It goes on by itself.",
+    "too-many-files": "The daemon may not open more files, or hardly any: no other device is let in, no database is "
+    "opened; `peerctl` is answered, from descriptors that are kept back. Raise the limit, LimitNOFILE= in the unit or "
+    "`ulimit -n`. It goes on by itself.",
     "store-failed": "The disk under a database takes no writes at the moment: an error of the disk, a file system that "
     "became read-only, a limit. Nothing was written. The sentence and the kernel's log say more. peerd tries again by "
     "itself, at least every minute; `peerctl status` says when.",

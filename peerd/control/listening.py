@@ -21,6 +21,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from peerd.control.spares import Listener
 from peerd.errors import ConfigError, PeerdError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def adopt(inherited_fd: int) -> Place:
         ConfigError: it is not a listening Unix stream socket.
     """
     try:
-        listener = socket.socket(fileno=os.dup(inherited_fd))
+        listener = Listener(fileno=os.dup(inherited_fd))
     except OSError as error:
         raise ConfigError([f"the inherited descriptor {inherited_fd} is no socket: {error.strerror}"]) from error
     is_listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -152,7 +153,7 @@ def _answers(place: Path) -> bool:
 
 
 def _bind(place: Path) -> Place:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
         os.fchmod(listener.fileno(), MODE)
