@@ -14,6 +14,7 @@ from msgspec import Struct
 
 _CHAIN_TAG = b"peerd/1 chain\0"
 _RUN_TAG = b"peerd/1 run\0"
+_entry_hash = blake2b(digest_size=32)
 
 
 class Run(Struct, array_like=True, frozen=True, gc=False):
@@ -39,13 +40,15 @@ def first_hash(space: bytes, device: bytes, origin: bytes) -> bytes:
 
 
 def next_hash(previous: bytes, entry: bytes) -> bytes:
-    return blake2b(previous + entry, digest_size=32).digest()
+    hashed = _entry_hash.copy()  # cheaper than a new one
+    hashed.update(previous + entry)
+    return hashed.digest()
 
 
 def hash_after(previous: bytes, entries: Sequence[bytes]) -> bytes:
     """hₙ after several entries that follow `previous`."""
     for entry in entries:
-        previous = blake2b(previous + entry, digest_size=32).digest()
+        previous = next_hash(previous, entry)
     return previous
 
 

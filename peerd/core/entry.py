@@ -168,7 +168,8 @@ class _OrdinaryChange(Struct, array_like=True, gc=False, forbid_unknown_fields=T
 
     def fields(self) -> dict[str, Plain]:
         """The plain values. Raises one of NOT_ORDINARY if there are others."""
-        fields: dict[str, Plain] = _ordinary_fields_decoder.decode(self.set)
+        decoder = _short_fields_decoder if len(self.set) <= limits.FIELD_NAME_BYTES else _ordinary_fields_decoder
+        fields: dict[str, Plain] = decoder.decode(self.set)
         return fields
 
 
@@ -187,6 +188,9 @@ class OrdinaryEntry(Struct, array_like=True, gc=False):
 
 
 _ordinary_decoder = msgspec.msgpack.Decoder(OrdinaryEntry)
+# No name in so few bytes is too long, and there are not too many; a decoder that measures names makes each of them
+# anew, which takes as long as all the rest.
+_short_fields_decoder = msgspec.msgpack.Decoder(dict[str, Plain])
 _ordinary_fields_decoder = msgspec.msgpack.Decoder(
     Annotated[dict[Annotated[str, Meta(max_length=_SURELY_FITS)], Plain], Meta(max_length=limits.FIELDS_PER_RECORD)]
 )
