@@ -111,7 +111,8 @@ def rows(
 
 
 _NEXT_ROWS = (
-    f"SELECT collection, key, share, stamps, body, 4 * length(key) + length(stamps) + length(body) + {ROW_BYTES}"  # noqa: S608 - a number
+    f"SELECT collection, key, share, stamps, body, {ROW_BYTES} + length(CAST(key AS BLOB)) + length(stamps)"  # noqa: S608 - a number
+    " + length(body)"
     " FROM record WHERE (collection, key) > (?, ?) ORDER BY collection, key"
 )
 
