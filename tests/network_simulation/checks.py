@@ -15,7 +15,7 @@ from peerd.core.values import pack
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
 from tests.network_simulation.device import Device
-from tests.network_simulation.fork_checks import Name, Wrong, check_forked
+from tests.network_simulation.fork_checks import Name, Wrong, check_forked, may_be_said_again
 from tests.network_simulation.ledger import context_of
 from tests.network_simulation.spaces import SimSpace
 from tests.network_simulation.world import World
@@ -165,7 +165,7 @@ def _check_acknowledged(world: World, space: SimSpace, story: _Story) -> None:
     for one in world.acknowledged:
         if one.space != space.id or (one.origin, one.seq) in space.losses:
             continue
-        if world.set_back_at_all and one.end not in story.ends:
+        if may_be_said_again(world, space) and one.end not in story.ends:
             continue  # of the history that fell: see `fork_checks`
         written = story.entries.get((one.origin, one.seq))
         if written is None:
