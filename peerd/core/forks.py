@@ -119,12 +119,17 @@ class Search:
         return Parting(self.origin, self.low, shared, *ends)
 
 
-def goes_over(ours: tuple[int, bytes], theirs: tuple[int, bytes]) -> bool:
+def goes_over(
+    ours: tuple[int, bytes], theirs: tuple[int, bytes], *, we_stand: bool = False, they_stand: bool = False
+) -> bool | None:
     """Where two histories part that are not the same, or may not be, and nobody can say where: is it for us to take
-    their copy in the place of ours? It is for whoever is less far, so that nobody changes sides for ever. Both are the
-    seq and the hash there, as the two said when they met.
+    their copy in the place of ours? It is for whoever is less far, so that nobody changes sides for ever; but if a
+    close lets the variant of one of the two stand, and not that of the other, for the other. Both are the seq and the
+    hash there, as the two said when they met; None if these are the same.
     """
-    return ours < theirs
+    if ours == theirs:
+        return None
+    return ours < theirs if we_stand == they_stand else they_stand
 
 
 class Side(NamedTuple):

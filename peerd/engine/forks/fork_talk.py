@@ -64,7 +64,7 @@ class ForkTalk:
         self._searches: dict[bytes, Search] = {}
         self._said: tuple[dict[bytes, End], dict[bytes, End]] = {}, {}  # where we stood, and they, when the two met
         self._doubted: dict[bytes, int] = {}  # up to where it was not known that both have the same
-        self._they_stand: set[bytes] = set()  # origins of which they hold the variant that stands, as they tell
+        self._told: dict[bytes, set[Final]] = {}  # ends of theirs at which a variant stands that a close names
         self._group: asyncio.TaskGroup | None = None
         self._recopying = False
 
@@ -153,8 +153,7 @@ class ForkTalk:
         if answer is not None:
             self._tell(origin, answer)
         stand = {fork.stands for fork in self._space.roster.forks(origin)}
-        if any(Final(end.last, end.hash8) in stand for end in told.ends):
-            self._they_stand.add(origin)
+        self._told.setdefault(origin, set()).update(stand.intersection(Final(end.last, end.hash8) for end in told.ends))
         if search.differs is not None:
             self._space.forks.saw(ForkSeen(self._theirs, origin, *search.differs))
         elif search.is_over and self._space.forks.with_peer(self._theirs) is None:
@@ -193,11 +192,18 @@ class ForkTalk:
         origin = min(self._searches)
         side = self._space.forks.sides.get(origin)
         ours, theirs = (stood.get(origin, _START) for stood in self._said)
-        if ours == theirs:
-            return None
-        if side is not None and side.stands:
-            return False
-        return origin in self._they_stand or goes_over(ours, theirs)
+        we_stand = side is not None and side.stands
+        return goes_over(ours, theirs, we_stand=we_stand, they_stand=self._they_stand(origin))
+
+    def _they_stand(self, origin: bytes) -> bool:
+        """Do they hold a variant that stands by a close? They told it, or have it in common with us."""
+        side, low = self._space.forks.sides.get(origin), self._searches[origin].low
+        shared = (
+            side is not None
+            and side.stands
+            and any(fork.stands.seq <= low for fork in self._space.roster.forks(origin))
+        )
+        return bool(self._told.get(origin)) or shared
 
     def roster_changed(self) -> None:
         if self._searches:
