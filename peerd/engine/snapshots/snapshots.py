@@ -311,9 +311,12 @@ class Snapshots:
             space.recopying.begin(recopy)
             return switched
 
+        async def switching() -> None:
+            await space.commits.switch(standing, replacing)
+            await space.forks.look()  # though the link by which it came ends meanwhile
+
         async with space.damage.turn:
-            await _to_the_end(space.commits.switch(standing, replacing))
-        await space.forks.look()
+            await _to_the_end(switching())
 
     # ---- clearing away
 

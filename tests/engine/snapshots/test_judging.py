@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from peerd.core.batch import Doubt
+from peerd.core.forks import Side
 from tests.engine.forks.test_forks import agreed, keys
 from tests.engine.forks.test_old_partings import check, long_ago
 from tests.engine.snapshots.test_snapshots import made, take
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
     from tests.engine.conftest import Device, Until
 
 Two = tuple["Device", "Device"]
+
+
+async def settle(device: Device, parts: list[bytes]) -> bool:
+    async def coming() -> Any:
+        for part in parts:
+            yield part
+
+    return await device.space.snapshots.take_in(b"s" * 16, coming(), settles=True)
 
 
 async def test_a_snapshot_is_not_merged_while_there_is_doubt(two: Two) -> None:
@@ -35,13 +45,6 @@ async def test_where_there_is_no_link_the_snapshot_that_is_further_settles_it(tw
     desk, laptop = two
     laptop, _ = await long_ago(desk, laptop)
 
-    async def settle(device: Device, parts: list[bytes]) -> bool:
-        async def coming() -> Any:
-            for part in parts:
-                yield part
-
-        return await device.space.snapshots.take_in(b"s" * 16, coming(), settles=True)
-
     with pytest.raises(Doubt):
         await settle(desk, await made(laptop))
     assert await settle(laptop, await made(desk))
@@ -49,3 +52,21 @@ async def test_where_there_is_no_link_the_snapshot_that_is_further_settles_it(tw
     await laptop.tell(desk)
     await agreed(until, desk, laptop)
     await check(desk, laptop)
+
+
+async def test_whoever_is_cut_off_by_the_change_knows_what_it_has_now(two: Two, until: Until) -> None:
+    """The link by which a copy came ends when it is in place."""
+    desk, laptop = two
+    laptop, origin = await long_ago(desk, laptop)
+    task = asyncio.create_task(settle(laptop, await made(desk)))
+
+    def cut() -> None:
+        laptop.space.forks.sides = {origin: Side(stands=False, falls=True, unknown=False)}  # as it was before
+        task.cancel()
+
+    laptop.space.on_switch.append(cut)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert laptop.clock_now()[origin] == desk.clock_now()[origin]
+    assert not laptop.space.forks.falls
+    await until(lambda: laptop.space.recopying.pending is None)
