@@ -68,6 +68,7 @@ ELSEWHERE: dict[str, str] = {
     "store/incoming.py": "tests/store/test_snapshots.py, tests/engine/snapshots/test_snapshots.py",
     "store/scrub_reading.py": "tests/engine/repair/test_scrubbing.py",
     "store/doubtful.py": "tests/engine/repair/test_damage.py",
+    "store/row_shares.py": "tests/engine/repair/test_damage.py",
     "store/scrub_rows.py": "tests/engine/repair/test_damage.py, tests/engine/repair/test_scrubbing.py",
     "store/scrubs.py": "tests/engine/repair/test_scrubbing.py",
     "store/side.py": "tests/store/test_snapshots.py, tests/engine/snapshots/test_snapshots.py",

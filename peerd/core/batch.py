@@ -36,12 +36,14 @@ Name = tuple[str, str]
 
 class Stored(Struct, frozen=True, gc=False):
     """A record as the store holds it, and its share of the digest. `counted`: among the visible ones, by what was said
-    when it was written; a record that is damaged may look otherwise.
+    when it was written; a record that is damaged may look otherwise. `found`: what its share would be as it is, if that
+    is another one; then it is not what was written.
     """
 
     record: Record
     share: int
     counted: bool
+    found: int | None = None
 
 
 class Reader(Protocol):
@@ -120,6 +122,7 @@ class Batch:
         self.state = state
         self.records: dict[Name, Record | None] = {}
         self.stored: dict[Name, tuple[int, bool]] = {}  # share of the digest before, and if it was counted as visible
+        self.unsound: dict[Name, int] = {}  # by how much the share of what was written differs from what is there
         self.touched: dict[Name, None] = {}
         self.runs: list[AppliedRun] = []
         self.history: list[HistoryRow] = []
@@ -145,6 +148,8 @@ class Batch:
             else:
                 self.records[name] = stored.record
                 self.stored[name] = stored.share, stored.counted
+                if stored.found is not None:
+                    self.unsound[name] = stored.share - stored.found
 
     def image(self, name: Name) -> Image | None:
         """What the record looked like when it was last visible, as far as anybody here remembers."""

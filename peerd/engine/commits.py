@@ -8,7 +8,7 @@ lock, in turn, so a long catch-up and a local writer alternate.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.intents import Intent
 from peerd.core.origin import Announcement
+from peerd.core.repair.scrub import ScrubState
 from peerd.core.restore import portions
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import SignedStatement
@@ -37,7 +38,7 @@ from peerd.engine.staging import Staging
 from peerd.engine.store_ports import SpaceStore, Transaction
 from peerd.engine.tables.bound_collections import BoundCollections
 from peerd.engine.tail import Tail
-from peerd.engine.writing import Pending, Written, write_one
+from peerd.engine.writing import Pending, Written, answer_all, write_one
 from peerd.errors import StoreError, UserError
 from peerd.logs import get
 
@@ -85,6 +86,8 @@ class Commits:
         self.ring: Callable[[Commit], None] = lambda _: None
         self.switched: Callable[[Switched], None] = lambda _: None  # before the ring
         self.active: Callable[[], set[bytes]] = set
+        self.owing: Callable[[Mapping[Name, int]], ScrubState | None] = lambda _: None  # see `Damage`
+        self.met: Callable[[Mapping[Name, int]], None] = lambda _: None
         self._store = store
         self._keys = keys
         self._times = times
@@ -196,17 +199,9 @@ class Commits:
         try:
             await self._transact(decide, notes)
         except Exception as problem:  # noqa: BLE001 - whatever it is, each writer has to hear of it
-            for waiting in group:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(problem)
-            return
-        for waiting, answer in zip(group, answers, strict=True):
-            if waiting.answer.done():
-                continue
-            if isinstance(answer, UserError):
-                waiting.answer.set_exception(answer)
-            else:
-                waiting.answer.set_result(answer)
+            answer_all(group, [problem] * len(group))
+        else:
+            answer_all(group, answers)
 
     # ---- runs of others
 
@@ -356,6 +351,7 @@ class Commits:
         before = self.state
         lacking: list[Name] = []
         used_up: set[int] = set()
+        unsound: dict[Name, int] = {}
 
         def inside(transaction: Transaction) -> tuple[Writes | None, Writes | None]:
             lacking.clear()
@@ -370,15 +366,18 @@ class Commits:
             writes = finish(batch)
             used_up.clear()
             used_up.update(self.staging.used_up(writes.state))
+            unsound.clear()
+            unsound.update((name, batch.unsound[name]) for name in batch.unsound if name in batch.touched)
             nothing = not writes.runs and writes.state.origins is before.origins
             return (None, None) if nothing else (writes, writes)
 
         writes = await self._store.transact(
-            inside, own_origin=lambda: self.own_origin, unstaged=lambda: used_up, notes=lambda: notes
+            inside, lambda: self.own_origin, lambda: used_up, lambda: notes, lambda _: self.owing(unsound)
         )
         if writes is None:
             return
         self.state = writes.state
+        self.met(unsound)
         self.last_position += len(writes.runs)
         self.tail.committed(writes, self._times.wall_ms())
         self.staging.forget(used_up)

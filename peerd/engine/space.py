@@ -75,6 +75,7 @@ class Space:
         self.damage.others = lambda: set(self.roster.members) - {self.device}
         self.scrub = Scrubbing(self.name, self.commits, store, times, lambda: self.copy_id, self.damage)
         self.commits.restores.doubts = self.damage.doubts
+        self.commits.owing, self.commits.met = self.damage.owing, self.damage.met
         self.recopying = Recopying(self, opened.recopy, times)
         self.forks = Forks(self)
         self.keys = keys
@@ -101,6 +102,7 @@ class Space:
     async def close(self) -> None:
         await self.recopying.close()
         await self.scrub.close()
+        await self.damage.close()
         await self.commits.close()
         await self.snapshots.close()
         if self._learning or self._keeping:

@@ -251,12 +251,12 @@ class SpaceStore(Protocol):
         own_origin: Callable[[], bytes | None] = lambda: None,
         unstaged: Callable[[], Iterable[int]] = tuple,
         notes: Callable[[], Iterable[tuple[Note, Dot]]] = tuple,
-        scrub: Callable[[CopyState], ScrubState] | None = None,
+        scrub: Callable[[CopyState], ScrubState | None] | None = None,
     ) -> T:
         """Run `decide` inside BEGIN IMMEDIATE, write what it gives, commit with synchronous=FULL, and give its
         result. `own_origin()`, `unstaged()` and `notes()` are asked after `decide`: the origin that writes here now,
         if it is new, the numbers of staged runs that were used up, and notes of bindings with the dots of their
-        transactions; `scrub`, if it is given, makes what is kept of the scrub of the copy as it is then. Nothing is
+        transactions; `scrub`, if it is given, makes of the copy as it is then what is kept of its scrub. Nothing is
         written if `decide` gives None or raises. Cancelling the caller neither tears nor undoes it.
 
         Raises:

@@ -41,6 +41,17 @@ class Pending(NamedTuple):
     answer: asyncio.Future[Written]
 
 
+def answer_all(group: Sequence[Pending], answers: Sequence[Written | Exception]) -> None:
+    """Tell those that still wait what became of them."""
+    for waiting, answer in zip(group, answers, strict=True):
+        if waiting.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            waiting.answer.set_exception(answer)
+        else:
+            waiting.answer.set_result(answer)
+
+
 def write_one(
     transaction: Transaction,
     batch: Batch,

@@ -24,11 +24,13 @@ class Refs:
         self.origin_of: dict[int, bytes] = {}
         self.ref_of: dict[bytes, int] = {}
         self.number_of: dict[str, int] = {}
+        self.lead_of: dict[bytes, bytes] = {}  # as `row_shares` has met them
 
     def load(self, connection: sqlite3.Connection) -> None:
         self.origin_of = dict(connection.execute("SELECT ref, id FROM origin"))
         self.ref_of = {origin: ref for ref, origin in self.origin_of.items()}
         self.number_of = dict(connection.execute("SELECT name, number FROM collection"))
+        self.lead_of = {}
 
     def decode_stamps(self, data: bytes) -> list[list[Any]]:
         """The inverse.

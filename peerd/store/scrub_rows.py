@@ -13,7 +13,7 @@ from peerd.core.copy import CopyState
 from peerd.core.record_form import bucket_of
 from peerd.core.repair.scrub import FROM_SNAPSHOT, NO_RECORDS, Finding, ScrubState
 
-Owing: TypeAlias = Callable[[CopyState], ScrubState]
+Owing: TypeAlias = Callable[[CopyState], ScrubState | None]
 
 encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ScrubState).decode
@@ -44,9 +44,9 @@ def save(connection: sqlite3.Connection, state: bytes) -> None:
 
 
 def keep(connection: sqlite3.Connection, owing: Owing | None, copy: CopyState) -> None:
-    """What `owing`, if it is given, makes of the copy as a transaction leaves it."""
-    if owing is not None:
-        save(connection, encode(owing(copy)))
+    """What `owing`, if it is given, makes of the copy as a transaction leaves it, if that is anything."""
+    if owing is not None and (state := owing(copy)) is not None:
+        save(connection, encode(state))
 
 
 def replaced(connection: sqlite3.Connection, copy_id: bytes, owed: bytes) -> ScrubState:

@@ -17,18 +17,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from peerd.core import digest, entry
-from peerd.core.batch import Name, Stored
+from peerd.core.batch import Name
 from peerd.core.clocks import Clock, covers
 from peerd.core.record_form import SHORT_LEAD_BYTES, lone_lead
 from peerd.core.snapshots.doubt import Doubts, making_up
 from peerd.core.snapshots.intake import Standing
 from peerd.core.snapshots.merge import NO_DOUBTS, Merged, Pair, ahead, all_plain, merge_all
 from peerd.core.snapshots.stored import Phase, RowCursor, Switched
-from peerd.core.writes import PARKED
 from peerd.store import doubtful, incoming, log, meta, records, scrub_rows, side
 from peerd.store.incoming import SideReader
 from peerd.store.meta import Meta
 from peerd.store.refs import Refs, stamps_encoder
+from peerd.store.row_shares import stored
 from peerd.store.transaction import OpenTransaction
 
 ROWS_AT_ONCE = 1_000
@@ -92,15 +92,11 @@ def merge_after(site: Site, cursor: RowCursor) -> tuple[Standing, RowCursor | No
         query, (*cursor, *(bound or _BEHIND_ALL))
     ):
         name = names[number], key
-        theirs = None if row_id is None else _stored(site, flags, share, stamps, body)
-        pairs.append(Pair(name, _stored(site, *ours), theirs))
+        theirs = None if row_id is None else stored(site.refs, site.path, name, flags, share, stamps, body)
+        pairs.append(Pair(name, stored(site.refs, site.path, name, *ours), theirs))
         if row_id is not None:
             known[name] = row_id, flags
     return _keep(site, _merge_all(site, pairs), known), bound
-
-
-def _stored(site: Site, flags: int, share: int, stamps: bytes, body: bytes) -> Stored:
-    return Stored(records.decode(site.refs, site.path, stamps, body), records.unsigned(share), not flags & PARKED)
 
 
 def merge_removed(site: Site, after: int) -> tuple[Standing, int | None]:

@@ -15,10 +15,11 @@ from peerd.core.clocks import Dot
 from peerd.core.forks import RunEnd
 from peerd.core.restore import Image
 from peerd.core.stored import StagedRun
-from peerd.core.writes import PARKED, Writes
+from peerd.core.writes import Writes
 from peerd.store import history, log, meta, records, staging
 from peerd.store.meta import Meta
 from peerd.store.refs import Refs, stamps_encoder
+from peerd.store.row_shares import stored
 
 _name_of = attrgetter("name")
 
@@ -46,8 +47,7 @@ class OpenTransaction:
             if number is None:
                 continue
             for row_id, key, flags, share, stamps, body in records.rows_of(self._connection, number, sorted(keys)):
-                record = records.decode(self._refs, self._path, stamps, body)
-                found[collection, key] = Stored(record, records.unsigned(share), not flags & PARKED)
+                found[collection, key] = stored(self._refs, self._path, (collection, key), flags, share, stamps, body)
                 self.known[collection, key] = row_id, flags
         return found
 

@@ -12,11 +12,13 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
+from peerd.core import digest
 from peerd.core.batch import Doubt, Fork
 from peerd.core.clocks import ReadClock
 from peerd.core.record import Record
 from peerd.core.snapshots import merge as snapshot_merge
 from peerd.engine.forks import recopying
+from peerd.engine.snapshots import making
 from peerd.engine.upkeep import trimming
 from peerd.protocol.relay.courier_steps import Moment, SeenHead
 from peerd.protocol.relay.own_head import OwnHead
@@ -71,6 +73,14 @@ def snapshot_without_covered_dots() -> Iterator[None]:
         return real(ours, theirs, {}, {})
 
     with patch.object(snapshot_merge, "merge", merge):
+        yield
+
+
+@contextmanager
+def snapshot_that_names_nothing_owed() -> Iterator[None]:
+    """What the maker of a snapshot lost counts as removed for whoever takes it in."""
+    real = making._end
+    with patch.object(making, "_end", lambda last, _owed: real(last, digest.EMPTY)):
         yield
 
 
@@ -132,6 +142,7 @@ OF_COPIES: dict[str, Planted] = {
         origin_kept_after_a_restore,
         trimmed_before_acknowledged,
         snapshot_without_covered_dots,
+        snapshot_that_names_nothing_owed,
         acknowledged_before_committed,
         not_written_again,
         doubt_taken_for_agreement,

@@ -147,14 +147,16 @@ def _merged(done: Merged, pair: Pair, our_clock: ReadClock, their_clock: ReadClo
     name = pair.name
     ours = pair.ours.record if pair.ours is not None else None
     theirs = pair.theirs.record if pair.theirs is not None else None
-    if not doubts.is_here(name) and not doubts.is_there(name):
+    is_bad = pair.ours is not None and pair.ours.found is not None
+    is_here = is_bad or doubts.is_here(name)
+    if not is_here and not doubts.is_there(name):
         return merge(ours, theirs, our_clock, their_clock)
     if pair.plain is not None:
         (theirs,) = pair.plain
-    plain = merge(theirs, ours, their_clock, {} if doubts.is_here(name) else our_clock)  # of one dot theirs stands
+    plain = merge(theirs, ours, their_clock, {} if is_here else our_clock)  # of one dot theirs stands
     if not doubts.is_there(name):
         return plain
-    is_known_bad = name in doubts.suspects and theirs is not None
+    is_known_bad = (is_bad or name in doubts.suspects) and theirs is not None
     kept = plain if is_known_bad else keeping(ours, theirs, plain, our_clock)
     row, share = _row(name, plain), _share(_row(name, kept))
     difference = share - _share(row)

@@ -89,7 +89,7 @@ async def records(space: Space, question: Mend, ours: Standing) -> Mended:
 
 def _is_bad(space: Space, name: Name, stored: Stored | None) -> bool:
     """Is our record known not to be what was written? Then nobody shall have it."""
-    if stored is not None and mending.share_of(name, stored.record) != stored.share:
+    if stored is not None and stored.found is not None:
         space.scrub.alarm()
         return True
     return space.damage.findings.suspects(name)

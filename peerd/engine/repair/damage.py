@@ -8,7 +8,7 @@ for exactly what the bucket is owed. What is left then is asked of other devices
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -61,6 +61,7 @@ class Damage:
         self.others: Callable[[], set[bytes]] = set  # all other members
         self.changed: Callable[[], None] = lambda: None
         self.renamed: Callable[[bytes], None] = lambda _: None
+        self._telling: set[asyncio.Task[None]] = set()
         self._name = name
         self._commits = commits
         self._store = store
@@ -103,6 +104,38 @@ class Damage:
         done = await self.replace(mends, owing=True, findings=readable)
         await findings.put_right(mends.keys() - done, GONE)
         await self._mend_from_log()
+
+    def owing(self, unsound: Mapping[Name, int]) -> ScrubState | None:
+        """What is kept with a transaction that changes these, which are not what was written: by how much their shares
+        differed from what was there. Nothing that is written to them hides that.
+        """
+        if not unsound:
+            return None
+        steps = [(bucket_of(*name), difference) for name, difference in unsound.items()]
+        return replace(self.state, owed=digest.moved(self.state.owed, steps), asked=[])
+
+    def met(self, unsound: Mapping[Name, int]) -> None:
+        """That transaction is durable."""
+        if unsound:
+            self.state = self.owing(unsound) or self.state
+            task = asyncio.create_task(self._tell_met(list(unsound)), name="damage met")
+            self._telling.add(task)
+            task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._telling.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            log.warning("repair failed", space=self._name, cause=str(problem))
+
+    async def _tell_met(self, names: Sequence[Name]) -> None:
+        await self.findings.note(self.findings.fresh(CHANGED, names))
+        await self._store.scrubs.save(self.state)
+        await self._mend_from_log()
+
+    async def close(self) -> None:
+        """Let what is under way come to its end."""
+        if self._telling:
+            await asyncio.wait(self._telling)
 
     async def counted(self, counted: Counted, still: Callable[[], bool]) -> None:
         """The rows do not make the sums that were kept. `still`: is it the copy that was counted?"""

@@ -271,3 +271,35 @@ async def test_what_is_owed_survives_a_crash_at_once(desk: Device) -> None:
 async def _never(saved: list[object]) -> None:
     saved.append(None)
     raise StoreError("the power is off")
+
+
+@pytest.mark.parametrize("whole_log", [True, False])
+async def test_a_write_does_not_hide_what_rotted_beside_it(
+    desk: Device, laptop: Device, wire: Wire, until: Until, *, whole_log: bool
+) -> None:
+    """Before anybody looks: what is written anew has a share of its own, and the digest would say so."""
+    if not whole_log:
+        desk, laptop = await trimmed(desk), await trimmed(laptop)
+    for old, new in (("text", "teks"), (f"good {X}", f"goad {X}")):
+        meddle(desk, "UPDATE record SET body = CAST(replace(body, ?, ?) AS BLOB) WHERE key = ?", old, new, X)
+    await desk.patch(X, set={"n": 2})
+    await until(lambda: bool(findings(desk)) and not desk.space.damage._telling)
+    assert findings(desk) == [("changed", X, "log" if whole_log else "")]
+    assert desk.space.damage.owed_buckets() == ([] if whole_log else [BUCKET])
+    wire.connect(desk, laptop)
+    await until(lambda: in_sync(desk, laptop) and same(desk, laptop))
+    for device in (desk, laptop):
+        assert await device.value(X) == {"text": f"good {X}", "n": 2}
+    assert findings(laptop) == []
+    await desk.close()
+    await laptop.close()
+
+
+async def test_what_rotted_here_unnoticed_does_not_stand_in_a_merge(desk: Device, laptop: Device) -> None:
+    await desk.patch(X, set={"n": 2})
+    desk = await trimmed(desk)
+    meddle(laptop, "UPDATE record SET body = CAST(replace(body, 'text', 'teks') AS BLOB) WHERE key = ?", X)
+    await send(desk, laptop)
+    assert await laptop.value(X) == {"text": f"good {X}", "n": 2}
+    assert laptop.space.copy.digest == desk.space.copy.digest
+    await desk.close()
