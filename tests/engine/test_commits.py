@@ -191,8 +191,8 @@ async def test_stopping_refuses_writes_that_have_not_begun_and_finishes_the_one_
 
         async def stop_while_writing() -> list[Any]:
             first = asyncio.create_task(scene.devices[0].running.service.write("home", [change("first")]))
-            await asyncio.sleep(0.0001)
-            assert space.commits._lock.locked(), "the first is being committed"
+            while not space.commits._lock.locked():  # until the first is being committed
+                await asyncio.sleep(0)
             second = asyncio.create_task(scene.devices[0].running.service.write("home", [change("second")]))
             await asyncio.sleep(0)
             await space.commits.close()
