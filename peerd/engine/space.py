@@ -172,6 +172,7 @@ class Space:
         self.was_replaced = False
         self._renamed(copy_id)
         self._ring(Commit(own=False, foreign=False, lacking=[]))
+        self.look_at_parked()
 
     def grew_older(self, age: Age, off_ms: int) -> None:
         """The database is so old now; for `off_ms` of that no daemon ran. That counts like all time, but nobody becomes

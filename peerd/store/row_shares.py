@@ -1,5 +1,6 @@
-"""What a stored record adds to the digest, as it is: whoever builds on a row looks whether that is its share. That takes
-a microsecond or two for nearly every record.
+"""What a stored record adds to the digest, as it is: whoever builds on a row looks whether that is its share.
+
+That takes a microsecond or two for nearly every record.
 """
 
 from __future__ import annotations

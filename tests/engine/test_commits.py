@@ -191,7 +191,9 @@ async def test_stopping_refuses_writes_that_have_not_begun_and_finishes_the_one_
 
         async def stop_while_writing() -> list[Any]:
             first = asyncio.create_task(scene.devices[0].running.service.write("home", [change("first")]))
-            while not space.commits._lock.locked():  # until the first is being committed
+            for _ in range(100):
+                if space.commits._lock.locked():  # the first is being committed
+                    break
                 await asyncio.sleep(0)
             second = asyncio.create_task(scene.devices[0].running.service.write("home", [change("second")]))
             await asyncio.sleep(0)

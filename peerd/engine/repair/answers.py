@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from peerd.core.batch import Name, Stored
 from peerd.core.repair.form import clock_mark, dots_of, pack_evidence, pack_record, unpack_record
+from peerd.core.repair.scrub import is_sound
 from peerd.engine.repair import log_repairs, mending
 from peerd.engine.space import Space
 from peerd.errors import RemoteProtocolError
@@ -43,12 +44,12 @@ async def shares(space: Space, question: Locate, ours: Standing) -> Located:
 
 
 async def held(space: Space, names: Sequence[RecordName]) -> list[tuple[str, str, bytes]]:
-    """What we hold of these records, of as many as fit into a frame."""
+    """What we hold of these records, of as many as fit into a frame; nothing of a bad one."""
     here = await mending.stored(space.store, names)
     found: list[tuple[str, str, bytes]] = []
     size_bytes = 0
     for name in names:
-        packed = pack_record(here[name].record if name in here else None)
+        packed = _said(space, name, here.get(name))
         size_bytes += len(packed) + 200
         if size_bytes > RECORDS_BYTES:
             break
@@ -77,19 +78,20 @@ async def records(space: Space, question: Mend, ours: Standing) -> Mended:
     found: list[tuple[str, str, bytes, bytes, bool]] = []
     size_bytes = 0
     for name in names:
-        is_bad = _is_bad(space, name, here.get(name))
-        packed = pack_record(here[name].record if name in here and not is_bad else None)
+        packed = _said(space, name, here.get(name))
         evidence = pack_evidence(gathering.of(name))
         size_bytes += len(packed) + len(evidence) + 200
         if size_bytes > RECORDS_BYTES:
             break
-        found.append((*name, packed, evidence, is_bad or space.damage.doubts(name)))
+        found.append((*name, packed, evidence, (not packed and name in here) or space.damage.doubts(name)))
     return Mended(space.id, _mark(space, ours), found)
 
 
-def _is_bad(space: Space, name: Name, stored: Stored | None) -> bool:
-    """Is our record known not to be what was written? Then nobody shall have it."""
-    if stored is not None and stored.found is not None:
+def _said(space: Space, name: Name, stored: Stored | None) -> bytes:
+    """Our record, unless it is known not to be what was written: that nobody shall have."""
+    if stored is None or space.damage.findings.suspects(name):
+        return b""
+    if stored.found is not None or not is_sound(stored.record):
         space.scrub.alarm()
-        return True
-    return space.damage.findings.suspects(name)
+        return b""
+    return pack_record(stored.record)

@@ -66,14 +66,16 @@ class TableImages:
         return Changed(list(names), position)
 
     async def images(self, names: Collection[Name]) -> list[RowImage]:
-        """What these show now."""
+        """What these show now; nothing of those that stand parked because our copy lost something of them."""
         rules = self._space.commits.rules
 
         def reading(transaction: Transaction) -> list[RowImage]:
             stored = transaction.records(names)
+            found = [(name, stored[name].record if name in stored else None) for name in names]
             return [
-                image_of(*name, found.record if (found := stored.get(name)) is not None else None, rules.of(name[0]))
-                for name in names
+                image_of(*name, record, rules.of(name[0]))
+                for name, record in found
+                if record is None or not record.parked or not self._space.damage.doubts(name)
             ]
 
         return await self._space.store.read(reading)
@@ -108,9 +110,12 @@ class TableImages:
                 yield page.records
 
     async def gone(self, collection: str, keys: Sequence[str]) -> AsyncGenerator[list[RowImage], None]:
-        """Images of those of `keys` that show nothing, some at a time."""
+        """Images of those of `keys` that show nothing, some at a time; not of those that our copy may have lost. When
+        that is known, everything is compared once more.
+        """
+        doubts = self._space.damage.doubts
         for first in range(0, len(keys), ROWS_AT_ONCE):
-            names = [(collection, key) for key in keys[first : first + ROWS_AT_ONCE]]
+            names = [(collection, key) for key in keys[first : first + ROWS_AT_ONCE] if not doubts((collection, key))]
             if gone := [image for image in await self.images(names) if image.fields is None]:
                 yield gone
 

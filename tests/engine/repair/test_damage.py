@@ -303,3 +303,19 @@ async def test_what_rotted_here_unnoticed_does_not_stand_in_a_merge(desk: Device
     assert await laptop.value(X) == {"text": f"good {X}", "n": 2}
     assert laptop.space.copy.digest == desk.space.copy.digest
     await desk.close()
+
+
+async def test_what_rotted_so_that_nobody_can_read_it_is_not_said_to_others(
+    desk: Device, laptop: Device, wire: Wire, until: Until
+) -> None:
+    """They would take who says it for a liar, and end the link."""
+    desk, laptop = await trimmed(desk), await trimmed(laptop)
+    meddle(desk, "UPDATE record SET body = CAST(replace(body, 'good', ?) AS BLOB) WHERE key = ?", b"go\xffd", X)
+    await desk.patch(X, set={"n": 2})
+    await until(lambda: bool(findings(desk)))
+    wire.connect(desk, laptop)
+    await until(lambda: in_sync(desk, laptop) and same(desk, laptop))
+    for device in (desk, laptop):
+        assert await device.value(X) == {"text": f"good {X}", "n": 2}
+    await desk.close()
+    await laptop.close()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from peerd.core.record_form import bucket_of
 from peerd.engine.tables import images as table_images
 from peerd.engine.tables.images import Changed, TableImages
 from peerd.protocol.control.messages import ChangeRequest
 from tests.engine.conftest import Device
+from tests.engine.repair.test_repairs import meddle
 
 
 def put(key: str, value: int = 1) -> ChangeRequest:
@@ -81,3 +83,27 @@ async def test_all_of_a_collection_comes_as_it_arrived_and_a_small_one_by_its_ke
     for number in range(30):
         await desk.put(f"{number}", {"n": 1}, "notes")
     assert await pages_of(images) == [["a", "b"], ["d"]]
+
+
+async def test_what_a_damaged_copy_may_have_lost_stays_in_the_file(desk: Device) -> None:
+    """Neither its row, if the record is gone, nor what it shows, if the record looks as if a delete had met an edit."""
+    images = TableImages(desk.space, ["tasks"])
+    await desk.write(put("lost"), put("part"))
+    for sql in (
+        "UPDATE origin SET horizon = seq",
+        "DELETE FROM run",
+        "DELETE FROM record WHERE key IN ('lost', 'part')",
+    ):
+        meddle(desk, sql)
+    desk = await desk.reopen()
+    images = TableImages(desk.space, ["tasks"])
+    await desk.space.scrub.round()
+    buckets = {bucket_of("tasks", key) for key in ("lost", "part")}
+    assert set(desk.space.damage.owed_buckets()) == buckets
+    other = next(key for key in map(str, range(99)) if bucket_of("tasks", key) not in buckets)
+    assert [[one.key for one in page] async for page in images.gone("tasks", ["lost", "part", other])] == [[other]]
+    await desk.park("part", collection="tasks")
+    assert [one.key for one in await images.images([("tasks", "part"), ("tasks", other)])] == [other]
+    await desk.space.damage.agreed(desk.id)
+    assert [[one.key for one in page] async for page in images.gone("tasks", ["lost"])] == [["lost"]]
+    await desk.close()
