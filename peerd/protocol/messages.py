@@ -277,7 +277,8 @@ class Located(Message, frozen=True, omit_defaults=True):
 
 class Mend(Message, frozen=True, omit_defaults=True):
     """What do you hold of these records, and what does your log prove of them? Says what the speaker holds. Or: give me
-    these runs of the log, named by origin and first number.
+    these runs of the log, named by origin and first number. Or, of one record: go on with what was too large for a
+    frame, from byte `after` on.
     """
 
     type = 22
@@ -285,11 +286,13 @@ class Mend(Message, frozen=True, omit_defaults=True):
     clock: Digest = field(name="c")
     records: Annotated[list[tuple[str, str, bytes]], Meta(max_length=RECORDS_PER_MEND)] = field(name="r")
     runs: Annotated[list[tuple[Id16, Seq]], Meta(max_length=RUNS_PER_MEND)] = field(name="g", default_factory=list)
+    after: Seq = field(name="o", default=0)
 
 
 class Mended(Message, frozen=True, omit_defaults=True):
     """The answer to MEND, for as many of them, from the first, as fit: name, record, evidence, and whether the speaker
-    knows that its own record is damaged. And the runs that it has of those that were asked for.
+    knows that its own record is damaged. And the runs that it has of those that were asked for. Where the first of them
+    fits no frame, a piece of it: the whole has `total_bytes`, and a digest.
     """
 
     type = 23
@@ -297,6 +300,9 @@ class Mended(Message, frozen=True, omit_defaults=True):
     clock: Digest = field(name="c")
     records: Annotated[list[tuple[str, str, bytes, bytes, bool]], Meta(max_length=RECORDS_PER_MEND)] = field(name="r")
     runs: Annotated[list[Run], Meta(max_length=RUNS_PER_MEND)] = field(name="u", default_factory=list)
+    total_bytes: Seq = field(name="n", default=0)
+    piece: bytes = field(name="b", default=b"")
+    whole: Annotated[bytes, Meta(max_length=16)] = field(name="h", default=b"")
 
 
 class Notice(Message, frozen=True, omit_defaults=True):

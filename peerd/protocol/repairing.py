@@ -1,8 +1,8 @@
 """How one side of a session finds out where its copy differs from the other's, and puts its own right.
 
 Both sides do this on their own: each asks, and each changes nothing but its own copy, by a rule that gives the same to
-both (`core.repair.rule`). A pure machine: methods are events, they give effects. It holds at most 200 names, and one
-question at a time is on its way.
+both (`core.repair.rule`). A pure machine: methods are events, they give effects. It holds at most 200 names and one
+record that comes in pieces, and one question at a time is on its way.
 
 | stage   | meaning                                             | leaves when                                        |
 |---------|-----------------------------------------------------|----------------------------------------------------|
@@ -25,11 +25,16 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from peerd.core import digest
+from peerd.core.limits import ENTRY_BYTES
+from peerd.core.repair.form import unpack_answer, whole_mark
+from peerd.errors import RemoteProtocolError
 from peerd.protocol.messages import RECORDS_PER_MEND, Locate, Located, Mend, Mended, RecordName
 
 NAMES = 200  # are put right in one attempt
 ANSWER_S = 60.0
 LONGEST_CALM_S = 3600.0
+LARGEST_BYTES = 2 * ENTRY_BYTES + (1 << 20)  # a record and what is proven of it; as an item of a snapshot
+PIECES = 1_000
 FRUITLESS = 3  # attempts that changed nothing, from where on the calm grows
 
 
@@ -104,6 +109,7 @@ class Repairing:
         self._buckets: list[int] = []
         self._after: RecordName | None = None
         self._names: list[RecordName] = []
+        self._pieces: list[bytes] = []  # of the first of them
         self._wake_s: float | None = None
         self._fruitless = 0
         self._calm_s = 0.0
@@ -131,7 +137,7 @@ class Repairing:
         return self._wake(now_s + min(LONGEST_CALM_S, max(self._calm_s, 0.01) * longer))
 
     def _forget(self) -> None:
-        self._sums, self._buckets, self._after, self._names = b"", [], None, []
+        self._sums, self._buckets, self._after, self._names, self._pieces = b"", [], None, [], []
 
     def _wake(self, at_s: float) -> list[RepairEffect]:
         self._wake_s = at_s
@@ -205,15 +211,40 @@ class Repairing:
             return self._fail(now_s)
         return [Ask(Mend(self._space, ours.clock, records)), *self._wake(now_s + ANSWER_S)]
 
-    def mended(self, message: Mended, ours: Standing, now_s: float) -> list[RepairEffect]:
-        """Their answer to MEND."""
+    @property
+    def is_collecting(self) -> bool:
+        """Has some of a record come that fits no frame?"""
+        return bool(self._pieces)
+
+    def mended(self, message: Mended, ours: Standing, now_s: float, *, may_collect: bool = True) -> list[RepairEffect]:
+        """Their answer to MEND. Not `may_collect`: a record that fits no frame is left for another time."""
         if self.stage is not Stage.RECORDS:
             return []
         if not self._clock == ours.clock == message.clock or not self._names:
             return self._fail(now_s)
+        if message.piece and may_collect and message.total_bytes <= LARGEST_BYTES:
+            return self._collect(message, ours, now_s)
         if not message.records:  # the first one fits no frame
             return self._merged_up_to(1, 0, ours, now_s)
         return [Merge(message, self._sums), *self._wake(now_s + ANSWER_S)]
+
+    def _collect(self, message: Mended, ours: Standing, now_s: float) -> list[RepairEffect]:
+        """Of the first of the names, piece by piece."""
+        self._pieces.append(message.piece)
+        size_bytes = sum(map(len, self._pieces))
+        if len(self._pieces) == PIECES:
+            return self._fail(now_s)
+        if size_bytes < message.total_bytes:
+            question = Mend(self._space, ours.clock, [(*self._names[0], b"")], after=size_bytes)
+            return [Ask(question), *self._wake(now_s + ANSWER_S)]
+        data, self._pieces = b"".join(self._pieces), []
+        if whole_mark(data) != message.whole:  # theirs is another one by now
+            return self._fail(now_s)
+        try:
+            answer = unpack_answer(data)
+        except ValueError:
+            raise RemoteProtocolError("a record that is none", code="malformed") from None
+        return [Merge(Mended(self._space, message.clock, [answer]), self._sums), *self._wake(now_s + ANSWER_S)]
 
     def merged(self, names: list[RecordName], changed: int, ours: Standing, now_s: float) -> list[RepairEffect]:
         """These are merged; so many of them are others now."""
@@ -225,6 +256,7 @@ class Repairing:
 
     def _merged_up_to(self, count: int, changed: int, ours: Standing, now_s: float) -> list[RepairEffect]:
         del self._names[:count]
+        self._pieces = []
         self._fruitless = 0 if changed else self._fruitless
         if self._names and self._clock == ours.clock:
             return self._next_records(now_s)

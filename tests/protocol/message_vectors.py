@@ -111,6 +111,8 @@ def examples() -> list[Message]:
         messages.Mended(_SPACE, _DIGEST, [], [run]),
         messages.Locate(_SPACE, _DIGEST, _DIGEST, faulty=[7, 255]),
         messages.Located(_SPACE, _DIGEST, _DIGEST, bytes(2048), faulty=[0]),
+        messages.Mend(_SPACE, _DIGEST, [("notes", "salt", b"")], after=6),
+        messages.Mended(_SPACE, _DIGEST, [], [], 9, b"pie", _DIGEST),
     ]
 
 

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 
 from peerd.core import digest
+from peerd.core.repair.form import pack_answer, whole_mark
+from peerd.errors import RemoteProtocolError
 from peerd.protocol.messages import RECORDS_PER_MEND, Locate, Located, Mend, Mended, RecordName
 from peerd.protocol.repairing import (
     ANSWER_S,
+    LARGEST_BYTES,
     LONGEST_CALM_S,
     NAMES,
+    PIECES,
     Agreed,
     Ask,
     CompareShares,
@@ -187,3 +191,61 @@ def test_sums_that_are_none_end_the_attempt() -> None:
     machine.woken(5.0, OURS)
     machine.located(located(sums=b"short"), OURS, 5.0)
     assert machine.stage is Stage.CALM
+
+
+# ---- a record that fits no frame
+
+BIG = ("notes", "big", b"record" * 100, b"evidence", False)
+WHOLE = pack_answer(BIG)
+
+
+def piece(after: int, size: int = 200, data: bytes = WHOLE, **more: Any) -> Mended:
+    mark = more.pop("whole", whole_mark(data))
+    return Mended(SPACE, CLOCK, [], [], more.pop("total_bytes", len(data)), data[after : after + size], mark)
+
+
+def test_a_large_record_comes_in_pieces() -> None:
+    machine = at_records(("notes", "big"), ("notes", "small"))
+    for after in range(200, len(WHOLE), 200):
+        effects = machine.mended(piece(after - 200), OURS, 6.0)
+        assert asked(effects) == Mend(SPACE, CLOCK, [("notes", "big", b"")], after=after)
+        assert wakes(effects) == 6.0 + ANSWER_S
+        assert machine.is_collecting
+    merging, _ = machine.mended(piece(after), OURS, 6.0)
+    assert merging == Merge(Mended(SPACE, CLOCK, [BIG]), THEIR_SUMS)
+    assert not machine.is_collecting
+    following, _ = machine.merged([("notes", "big")], 1, OURS, 6.0)
+    assert following == ReadRecords([("notes", "small")])
+
+
+def test_one_that_changes_between_two_pieces_ends_the_attempt() -> None:
+    machine = at_records(("notes", "big"))
+    machine.mended(piece(0, 400), OURS, 6.0)
+    other = pack_answer(("notes", "big", b"another" * 86, b"evidence", False))[: len(WHOLE)]
+    machine.mended(piece(400, 400, other), OURS, 6.0)
+    assert machine.stage is Stage.CALM
+    assert not machine.is_collecting
+
+
+def test_what_no_record_could_need_is_not_collected() -> None:
+    machine = at_records(("notes", "big"), ("notes", "small"))
+    following, _ = machine.mended(piece(0, total_bytes=LARGEST_BYTES + 1), OURS, 6.0)
+    assert following == ReadRecords([("notes", "small")])
+    machine = at_records(("notes", "big"))
+    for _ in range(PIECES):
+        assert machine.stage is Stage.RECORDS
+        machine.mended(piece(0, 1, total_bytes=LARGEST_BYTES), OURS, 6.0)
+    assert machine.stage is Stage.CALM
+
+
+def test_while_another_one_is_collected_it_is_left_for_another_time() -> None:
+    machine = at_records(("notes", "big"), ("notes", "small"))
+    following, _ = machine.mended(piece(0), OURS, 6.0, may_collect=False)
+    assert following == ReadRecords([("notes", "small")])
+    assert not machine.is_collecting
+
+
+def test_what_is_no_record_when_it_is_whole_ends_the_link() -> None:
+    machine = at_records(("notes", "big"))
+    with pytest.raises(RemoteProtocolError):
+        machine.mended(piece(0, 1000, b"\xc1"), OURS, 6.0)

@@ -1,6 +1,7 @@
 """How records and what is proven of them are said to another device that repairs its copy.
 
 record     [stamps, body] as stored (`record_form`), with 16-byte origins; nothing if there is none
+answer     [collection, key, record, evidence, damaged]
 evidence   [stamps, body, gone, seen, whole]: what was written and is not gone, as a record; who removed what,
 [[field or nil, origin, seq, by origin, by seq], ...]; the dots whose entries are known
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -21,6 +22,8 @@ from peerd.core.repair.scrub import is_sound
 
 _encode = msgspec.msgpack.Encoder().encode
 _Gone = tuple[str | None, bytes, int, bytes, int]
+Answer: TypeAlias = tuple[str, str, bytes, bytes, bool]
+_decode_answer = msgspec.msgpack.Decoder(Answer).decode
 _decode_record = msgspec.msgpack.Decoder(tuple[list[list[Any]], bytes]).decode
 _decode_evidence = msgspec.msgpack.Decoder(tuple[bytes, list[_Gone], list[tuple[bytes, int]], bool]).decode
 
@@ -68,6 +71,22 @@ def unpack_evidence(data: bytes) -> Evidence:
         frozenset(Dot(*dot) for dot in seen),
         whole,
     )
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """What is said of one record, where it is cut into pieces."""
+    return _encode(answer)
+
+
+def unpack_answer(data: bytes) -> Answer:
+    """The inverse. Raises ValueError."""
+    answer: Answer = _decode_answer(data)
+    return answer
+
+
+def whole_mark(data: bytes) -> bytes:
+    """16 bytes that stand for what is cut into pieces."""
+    return blake2b(data, digest_size=16).digest()
 
 
 def clock_mark(clock: ReadClock) -> bytes:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from peerd.core.batch import Name, Stored
-from peerd.core.repair.form import clock_mark, dots_of, pack_evidence, pack_record, unpack_record
+from peerd.core.repair.form import (
+    Answer,
+    clock_mark,
+    dots_of,
+    pack_answer,
+    pack_evidence,
+    pack_record,
+    unpack_record,
+    whole_mark,
+)
 from peerd.core.repair.scrub import is_sound
 from peerd.engine.repair import log_repairs, mending
 from peerd.engine.space import Space
 from peerd.errors import RemoteProtocolError
 from peerd.protocol.messages import SHARES_PER_FRAME, Locate, Located, Mend, Mended, RecordName
-from peerd.protocol.repairing import Standing
+from peerd.protocol.repairing import LARGEST_BYTES, Standing
 
 SHARES = SHARES_PER_FRAME
 SHARES_BYTES = 512 << 10
@@ -57,17 +66,44 @@ async def held(space: Space, names: Sequence[RecordName]) -> list[tuple[str, str
     return found or [(*names[0], b"")]
 
 
-async def records(space: Space, question: Mend, ours: Standing) -> Mended:
-    """What we hold of these, what our log proves of them, and whether we know that ours is damaged; or runs.
+class Large:
+    """The answer about one record that fits no frame, while its pieces are asked for."""
+
+    def __init__(self) -> None:
+        self._of: tuple[RecordName, Standing] | None = None
+        self._data = b""
+
+    def keep(self, name: RecordName, ours: Standing, data: bytes) -> None:
+        self._of, self._data = (name, ours), data
+
+    def forget(self) -> None:
+        self._of, self._data = None, b""
+
+    def piece(self, space: Space, name: RecordName, ours: Standing, after: int) -> Mended | None:
+        """The bytes behind `after`; None if they are not at hand."""
+        if self._of != (name, ours):
+            return None
+        data, piece = self._data, self._data[after : after + RECORDS_BYTES]
+        if after + len(piece) >= len(data):
+            self.forget()
+        return Mended(space.id, ours.clock, [], [], len(data), piece, whole_mark(data))
+
+
+async def records(space: Space, question: Mend, ours: Standing, large: Large) -> Mended:
+    """What we hold of these, what our log proves of them, and whether we know that ours is damaged; or runs. Of a first
+    one that fits no frame, a piece: `large` keeps the rest.
 
     Raises:
         RemoteProtocolError: what they hold is no record.
     """
     if question.runs:
         return Mended(space.id, ours.clock, [], await log_repairs.ours(space, question.runs))
-    if question.clock != ours.clock:
+    if question.clock != ours.clock or not question.records:
         return Mended(space.id, ours.clock, [])
     names = [(collection, key) for collection, key, _ in question.records]
+    if question.after and (piece := large.piece(space, names[0], ours, question.after)) is not None:
+        return piece
+    large.forget()
     here = await mending.stored(space.store, names)
     dots = dots_of(stored.record for stored in here.values())
     try:
@@ -75,15 +111,20 @@ async def records(space: Space, question: Mend, ours: Standing) -> Mended:
     except ValueError:
         raise RemoteProtocolError("a record that is none", code="malformed") from None
     gathering = await mending.gather(space.commits, space.store, names=names, dots=dots)
-    found: list[tuple[str, str, bytes, bytes, bool]] = []
+    found: list[Answer] = []
     size_bytes = 0
     for name in names:
         packed = _said(space, name, here.get(name))
         evidence = pack_evidence(gathering.of(name))
+        answer = (*name, packed, evidence, (not packed and name in here) or space.damage.doubts(name))
         size_bytes += len(packed) + len(evidence) + 200
         if size_bytes > RECORDS_BYTES:
+            if not found and size_bytes < LARGEST_BYTES and standing(space) == ours:
+                large.keep(name, ours, pack_answer(answer))
             break
-        found.append((*name, packed, evidence, (not packed and name in here) or space.damage.doubts(name)))
+        found.append(answer)
+    if not found and (piece := large.piece(space, names[0], ours, question.after)) is not None:
+        return piece
     return Mended(space.id, _mark(space, ours), found)
 
 

@@ -93,6 +93,7 @@ class Repairs:
         self._say = say
         self._compared = compared
         self._machine = Repairing(space.id)
+        self._large = repair_answers.Large()
         self._queue: asyncio.Queue[RepairMessage | RepairEffect | _Note | None] = asyncio.Queue()
         self._asked = 0
         self._runs_timer: asyncio.TimerHandle | None = None
@@ -146,6 +147,11 @@ class Repairs:
         """As far as is known here. A damaged copy asks: nobody says a digest to who has just caught up."""
         if self._space.damage.is_known:
             self.differ()
+
+    @property
+    def is_collecting(self) -> bool:
+        """Does a record come in pieces? One at a time is enough."""
+        return self._machine.is_collecting
 
     def standing(self) -> Standing:
         return repair_answers.standing(self._space)
@@ -218,7 +224,7 @@ class Repairs:
     async def _answer(self, question: Locate | Mend) -> None:
         ours = self.standing()
         if isinstance(question, Mend):
-            self._say(await repair_answers.records(self._space, question, ours))
+            self._say(await repair_answers.records(self._space, question, ours, self._large))
             return
         self._hear(question, ours)
         if not question.buckets:
@@ -240,7 +246,8 @@ class Repairs:
             self._their_clock = self._space.copy.clock() if answer.clock == ours.clock else None
             self._perform(self._machine.located(answer, ours, self._now()))
         else:
-            self._perform(self._machine.mended(answer, ours, self._now()))
+            may_collect = not any(one.repairs.is_collecting for one in self.others() if one.theirs != self._theirs)
+            self._perform(self._machine.mended(answer, ours, self._now(), may_collect=may_collect))
 
     async def _do(self, effect: RepairEffect) -> None:
         match effect:

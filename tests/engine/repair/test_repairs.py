@@ -22,6 +22,7 @@ from peerd.core.values import pack
 from peerd.engine.feed import Feed
 from peerd.engine.repair import answers as repair_answers
 from peerd.engine.repair import repairs
+from peerd.engine.repair.answers import Large
 from peerd.protocol.control.messages import CollectionChange
 from peerd.protocol.messages import Locate, Mend, Mended
 
@@ -415,8 +416,8 @@ async def test_a_record_that_cannot_be_is_not_taken(
     (origin,) = desk.clock_now()
     honest = repair_answers.records
 
-    async def lying(space: Space, question: Mend, ours: Standing) -> Mended:
-        answer = await honest(space, question, ours)
+    async def lying(space: Space, question: Mend, ours: Standing, large: Large) -> Mended:
+        answer = await honest(space, question, ours, large)
         dot = Dot(bytes(16), 1) if lie == "origin" else Dot(origin, 1000)
         record = Record()
         record.births, record.stamps = {dot}, {dot: Stamp(1, 2)}
@@ -538,8 +539,8 @@ async def test_a_whole_log_is_believed_and_not_what_others_say(
     good = desk.space.copy
     honest = repair_answers.records
 
-    async def lying(space: Space, question: Mend, ours: Standing) -> Mended:
-        answer = await honest(space, question, ours)
+    async def lying(space: Space, question: Mend, ours: Standing, large: Large) -> Mended:
+        answer = await honest(space, question, ours, large)
         false = []
         for collection, key, said, _, doubt in answer.records:
             record = unpack_record(said)
@@ -594,3 +595,28 @@ async def test_what_was_lost_on_the_disk_is_not_taken_for_deleted(scene: Scene, 
         assert await device.value("000") == {"text": "good 0", "n": 7}
     await desk.close()
     await laptop.close()
+
+
+@pytest.mark.parametrize("size_bytes", [900, 30_000])
+async def test_a_record_that_fits_no_frame_is_put_right_too(
+    scene: Scene, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    """In pieces; and so is what stands behind it."""
+    monkeypatch.setattr(repair_answers, "RECORDS_BYTES", 2_000)
+    desk, laptop = await scene("desk", "laptop")
+    for number in range(3):
+        await desk.put(f"big {number}", {"text": "x" * size_bytes, "n": number})
+    await desk.tell(laptop)
+    good = desk.space.copy.digest
+    for number, device in enumerate([desk, laptop]):
+        meddle(device, "UPDATE origin SET horizon = seq")
+        meddle(device, "DELETE FROM run")
+        desk, laptop = (await device.reopen(), laptop) if not number else (desk, await device.reopen())
+    meddle(laptop, "DELETE FROM record WHERE key IN ('big 0', 'big 2', '002')")
+    await laptop.space.scrub.round()
+    wire.connect(desk, laptop)
+    await until(lambda: same(desk, laptop) and laptop.space.copy.digest == good)
+    await sound(desk, laptop)
+    assert not desk.switchboard.sessions(desk.space)[0].repairs._large._data
+    for device in (desk, laptop):
+        await device.close()
