@@ -34,6 +34,7 @@ SEARCHES = {
     "origin_kept_after_a_restore": Search(708, "links", OFTEN_BACK, devices=2),
     "trimmed_before_acknowledged": Search(700, "links", MONTHS),
     "snapshot_without_covered_dots": Search(705, "links", MONTHS),
+    "snapshot_that_names_nothing_owed": Search(775, "links", {"rot": 30.0, **MONTHS}),
     "acknowledged_before_committed": Search(700, "links", OFTEN_DOWN),
     "not_written_again": Search(703, "links", FORKS),
     "doubt_taken_for_agreement": Search(5027, "links", FORKS),
