@@ -17,7 +17,7 @@ from peerd.core import digest
 from peerd.core.record_form import digest_of
 from peerd.core.snapshots.intake import Intake, Standing
 from peerd.core.snapshots.parts import Records, encode
-from peerd.core.snapshots.stored import Phase
+from peerd.core.snapshots.stored import Phase, RowCursor
 from peerd.store import switching
 from peerd.store.checkpoints import PAGE_BYTES
 from tests.store.copies import SPACE, Copy, MakeCopy, delete, patch, put, write_number
@@ -74,6 +74,25 @@ async def merged(copy: Copy) -> None:
     assert {key for key, _ in page.records} == {f"{number:02}" for number in range(2 * NOTES)} - {"02", "04"}
     for key, value in (("01", 2), ("03", 3), ("05", 1)):
         assert (await copy.record("notes", key)).record.winners()["n"] == bytes([value])
+
+
+@pytest.mark.parametrize("max_bytes", [1, 3_000, 70_000, 1 << 20])
+async def test_records_of_all_sizes_are_read_once_and_in_order(make_copy: MakeCopy, max_bytes: int) -> None:
+    """No more at once than may be, unless it is a single one."""
+    copy = await make_copy("theirs", b"T" * 32)
+    sizes = [1, 80_000, 100, 66_000, 66_000, 2_000, 5] + [200] * 150
+    for collection in ("first", "none", "last"):
+        await copy.write([put(collection, f"\u00e9{at:03}", text="x" * size) for at, size in enumerate(sizes)])
+    await copy.write([delete("none", f"\u00e9{at:03}") for at in range(len(sizes))])
+    cursor: RowCursor | None = (0, "")
+    found: list[tuple[str, str]] = []
+    while cursor is not None:
+        read = await copy.store.snapshots.rows(cursor, max_bytes, 1 << 30)
+        assert read.count == sum(len(group.rows) for group in read.groups)
+        assert read.count == 1 or len(encode(Records(read.groups))[0]) <= max_bytes
+        found += [(group.collection, key) for group in read.groups for key, _, _ in group.rows]
+        cursor = read.cursor
+    assert found == [(name, f"\u00e9{at:03}") for name in ("first", "last") for at in range(len(sizes))]
 
 
 @ONE_RUNNER
