@@ -110,7 +110,8 @@ def _lines(one: dict[str, Any]) -> list[str]:
     held_bytes = one.get("held_bytes", 0)
     held = f"{held_bytes / 1e6:.1f} MB are there" if held_bytes >= _MB else f"{held_bytes / 1e3:.0f} kB are there"
     limit = one.get("limit_bytes")
-    lines.append(f"{held}, of at most {limit / 1e6:.0f} MB" if limit else held)
+    if held_bytes or limit:
+        lines.append(f"{held}, of at most {limit / 1e6:.0f} MB" if limit else held)
     lines += [
         f"{found.get('name') or found.get('device')}: {found['text']} [{found['code']}]"
         for found in one.get("findings", [])

@@ -56,6 +56,14 @@ def test_what_is_wrong_on_a_relay_is_an_exit_code_too(daemon: Any, peerctl: Any)
     assert peerctl("relay", "status").code == 4
 
 
+def test_of_a_space_that_is_not_here_nothing_is_said_to_be_there(daemon: Any, peerctl: Any) -> None:
+    lacking = {"relay": "folder", "space": "home", "state": "trouble", "code": "space-not-found", "reason": "no home"}
+    daemon.on("GET", "/v1/relays", {"relays": [lacking]})
+    got = peerctl("relay", "status")
+    assert "no home [space-not-found]" in got.out
+    assert "are there" not in got.out
+
+
 def test_without_relays_it_says_so(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", "/v1/relays", {"relays": []})
     got = peerctl("relay", "status")

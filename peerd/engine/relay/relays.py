@@ -246,7 +246,7 @@ class Relays:
     def trouble_of(self, space: Space) -> tuple[str, str] | None:
         """What a person has to see to before a relay of this space works: cause and next step."""
         for view in self._views_of(space):
-            if view.state == "trouble" or view.code == "fork":
+            if view.state == "trouble":
                 return f"{view.relay} relay: {view.reason}", view.next_step
             for finding in view.findings:
                 if finding.code in {_CLONED, _SEALED_FOR_OTHERS}:
@@ -338,7 +338,7 @@ class Relays:
                 view.code, view.reason, view.next_step = "relay-rolled-back", _LEFT_ANEW, _LEFT_ANEW_STEP
             view.findings = _findings(runner.space, runner.relay, status.reports)
         if runner.holds_past:
-            view.state, view.code, view.reason, view.next_step = "waiting", "fork", _HOLDS_PAST, PAST_STEP
+            view.state, view.code, view.reason, view.next_step = "trouble", "fork", _HOLDS_PAST, PAST_STEP
         elif (not_taken := runner.not_taken()) is not None:
             maker = runner.space.name_of(not_taken.maker) or short_id(not_taken.maker)
             view.state, view.code = "trouble" if not_taken.lasting else "waiting", not_taken.code

@@ -150,8 +150,9 @@ class Parts:
             self.polling.soon(moment)
             return
         code = self.head.seen(seen, moment)
-        if code:
+        if code or self.head.former is not None:
             self.collecting.doubt()
+        if code:
             self.report(code, self.us, _OURS[code], moment)
         former = self.head.former
         if former is not None:

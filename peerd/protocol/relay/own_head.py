@@ -31,6 +31,7 @@ class OwnHead:
         self.tag: str | None = None
         self.former: Head | None = None
         self.former_apart = False
+        self._ours_was_there = False  # since we started
         self._memory = memory
         self._stream = stream
         self._dealt_with = ""  # the tag of a head that we did not write, and know what to do about
@@ -56,7 +57,10 @@ class OwnHead:
             if memory.put is not None:
                 self._doubt()
             return False
-        return not (memory.put is not None and memory.put.tag == tag) and tag != self._dealt_with
+        if memory.put is not None and memory.put.tag == tag:
+            self._ours_was_there = True
+            return False
+        return tag != self._dealt_with
 
     def seen(self, seen: SeenHead, moment: Moment) -> str:
         """What is there in our name. Gives the code of a report, or nothing if all is well."""
@@ -69,6 +73,7 @@ class OwnHead:
         for mark in (*memory.putting, *([memory.put] if memory.put else [])):
             if _is(mark, head):
                 memory.put, memory.putting, self._dealt_with = replace(mark, tag=seen.tag), [], ""
+                self._ours_was_there = True
                 return ""
         before = memory.put
         memory.counter = min(max(memory.counter, head.counter), _COUNTER)
@@ -86,7 +91,10 @@ class OwnHead:
             self._doubt()
         if before is None:
             return ""
-        return "relay-rolled-back" if older else "relay-cloned"
+        if older:
+            return "relay-rolled-back"
+        # At a start it is the machine that was set back; who writes beside us does so again.
+        return "relay-cloned" if self._ours_was_there else ""
 
     def _doubt(self) -> None:
         self._memory.put, self._memory.putting = None, []
@@ -176,7 +184,7 @@ class OwnHead:
         memory = self._memory
         if memory.putting:
             memory.put, memory.putting = replace(memory.putting[-1], tag=tag), []
-        self.tag, self._dealt_with = tag, ""
+        self.tag, self._dealt_with, self._ours_was_there = tag, "", True
         if self._acknowledges:  # each costs its reader a request, too
             first_s, longest_s = self._acknowledge_s
             goes_on = moment.now_s - self._written_s < max(2 * self._pause_s, longest_s)

@@ -202,7 +202,7 @@ async def test_what_an_earlier_life_left_stays_until_somebody_has_it(
 
     def waits() -> bool:
         (view,) = later.relays.views().relays
-        return (view.state, view.code) == ("waiting", "fork")
+        return (view.state, view.code) == ("trouble", "fork")
 
     await until(waits)
     await later.relays.sync(RelaySync())

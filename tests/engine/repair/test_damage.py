@@ -40,7 +40,9 @@ BUCKET = bucket_of("notes", X)
 
 async def trimmed(device: Device) -> Device:
     """It, without a log: the ends of its runs are kept."""
-    meddle(device, "INSERT OR IGNORE INTO run_end (origin, seq, hash8) SELECT origin, last, substr(head, 1, 8) FROM run")
+    meddle(
+        device, "INSERT OR IGNORE INTO run_end (origin, seq, hash8) SELECT origin, last, substr(head, 1, 8) FROM run"
+    )
     meddle(device, "UPDATE origin SET horizon = seq")
     meddle(device, "DELETE FROM run")
     return await device.reopen()

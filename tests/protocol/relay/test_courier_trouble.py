@@ -152,6 +152,7 @@ def test_a_copy_that_went_back_unnoticed_overwrites_nothing() -> None:
     assert b.copy.clock == a.copy.clock
     assert len(a.copy.clock) == 2
     assert bench.head(a).stream != first
+    assert not bench.reports(a), "nobody else writes as this device"
 
 
 def test_an_earlier_life_without_memory_is_read_before_it_is_overwritten() -> None:
