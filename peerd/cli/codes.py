@@ -173,9 +173,10 @@ _OF_TABLES: Final = {
     "binding-not-found": "No database is bound under this name here. `peerctl tables list` shows those there are.",
     "both-have-data": "The file has rows and the space has records, and peerd does not guess what becomes of them: "
     "--merge brings them together, --adopt lets the file's rows give way after a backup.",
-    "copy-filling": "The space has a new and still empty copy here, as after `peerctl space rebuild`. The bound file "
-    "waits: nothing is taken out of it. It goes on by itself once a member or a relay that has the data was reached, "
-    "and takes along what the application has written meanwhile.",
+    "copy-filling": "The space has another copy here than the bound file shows: a new and still empty one, as after "
+    "`peerctl space rebuild`, or an older one out of a backup. The file waits: nothing is taken out of it. It goes on "
+    "by itself once a member or a relay that has the data was reached, or when no other member is left, and takes "
+    "along what the application has written meanwhile and what nobody else has.",
     "file-bound": "The file is bound already, here or by another daemon. Unbind it there first.",
     "file-corrupt": "SQLite says that the application's file is damaged. Nothing is read from it or written to it. "
     "Restore it from a backup, or bind a new file: the space has the data.",

@@ -92,6 +92,7 @@ class Space:
             log.info("new origin needed", space=self.name, cause=opened.origin_note)
 
     async def open(self) -> None:
+        self.is_filled = not self.others()
         await self.commits.open()
         await self.damage.open()
         self.store.on_unreadable(self.scrub.alarm)
@@ -156,7 +157,7 @@ class Space:
         self.look_at_parked()
 
     def filled(self) -> None:
-        """There is nothing that another member or a relay has and we lack."""
+        """There is nothing that another member or a relay has and we lack, or there is no other member."""
         if not self.is_filled:
             self.is_filled = True
             self._ring(Commit(own=False, foreign=False, lacking=[]))
@@ -253,6 +254,10 @@ class Space:
         """The devices of members seen within 60 days of the age of this database, and ours."""
         seen = {device for device, peer in self.peers.items() if peer.seen_ms and is_active(self.age.ms, peer.heard_ms)}
         return {device for device in self.roster.members if device in seen or device == self._keys.device}
+
+    def others(self) -> set[bytes]:
+        """The devices of all members but this one."""
+        return set(self.roster.members) - {self._keys.device}
 
     def was_here(self, device: bytes) -> bool:
         """Is there any sign that this member ever had a copy: it was linked with us, wrote, or let others in?"""
@@ -356,6 +361,8 @@ class Space:
         self._note_admitted(before.members.keys())
         for listener in self.on_roster:
             listener(before)
+        if not self.others():
+            self.filled()
         await self.stop_awaiting(self._not_awaited(before))
         return True
 

@@ -58,6 +58,7 @@ class Spaces:
     async def reopen(self, space: Space) -> None:
         """Close a space whose store is unsynced, and open it from what is on the disk. Raises StoreError."""
         why = space.store.failure or StoreError(f"{space.name} was closed")
+        space.makes_way = True
         await self._end(space)
         self._shelf.lay_down(space.id, space.name, why, unsynced=True)
         await self.open_again(space.name)

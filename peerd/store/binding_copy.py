@@ -96,10 +96,11 @@ def salvage(path: Path) -> list[StoredBinding]:
             found = readable(connection, path)
     except sqlite3.Error as problem:
         log.info("bindings not read", path=str(path), cause=str(problem))
-    return [_renewed(one) for one in (load(path) if found is None else found)]
+    return [renewed(one) for one in (load(path) if found is None else found)]
 
 
-def _renewed(binding: StoredBinding) -> StoredBinding:
+def renewed(binding: StoredBinding) -> StoredBinding:
+    """A binding to a file that shows another copy."""
     try:
         settings = decode_settings(binding.settings)
     except ValueError:

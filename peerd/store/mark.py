@@ -31,6 +31,7 @@ from peerd.store.machine import Machine
 
 log = logs.get(__name__)
 
+WENT_DOWN = "The machine went down while the database was in use: it may have lost what was written last."
 _SIZE_BYTES = 512
 _encode = msgspec.json.Encoder().encode
 
@@ -74,7 +75,7 @@ def objection(mark: Mark | None, standing: Standing) -> str:
     if standing.seq < mark.seq:
         return "The database is older than what was last written here: it was restored from a copy."
     if not mark.clean and mark.boot != standing.machine.boot:
-        return "The machine went down while the database was in use: it may have lost what was written last."
+        return WENT_DOWN
     return ""
 
 

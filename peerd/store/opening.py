@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from peerd import logs
 from peerd.core.copy import CopyState
 from peerd.core.stored import Opened, StoredBinding
-from peerd.store import asides, awaited, binding_copy, meta, peers, petitions, roster, staging
+from peerd.store import asides, awaited, binding_copy, bindings, meta, peers, petitions, roster, staging
 from peerd.store.database import Outcome
 from peerd.store.machine import Machine
-from peerd.store.mark import Mark, MarkFile, Standing, objection
+from peerd.store.mark import WENT_DOWN, Mark, MarkFile, Standing, objection
 from peerd.store.meta import Meta
 from peerd.store.refs import Refs
 
@@ -56,6 +56,7 @@ class Opening:
         inode = self._path.stat().st_ino
         origin = None if self.meta.own_origin is None else self.refs.origin_of[self.meta.own_origin]
         note = self._judge(state, origin, inode)
+        another = note not in {"", WENT_DOWN}  # what is bound shows what was here before
         if note:
             # Positions were given that this copy does not know; it may give them again, for other transactions.
             self.meta.copy_id = self._copy_id
@@ -93,6 +94,10 @@ class Opening:
             taken=meta.taken(connection),
         )
         self.bound = binding_copy.readable(connection, self._path)
+        if another and self.bound:
+            self.bound = [binding_copy.renewed(one) for one in self.bound]
+            for one in self.bound:
+                bindings.save(connection, one)
         return Outcome(None, published=lambda: self._file.write(self.mark, sync=True))
 
     def _judge(self, state: CopyState, origin: bytes | None, inode: int) -> str:

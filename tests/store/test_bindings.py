@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 
 import pytest
@@ -10,9 +11,11 @@ from msgspec.structs import replace
 from peerd.core.clocks import Dot
 from peerd.core.stored import Note, StoredBinding
 from peerd.core.tables.plans import BindingPlan, KeyClass, TablePlan
+from peerd.core.tables.settings import BindingSettings, decode_settings, encode_settings
 from peerd.core.writes import Writes
 from peerd.errors import StoreDamaged
-from tests.store.copies import Copy
+from peerd.store.machine import Machine
+from tests.store.copies import Copy, put
 
 PLAN = BindingPlan(
     "todo", (TablePlan(1, "tasks", "todo.tasks", KeyClass.CONTENT, ("name",), {"list_id": "lists"}, run_triggers=True),)
@@ -29,6 +32,32 @@ async def test_a_binding_is_kept_until_it_is_forgotten(copy: Copy) -> None:
     assert await copy.store.bindings() == [moved]
     await copy.store.forget_binding(TODO.id)
     assert await copy.store.bindings() == []
+
+
+@pytest.mark.parametrize("change", ["restored", "moved", "power cut", "nothing"])
+async def test_a_copy_that_was_not_here_before_does_not_know_the_bound_files(copy: Copy, change: str) -> None:
+    """They show the one that was; a copy that only lost the power is the one that was."""
+    await copy.write([put("todo", "a", n=1)])
+    bound = replace(TODO, settings=encode_settings(BindingSettings(include=("tasks",))))
+    await copy.store.save_binding(bound)
+    await copy.reopen()
+    before = copy.path.with_suffix(".before")
+    shutil.copy(copy.path, before)
+    await copy.write([put("todo", "b", n=1)])
+    if change == "power cut":
+        await copy.store.abandon()
+        copy.machine = Machine("this machine", "second boot")
+    else:
+        await copy.store.close()
+    if change == "restored":
+        before.replace(copy.path)
+    if change == "moved":
+        copy.mark_path.unlink()
+    note = (await copy.open()).origin_note
+    assert bool(note) == (change != "nothing")
+    (stored,) = await copy.store.bindings()
+    assert decode_settings(stored.settings).renewed == (change in {"restored", "moved"})
+    assert replace(stored, settings=bound.settings) == bound
 
 
 async def test_saving_a_binding_leaves_its_note(copy: Copy) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemons import House, pair
+from tests.support.daemons import Device, House, pair
 from tests.system.test_damaged import database, spoil
-from tests.system.test_tables import SPACE, App, bind, in_step, until
+from tests.system.test_tables import SPACE, App, bind, in_step, is_in_step, until
 
 
 @pytest.fixture
@@ -53,6 +54,56 @@ def test_a_space_that_was_restored_meets_its_file_as_it_is(house: House, apps: l
     assert apps[0].titles == apps[1].titles == ["early", "late", "while stopped"]
 
 
+def waits(device: Device) -> bool:
+    return [one["code"] for one in device.space(SPACE)["tables"]] == ["copy-filling"]
+
+
+@pytest.mark.parametrize("way", ["met", "removed"])
+def test_what_only_the_file_of_a_restored_space_has_is_kept(
+    house: House, apps: list[App], tmp_path: Path, way: str
+) -> None:
+    """What was written after the backup, and nobody has heard of; what others have changed since stands."""
+    kitchen, study = house.devices
+    bound(house, apps)
+    apps[0].do("INSERT INTO notes (title) VALUES ('changed there')")
+    in_step(house)
+    kitchen.ctl("backup", str(tmp_path / "backup"))
+    apps[0].do("UPDATE notes SET title = 'changed here' WHERE title = 'changed there'")
+    in_step(house)
+    kitchen.stop()
+    apps[1].do("UPDATE notes SET title = 'changed again' WHERE title = 'changed here'")
+    study.wait(lambda: "changed again" in str(study.export(SPACE)), "it is a change")
+    study.stop()
+    kitchen.start()
+    apps[0].do("INSERT INTO notes (title) VALUES ('only here')")
+    apps[0].do("UPDATE notes SET title = 'early, edited' WHERE title = 'early'")
+    kitchen.wait(lambda: all(one in str(kitchen.export(SPACE)) for one in ("only here", "early, edited")), "as records")
+    kitchen.stop()
+    done = kitchen.run("restore", str(tmp_path / "backup"), "--config", str(kitchen.config), "--yes")
+    assert done.returncode == 0, done.stderr
+    kitchen.start()
+    kitchen.wait(lambda: waits(kitchen), "it waits for a member")
+    (notice,) = kitchen.space(SPACE)["tables"]
+    assert "study" in notice["reason"]
+    assert "peerctl remove" in notice["next_step"]
+    before = apps[0].titles
+    assert before == ["changed here", "early, edited", "only here"]
+    apps[0].do("INSERT INTO notes (title) VALUES ('while it waits')")
+    if way == "met":
+        study.start()
+        expected = ["changed again", "early, edited", "only here", "while it waits"]
+        until(house, lambda: apps[1].titles == expected, "the other file shows all")
+        in_step(house)
+        assert kitchen.ctl("conflicts", SPACE)["conflicts"] == []
+    else:
+        kitchen.ctl("remove", SPACE, "study", "--yes")
+        expected = [*before, "while it waits"]
+        kitchen.wait(lambda: "while it waits" in str(kitchen.export(SPACE)), "it goes on")
+        kitchen.wait(partial(is_in_step, kitchen), "its file is in step")
+        assert {one["title"] for one in kitchen.export(SPACE)["app.notes"].values()} == set(expected)
+    assert apps[0].titles == expected
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_a_space_that_was_rebuilt_goes_on_with_its_file(house: House, apps: list[App], *, running: bool) -> None:
     """What was written meanwhile is there, once; nothing is taken out of the file because the copy is empty."""
@@ -66,11 +117,7 @@ def test_a_space_that_was_rebuilt_goes_on_with_its_file(house: House, apps: list
     apps[0].do("INSERT INTO notes (title) VALUES ('meanwhile')")
     kitchen.ctl("space", "rebuild", SPACE, "--yes")
     apps[0].do("INSERT INTO notes (title) VALUES ('later')")
-
-    def waits() -> bool:
-        return [one["code"] for one in kitchen.space(SPACE)["tables"]] == ["copy-filling"]
-
-    until(house, waits, "it waits for a member")
+    until(house, lambda: waits(kitchen), "it waits for a member")
     assert apps[0].titles == ["early", "later", "meanwhile"]
     study.start()
     until(house, lambda: len(apps[1].titles) == 3, "the other file shows all")

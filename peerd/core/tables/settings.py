@@ -10,7 +10,8 @@ from peerd.core.tables.changes import Brake
 
 class BindingSettings(Struct, frozen=True):
     """`merging`: the rows of the file and the records of the space have not met yet. `renewed`: the copy of the space
-    is a new one, and the file shows an earlier one; until others have filled it, it says nothing about the file's rows.
+    is a new one, or out of a backup, and the file shows the one before; until others have filled it, it says nothing
+    about the file's rows.
     """
 
     include: tuple[str, ...] = ()

@@ -1,10 +1,11 @@
-"""Bound files of a space whose copy is a new one: the old one was damaged, or this device was a member before.
+"""Bound files of a space whose copy is not the one that they show: a new one, since the old one was damaged or this
+device was a member before; or an older one, out of a backup.
 
-The file shows the old copy. As long as the new one is not filled, nothing that it lacks means anything: nothing is
-harvested, since a delete would meet no record, and nothing is projected, since all rows would go. Once it has been in
-step with another member, or a snapshot is in place, what the file shows is compared with it: a row that shows a
-transaction which the new copy does not know of shows what only the old copy had. It is said again, unless others have
-changed its record since. From then on the file is brought forward as it is after any change of copies.
+As long as the copy is not filled, nothing that it lacks means anything: nothing is harvested, since a delete would meet
+no record, and nothing is projected, since rows would go or become what they were. Once it has been in step with another
+member, or a snapshot is in place, or when there is no other member, what the file shows is compared with it: a row that
+shows a transaction which the new copy does not know of shows what only the old copy had. It is said again, unless
+others have changed its record since. From then on the file is brought forward as it is after any change of copies.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ def waits(space: Space, settings: BindingSettings) -> bool:
 def check_filled(space: Space, settings: BindingSettings) -> None:
     """Raises TableTrouble: copy-filling."""
     if waits(space, settings):
+        names = sorted(space.name_of(one) for one in space.others())
+        whom = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise TableTrouble(
-            f"its file waits until the new copy of {space.name} has been filled",
+            f"its file waits until this copy of {space.name} has been filled: since then {whom} was not met",
             code=WAITS,
             next_step="It goes on by itself when a member or a relay that has the data was reached; what the "
-            "application writes meanwhile is kept.",
+            "application writes meanwhile is kept. If none of them ever comes back, remove them (`peerctl remove "
+            f"{space.name} DEVICE`): it goes on with what the file shows when no other member is left.",
         )
 
 
