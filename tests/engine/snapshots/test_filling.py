@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from peerd.core.snapshots.intake import Authority, Intake, SideWrites, Standing
+from peerd.core.snapshots.parts import Part
 from peerd.engine.snapshots import filling as snapshot_filling
 from peerd.engine.snapshots.filling import AHEAD, Filling
 from peerd.errors import DiskFull, RemoteProtocolError
@@ -24,11 +25,13 @@ class Store:
         self.written: list[tuple[int, int]] = []
         self.go = asyncio.Event()
         self.go.set()
+        self.waits_from = 0
         self.fails_at = 0
         self.slow = 0  # turns of the loop
 
     async def take(self, standing: Standing, decide: Callable[..., SideWrites], parts: int) -> Standing:
-        await self.go.wait()
+        if parts > self.waits_from:
+            await self.go.wait()
         for _ in range(self.slow):
             await asyncio.sleep(0)
         if self.fails_at and parts >= self.fails_at:
@@ -106,6 +109,27 @@ async def test_what_came_while_the_disk_was_busy_is_written_together(
     assert len(store.written) < len(parts)
     numbers = [0, *(number for number, _ in store.written)]
     assert max(after - before for before, after in pairwise(numbers)) == 3
+
+
+async def test_what_comes_while_the_disk_is_busy_is_checked_then(
+    parts: list[bytes], filling: Make, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Part] = []
+    take = Intake.take
+
+    def taking(self: Intake, standing: Standing, part: Part, *rest: Any) -> SideWrites:
+        checked.append(part)
+        return take(self, standing, part, *rest)
+
+    monkeypatch.setattr(Intake, "take", taking)
+    store = Store()
+    store.waits_from = 3  # the records
+    store.go.clear()
+    task = asyncio.create_task(filling(store).fill(Standing(), 0, Source(parts).__aiter__()))
+    await until(lambda: len(checked) == 3 + AHEAD)
+    assert len(store.written) == 3
+    store.go.set()
+    assert (await task).is_whole
 
 
 async def test_a_cut_leaves_what_was_written_and_goes_on_there(parts: list[bytes], filling: Make) -> None:
