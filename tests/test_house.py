@@ -64,7 +64,6 @@ ELSEWHERE: dict[str, str] = {
     "engine/snapshots/making.py": "tests/engine/snapshots/test_snapshots.py",
     "engine/forks/fork_talk.py": "tests/engine/forks/test_forks.py",
     "store/replacing.py": "tests/engine/forks/test_forks.py",
-    "engine/snapshots/exchange.py": "tests/engine/snapshots/test_snapshots.py",
     "store/incoming.py": "tests/store/test_snapshots.py, tests/engine/snapshots/test_snapshots.py",
     "store/scrub_reading.py": "tests/engine/repair/test_scrubbing.py",
     "store/doubtful.py": "tests/engine/repair/test_damage.py",

@@ -235,6 +235,7 @@ class SessionRunner:
             case SnapshotCame():
                 self._exchange.came(effect.message)
             case Blocked():
+                self._exchange.give_up()
                 log.warning("session blocked", space=self.space.name, code=effect.code, cause=effect.text)
                 self.on_caught_up(self)  # as far as it will ever get
             case LearnLacking():

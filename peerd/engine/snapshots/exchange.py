@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from peerd.core.batch import Fork
 from peerd.core.device_id import short_id
@@ -81,10 +81,14 @@ class SnapshotExchange:
     def stop(self) -> None:
         self._stopped = True
         self._gone.set()
-        for queue in (self._wanted, self._coming):
-            while not queue.empty():
-                queue.get_nowait()
-            queue.put_nowait(None)
+        _end(self._wanted)
+        _end(self._coming)
+
+    def give_up(self) -> None:
+        """The session has stopped for a fork, and what was asked for is passed over from now on: whoever waits for it
+        makes way for a snapshot that settles the fork. What came is kept.
+        """
+        _end(self._coming)
 
     # ---- ours
 
@@ -225,3 +229,10 @@ class SnapshotExchange:
             if following.number != chunk.number + 1:
                 raise RemoteProtocolError("a part of a snapshot is missing", code="order")
             chunk = following
+
+
+def _end(queue: asyncio.Queue[Any]) -> None:
+    """Nothing that stands in it counts any more."""
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(None)

@@ -1,0 +1,38 @@
+"""Asking for a snapshot over a link, and what ends that. The whole conversation: test_snapshots.py."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from peerd.engine.snapshots.exchange import SnapshotExchange
+from peerd.protocol.messages import SnapshotWant
+from peerd.protocol.session import Phase
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import Device, Until
+
+
+async def test_one_that_no_longer_comes_makes_way_for_the_one_that_settles_a_fork(
+    two: tuple[Device, Device], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session stops while parts are on their way, and passes them over from then on."""
+    monkeypatch.setattr("peerd.engine.snapshots.exchange.AGAIN_S", 0.01)
+    desk, laptop = two
+    said: list[Any] = []
+    machine = cast("Any", SimpleNamespace(phase=Phase.BEHIND))
+    exchange = SnapshotExchange(laptop.space, desk.id, machine, said.append, lambda _effects: None, lambda _fork: None)
+    async with asyncio.TaskGroup() as group:
+        exchange.start(group)
+        exchange.fetch()
+        await until(lambda: said)
+        replacing = group.create_task(exchange.replace())
+        machine.phase = Phase.BLOCKED
+        exchange.give_up()
+        await until(lambda: len(said) == 2)
+        assert {type(one) for one in said} == {SnapshotWant}
+        exchange.stop()
+        assert not await replacing
