@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits
 from peerd.core.chain import Run
-from peerd.core.clocks import Dot
+from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState, context_before
 from peerd.core.entry import Change, Entry, Head, Kind
 from peerd.core.origin import Announcement
@@ -57,6 +57,10 @@ class Reader(Protocol):
         """The kept hash of a run end; None if none is kept there."""
         ...
 
+    def passes(self, origin: bytes, seq: int) -> bool:
+        """Does a run of the log go on past `seq`, having begun before or at it?"""
+        ...
+
 
 class Author(Struct, frozen=True):
     """Who writes here: the open origin of this copy, and its key."""
@@ -85,6 +89,10 @@ class Fork(Exception):
 
 class Doubt(Fork):
     """Nothing tells whether two copies hold one history of an origin up to a position: the log of that time is gone."""
+
+    def __init__(self, origin: bytes, seq: int) -> None:
+        super().__init__(origin, seq)
+        self.args = (f"perhaps two histories of origin {origin.hex()} at {seq}",)
 
 
 class Forged(ValueError):
@@ -166,11 +174,12 @@ class Batch:
 
     # ---- runs of others
 
-    def take(self, run: Run, entries: Sequence[Entry | PlainPut]) -> Verdict:
-        """Apply a run of another device, if it is its turn. `entries` are the decoded entries of the run.
+    def take(self, run: Run, entries: Sequence[Entry | PlainPut], known: ReadClock | None = None) -> Verdict:
+        """Apply a run of another device, if it is its turn. `entries` are the decoded entries of the run. `known`: so
+        far whoever brings it is known to hold our history of each origin; None: it need not be.
 
         Raises:
-            Fork: it was written on another history than ours.
+            Fork: it was written on another history than ours; a Doubt: perhaps it was, and our log no longer tells.
             Forged: the chain or the signature does not hold, or no honest author makes such a run.
         """
         _check_shape(run, entries)
@@ -197,22 +206,31 @@ class Batch:
             raise Forged("a context goes back")
         if any(named.seq > self.state.seq(named.origin) for named in delta):
             return Verdict.WAITING
-        other = self._of_another_history(delta)
-        if other is not None:
-            if self._forks_of(other.origin):
-                return Verdict.REFUSED
-            raise Fork(other.origin, other.seq)
+        if not self._is_of_ours(delta, known):
+            return Verdict.REFUSED
         self.close_run()
         self._apply_run(run, head, entries)
         return Verdict.APPLIED
 
-    def _of_another_history(self, delta: Iterable[Head]) -> Head | None:
+    def _is_of_ours(self, delta: Iterable[Head], known: ReadClock | None) -> bool:
+        """Did its author see what we have? False: of an origin of which a close names the variants it saw another one.
+        Raises Fork: likewise without a close; nobody may count as having seen what perhaps was another transaction.
+        """
         for head in delta:
             at = self.state.origins[head.origin]
             ours = at.head[:8] if at.seq == head.seq else self._hash8(head.origin, head.seq)
-            if ours is not None and ours != head.hash8:
-                return head
-        return None
+            if self._is_inside(head) if ours is None else ours != head.hash8:
+                if self._forks_of(head.origin):
+                    return False
+                raise Fork(head.origin, head.seq)
+            if ours is None and known is not None and known.get(head.origin, 0) < head.seq < at.horizon:
+                raise Doubt(head.origin, head.seq)
+        return True
+
+    def _is_inside(self, head: Head) -> bool:
+        """Is it inside one of our runs? They travel whole: nobody who has our history has seen a part of one."""
+        here = (applied.run for applied in self.runs if applied.run.origin == head.origin)
+        return any(run.first <= head.seq < run.last for run in here) or self._reader.passes(head.origin, head.seq)
 
     def _hash8(self, origin: bytes, seq: int) -> bytes | None:
         for applied in self.runs:

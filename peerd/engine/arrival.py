@@ -43,12 +43,18 @@ class Arrival:
         self.waiting[:] = [run for run in self._runs if self._try(batch, run) is Verdict.WAITING]
         before = len(self._runs) + 1
         while len(self.waiting) < before:  # what came beside it, or had been staged, may be what it waits for
-            self.worthless.update(staging.try_all(batch, self._try, roster.limit_of))
+            self.worthless.update(staging.try_all(batch, self._try_staged, roster.limit_of))
             before = len(self.waiting)
             self.waiting[:] = [run for run in self.waiting if self._try(batch, run) is Verdict.WAITING]
 
     def _try(self, batch: Batch, run: Run) -> Verdict:
-        verdict = attempt(batch, run, self._decoded)
+        return self._noted(run, attempt(batch, run, self._decoded))
+
+    def _try_staged(self, batch: Batch, run: Run) -> Verdict:
+        """Whoever brought it was looked at when it came."""
+        return self._noted(run, attempt(batch, run))
+
+    def _noted(self, run: Run, verdict: Verdict) -> Verdict:
         if verdict is Verdict.REFUSED:
             self.refused.append(run)
         return verdict
@@ -62,7 +68,7 @@ def attempt(batch: Batch, run: Run, decoded: Decoded = _NOT_AHEAD) -> Verdict:
     if run.last <= at.seq:
         return Verdict.KNOWN
     try:
-        return batch.take(run, decoded.entries(run))
+        return batch.take(run, decoded.entries(run), decoded.known)
     except NeedsNewer:
         raise
     except (Forged, ValueError) as problem:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from peerd.core import plain_put
 from peerd.core.chain import Run
+from peerd.core.clocks import ReadClock
 from peerd.core.copy import CopyState
 from peerd.core.entry import Entry
 from peerd.core.limits import RUN_BYTES
@@ -26,9 +27,12 @@ Read: TypeAlias = Entry | PlainPut
 
 
 class Decoded:
-    """Runs are told apart by what they are, not by what they claim: of two that claim one place, one is forged."""
+    """Runs are told apart by what they are, not by what they claim: of two that claim one place, one is forged.
+    `known`: so far whoever brought them is known to hold our history of each origin, if that is to be looked at.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, known: ReadClock | None = None) -> None:
+        self.known = known
         self._ahead: dict[int, tuple[Run, list[Read]]] = {}
 
     async def decode(self, runs: Sequence[Run], copy: CopyState) -> None:

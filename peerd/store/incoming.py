@@ -58,6 +58,9 @@ class SideReader:
         ref = self._refs.ref_of.get(origin)
         return None if ref is None else end(self._connection, ref, seq)
 
+    def passes(self, _origin: bytes, _seq: int) -> bool:
+        return False  # there is no log beside
+
 
 def load(connection: sqlite3.Connection, refs: Refs, path: Path) -> Incoming | None:
     """What there is of a snapshot. Raises StoreDamaged."""

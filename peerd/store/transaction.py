@@ -67,6 +67,10 @@ class OpenTransaction:
         ref = self._refs.ref_of.get(origin)
         return None if ref is None else log.hash8(self._connection, ref, seq)
 
+    def passes(self, origin: bytes, seq: int) -> bool:
+        ref = self._refs.ref_of.get(origin)
+        return ref is not None and log.passes(self._connection, ref, seq)
+
     def history_of(self, origin: bytes) -> OriginHistory:
         return OriginHistory(self._connection, self._refs, origin)
 

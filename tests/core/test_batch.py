@@ -9,7 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits, writes
-from peerd.core.batch import Author, Batch, Forged, Fork, Verdict
+from peerd.core.batch import Author, Batch, Doubt, Forged, Fork, Verdict
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
@@ -233,6 +233,52 @@ def test_an_entry_that_had_seen_another_history_is_a_fork(ours: Copy, theirs: Co
     with pytest.raises(Fork) as fork:
         theirs.take(run)
     assert (fork.value.origin, fork.value.seq) == (third.origin, 1)
+
+
+def test_an_entry_that_had_seen_a_part_of_a_run_is_a_fork(ours: Copy, theirs: Copy) -> None:
+    """Runs travel whole, so it was another run, though there is no hash to compare."""
+    third, twin = Copy("3"), Copy("3")
+    ours.know(third)
+    theirs.know(third, ours)
+    batch = third.batch()
+    for number in range(3):
+        third.write_in(batch, put(f"{number}"))
+    (whole,) = third.commit(batch)
+    ours.take(twin.write(put("other side")))
+    run = ours.write(put("x"))
+    beside = theirs.batch()
+    take(beside, whole)
+    with pytest.raises(Fork):
+        take(beside, run)
+    theirs.take(whole)
+    with pytest.raises(Fork) as fork:
+        theirs.take(run)
+    assert not isinstance(fork.value, Doubt)
+    assert (fork.value.origin, fork.value.seq) == (third.origin, 1)
+
+
+def test_an_entry_that_had_seen_what_our_log_no_longer_tells_counts_only_from_who_holds_our_history(
+    ours: Copy, theirs: Copy
+) -> None:
+    """Otherwise it would hide what its author perhaps never saw."""
+    third = Copy("3")
+    ours.know(third)
+    theirs.know(third, ours)
+    first = third.write(put("a"))
+    theirs.take(first)
+    theirs.take(third.write(put("b")))
+    ours.take(first)
+    run = ours.write(put("x"))
+    entries = [entry.decode(data) for data in run.entries]
+    del theirs.disk.hashes[third.origin, 1]
+    theirs.disk.log.clear()
+    theirs.disk.state = theirs.disk.state.with_horizon({third.origin: 2})
+    with pytest.raises(Doubt) as doubt:
+        theirs.batch().take(run, entries, {})
+    assert (doubt.value.origin, doubt.value.seq) == (third.origin, 1)
+    assert "perhaps" in str(doubt.value)
+    assert theirs.batch().take(run, entries, {third.origin: 1}) is Verdict.APPLIED
+    assert theirs.batch().take(run, entries) is Verdict.APPLIED
 
 
 def test_a_fork_inside_one_batch_is_seen(ours: Copy, theirs: Copy) -> None:

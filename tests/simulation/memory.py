@@ -118,6 +118,10 @@ class MemoryReader:
     def hash8(self, origin: bytes, seq: int) -> bytes | None:
         return self._disk.hashes.get((origin, seq))
 
+    def passes(self, origin: bytes, seq: int) -> bool:
+        runs = (applied.run for applied in self._disk.log)
+        return any(run.origin == origin and run.first <= seq < run.last for run in runs)
+
     def past(self, name: Name) -> Mapping[str, Mapping[Dot, bytes]]:
         """Values that were dropped here, in the order in which they went."""
         gone: dict[str, dict[Dot, bytes]] = {}

@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from peerd.core.clocks import Clock
 from peerd.core.device_id import short_id
 from peerd.core.forks import RunEnd, Search, Told, goes_over
 from peerd.core.roster.statements import Final
@@ -103,6 +104,12 @@ class ForkTalk:
         """What the session says."""
         if isinstance(message, Summary):
             self._said[0].update(_ends(message))
+
+    @property
+    def known(self) -> Clock:
+        """So far each of us had the same of each origin when we met: each has looked at where the other stood."""
+        ours, theirs = self._said
+        return {origin: min(ours[origin], end)[0] for origin, end in theirs.items() if origin in ours}
 
     async def _begin(self, origin: bytes, seq: int, *, doubtful: bool) -> None:
         search = self._searches.setdefault(origin, Search(origin))

@@ -123,6 +123,19 @@ class Forks:
 
         return await self._space.store.read(compare)
 
+    async def known(self, positions: Sequence[Position]) -> Clock:
+        """So far a copy that stands there is known to hold our history of each origin."""
+
+        def compare(transaction: Transaction) -> Clock:
+            found: Clock = {}
+            for origin, seq, hash8 in positions:
+                at = self._space.copy.seq(origin)
+                if seq > at or transaction.history_of(origin).hash8(seq) == hash8:
+                    found[origin] = min(seq, at)
+            return found
+
+        return await self._space.store.read(compare)
+
     async def heard_on_relay(
         self, relay: str, peer: bytes, positions: Sequence[Position], talked: Collection[bytes] = ()
     ) -> None:

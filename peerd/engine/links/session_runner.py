@@ -286,7 +286,7 @@ class SessionRunner:
                 await self.space.learn(effect.statements)
                 self._perform(self.machine.roster_changed(self.space.ours()))
             else:
-                following, decoded = self._with_followers(effect), Decoded()
+                following, decoded = self._with_followers(effect), Decoded(self.forks.known)
                 await decoded.decode([run for one in following for run in one.runs], self.space.copy)
                 await _end_of(applying)
                 applying = tasks.create_task(self._apply(following, decoded), name="session apply")

@@ -10,10 +10,8 @@ import functools
 from collections.abc import Callable, Iterable
 
 from peerd.core.batch import Fork
-from peerd.core.chain import Run
 from peerd.core.clocks import Clock
 from peerd.core.entry import NeedsNewer
-from peerd.core.origin import Announcement
 from peerd.core.stored import RelayKept
 from peerd.engine.decoded import Decoded
 from peerd.engine.ports import Times
@@ -124,7 +122,7 @@ class RelaySteps:
             space.commits.take_new_origin()
 
     async def _take(self, courier: Courier, step: Apply) -> None:
-        refusal = await self._apply(step.origins, step.runs)
+        refusal = await self._apply(step, await self._known(courier, step.devices))
         device, former = courier.applied(self._moment(), refusal), courier.former
         if device == self._space.device and former is not None:
             self._forks.former_refused(former)
@@ -221,12 +219,21 @@ class RelaySteps:
         courier.head_put(tag, self._moment())
         self._forks.former_is_gone()
 
-    async def _apply(self, origins: list[Announcement], runs: list[Run]) -> str:
+    async def _known(self, courier: Courier, devices: Iterable[bytes]) -> Clock | None:
+        """So far all of these are known to hold our history, by their heads."""
+        heads, known = courier.heads(), None
+        for device in devices:
+            head = heads.get(device, courier.former if device == self._space.device else None)
+            here = await self._space.forks.known(head.positions if head is not None else ())
+            known = here if known is None else {one: min(seq, known[one]) for one, seq in here.items() if one in known}
+        return known
+
+    async def _apply(self, step: Apply, known: Clock | None) -> str:
         """Through the commit door. Gives why none was taken, or nothing."""
-        decoded = Decoded()
-        await decoded.decode(runs, self._space.copy)
+        decoded = Decoded(known)
+        await decoded.decode(step.runs, self._space.copy)
         try:
-            await self._space.commits.take(origins, runs, decoded)
+            await self._space.commits.take(step.origins, step.runs, decoded)
         except (RemoteProtocolError, Fork, NeedsNewer) as problem:
             log.warning("run refused", space=self._space.name, relay=self._relay, cause=str(problem))
             return str(problem)

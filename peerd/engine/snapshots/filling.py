@@ -46,6 +46,9 @@ class _Nothing:
     def hash8(self, _origin: bytes, _seq: int) -> bytes | None:
         return None
 
+    def passes(self, _origin: bytes, _seq: int) -> bool:
+        return False
+
 
 class _Decided(NamedTuple):
     """What the records of a part write, and the number of the part behind it."""

@@ -110,10 +110,11 @@ class FetchSegments(Struct, frozen=True):
 
 
 class Apply(Struct, frozen=True):
-    """Through the commit door, durably, whatever each run's verdict is. Answered by `applied`."""
+    """Through the commit door, durably, whatever each run's verdict is. Answered by `applied`. `devices` left them."""
 
     origins: list[Announcement]
     runs: list[Run]
+    devices: frozenset[bytes] = frozenset()
 
 
 class ReadLog(Struct, frozen=True):

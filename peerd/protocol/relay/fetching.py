@@ -165,6 +165,7 @@ class Fetching:
         """What has come and our copy lacks."""
         origins: dict[Announcement, None] = {}
         runs: list[Run] = []
+        devices: set[bytes] = set()
         size = count = 0
         while self._queue and not runs and all(covers(clock, (run.origin, run.last)) for run in self._queue[0].runs):
             self._queue.popleft()
@@ -172,11 +173,12 @@ class Fetching:
             size += sum(run.size_bytes for run in parcel.runs)
             if count and (size > APPLY_BYTES or self._one_by_one):
                 break
+            devices.add(parcel.device)
             origins.update(dict.fromkeys(parcel.origins))
             runs += [run for run in parcel.runs if not covers(clock, (run.origin, run.last))]
             count += 1
         self._applying = count
-        return Apply(list(origins), runs) if runs else None
+        return Apply(list(origins), runs, frozenset(devices)) if runs else None
 
     def applied(self, refusal: str) -> bytes | None:
         """Gives the device whose segment was refused, once it is known."""
