@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
 from peerd.cli.history import short_dot, span_of
-from peerd.cli.text import counted, one_line
+from peerd.cli.status import short
+from peerd.cli.text import counted, moment, one_line
 from peerd.cli.times import HOW
 from peerd.control.client import path
 from peerd.errors import PeerdError
@@ -52,7 +56,7 @@ def run_revert(arguments: argparse.Namespace, client: Client, out: Output) -> in
     body = _wish(arguments)
     address = path("spaces", arguments.space, "revert")
     if not arguments.yes or arguments.dry_run:
-        seen = _Seen(out, arguments.space)
+        seen = _Seen(out)
         for portion in _portions(client, address, {**body, "preview": True}):
             seen.add(portion)
         if arguments.dry_run or not seen.changes or not out.as_json:  # one document is enough
@@ -62,7 +66,8 @@ def run_revert(arguments: argparse.Namespace, client: Client, out: Output) -> in
         if not out.ask(f"Put back {counted(seen.changes, 'record')} in {arguments.space}?"):
             out.talk("nothing was undone")
             return exits.FAILED
-    done = _Seen(out, arguments.space, is_shown=arguments.yes)
+    done = _Seen(out, is_shown=arguments.yes)
+    began_ms = time.time() * 1000
     try:
         for portion in _portions(client, address, body):
             done.add(portion)
@@ -71,7 +76,18 @@ def run_revert(arguments: argparse.Namespace, client: Client, out: Output) -> in
             problem.args = (f"{counted(done.changes, 'record')} put back; then: {problem}",)
         raise
     done.say(would=False)
+    if done.dots and not out.as_json:
+        out.talk(f"to undo that again: peerctl revert {arguments.space} {_back(done.dots, began_ms, client, out)}")
     return done.code()
+
+
+def _back(dots: list[str], began_ms: float, client: Client, out: Output) -> str:
+    """What names these transactions of this device, of which the first was made then."""
+    if len(dots) > 1:
+        with suppress(PeerdError):
+            device = client.call("GET", path("status")).body["device"]["id"]
+            return f"--device {short(device)} --since {shlex.quote(moment(began_ms))}"
+    return short_dot(dots[0], out) + (f" and {len(dots) - 1:,} more" if len(dots) > 1 else "")
 
 
 def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -101,14 +117,13 @@ def _portions(client: Client, address: str, body: Mapping[str, Any]) -> Iterator
 class _Seen:
     """What portions said, printed as far as it is worth it and counted."""
 
-    def __init__(self, out: Output, space: str, *, is_shown: bool = True) -> None:
+    def __init__(self, out: Output, *, is_shown: bool = True) -> None:
         self.changes = 0
         self._left = 0
         self._lines = 0
-        self._dots: list[str] = []
+        self.dots: list[str] = []
         self._records: list[dict[str, Any]] = []
         self._out = out
-        self._space = space
         self._is_shown = is_shown
 
     def add(self, portion: Mapping[str, Any]) -> None:
@@ -120,7 +135,7 @@ class _Seen:
             elif self._is_shown:
                 self._show(record)
         if portion["dot"] is not None:
-            self._dots.append(portion["dot"])
+            self.dots.append(portion["dot"])
 
     def _show(self, record: Mapping[str, Any]) -> None:
         self._lines += 1
@@ -145,7 +160,7 @@ class _Seen:
         """The sum of it; with --json all of it."""
         out = self._out
         if out.as_json:
-            out.document({"preview": would, "transactions": self._dots, "records": self._records})
+            out.document({"preview": would, "transactions": self.dots, "records": self._records})
             return
         if out.on_terminal and self._is_shown and self._lines > _SHOWN:
             out.talk(f"and {self._lines - _SHOWN:,} more; --json shows all")
@@ -155,9 +170,6 @@ class _Seen:
             out.talk("there is nothing to undo")
             return
         out.talk(f"{counted(self.changes, 'record')} {done}{left}")
-        if self._dots:
-            more = f" and {len(self._dots) - 1:,} more" if len(self._dots) > 1 else ""
-            out.talk(f"to undo that again: peerctl revert {self._space} {short_dot(self._dots[0], out)}{more}")
 
     def code(self) -> int:
         return exits.REFUSED if self._left and not self.changes else exits.OK

@@ -69,6 +69,7 @@ class Space:
         self._keeping: set[asyncio.Task[None]] = set()
         self._keys = keys
         self._times = times
+        self.times = times
         self.snapshots = Snapshots(self, store.snapshots, times)
         self.damage = Damage(self.name, self.commits, store, times)
         self.damage.renamed = self._put_right

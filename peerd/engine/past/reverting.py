@@ -1,7 +1,9 @@
 """Undoing: of one transaction, of a device's transactions in a span of time, of everything since a time.
 
-Portion by portion: each is one transaction of ours, small enough to travel with others, and never half of a record. A
-portion is decided on what one read transaction saw; if the door finds a record changed, it is decided anew. The
+Portion by portion: each is one transaction of ours, and never half of a record. It is decided on what a read
+transaction saw that took about 10 ms, so that whoever reads or writes beside it does not notice; if the door finds a
+record changed, it is decided anew. One transaction that is undone is undone in one, if it is not too large to travel
+with others: what it did is looked at in as many short reads as it takes. The
 transactions are looked through from the newest to the oldest, and a record is put back where the newest of them
 touched it, so that it comes up once.
 """
@@ -10,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from peerd.core import entry
 from peerd.core.batch import Name
@@ -27,6 +31,7 @@ from peerd.engine.past.past import Past
 from peerd.engine.past.ports import PastReader
 from peerd.engine.records import conflict_name, dot_text, unpack_whole
 from peerd.engine.space import Space
+from peerd.engine.upkeep.small_steps import AIM_S
 from peerd.errors import UserError
 from peerd.protocol.control.history import Reverted, RevertResult
 
@@ -34,7 +39,7 @@ PORTION_RECORDS = 2_000
 PORTION_BYTES = 4 << 20
 SCAN = 20_000  # transactions looked through for one portion
 LOOK_AT = 5_000  # records looked at for one portion
-WINDOW = 200
+WINDOW, WINDOW_BYTES = 50, 256 << 10  # of the log, at one time
 VERSIONS = 5_000  # that a record may have had since the first transaction that is undone
 TRIES = 5
 ORIGIN_DIGITS = 4
@@ -71,6 +76,17 @@ class _Planned(NamedTuple):
     name: Name
     view: Reverted
     intent: Intent | None
+
+    @property
+    def size_bytes(self) -> int:
+        return 0 if self.intent is None else sum(len(value) for value in self.intent.set.values())
+
+
+class _Room(NamedTuple):
+    """What still fits into a portion."""
+
+    records: int
+    size_bytes: int
 
 
 class Reverting:
@@ -153,23 +169,40 @@ class Reverting:
 
     async def _plan(self, selection: Selection, start: _Cursor, records: int) -> tuple[list[_Planned], _Cursor | None]:
         """What is to be done to the next records, and where to go on, None at the end."""
+        planned: list[_Planned] = []
+        on: _Cursor | None = start
+        size_bytes = 0
+        while on is not None:
+            room = _Room(records - len(planned), PORTION_BYTES - size_bytes)
+            more, on = await self._look(selection, on, room)
+            planned += more
+            size_bytes += sum(one.size_bytes for one in more)
+            if selection.only is None or len(planned) >= records or size_bytes >= PORTION_BYTES:
+                break
+        return planned, on
+
+    async def _look(self, selection: Selection, start: _Cursor, room: _Room) -> tuple[list[_Planned], _Cursor | None]:
         return await self._space.store.lookback.read(
-            lambda reader: _Planning(self._space, selection, reader, start).plan(records)
+            lambda reader: _Planning(self._space, selection, reader, start).plan(room)
         )
 
 
 class _Planning:
-    """One portion, inside one read transaction."""
+    """A part of a portion, inside one read transaction that ends in time."""
 
     def __init__(self, space: Space, selection: Selection, reader: PastReader, start: _Cursor) -> None:
         self._space = space
         self._selection = selection
         self._reader = reader
         self._start = start
+        self._until_s = space.times.monotonic_s() + AIM_S
         self._is_all = selection.only is None and selection.origins is None
         self._low = reader.position_at(selection.since_ms - 1) if selection.only is None else start.position - 1
 
-    def plan(self, records: int) -> tuple[list[_Planned], _Cursor | None]:
+    def _is_late(self) -> bool:
+        return self._space.times.monotonic_s() >= self._until_s
+
+    def plan(self, room: _Room) -> tuple[list[_Planned], _Cursor | None]:
         planned: list[_Planned] = []
         size_bytes = looked_at = 0
         for row, number, decoded in self._entries():
@@ -178,7 +211,8 @@ class _Planning:
             for index, change in enumerate(decoded.changes):
                 if is_first and index < self._start.change:
                     continue
-                if len(planned) >= records or size_bytes >= PORTION_BYTES or looked_at >= LOOK_AT:
+                full = len(planned) >= room.records or size_bytes >= room.size_bytes
+                if full or looked_at >= LOOK_AT or (looked_at and self._is_late()):
                     return planned, _Cursor(self._start.top, row.position, number + 1, index)
                 if not self._selection.wants(change.record):
                     continue
@@ -186,8 +220,7 @@ class _Planning:
                 found = self._record(change.record, dot)
                 if found is not None:
                     planned.append(found)
-                    if found.intent is not None:
-                        size_bytes += sum(len(value) for value in found.intent.set.values())
+                    size_bytes += found.size_bytes
         return planned, self._on
 
     _on: _Cursor | None = None  # where to go on when the entries end before the log does
@@ -195,9 +228,10 @@ class _Planning:
     def _entries(self) -> Iterator[tuple[LogRow, int, Entry]]:
         """Those that are undone, the newest first."""
         chosen = self._selection
-        wish = LogWish(self._start.position, chosen.origins, max_runs=WINDOW)
+        since_ms, until_ms = 0, NEVER_MS
         if not self._is_all and chosen.only is None:
-            wish = LogWish(wish.position, chosen.origins, chosen.since_ms, chosen.until_ms, WINDOW)
+            since_ms, until_ms = chosen.since_ms, chosen.until_ms
+        wish = LogWish(self._start.position, chosen.origins, since_ms, until_ms, WINDOW, WINDOW_BYTES)
         scanned = 0
         while wish.position > self._low:
             back = self._reader.rows_back(wish)
@@ -210,8 +244,8 @@ class _Planning:
                     if chosen.only in {None, Dot(row.run.origin, row.run.first + number)}:
                         yield row, number, entry.decode(row.run.entries[number])
             scanned += sum(len(row.run.entries) for row in back.rows)
-            wish = LogWish(back.position, wish.origins, wish.since_ms, wish.until_ms, WINDOW)
-            if scanned >= SCAN and wish.position > self._low:
+            wish = replace(wish, position=back.position)
+            if (scanned >= SCAN or self._is_late()) and wish.position > self._low:
                 self._on = _Cursor(self._start.top, wish.position)
                 return
 

@@ -412,3 +412,47 @@ async def test_history_is_kept_for_as_long_as_the_setting_says(desk: Device, kep
         await Past(desk.space).then(("notes", "a"), before_ms)
     assert refused.value.code == "before-history"
     assert (await Past(desk.space).versions(("notes", "a"), 10, None)).versions == []
+
+
+class Hurried:
+    """A clock by which each look at it takes six milliseconds."""
+
+    def __init__(self, device: Device) -> None:
+        self.looks = 0
+        device.space.times = self  # type: ignore[assignment]  # the only thing that is asked of it here
+
+    def monotonic_s(self) -> float:
+        self.looks += 1
+        return self.looks * 0.006
+
+
+async def test_a_portion_ends_in_time(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads or writes beside it waits for some ten milliseconds at most; a single transaction is undone in
+    one all the same, out of several reads.
+    """
+    keys = [f"{number:02}" for number in range(10)]
+    await desk.write(*(change("put", key, value={"n": key}) for key in keys))
+    was = await state(desk)
+    desk.clock.pass_s(1)
+    since_ms = desk.clock.wall_ms()
+    await desk.write(*(change("delete", key) for key in keys))
+    reads: list[object] = []
+    read = desk.space.store.lookback.read
+
+    async def counted(reading: Any) -> Any:
+        reads.append(reading)
+        return await read(reading)
+
+    monkeypatch.setattr(desk.space.store.lookback, "read", counted)
+    Hurried(desk)
+    portions = await undo(desk, since_ms=since_ms)
+    assert max(len(portion.records) for portion in portions) < 5
+    assert sorted(one.key for one in records(portions)) == keys
+    assert await state(desk) == was
+    reads.clear()
+    written = await desk.write(*(change("delete", key) for key in keys))
+    assert written.dot is not None
+    (portion,) = await undo(desk, only=Reverting(desk.space).find(written.dot))
+    assert [one.key for one in portion.records] == keys
+    assert len(reads) > 3
+    assert await state(desk) == was
