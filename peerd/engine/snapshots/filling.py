@@ -2,7 +2,8 @@
 
 While some parts are being written and synced, the next are here already and their records are read and checked, a slice
 at a time on the loop; what is checked by then is written in one transaction. AHEAD parts at most are here and not yet
-durable: whoever sends them keeps a few for us, in case that we have to ask for them again.
+durable, the pieces of a large one counted: whoever sends them keeps a few for us, in case that we have to ask for them
+again.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ SLICE_ROWS = 1_500  # between two slices the loop serves whoever else waits
 
 
 class _Arrived(NamedTuple):
-    """A part, and of how many pieces and bytes it was put together."""
+    """A part, of how many pieces and bytes it was put together, and how many slots it takes up."""
 
     part: Part
     pieces: int
     size_bytes: int
+    slots: int
 
 
 class _Nothing:
@@ -56,6 +58,7 @@ class _Decided(NamedTuple):
     writes: SideWrites
     number: int
     size_bytes: int
+    slots: int
 
 
 class Filling:
@@ -93,12 +96,12 @@ class Filling:
                 if isinstance(arrived.part, Records):
                     writes = await self._decide(standing, arrived)
                     standing = standing.after(writes)
-                    self._write_soon(_Decided(writes, number, arrived.size_bytes))
+                    self._write_soon(_Decided(writes, number, arrived.size_bytes, arrived.slots))
                     await asyncio.sleep(0)  # the disk has its work before we go on with ours
                     continue
                 await self._written()
                 standing = await self._store.take(standing, partial(_take, self._intake, arrived), number)
-                self._stands(standing, 1)
+                self._stands(standing, arrived.slots)
             await self._written()
         finally:
             reading.cancel()
@@ -109,11 +112,14 @@ class Filling:
         return standing
 
     async def _read(self, parts: AsyncIterator[bytes]) -> None:
-        joiner, pieces, size_bytes = Joiner(), 0, 0
+        """Each piece takes a slot; one part takes all of them at most, however many pieces it has."""
+        joiner, pieces, size_bytes, slots = Joiner(), 0, 0, 0
         part: Part | None = None
         try:
             while not isinstance(part, End):
-                await self._slots.acquire()
+                if slots < AHEAD:
+                    await self._slots.acquire()
+                    slots += 1
                 if (data := await anext(parts, None)) is None:
                     break
                 self._look(None)
@@ -121,11 +127,10 @@ class Filling:
                 pieces += 1
                 size_bytes += len(data)
                 if part is None:
-                    self._slots.release()  # it is one part with those that follow
                     continue
                 self._look(part)
-                self._put(_Arrived(part, pieces, size_bytes))
-                pieces = size_bytes = 0
+                self._put(_Arrived(part, pieces, size_bytes, slots))
+                pieces = size_bytes = slots = 0
         except Exception as problem:  # noqa: BLE001 - whatever it is, `fill` raises it when what came before is written
             self._put(problem)
         else:
@@ -189,12 +194,12 @@ class Filling:
                 some.append(self._decided.popleft())
             decided = partial(_given, _joined([one.writes for one in some]))
             standing = await self._store.take(self._durable, decided, some[-1].number)
-            self._stands(standing, len(some))
+            self._stands(standing, sum(one.slots for one in some))
 
-    def _stands(self, standing: Standing, parts: int) -> None:
+    def _stands(self, standing: Standing, slots: int) -> None:
         self._durable = standing
         self._moved(standing)
-        for _ in range(parts):
+        for _ in range(slots):
             self._slots.release()
 
 

@@ -170,20 +170,39 @@ async def test_who_is_cancelled_leaves_nobody_reading(parts: list[bytes], fillin
     assert not [one for one in asyncio.all_tasks() if one.get_name().startswith("snapshot ")]
 
 
-async def test_pieces_of_one_part_count_as_one(
-    filling: Make, two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a part that comes in many more pieces than may be read ahead."""
+@pytest.fixture
+async def large(two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """BEGIN, ORIGINS and ENDS, two parts that come in many more pieces than may be read ahead, and END."""
     monkeypatch.setattr(snapshot_filling, "AHEAD", 2)
     desk, _ = two
-    await desk.put("large", {"text": "x" * 3_000_000})
+    for key in ("one", "two"):
+        await desk.put(key, {"text": "x" * 3_000_000})
     async with aclosing(desk.space.snapshots.begin_outgoing().parts()) as made:
         parts = [part async for part in made]
-    assert len(parts) > 8
+    assert len(parts) == 3 + 8 + 8 + 1
+    return parts
+
+
+async def test_a_part_of_many_pieces_is_taken_in(large: list[bytes], filling: Make) -> None:
     store = Store()
-    standing = await filling(store).fill(Standing(), 0, Source(parts).__aiter__())
+    standing = await filling(store).fill(Standing(), 0, Source(large).__aiter__())
     assert standing.is_whole
-    assert store.written[-1][0] == len(parts)
+    assert store.written[-1][0] == len(large)
+
+
+async def test_behind_a_large_part_nothing_is_read_until_it_is_durable(
+    large: list[bytes], filling: Make, until: Until
+) -> None:
+    store, source = Store(), Source(large)
+    store.waits_from = 3  # the records
+    store.go.clear()
+    task = asyncio.create_task(filling(store).fill(Standing(), 0, source.__aiter__()))
+    await until(lambda: source.pulled == 3 + 8)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert source.pulled == 3 + 8
+    store.go.set()
+    assert (await task).is_whole
 
 
 async def test_many_records_are_read_in_slices(
