@@ -347,6 +347,8 @@ _OF_BACKUPS: Final = {
     "device is a member. Let a member invite it again: it stays the member it was.",
     "only-copy": "Nobody else has a copy of this space, so there is nothing to rebuild it from. Keep the damaged file; "
     "restore a backup, or try `sqlite3 FILE .recover` on a copy of it.",
+    "only-member": "The last member of a space cannot remove itself: the space could be read and never be written "
+    "again, since nobody is left who could let a device in. `peerctl space forget NAME` is rid of it.",
     "store-missing": "The database of a space of this device is gone. Put it back, or `peerctl space rebuild NAME`.",
     "restore-unfinished": "A restore was cut off in the middle. Run it again with the same backup; until then peerd "
     "does not start, since it would begin with half of what belongs together.",

@@ -253,8 +253,15 @@ class Spaces:
         """Remove a device for good, with what it wrote as far as we have it; and change the secret of the space.
 
         Raises:
-            UserError: not-admin, not-member.
+            UserError: not-admin, not-member; only-member.
         """
+        if set(space.roster.members) == {device}:
+            raise UserError(
+                f"this device is the only member of {space.name}: nobody could let it in again",
+                code="only-member",
+                status=409,
+                next_step=f"`peerctl space forget {space.name}` is rid of the space here; its database is set aside.",
+            )
         finals = {
             origin: Final(at.seq, at.head[:8])
             for origin, at in space.copy.origins.items()

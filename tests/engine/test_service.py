@@ -197,6 +197,15 @@ async def test_members_are_removed_by_any_of_their_names(desk: Device, make: Mak
     assert await refusal(laptop.service.remove("home", "nobody")) == ("bad-device-id", 400)
 
 
+async def test_the_only_member_stays(desk: Device) -> None:
+    """Nobody could let it in again. Its copy can be forgotten."""
+    with pytest.raises(UserError) as refused:
+        await desk.service.remove("home", format_device_id(desk.id))
+    assert refused.value.code == "only-member"
+    assert "space forget home" in refused.value.next_step
+    await desk.put("a", {"x": 1})
+
+
 async def test_two_members_of_one_name_have_to_be_told_apart(desk: Device, make: MakeDevice) -> None:
     one, other = make("laptop"), make("other")
     other.name = "laptop"
