@@ -32,7 +32,7 @@ _plain_stamp = msgspec.msgpack.Decoder(
 _plain_body = msgspec.msgpack.Decoder(tuple[Annotated[int, Meta(ge=0, le=1)], dict[str, Plain]])
 _stamps = msgspec.msgpack.Decoder(list[list[Any]])
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_STAMPS_KEPT = 10_000
+_STAMPS_KEPT = 4_000
 
 
 class LoneStamp(NamedTuple):
