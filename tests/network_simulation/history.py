@@ -32,7 +32,7 @@ NO_COLLECTING = SimpleNamespace(collect=lambda: 0)
 RELAYED, APART = 0.35, 0.17  # share of histories with relays, and of those without any link
 
 # Who was set back, and who went over to another history, knows little of who was removed, and what was put back.
-FORKS = {"set_back": 8.0, "back_up": 4.0, "put_back": 0.0, "remove": 0.0, "remove_each_other": 0.0}
+FORKS = {"set_back": 8.0, "back_up": 4.0, "put_back": 0.0, "remove": 0.0, "remove_each_other": 0.0, "rot": 0.0}
 
 Ways: TypeAlias = Literal["links", "both", "relays"]
 RELAYED_WAYS = ("both", "relays")

@@ -16,6 +16,7 @@ from peerd.core import digest
 from peerd.core.batch import Doubt, Fork
 from peerd.core.clocks import ReadClock
 from peerd.core.record import Record
+from peerd.core.slowness import Slowness
 from peerd.core.snapshots import merge as snapshot_merge
 from peerd.engine.forks import recopying
 from peerd.engine.snapshots import making
@@ -89,14 +90,16 @@ def acknowledged_before_committed() -> Iterator[None]:
     """Whoever waits is answered, and others hear of it, some milliseconds before it is durable."""
     real = database.committed
 
-    def committed(connection: Connection, work: Callable[[Connection], Outcome[T]]) -> Outcome[T]:
+    def committed(
+        connection: Connection, work: Callable[[Connection], Outcome[T]], slowness: Slowness | None = None
+    ) -> Outcome[T]:
         def commit() -> None:
             with suppress(sqlite3.Error):  # closed, or committed by now
                 connection.execute("COMMIT")
 
         commit()
         if work.__qualname__ != "SpaceStore.transact.<locals>.work":
-            return real(connection, work)
+            return real(connection, work, slowness)
         connection.execute("BEGIN IMMEDIATE")
         try:
             outcome = work(connection)

@@ -38,7 +38,7 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (6, machines.days_pass),
     (4, machines.forget_soon),
     (1, machines.full_disk),
-    (0, machines.rot),  # by `more` only
+    (1, machines.rot),
     (1, machines.pause),
     (1, machines.tidy),
     (1.5, members.remove),

@@ -56,7 +56,7 @@ def test_everything_that_may_happen_has_happened(happened: Counter[str]) -> None
         "bulks", "cancelled writers", "conflicts settled", "crashes", "full disks", "joins", "large", "links cut",
         "partitions", "put back", "removals", "stops", "refused: disk-full", "refused: precondition-failed",
         "apart", "with relays", "relay weather", "throttled", "relays lost", "relays set back", "objects spoilt",
-        "days passed", "trims", "snapshots taken", "joins again", "mutual removals",
+        "days passed", "trims", "snapshots taken", "joins again", "mutual removals", "records rotten",
     ):  # fmt: skip
         assert happened[event], f"no history had any of: {event}"
 
