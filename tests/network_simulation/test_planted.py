@@ -30,6 +30,7 @@ LOOK_AT = 200
 OFTEN_BACK = {"back_up": 8.0, "put_back": 8.0}
 OFTEN_DOWN = {"crash": 4.0, "crash_and_start": 4.0, "start": 2.0}
 MONTHS = {"days_pass": 4.0, "forget_soon": 3.0, "stop": 2.0, "part": 2.0}
+LONG_AGO = {**FORKS, "days_pass": 4.0, "forget_soon": 3.0}
 SEARCHES = {
     "origin_kept_after_a_restore": Search(708, "links", OFTEN_BACK, devices=2),
     "trimmed_before_acknowledged": Search(700, "links", MONTHS),
@@ -37,7 +38,7 @@ SEARCHES = {
     "snapshot_that_names_nothing_owed": Search(775, "links", {"rot": 30.0, **MONTHS}),
     "acknowledged_before_committed": Search(700, "links", OFTEN_DOWN),
     "not_written_again": Search(703, "links", FORKS),
-    "doubt_taken_for_agreement": Search(5027, "links", FORKS),
+    "doubt_taken_for_agreement": Search(5100, "links", LONG_AGO, devices=2),
     "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
     "older_head_taken_for_ours": Search(815, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3, "rot": 0.0}, 30),
 }

@@ -112,7 +112,9 @@ class SnapshotExchange:
 
     async def _send(self, want: SnapshotWant) -> None:
         if want.count == 1 and not self._space.snapshots.is_serving(self._theirs, want.id):
-            return  # the rest of an attempt that has ended
+            if self._theirs not in self._space.snapshots.served:  # it was let go of: they asked for nothing for long
+                self._say(SnapshotRefuse(self._space.id, "snapshot-gone", "it begins anew when it is asked for again"))
+            return  # otherwise the rest of an attempt that has ended
         served = await self._space.snapshots.serve(self._theirs, want.id, want.number)
         number = want.number if served.id == want.id else 0
         for _ in range(want.count):

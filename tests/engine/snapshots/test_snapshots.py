@@ -924,6 +924,28 @@ async def test_one_that_was_cut_goes_on_over_the_next_link(
     assert (taken.count(1) > 1) is restarted, "whoever was restarted makes another one"
 
 
+async def test_who_asks_on_after_long_is_told_that_it_is_gone_and_begins_anew(
+    horizon: tuple[Device, Device], wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk was full for an hour, and the maker let go of what nobody asked for."""
+    monkeypatch.setattr(snapshot_exchange, "AGAIN_S", 0.01)
+    laptop, phone = horizon
+    store = phone.space.store.snapshots
+    take_part, taken = store.take, []
+
+    async def slow_at_the_seventh(standing: Any, decide: Any, parts: int) -> Any:
+        if parts == 7 and 7 not in taken:
+            await laptop.space.snapshots.end_serving(phone.id)
+        taken.append(parts)
+        return await take_part(standing, decide, parts)
+
+    store.take = slow_at_the_seventh  # type: ignore[method-assign] # to let go of it at the right moment
+    wire.connect(laptop, phone)
+    await until(lambda: session(phone, laptop) and session(phone, laptop).in_sync)
+    await agree(laptop, phone)
+    assert taken.count(1) > 1
+
+
 async def test_one_that_was_cut_when_it_was_whole_is_put_in_place_over_the_next_link(
     horizon: tuple[Device, Device], wire: Wire, until: Until
 ) -> None:
