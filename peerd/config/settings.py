@@ -285,7 +285,7 @@ class SpaceSettings(msgspec.Struct, frozen=True):
         int,
         Setting(
             explanation="How long replaced values are kept, and transactions that all active members and relays "
-            "have. With 0 they go within an hour.",
+            "have. With 0 they go within an hour, many of them within minutes.",
             check=WholeNumber(0, 3650, "days"),
             default=30,
             live=True,

@@ -18,7 +18,8 @@ from peerd.logs import get
 
 log = get(__name__)
 
-FIRST_S = 60.0
+LOOK_S = 60.0
+MANY_RUNS = 1_000
 EVERY_S = 3600.0
 SAVE_PEERS_S = 2.0
 AGREEMENT_MS = 120_000
@@ -38,6 +39,7 @@ class Housekeeping:
         self.holders = Holders()
         self._trimming = Trimming(self.holders, times)
         self._before_s = times.monotonic_s()
+        self._tidied: dict[bytes, int] | None = None  # the last position of each space when that was done last
         self._synced_s: dict[bytes, float] = {}  # when the age of a space last stood on a synchronised clock
         self._agreed_s: float | None = None
         self._members_changed = asyncio.Event()
@@ -81,14 +83,29 @@ class Housekeeping:
                     log.warning("peers not saved", space=space.name, code=problem.code, cause=str(problem))
 
     async def run(self) -> None:
-        """Soon after the start, then once an hour, and when it is asked for. Until cancelled."""
-        wait_s = FIRST_S
+        """Soon after the start, then once an hour, when it is asked for, and when a log that nothing is kept in for its
+        age has grown much. Until cancelled.
+        """
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), wait_s)
-            self._wanted.clear()
-            wait_s = EVERY_S
-            await self.tidy(self._elapsed_ms())
+                await asyncio.wait_for(self._wanted.wait(), LOOK_S)
+            if self.is_due():
+                self._wanted.clear()
+                await self.tidy(self._elapsed_ms())
+
+    def is_due(self) -> bool:
+        """Has the hour passed, or is there anything that should not wait for its end?"""
+        has_passed = self._tidied is None or self._times.monotonic_s() - self._before_s >= EVERY_S
+        return has_passed or self._wanted.is_set() or any(map(self._has_grown, self._live()))
+
+    def _live(self) -> list[Space]:
+        return list(self._spaces.by_id.values())
+
+    def _has_grown(self, space: Space) -> bool:
+        """Much that may go is there since the last time, as far as its age tells."""
+        position = space.commits.last_position
+        before = (self._tidied or {}).get(space.id, 0)
+        return position - before >= MANY_RUNS and self.history_days(space.name) == 0
 
     def soon(self) -> None:
         """What is kept for how long has changed."""
@@ -100,11 +117,12 @@ class Housekeeping:
         return round((self._before_s - before_s) * 1000)
 
     async def tidy(self, elapsed_ms: int) -> None:
-        """Let `elapsed_ms` of daemon time pass: age counts what passed while running, not what a clock says."""
+        """Do all of it. `elapsed_ms` of daemon time pass: age counts what passed while running, by no clock."""
         self.judge_clock()
         for link in self._switchboard.links.values():
             link.ping()
-        for space in list(self._spaces.by_id.values()):
+        self._tidied = {space.id: space.commits.last_position for space in self._live()}
+        for space in self._live():
             try:
                 await self._grow_older(space, elapsed_ms)
                 for session in self._switchboard.sessions(space):  # a link may last for months

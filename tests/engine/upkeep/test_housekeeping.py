@@ -96,7 +96,7 @@ async def test_once_an_hour_it_is_done_for_the_time_that_passed(
     async def tidy(elapsed_ms: int) -> None:
         passed.append(elapsed_ms)
 
-    monkeypatch.setattr(housekeeping, "FIRST_S", 0.001)
+    monkeypatch.setattr(housekeeping, "LOOK_S", 0.001)
     monkeypatch.setattr(housekeeping, "EVERY_S", 0.001)
     monkeypatch.setattr(desk.housekeeping, "tidy", tidy)
     async with running(desk.housekeeping.run):
@@ -352,3 +352,46 @@ async def test_who_is_no_admin_leaves_secrets_alone(desk: Device, make: MakeDevi
     await desk.tell(reader)
     await reader.housekeeping.tidy(0)
     assert current(reader) is None
+
+
+# --- when -----------------------------------------------------------------------------------------------
+
+
+async def test_it_is_time_once_an_hour_and_when_much_may_go(
+    desk: Device, clock: Hands, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """Where nothing is kept for its age, a burst of changes does not wait for the hour; and nothing does nothing."""
+    monkeypatch.setattr(housekeeping, "MANY_RUNS", 5)
+    keeper = desk.housekeeping
+    days = {"home": 30}
+    keeper.history_days = days.__getitem__
+    monkeypatch.setattr(housekeeping, "LOOK_S", 0.001)
+    told: list[int] = []
+    tidy = keeper.tidy
+
+    async def counted(elapsed_ms: int) -> None:
+        told.append(elapsed_ms)
+        await tidy(elapsed_ms)
+
+    monkeypatch.setattr(keeper, "tidy", counted)
+
+    async def times(count: int) -> None:
+        await until(lambda: len(told) >= count and not keeper.is_due())
+        assert len(told) == count
+
+    async with running(keeper.run):
+        await times(1)
+        for number in range(5):
+            await desk.put(f"{number}", {"x": 1})
+        await times(1)
+        days["home"] = 0
+        clock.pass_s(60)
+        await times(2)
+        assert told[1] == 60_000
+        await until(lambda: desk.space.copy.horizon() == desk.clock_now())
+        await desk.put("a", {"x": 1})
+        await times(2)
+        clock.pass_s(3_600)
+        await times(3)
+        keeper.soon()
+        await times(4)
