@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from peerd.core import chain, entry, limits
 from peerd.core.chain import Run
-from peerd.core.clocks import Dot, ReadClock
+from peerd.core.clocks import Dot, ReadClock, covers
 from peerd.core.copy import CopyState, context_before
 from peerd.core.entry import Change, Entry, Head, Kind
 from peerd.core.origin import Announcement
@@ -336,6 +336,17 @@ class Batch:
             self.history.append(HistoryRow(name, dropped, dot))
         if looked_like is not None and not record.births:
             self.images[name] = Image(looked_like, dot)
+
+    def unsound_left(self) -> dict[Name, int]:
+        """Of `unsound` those touched records that still hold something from before: the others were written anew."""
+        before = self.before.clock()
+        return {
+            name: difference
+            for name, difference in self.unsound.items()
+            if name in self.touched
+            and (record := self.records[name]) is not None
+            and any(covers(before, dot) for dot in record.dots())
+        }
 
     def parked(self) -> list[Name]:
         """The touched records that stand parked now."""

@@ -367,7 +367,7 @@ class Commits:
             used_up.clear()
             used_up.update(self.staging.used_up(writes.state))
             unsound.clear()
-            unsound.update((name, batch.unsound[name]) for name in batch.unsound if name in batch.touched)
+            unsound.update(batch.unsound_left() if batch.unsound else {})
             nothing = not writes.runs and writes.state.origins is before.origins
             return (None, None) if nothing else (writes, writes)
 

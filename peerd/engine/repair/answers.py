@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peerd.core import digest
 from peerd.core.batch import Name, Stored
+from peerd.core.record_form import bucket_of
 from peerd.core.repair.form import (
     Answer,
     clock_mark,
@@ -15,7 +17,7 @@ from peerd.core.repair.form import (
     unpack_record,
     whole_mark,
 )
-from peerd.core.repair.scrub import is_sound
+from peerd.core.repair.scrub import SharesRead, is_sound
 from peerd.engine.repair import log_repairs, mending
 from peerd.engine.space import Space
 from peerd.errors import RemoteProtocolError
@@ -41,6 +43,8 @@ def _mark(space: Space, before: Standing) -> bytes:
 async def shares(space: Space, question: Locate, ours: Standing) -> Located:
     """The next page of the shares that are asked for."""
     page = await space.store.scrubs.shares(question.buckets, question.after, None, SHARES, ROWS_LOOKED_AT)
+    if question.after is None and page.up_to is None:
+        _check_sums(space, question.buckets, page, ours)
     found = [(collection, key, share.to_bytes(8, "big")) for collection, key, share in page.shares]
     up_to, size_bytes = page.up_to, 0
     for number, (collection, key, _) in enumerate(found):
@@ -50,6 +54,15 @@ async def shares(space: Space, question: Locate, ours: Standing) -> Located:
             up_to = found[-1][:2]
             break
     return Located(space.id, _mark(space, ours), ours.digest, b"", found, up_to, list(ours.faulty))
+
+
+def _check_sums(space: Space, buckets: Sequence[int], page: SharesRead, ours: Standing) -> None:
+    """Somebody differs from us there: do our records make the sums that we say?"""
+    steps = ((bucket_of(collection, key), share) for collection, key, share in page.shares)
+    sums = digest.moved(digest.EMPTY, steps)
+    differs = any(digest.at(sums, bucket) != digest.at(ours.sums, bucket) for bucket in buckets)
+    if differs and standing(space) == ours:
+        space.scrub.alarm()
 
 
 async def held(space: Space, names: Sequence[RecordName]) -> list[tuple[str, str, bytes]]:

@@ -3,8 +3,10 @@ answers to the same questions of theirs.
 
 Who is believed, where two copies of a record differ:
 
-    ours is known to be damaged     what they have, if by our own digest that is what ours should be, or if our row is
-                                    not what was written
+    ours is known to be damaged     what they have, if by our own digest that is what ours should be, if our row is not
+                                    what was written, or if they know of no damage there and their records make the sum
+                                    that they say
+    theirs is, and ours is not      nothing is taken from them
     otherwise                       the rule of `core.repair.rule`, by what both logs prove. Of two values that of the
                                     side that is not known to be damaged stands; else that of the side with which
                                     another one agrees, if none does with the other side
@@ -92,6 +94,8 @@ class Repairs:
         self._times = times
         self._say = say
         self._compared = compared
+        self._told = digest.EMPTY  # the sums of the shares that they told
+        self._told_all = False
         self._machine = Repairing(space.id)
         self._large = repair_answers.Large()
         self._queue: asyncio.Queue[RepairMessage | RepairEffect | _Note | None] = asyncio.Queue()
@@ -271,6 +275,9 @@ class Repairs:
         up_to = min(ends) if ends else None
         one = {(collection, key): share for collection, key, share in ours.shares}
         other = {(collection, key): int.from_bytes(share, "big") for collection, key, share in theirs.shares}
+        told = ((bucket_of(*name), share) for name, share in other.items() if up_to is None or name <= up_to)
+        self._told = digest.moved(digest.EMPTY if effect.after is None else self._told, told)
+        self._told_all = up_to is None
         differing = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
         return [name for name in differing if up_to is None or name <= up_to], up_to
 
@@ -298,12 +305,14 @@ class Repairs:
         again: dict[Name, Merged] = {}
         for name in names:
             record, evidence, doubt = told[name]
+            ours_doubt = space.damage.doubts(name)
             owes_too = doubt and bucket_of(*name) in (self._faulty or ())
             vouched = not doubt or (owes_too and not record.empty)  # a bad row is not said
             trust = self._is_owed(name, effect.sums) or (vouched and findings.suspects(name))
-            if doubt and not owes_too and not trust:
+            trust = trust or (ours_doubt and not doubt and self._adds_up(name, effect.sums))
+            if doubt and not trust and not (owes_too and ours_doubt):
                 continue
-            stands = self._stands(effect.sums, ours_faulty=space.damage.doubts(name), theirs_faulty=doubt)
+            stands = self._stands(effect.sums, ours_faulty=ours_doubt, theirs_faulty=doubt)
             ours = here[name].record if name in here else Record()
             own = gathering.of(name)  # a whole log needs nobody's word
             merged = merge(ours, record, [own] if own.whole else [evidence, own], trust=trust, stands=stands)
@@ -342,6 +351,11 @@ class Repairs:
         return owed != 0 and (digest.at(self._space.copy.digest, bucket) + owed) % digest.MODULUS == digest.at(
             their_sums, bucket
         )
+
+    def _adds_up(self, name: Name, their_sums: bytes) -> bool:
+        """Do their records in this part of the copy make the sum that they say?"""
+        bucket = bucket_of(*name)
+        return self._told_all and digest.at(self._told, bucket) == digest.at(their_sums, bucket)
 
     def _stands(self, their_sums: bytes, *, ours_faulty: bool, theirs_faulty: bool) -> Side | None:
         """Which of the two is not known to be damaged, if the other is; else, with which of them do others agree, and

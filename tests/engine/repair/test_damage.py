@@ -15,7 +15,7 @@ from peerd.core.snapshots.parts import End
 from peerd.engine.repair import repairs
 from peerd.errors import StoreError
 from tests.engine.repair.test_repairs import findings, in_sync, meddle, same, sound
-from tests.engine.snapshots.test_snapshots import ONE, made, made_while, send, take
+from tests.engine.snapshots.test_snapshots import ONE, each, made, made_while, send, take
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, MakeDevice, Until, Wire
@@ -322,3 +322,42 @@ async def test_what_rotted_so_that_nobody_can_read_it_is_not_said_to_others(
         assert await device.value(X) == {"text": f"good {X}", "n": 2}
     await desk.close()
     await laptop.close()
+
+
+async def test_what_was_deleted_goes_again_where_a_sound_copy_shows_it(
+    desk: Device, laptop: Device, make: MakeDevice, running_clock: Any, wire: Wire, until: Until
+) -> None:
+    """Nothing makes up for what is owed, so the laptop has kept what was deleted; a third one that is whole knows."""
+    phone = make("phone", clock=running_clock())
+    await desk.admit(phone)
+    await laptop.space.learn(desk.space.roster.statements)
+    await desk.delete(Y)
+    await desk.tell(phone)
+    desk = await trimmed(desk)
+    await lose(desk)
+    await phone.patch(X, set={"n": 7})
+    await phone.tell(desk)
+    desk, phone = await trimmed(desk), await trimmed(phone)
+    assert await laptop.space.snapshots.take_in(ONE, each(await made(desk)), maker=desk.id)
+    assert await keys(laptop) == {X, Y, Z, "other"}
+    assert laptop.space.damage.owed_buckets() == [BUCKET]
+    wire.connect(laptop, phone)
+    wire.connect(desk, phone)
+    await until(lambda: len(phone.switchboard.links) == 2 and same(desk, laptop, phone))
+    for device in (desk, laptop, phone):
+        assert await keys(device) == {X, Z, "other"}
+        assert await device.value(X) == {"text": f"good {X}", "n": 7}
+    await desk.close()
+    await phone.close()
+
+
+async def test_what_rotted_is_owed_no_more_when_all_of_the_record_goes(desk: Device) -> None:
+    """What is deleted is deleted, whatever it looked like before."""
+    desk = await trimmed(desk)
+    for key, change in ((X, desk.delete(X)), (Z, desk.put(Z, {"text": "new"}))):
+        meddle(desk, "UPDATE record SET body = CAST(replace(body, 'good', 'goad') AS BLOB) WHERE key = ?", key)
+        await change
+        assert bool(desk.space.damage.owed_buckets()) is (
+            key == Z
+        )  # `n` was dropped and `text` replaced, but not the birth
+    await desk.close()
