@@ -40,7 +40,7 @@ SEARCHES = {
     "not_written_again": Search(703, "links", FORKS),
     "doubt_taken_for_agreement": Search(5100, "links", LONG_AGO, devices=2),
     "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
-    "older_head_taken_for_ours": Search(815, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3, "rot": 0.0}, 30),
+    "older_head_taken_for_ours": Search(1090, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3, "rot": 0.0}, 30),
 }
 
 
