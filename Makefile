@@ -4,7 +4,7 @@
 #   make demo                 three daemons on this machine: found, paired, tables bound, cut, healed
 #   make run                  one daemon in the foreground with the default configuration
 #   make bench                the speed table, beside the floor measured in the same run
-#   make simulate RUNS=2000   more random histories than `make test` plays
+#   make simulate RUNS=100000 more random histories than `make test` plays, on all cores
 #   make fuzz RUNS=100000     more hostile input than `make test` sends
 #   make soak                 a quarter of a year of four machines in ten minutes; HOURS=24: a real day of two
 #   make recipes              real programs on two machines: installs them in $(RECIPES) and runs tests/recipes
@@ -69,7 +69,7 @@ bench: setup
 
 simulate: setup
 	@$(BIN)/python -m tests.simulation --runs $(RUNS)
-	@$(BIN)/python -m tests.network_simulation --runs $$(( $(RUNS) / 10 + 1 )) --jobs $$(nproc)
+	@$(BIN)/python -m tests.network_simulation --runs $(RUNS) --jobs $$(nproc)
 	@$(BIN)/python -m tests.relay_simulation --runs $$(( $(RUNS) / 4 + 1 ))
 
 fuzz: setup

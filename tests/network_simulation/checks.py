@@ -15,7 +15,7 @@ from peerd.core.values import pack
 from peerd.engine.space import Space
 from peerd.engine.store_ports import Transaction
 from tests.network_simulation.device import Device
-from tests.network_simulation.fork_checks import Name, Wrong, check_forked, may_be_said_again
+from tests.network_simulation.fork_checks import Name, Wrong, check_forked
 from tests.network_simulation.ledger import context_of
 from tests.network_simulation.spaces import SimSpace
 from tests.network_simulation.world import World
@@ -40,21 +40,30 @@ async def check(world: World) -> None:
             found = (live.copy.clock(), live.copy.digest, forms, ids, live.roster.digest())
             if reference is None:
                 reference = found
+                _count(world, live)
                 _check_story(world, space, live.copy, records)
             what = ("clocks", "digests", "records", "conflicts", "rosters")
             for name, ours, theirs in zip(what, found, reference, strict=True):
                 if ours != theirs:
                     raise Wrong(f"{space.name}: the {name} of {device.name} and {members[0].name} differ")
             reached = [one.id for one in members if not world.apart]
-            _check_at_rest(device, live, reached, was_forked=bool(world.ledger.set_back))
+            _check_at_rest(device, live, reached, was_forked=world.was_forked(space))
             await _check_log(device, live)
+            world.counts["damage put right"] += sum(bool(one.done) for one in live.damage.findings.all)
     await _check_removed(world)
     _check_secrecy(world)
+
+
+def _count(world: World, live: Space) -> None:
+    world.counts["records in the end"] += live.copy.visible
+    world.counts["forks healed"] += len(live.roster.closed_forks)
 
 
 def _check_story(world: World, space: SimSpace, copy: CopyState, records: dict[Name, Record]) -> None:
     story = _Story(world.ledger.story(copy), frozenset(world.ledger.ends(copy)))
     _check_causality(story, records)
+    changes = [change for one in story.entries.values() for change in one.changes]
+    world.counts["edits that won over a delete"] += sum(change.kind == Kind.RESTORE for change in changes)
     _check_acknowledged(world, space, story)
     check_forked(world, space, copy, records)
 
@@ -165,7 +174,7 @@ def _check_acknowledged(world: World, space: SimSpace, story: _Story) -> None:
     for one in world.acknowledged:
         if one.space != space.id or (one.origin, one.seq) in space.losses:
             continue
-        if may_be_said_again(world, space) and one.end not in story.ends:
+        if world.was_forked(space) and one.end not in story.ends:
             continue  # of the history that fell: see `fork_checks`
         written = story.entries.get((one.origin, one.seq))
         if written is None:

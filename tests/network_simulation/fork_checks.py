@@ -100,14 +100,9 @@ def _heads(node: Node) -> list[tuple[bytes, int, bytes]]:
     return [(one.origin, one.seq, one.hash8) for one in entry.decode(node.run.entries[0]).delta]
 
 
-def may_be_said_again(world: World, space: SimSpace) -> bool:
-    """Was somebody set back, or in doubt, so that what it had written may stand under another name?"""
-    return world.set_back_at_all or space.id in world.ledger.in_doubt
-
-
 def check_forked(world: World, space: SimSpace, copy: CopyState, records: Mapping[Name, Record]) -> None:
     """All copies are like this one."""
-    if not may_be_said_again(world, space):
+    if not world.was_forked(space):
         return
     standing = frozenset(world.ledger.ends(copy))
     exactly = space.id not in world.ledger.in_doubt

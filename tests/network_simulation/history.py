@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
-from typing import Literal, TypeAlias
 from unittest.mock import patch
 
 from peerd.core import limits
@@ -22,6 +22,7 @@ from tests.network_simulation import programs
 from tests.network_simulation.checks import check
 from tests.network_simulation.disk import build_from_template, scratch
 from tests.network_simulation.joining import found
+from tests.network_simulation.mixes import Ways
 from tests.network_simulation.settling import settle
 from tests.network_simulation.virtual_loop import run
 from tests.network_simulation.world import World
@@ -31,10 +32,6 @@ ACTIONS = 45
 NO_COLLECTING = SimpleNamespace(collect=lambda: 0)
 RELAYED, APART = 0.35, 0.17  # share of histories with relays, and of those without any link
 
-# Who was set back, and who went over to another history, knows little of who was removed, and what was put back.
-FORKS = {"set_back": 8.0, "back_up": 4.0, "put_back": 0.0, "remove": 0.0, "remove_each_other": 0.0, "rot": 0.0}
-
-Ways: TypeAlias = Literal["links", "both", "relays"]
 RELAYED_WAYS = ("both", "relays")
 
 SMALL = (
@@ -68,6 +65,18 @@ SMALL = (
 
 
 @contextmanager
+def without_collecting() -> Iterator[None]:
+    """A history is short: what is left of it is found when it is over, and not again and again meanwhile."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextmanager
 def small_sizes() -> Iterator[None]:
     """Frames, credit and thresholds so small that little data goes through all of it."""
     with ExitStack() as stack:
@@ -87,7 +96,7 @@ def run_history(
     the seed if it is not said. `more`: what happens more often than usual, by how much.
     """
     is_small = random.Random(seed ^ 0x5EED).random() < 0.9
-    with scratch() as folder, ExitStack() as stack:
+    with scratch() as folder, without_collecting(), ExitStack() as stack:
         stack.enter_context(patch.object(switchboard, "gc", NO_COLLECTING))
         stack.enter_context(patch.object(founding, "build", build_from_template))
         if is_small:

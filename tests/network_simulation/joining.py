@@ -49,12 +49,6 @@ async def let_in(space: SimSpace, sponsor: Device, device: Device) -> None:
 async def pair(world: World, space: SimSpace, inviter: Device, joiner: Device) -> bool:
     """By code, over the network."""
     inviting, joining = inviter.running, joiner.running
-    before = {
-        member.admission
-        for one in world.up()
-        if (live := one.running.spaces.by_id.get(space.id)) is not None
-        and (member := live.roster.members.get(joiner.id)) is not None
-    }
     joining.service.hosts = _hosts
     if inviting.inviting.open is not None:
         return False
@@ -74,19 +68,20 @@ async def pair(world: World, space: SimSpace, inviter: Device, joiner: Device) -
         await joiner.do(lambda: joining.service.join(request))
     except (PeerdError, TimeoutError) as problem:
         world.counts[f"join failed: {getattr(problem, 'code', 'timeout')}"] += 1
-        return _has_joined(world, space, joiner, before)
+        return has_joined(world, space, joiner)
     else:
-        return _has_joined(world, space, joiner, before)
+        return has_joined(world, space, joiner)
     finally:
         invitation.cancel()
         await asyncio.wait([invitation])
 
 
-def _has_joined(world: World, space: SimSpace, device: Device, before: set[bytes]) -> bool:
+def has_joined(world: World, space: SimSpace, device: Device) -> bool:
+    """Is it a member again, or for the first time? Whatever it was told: the answer to a join may be lost."""
     if not device.is_up or space.id not in device.running.spaces.by_id:
         return False
     member = device.running.spaces.by_id[space.id].roster.members.get(device.id)
-    if member is None or member.admission in before:  # who was removed may not have heard of it
+    if member is None or member.admission in space.ended:  # who was removed may not have heard of it
         return False
     if device in space.removed:
         space.removed.remove(device)

@@ -25,6 +25,7 @@ ACTIONS: Sequence[tuple[float, Action]] = (
     (5, weather.cut),
     (3, weather.part),
     (4, weather.heal),
+    (2, weather.cut_a_snapshot),
     (2, weather.change_weather),
     (2, weather.redial),
     (3, machines.crash),

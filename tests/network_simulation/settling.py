@@ -11,6 +11,7 @@ from peerd.engine.relay.status import RELAYED
 from peerd.protocol.control.reports import PeerStatus
 from peerd.protocol.relay.courier_settings import DAY_S
 from tests.network_simulation.device import Device
+from tests.network_simulation.joining import has_joined
 from tests.network_simulation.spaces import SimSpace
 from tests.network_simulation.world import World
 
@@ -41,6 +42,10 @@ class _Settling:
         for device in world.devices:
             device.fault_now = lambda: None
             await world.start(device)
+        for space in world.spaces:
+            for device in world.devices:
+                if device not in space.inside:
+                    has_joined(world, space, device)
         if world.rotten:
             await self._scrub()
         until_s = asyncio.get_running_loop().time() + (RELAYED_SETTLE_S if world.relays else SETTLE_S)

@@ -21,7 +21,7 @@ class Acknowledged:
 class SimSpace:
     """A space and the devices that were let in. `losses`: acknowledged writes that no surviving copy had when copies
     were put back or devices removed; `lost`: likewise, all runs, by the hash at their end. `removed`: who was removed,
-    and not let in again since.
+    and not let in again since; `ended`: the admissions that ended so.
     """
 
     id: bytes
@@ -30,6 +30,7 @@ class SimSpace:
     losses: set[tuple[bytes, int]] = field(default_factory=set)
     removed: list[Device] = field(default_factory=list)
     lost: set[bytes] = field(default_factory=set)
+    ended: set[bytes] = field(default_factory=set)
 
     @property
     def inside(self) -> list[Device]:

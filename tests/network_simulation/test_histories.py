@@ -2,83 +2,53 @@
 
 from __future__ import annotations
 
-import io
-import random
-from collections import Counter
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from peerd import logs
-from tests.network_simulation.history import FORKS, run_history
+from tests.network_simulation import campaign
+from tests.network_simulation.campaign import Tally, play
+from tests.network_simulation.history import run_history
+from tests.network_simulation.in_suite import check_happened, parts, play_part
 
-FIXED = 100
-FRESH = 60
-PART = 20
-ROTTEN = 80_003
-FORKED = 90_011
-FIRST_FRESH = random.SystemRandom().randrange(1 << 40)
-
-
-def run_part(first: int) -> Counter[str]:
-    logs.configure("error", "json", stream=io.StringIO(), strict=True)  # a line per link would be most of the work
-    totals: Counter[str] = Counter()
-    for seed in range(first, first + PART):
-        try:
-            totals += run_history(seed)
-        except Exception as problem:
-            raise AssertionError(
-                f"the history of seed {seed} broke a rule; repeat it with "
-                f"python -m tests.network_simulation --runs 1 --trace --seed {seed}"
-            ) from problem
-    return totals
+HERE = Path(__file__).parents[2]
+MIXES = ("general",)
 
 
 @pytest.fixture(scope="module")
-def happened() -> Counter[str]:
-    return Counter()
+def tally() -> Tally:
+    return Tally()
 
 
-@pytest.mark.parametrize("first", range(1, FIXED + 1, PART))
-def test_devices_agree_in_the_end_and_nothing_is_lost(first: int, happened: Counter[str]) -> None:
-    """The same seeds in every run of the tests."""
-    happened.update(run_part(first))
+@pytest.mark.parametrize(("mix", "first"), parts(MIXES))
+def test_devices_agree_in_the_end_and_nothing_is_lost(mix: str, first: int, tally: Tally) -> None:
+    play_part(mix, first, tally)
 
 
-@pytest.mark.parametrize("part", range(FRESH // PART))
-def test_devices_agree_in_the_end_and_nothing_is_lost_in_fresh_histories(part: int, happened: Counter[str]) -> None:
-    """Other seeds each time; a failure names the seed."""
-    happened.update(run_part(FIRST_FRESH + part * PART))
+def test_everything_that_may_happen_has_happened(tally: Tally) -> None:
+    check_happened(MIXES, tally)
 
 
-def test_everything_that_may_happen_has_happened(happened: Counter[str]) -> None:
-    """Histories without crashes, cuts or conflicts would prove little."""
-    for event in (
-        "bulks", "cancelled writers", "conflicts settled", "crashes", "full disks", "joins", "large", "links cut",
-        "partitions", "put back", "removals", "stops", "refused: disk-full", "refused: precondition-failed",
-        "apart", "with relays", "relay weather", "throttled", "relays lost", "relays set back", "objects spoilt",
-        "days passed", "trims", "snapshots taken", "joins again", "mutual removals", "records rotten",
-    ):  # fmt: skip
-        assert happened[event], f"no history had any of: {event}"
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_history_is_a_function_of_its_seed(hash_seed: str) -> None:
+    """Also in a process in which sets are walked in another order."""
+    program = "from tests.network_simulation.history import run_history; print(sorted(run_history(11).items()))"
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(HERE)}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert told.stdout.splitlines()[-1] == str(sorted(run_history(11).items()))
 
 
-def test_records_that_rot_are_put_right() -> None:
-    """From the log or from another member; the same seeds in every run."""
-    logs.configure("critical", "json", stream=io.StringIO(), strict=True)
-    happened: Counter[str] = Counter()
-    for seed in range(ROTTEN, ROTTEN + PART):
-        happened += run_history(seed, ways="links", more={"rot": 10.0})
-    assert happened["records rotten"]
-
-
-def test_forks_heal_and_nothing_of_either_history_is_lost() -> None:
-    """Machines are set back, their marks with them, and write before they meet the others; always the same seeds."""
-    logs.configure("critical", "json", stream=io.StringIO(), strict=True)
-    happened: Counter[str] = Counter()
-    for seed in range(FORKED, FORKED + PART):
-        happened += run_history(seed, ways="links", more=FORKS)
-    for event in ("set back", "forked runs", "of a history that fell", "crashes", "trims", "snapshots taken"):
-        assert happened[event], f"no history had any of: {event}"
-
-
-def test_a_history_is_a_function_of_its_seed() -> None:
-    assert run_history(11) == run_history(11)
+def test_the_command_tells_what_happened_and_how_to_play_a_failure_again() -> None:
+    command = [sys.executable, "-m", "tests.network_simulation", "--runs", "4", "--seed", "1", "--jobs", "2"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE)
+    assert "4 histories, 0 failed" in told.stdout
+    assert re.search(r"^   writes +\d", told.stdout, re.MULTILINE)
+    with patch.object(campaign, "run_history", side_effect=AssertionError("never at rest")):
+        wrong = play("months", 1)
+    assert "never at rest" in wrong.wrong
+    assert wrong.replay() == "python -m tests.network_simulation --mix months --seed 1 --runs 1 --trace"

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -143,6 +143,10 @@ class World:
             del self.tokens[key]
         await self.note_losses()
 
+    def was_forked(self, space: SimSpace) -> bool:
+        """Was there another history, or did somebody go over in doubt? Then what it had is there under other names."""
+        return self.set_back_at_all or space.id in self.ledger.in_doubt
+
     async def note_losses(self) -> None:
         """What no member's copy has any more, nor its head on a relay, cannot be asked for at the end."""
         for space in self.spaces:
@@ -164,6 +168,14 @@ class World:
                 held.update(self.ledger.ends(copy))
         space.lost |= self.ledger.nodes.get(space.id, {}).keys() - held
 
+    def note_cut_snapshots(self, devices: Sequence[Device]) -> None:
+        """Something happens to these devices: what of snapshots is on its way to them?"""
+        self.counts["snapshots cut"] += sum(self.snapshots_coming(device) for device in devices)
+
+    def snapshots_coming(self, device: Device) -> int:
+        live = device.now.spaces.by_id.values() if device.now is not None else ()
+        return sum(one.snapshots.coming is not None for one in live)
+
     def look_at_ledger(self) -> None:
         if self.wrong or self.ledger.forked:
             raise AssertionError(self.wrong or self.ledger.forked)
@@ -184,7 +196,7 @@ class World:
         active = live.active()
         for space in self.spaces:
             for device in space.inside if space.id == live.id else ():
-                counts = device.id in active and not device.has_gone_back
+                counts = device.id in active and not device.has_gone_back and not self.was_forked(space)
                 if counts and not includes(device.clock_now(space.id), gone):
                     self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
 

@@ -22,6 +22,7 @@ MINUTE_S = 60.0
 async def crash(world: World) -> None:
     device = world.some_up()
     if device is not None:
+        world.note_cut_snapshots([device])
         await device.crash(power=world.chance.random() < 0.2)
         world.counts["crashes"] += 1
 
@@ -44,6 +45,7 @@ async def crash_and_start(world: World) -> None:
     if device is not None:
         await asyncio.sleep(world.chance.random() * 0.01)
         if device.is_up:
+            world.note_cut_snapshots([device])
             await device.crash()
             world.counts["crashes"] += 1
             await world.start(device)

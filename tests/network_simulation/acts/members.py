@@ -60,6 +60,7 @@ async def remove_each_other(world: World) -> None:
 async def _do_remove(world: World, space: SimSpace, remover: Device, target: Device) -> None:
     running = remover.running
     live = running.spaces.by_id[space.id]
+    space.ended.add(live.roster.members[target.id].admission)
     try:
         await remover.do(lambda: running.spaces.remove(live, target.id))
     except (PeerdError, asyncio.CancelledError) as problem:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.network_simulation.world import World
+
+LOOKS, LOOK_S = 100, 0.003
 
 
 async def cut(world: World) -> None:
+    world.note_cut_snapshots(world.devices)
     world.counts["links cut"] += world.network.cut_some(world.chance.choice((0.3, 1.0)))
 
 
 async def part(world: World) -> None:
     if world.apart:
         return
+    world.note_cut_snapshots(world.devices)
     world.network.part({device.id: world.chance.randrange(2) for device in world.devices})
     world.counts["partitions"] += 1
 
@@ -19,6 +25,24 @@ async def part(world: World) -> None:
 async def heal(world: World) -> None:
     world.heal()
     world.air.refresh()
+
+
+async def cut_a_snapshot(world: World) -> None:
+    """Everybody hears everybody, and if that brings somebody a snapshot, it breaks off at once."""
+    await heal(world)
+    for _ in range(LOOKS):
+        await asyncio.sleep(LOOK_S)
+        taking = [device for device in world.up() if world.snapshots_coming(device)]
+        if not taking:
+            continue
+        await asyncio.sleep(world.chance.random() * LOOK_S)
+        if world.chance.random() < 0.5:
+            await cut(world)
+        elif taking[0].is_up:
+            world.note_cut_snapshots(taking[:1])
+            await taking[0].crash()
+            world.counts["crashes"] += 1
+        return
 
 
 async def change_weather(world: World) -> None:

@@ -55,6 +55,7 @@ async def write_one(world: World, device: Device, space: str, changes: Sequence[
         world.counts["writers of a crashed device"] += 1
         return
     world.counts["writes"] += 1
+    world.counts["deletes"] += sum(change.kind == "delete" for change in changes)
     if written.dot is not None:
         origin, seq = written.dot.split(":")
         end = running.device.ledger.newest[space_id, bytes.fromhex(origin), int(seq)]
