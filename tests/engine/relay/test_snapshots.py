@@ -20,6 +20,7 @@ from peerd.protocol.relay.part_chain import PartChain
 from tests.engine.conftest import Device, MakeDevice, RunningHands
 from tests.engine.relay.test_relaying import arrives, comes_true
 from tests.engine.relay_scene import QUICK, Relayed, Sealed, new_stick, objects
+from tests.engine.repair.test_repairs import meddle
 
 SNAPSHOT = b"p" * 16
 EAGER = replace(QUICK, snapshots=True, snapshot_from_bytes=1, foreign_s=(0.02, 0.05))
@@ -273,3 +274,28 @@ async def test_a_device_that_comes_late_starts_from_the_snapshot(desk: Device, m
     await desk.put("after", {"n": 1})
     await arrives(attic, "after")
     assert [one.relays.views().relays[0].findings for one in (ours, theirs, late)] == [[], [], []]
+
+
+async def test_one_that_a_damaged_copy_left_takes_nothing_from_who_takes_it(
+    two: tuple[Device, Device], snapshots: Snapshots
+) -> None:
+    """It says what it lost; what was deleted goes all the same."""
+    desk, laptop = two
+    for key in ("lost", "gone", "left"):
+        await desk.put(key, {"n": 1})
+    await desk.tell(laptop)
+    await desk.delete("gone")
+    meddle(desk, "UPDATE origin SET horizon = seq")
+    meddle(desk, "INSERT OR IGNORE INTO run_end (origin, seq, hash8) SELECT origin, last, substr(head, 1, 8) FROM run")
+    meddle(desk, "DELETE FROM run")
+    desk = await desk.reopen()
+    meddle(desk, "DELETE FROM record WHERE key = 'lost'")
+    await desk.space.scrub.round()
+    assert desk.space.damage.is_known
+    manifest = await (await snapshots(desk)).leave(SNAPSHOT)
+    assert manifest is not None
+    assert await Kept().take(await snapshots(laptop), manifest)
+    page = await laptop.space.store.page("notes", "", None, 10)
+    assert [key for key, _ in page.records] == ["left", "lost"]
+    assert not laptop.space.damage.is_known
+    await desk.close()
