@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from peerd.core.clocks import Clock, Dot, ReadClock
+from peerd.core.clocks import Clock, Dot, ReadClock, covers
 from peerd.core.device_id import format_device_id, short_id
 from peerd.core.forks import Parting, Side, side_of
 from peerd.core.intents import Intent
@@ -143,6 +143,8 @@ class Forks:
         `talked` it has said more than that.
         """
         found = await self.differing(positions)
+        if found is not None and found.doubtful and self._has_ours(peer, found):
+            found = None
         for key in [key for key, fork in self._seen.items() if key[0] == peer and fork.relay == relay]:
             if key[1] not in talked and (found is None or key[1] != found.origin):
                 del self._seen[key]
@@ -151,6 +153,11 @@ class Forks:
             known = self._seen.get((peer, origin))
             if known is None or (known.relay and known.shared is None and not known.is_unclear):
                 self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay, doubtful=doubtful))
+
+    def _has_ours(self, peer: bytes, there: Differing) -> bool:
+        """Has it said on a link, where it and we agreed, that it has this of our history?"""
+        known = self._space.peers.get(peer)
+        return known is not None and covers(known.acks, (there.origin, there.seq))
 
     def forget_on_relay(self, relay: str, peer: bytes, origins: Collection[bytes] | None = None) -> None:
         """Nothing differs there any more, of these origins or of any."""
@@ -166,6 +173,10 @@ class Forks:
     def apart_on(self, relay: str) -> list[Position]:
         """The ends of ours where heads on this relay are of another history."""
         return sorted({(fork.origin, fork.seq, fork.ours) for fork in self.seen_on(relay) if fork.ours})
+
+    def seen(self) -> list[ForkSeen]:
+        """All of them, wherever."""
+        return list(self._seen.values())
 
     def seen_on(self, relay: str) -> list[ForkSeen]:
         return [fork for fork in self._seen.values() if fork.relay == relay]

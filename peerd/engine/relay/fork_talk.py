@@ -38,6 +38,7 @@ class RelayForkTalk:
         self._searches: dict[Key, Search] = {}
         self._told: dict[Key, Told] = {}
         self._heard: dict[Key, Talk] = {}
+        self._here: frozenset[bytes] = frozenset()  # members whose heads were here
         self._copy_id = space.copy_id
 
     # ---- what our head says, and what is to be done
@@ -52,9 +53,8 @@ class RelayForkTalk:
 
     @property
     def strangers(self) -> frozenset[bytes]:
-        """Whose heads tell of another history than ours."""
-        seen = self._space.forks.seen_on(self.relay)
-        return frozenset(fork.peer for fork in seen if not fork.doubtful) - {self._space.device}
+        """Who left a head here and holds another history than ours, wherever that was seen."""
+        return frozenset(fork.peer for fork in self._space.forks.seen() if not fork.doubtful) & self._here
 
     @property
     def falls(self) -> Clock:
@@ -65,7 +65,7 @@ class RelayForkTalk:
     def wanted(self) -> Clock:
         """The same, of the origins of which ours stands and a stranger's does not."""
         forks = self._space.forks
-        seen = {fork.origin for fork in forks.seen_on(self.relay) if fork.peer != self._space.device}
+        seen = {fork.origin for fork in forks.seen() if fork.peer in self._here}
         return self._stands(origin for origin in seen if origin in forks.sides and forks.sides[origin].stands)
 
     def _stands(self, origins: Iterable[bytes]) -> Clock:
@@ -80,9 +80,10 @@ class RelayForkTalk:
             self._copy_id = self._space.copy_id
             for some in (self._searches, self._told, self._heard):
                 some.clear()
-        for device, head in heads.items():
-            if device != self._space.device:
-                await self._listen(device, head)
+        others = {device: head for device, head in heads.items() if device != self._space.device}
+        self._here |= others.keys()
+        for device, head in others.items():
+            await self._listen(device, head)
         if self._space.roster.closed_forks:
             await self._space.forks.look()
 

@@ -110,7 +110,8 @@ class Choice:
             yield self._put_head(standing, moment) if parts.stream.since_head >= _SEGMENTS_PER_HEAD else None
             yield self._leave(standing, moment)
             yield self._put_head(standing, moment)
-            acknowledged = parts.view.acknowledged(standing.active)
+            acknowledged = parts.view.acknowledged(standing.active - standing.strangers)
+            acknowledged += [{} for _ in standing.active & standing.strangers]  # it is of another history
             yield parts.collecting.collect(parts.picture, acknowledged, moment)
             yield self._put_head(standing, moment)
             yield parts.collecting.farewell(standing, moment)

@@ -80,7 +80,7 @@ class Parts:
         self.complaints.update(heads, lost, now_s)
         own = Own(self.stream.coverage, self.stream.sizes, self.memory.snapshot)
         distrusted, broken = self.complaints.distrusted, self.complaints.broken
-        self.picture = self.view.picture(self.us, own, standing.members, distrusted, broken)
+        self.picture = self.view.picture(self.us, own, standing.members - standing.strangers, distrusted, broken)
         if includes(standing.clock, self.picture.offered):
             self.behind_ms = None
         elif self.behind_ms is None:
@@ -104,7 +104,9 @@ class Parts:
         as our head tells of it, and in the best snapshot once all its parts were found.
         """
         own = Own(self.head.told(), [], self.memory.snapshot)
-        picture = self.view.picture(self.us, own, standing.members, self.complaints.distrusted, self.complaints.broken)
+        picture = self.view.picture(
+            self.us, own, standing.members - standing.strangers, self.complaints.distrusted, self.complaints.broken
+        )
         best = picture.best
         whole = best is not None and self.collecting.is_confirmed(best.manifest.id)
         return extended(best.manifest.clock if best and whole else {}, picture.coverage)

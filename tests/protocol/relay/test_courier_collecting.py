@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, MINUTE_S
@@ -13,6 +14,7 @@ from peerd.protocol.relay.courier_steps import (
     LeaveFarewell,
     MakeSnapshot,
     PutHead,
+    Standing,
     TakeSnapshot,
 )
 from tests.relay_simulation.bench import Bench
@@ -269,3 +271,27 @@ def test_an_old_stream_of_ours_goes_when_the_new_one_stands() -> None:
     bench.run(2 * DAY_S)
     assert not any(name in bench.storage.objects for name in old)
     assert b.copy.clock == a.copy.clock
+
+
+def test_a_snapshot_for_strangers_stands_beside_a_larger_one_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they left is of another history: it covers nothing of ours, and nothing of ours gives way to it."""
+    bench = Bench(snapshots=True, snapshot_from_bytes=1)
+    a, b = bench.devices
+    a.online, a.forged_by = False, b.id  # nothing of it passes the door
+    bench.write(b, count=50)
+    bench.run(DAY_S)
+    assert bench.head(b).snapshot is not None
+    standing = a.standing
+
+    def apart() -> Standing:
+        return replace(standing(), strangers=frozenset({b.id}), wanted={a.origin: 1})
+
+    monkeypatch.setattr(a, "standing", apart)
+    a.online, b.online = True, False
+    bench.write(a)
+    bench.run(DAY_S)
+    assert len(bench.steps(a, MakeSnapshot)) == 1
+    assert not bench.steps(a, TakeSnapshot)
+    assert bench.head(a).snapshot is not None
+    assert a.courier.held(apart()) == {a.origin: 1}
+    assert bench.segments(a), "they acknowledge what is not ours"
