@@ -46,6 +46,7 @@ class _Settling:
             for device in world.devices:
                 if device not in space.inside:
                     has_joined(world, space, device)
+        await asyncio.sleep(1)  # what broke in the last moment is noticed
         if world.rotten:
             await self._scrub()
         until_s = asyncio.get_running_loop().time() + (RELAYED_SETTLE_S if world.relays else SETTLE_S)
