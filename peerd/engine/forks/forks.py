@@ -32,7 +32,7 @@ RELAY_STEP = (
 )
 PAST_STEP = (
     "Start another device of this space that looks at the relay: it takes that, and the two settle it. Until then "
-    "nothing new is left there."
+    'nothing new is left there. If all others have met this one since: docs/recovery.md, "A fork".'
 )
 Position: TypeAlias = tuple[bytes, int, bytes]  # origin, seq, 8 bytes of the chain there
 _NOWHERE = Side(stands=False, falls=False, unknown=False)

@@ -237,12 +237,12 @@ class Choice:
     def _wake_s(self, standing: Standing, moment: Moment) -> float:
         parts = self._parts
         times: list[float | None] = [parts.polling.next_s, parts.fetching.next_try_s(parts.offers)]
-        walls: list[int | None] = [parts.collecting.next_delete_ms()]
+        walls: list[int | None] = [parts.collecting.next_delete_ms() if self._knows_ours() else None]
         if self._may_write(moment):
             times += [parts.leaving.next_due_s(standing), parts.making.next_s()]
             times.append(parts.head.due_s(standing, parts.picture.offered, parts.memory.lost))
-        elif parts.stream.sound:
-            times.append(parts.full.until_s)
+        elif parts.stream.sound:  # else what stands in our name is looked at first, and that has its own time
+            times.append(None if parts.full.over(moment) else parts.full.until_s)
         else:
             walls.append(parts.stream.renew_at_ms())
         times += [moment.now_s + (wall - moment.wall_ms) / 1000 for wall in walls if wall is not None]

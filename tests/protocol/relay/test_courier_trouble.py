@@ -155,6 +155,34 @@ def test_a_copy_that_went_back_unnoticed_overwrites_nothing() -> None:
     assert not bench.reports(a), "nobody else writes as this device"
 
 
+def test_what_is_of_another_history_is_not_written_over_and_costs_looks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until somebody else says that it has it."""
+    bench, a, b = left_by_one()
+    backup = a.backup()
+    bench.write(a)
+    bench.run(5 * MINUTE_S)
+    left = bench.storage.objects[relay_names.head_name(KEY, a.id)]
+    a.restore(backup, noticed=False)
+    fetched, a.journal = a.courier.heads_fetched, []
+
+    def told(*arguments: Any) -> None:
+        fetched(*arguments)
+        if a.courier.former is not None:
+            a.courier.former_is_apart()
+
+    monkeypatch.setattr(a.courier, "heads_fetched", told)  # as the engine does
+    a.forged_by = a.id
+    bench.write(a)
+    a.wake_s = started_s = bench.now_s
+    bench.run(DAY_S)
+    assert bench.storage.objects[relay_names.head_name(KEY, a.id)] == left
+    assert not bench.steps(a, PutSegment, started_s)
+    assert len(a.journal) < 1_000
+    b.online = True
+    bench.run(2 * HOUR_S)
+    assert bench.storage.objects[relay_names.head_name(KEY, a.id)] != left
+
+
 def test_an_earlier_life_without_memory_is_read_before_it_is_overwritten() -> None:
     bench, a, _ = left_by_one()
     earlier = dict(a.copy.clock)
