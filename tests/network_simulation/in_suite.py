@@ -19,7 +19,7 @@ HAPPENS = {
         "bulks", "cancelled writers", "conflicts settled", "crashes", "deletes", "edits that won over a delete",
         "full disks", "joins", "large", "links cut", "partitions", "put back", "removals", "stops",
         "refused: disk-full", "refused: precondition-failed", "apart", "with relays", "relay weather", "throttled",
-        "relays lost", "relays set back", "objects spoilt", "days passed", "trims", "snapshots taken",
+        "relays lost", "relays set back", "objects spoilt", "days passed", "trims", "snapshots taken", "snapshots cut",
         "joins again", "mutual removals", "records rotten", "damage put right",
     ),
     "forks": ("set back", "forked runs", "of a history that fell", "forks healed", "crashes", "trims"),

@@ -18,6 +18,7 @@ from peerd.core import entry
 from peerd.core.chain import Run, first_hash, hash_after
 from peerd.core.clocks import Clock, ReadClock, includes, join
 from peerd.core.copy import CopyState
+from peerd.core.snapshots.intake import Standing
 from peerd.core.writes import Writes
 from peerd.engine.space import Space
 from peerd.protocol.relay.objects import Covers
@@ -38,6 +39,7 @@ class Ledger:
         self.nodes: dict[bytes, dict[bytes, Node]] = {}  # space, hash at the end
         self.in_doubt: set[bytes] = set()  # spaces in which somebody went over, and nobody could tell where they parted
         self.trimmed: Callable[[Space, Clock], None] = lambda _space, _gone: None  # so far the log of a copy has gone
+        self.part_came: Callable[[Space], None] = lambda _space: None  # of a snapshot, and is kept
         self.newest: dict[tuple[bytes, bytes, int], bytes] = {}  # space, origin, seq: the end of the run written last
         self._runs: dict[bytes, dict[bytes, dict[int, Run]]] = {}  # space, origin, first
 
@@ -58,8 +60,18 @@ class Ledger:
             self._listen(space, listening)
 
         self._listen(space, listening)
+        self._listen_to_snapshots(space)
         space.on_switch.append(switched)
         space.on_trim.append(lambda before: self._trimmed(space, before))
+
+    def _listen_to_snapshots(self, space: Space) -> None:
+        real = space.snapshots._moved
+
+        def moved(standing: Standing) -> None:
+            real(standing)
+            self.part_came(space)
+
+        setattr(space.snapshots, "_moved", moved)  # noqa: B010 - a method of this one object
 
     def _trimmed(self, space: Space, before: ReadClock) -> None:
         """What lies before a snapshot that was taken in is another matter."""

@@ -34,6 +34,7 @@ class _Settling:
     async def settle(self) -> None:
         world = self._world
         await world.wait_for_tasks()
+        world.cuts_a_snapshot = False
         world.heal()
         for relay in world.relays:
             relay.calm()

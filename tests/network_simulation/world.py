@@ -23,6 +23,7 @@ from tests.network_simulation.relay_contents import Watch, left_on_relays
 from tests.network_simulation.spaces import Acknowledged, SimSpace
 
 DAY_MS = 24 * 3_600_000
+SNAPSHOT_S = 0.003  # about as long as one takes
 
 
 class World:
@@ -34,7 +35,8 @@ class World:
         count = size or self.chance.choice((2, 2, 3, 3, 4, 5))
         around = Surroundings()
         self.ledger, self.relays, self.calendar = around.ledger, around.relays, around.calendar
-        self.ledger.trimmed = self._look_at_trim
+        self.ledger.trimmed, self.ledger.part_came = self._look_at_trim, self._cut_a_snapshot
+        self.cuts_a_snapshot = False
         self.watch, self.is_watched = Watch(), True
         self.apart = False  # no device ever hears another one: all goes through relays
         self.devices = [Device(number, folder, self.network, self.air, self.chance, around) for number in range(count)]
@@ -167,6 +169,15 @@ class World:
             for copy in (device.copy_now(space.id), *device.replaced.get(space.id, [])):
                 held.update(self.ledger.ends(copy))
         space.lost |= self.ledger.nodes.get(space.id, {}).keys() - held
+
+    def _cut_a_snapshot(self, space: Space) -> None:
+        """If that was asked for."""
+        device = next(one for one in self.devices if one.id == space.keys.device)
+        if self.cuts_a_snapshot and any(link.ours == device.id for link in self.network.links):
+            self.cuts_a_snapshot = False
+            self.counts["snapshots cut"] += 1
+            at_s = asyncio.get_running_loop().time() + self.chance.random() * SNAPSHOT_S
+            self.network.call_at(at_s, partial(self.network.cut_all_of, device.id))
 
     def note_cut_snapshots(self, devices: Sequence[Device]) -> None:
         """Something happens to these devices: what of snapshots is on its way to them?"""

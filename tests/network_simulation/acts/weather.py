@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.network_simulation.world import World
-
-LOOKS, LOOK_S = 100, 0.003
 
 
 async def cut(world: World) -> None:
@@ -28,21 +24,9 @@ async def heal(world: World) -> None:
 
 
 async def cut_a_snapshot(world: World) -> None:
-    """Everybody hears everybody, and if that brings somebody a snapshot, it breaks off at once."""
+    """Everybody hears everybody; the next snapshot of which something comes over a link breaks off there."""
+    world.cuts_a_snapshot = True
     await heal(world)
-    for _ in range(LOOKS):
-        await asyncio.sleep(LOOK_S)
-        taking = [device for device in world.up() if world.snapshots_coming(device)]
-        if not taking:
-            continue
-        await asyncio.sleep(world.chance.random() * LOOK_S)
-        if world.chance.random() < 0.5:
-            await cut(world)
-        elif taking[0].is_up:
-            world.note_cut_snapshots(taking[:1])
-            await taking[0].crash()
-            world.counts["crashes"] += 1
-        return
 
 
 async def change_weather(world: World) -> None:
