@@ -97,7 +97,7 @@ class _Settling:
                     return f"{space.name} on {device.name}: a recopy is pending"
                 if live.damage.is_known:
                     return f"{space.name} on {device.name}: {live.damage.findings.open}"
-                ids = {format_device_id(one.id) for one in space.devices}
+                ids = {format_device_id(one.id) for one in self._world.members(space)}
                 peers = [peer for peer in device.running.statuses.peers.of(live) if peer.device in ids]
                 if not all(_is_at_rest(peer, by_relay=self._world.apart) for peer in peers):
                     said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]

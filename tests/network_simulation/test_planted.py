@@ -31,14 +31,14 @@ LOOK_AT = 200
 LONG_AGO = {**FORKS, "days_pass": 4.0, "forget_soon": 3.0}
 SEARCHES = {
     "origin_kept_after_a_restore": Search(721, "links", RETURNS, devices=2),
-    "trimmed_before_acknowledged": Search(700, "links", MONTHS),
+    "trimmed_before_acknowledged": Search(704, "links", MONTHS),
     "snapshot_without_covered_dots": Search(713, "links", MONTHS),
     "snapshot_that_names_nothing_owed": Search(1838, "links", {"rot": 30.0, **MONTHS}),
     "acknowledged_before_committed": Search(714, "links", CRASHES),
-    "not_written_again": Search(724, "links", FORKS),
+    "not_written_again": Search(760, "links", FORKS),
     "doubt_taken_for_agreement": Search(5142, "links", LONG_AGO, devices=2),
     "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
-    "older_head_taken_for_ours": Search(851, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3, "rot": 0.0}, 30),
+    "older_head_taken_for_ours": Search(887, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3, "rot": 0.0}, 30),
 }
 
 

@@ -212,10 +212,14 @@ class World:
                     self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
 
     def members(self, space: SimSpace) -> list[Device]:
-        """By the roster of somebody who was not removed."""
+        """By the roster of somebody who was not removed; without those who were let in again and never heard of it."""
         witness = space.inside[0]
         roster = witness.running.spaces.by_id[space.id].roster
-        return [device for device in space.devices if roster.is_member(device.id)]
+        return [
+            device
+            for device in space.devices
+            if roster.is_member(device.id) and (device not in space.removed or space.id in device.running.spaces.by_id)
+        ]
 
     async def wait_for_tasks(self) -> None:
         """For all that was spawned."""

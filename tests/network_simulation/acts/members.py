@@ -35,6 +35,7 @@ async def remove(world: World) -> None:
     space, up = found
     remover, target = world.chance.sample(up, 2)
     space.removed.append(target)
+    world.forget_backups()
     await _do_remove(world, space, remover, target)
     await world.note_losses()
 
