@@ -50,8 +50,8 @@ async def test_a_failed_first_commit_does_not_waste_the_origin(desk: Any, monkey
     transact = desk.space.store.transact
     drawn: list[bytes | None] = []
 
-    async def fail_after_deciding(decide: Any, **named: Any) -> None:
-        await transact(lambda transaction: (None, decide(transaction)[1]), **named)
+    async def fail_after_deciding(decide: Any, *more: Any) -> None:
+        await transact(lambda transaction: (None, decide(transaction)[1]), *more)
         drawn.append(desk.space.commits.own_origin)
         await fail()
 

@@ -18,6 +18,7 @@ class HeadThere(NamedTuple):
     relay: SimRelay
     member: Device
     head: Head
+    whole: bool  # the segments that it tells of are there: head and segment go in one request, and one may fail alone
 
 
 def heads_there(space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> Iterator[HeadThere]:
@@ -35,14 +36,17 @@ def heads_there(space: bytes, members: Sequence[Device], relays: Sequence[SimRel
                 continue
             with suppress(RemoteProtocolError):  # sealed before the reader was a member, or after
                 signed = sealed._sealing.open_head(name, kept.data, space, sealed._space_keys.opening())
-                yield HeadThere(relay, member, relay_objects.decode_head(signed.data))
+                head = relay_objects.decode_head(signed.data)
+                told = (sealed._segment_name(head.stream, number) for number in range(head.oldest, head.next))
+                yield HeadThere(relay, member, head, all(one in relay.objects for one in told))
 
 
 def left_on_relays(space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> list[Covers]:
-    """The transactions that the members' heads claim to hold."""
+    """The transactions that the members' heads claim to hold, as far as their segments bear that out."""
     found: list[Covers] = []
-    for _, _, head in heads_there(space, members, relays):
-        found.append(head.covers)
+    for _, _, head, whole in heads_there(space, members, relays):
+        if whole:
+            found.append(head.covers)
         if head.snapshot is not None:
             found.append({origin: [(1, seq)] for origin, seq in head.snapshot.clock.items()})
     return found
@@ -56,7 +60,7 @@ class Watch:
 
     def given_up(self, space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> Iterator[str]:
         """A sentence for each member whom a stream left behind since the last look."""
-        for relay, member, head in heads_there(space, members, relays):
+        for relay, member, head, _ in heads_there(space, members, relays):
             place = relay.name, space, member.id
             before = self._before.get(place)
             self._before[place] = head

@@ -305,7 +305,7 @@ def context_not_waited_for() -> AbstractContextManager[Any]:
 
 @variant
 def heads_unchecked() -> AbstractContextManager[Any]:
-    return patch.object(Batch, "_of_another_history", lambda *_: None)
+    return patch.object(Batch, "_is_of_ours", lambda *_: True)
 
 
 @variant

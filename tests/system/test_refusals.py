@@ -125,7 +125,7 @@ def test_a_code_that_was_used_lets_nobody_else_in(house: House, kitchen: Device,
 
 def test_an_expired_code(house: House, stranger: Device) -> None:
     """After its time the code is refused on both sides. Here the time is a second; the window is real otherwise."""
-    (hasty,) = house.start("hasty", mdns=False, meddle="from peerd.protocol import pairing_window as w; w.SECONDS = 1")
+    (hasty,) = house.start("hasty", mdns=False, meddle="from peerd.protocol.pairing import window as w; w.SECONDS = 1")
     hasty.create("brief")
     with inviting(hasty, "brief") as (invite, code):
         assert invite.wait(PATIENCE_S) == 6

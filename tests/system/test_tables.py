@@ -344,7 +344,7 @@ def test_what_the_configuration_names_is_bound_when_the_file_appears(tmp_path: P
     with House(tmp_path / "house") as house:
         path = tmp_path / "app" / "app.db"
         kitchen = house.device("kitchen", more=f'[[spaces.{SPACE}.tables]]\ndatabase = "{path}"\n')
-        kitchen.meddle = "from peerd.engine import bindings; bindings.DECLARED_AGAIN_S = 0.1"
+        kitchen.meddle = "from peerd.engine.tables import bindings; bindings.DECLARED_AGAIN_S = 0.1"
         kitchen.start()
         kitchen.create(SPACE)
         kitchen.wait(lambda: "there is no file" in kitchen.space(SPACE)["reason"], "it says what is missing")
