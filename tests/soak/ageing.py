@@ -25,7 +25,7 @@ async def never_woken(*_):
 daemon.watch_wakeups = never_woken  # or each second would be a week of sleep
 clock.Clock.wall_ms = wall_ms
 clock.Clock.quality = lambda self: 2
-housekeeping.FIRST_S = housekeeping.EVERY_S = {every_s!r}
+housekeeping.LOOK_S = housekeeping.EVERY_S = {every_s!r}
 housekeeping.Housekeeping._elapsed_ms = more_elapsed_ms
 """
 

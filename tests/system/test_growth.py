@@ -10,7 +10,7 @@ from tests.support.daemons import Device, House, pair, wait_for
 # Every second is forty days, and housekeeping is done all the time.
 MONTHS = """
 from peerd.engine.upkeep import housekeeping
-housekeeping.FIRST_S = housekeeping.EVERY_S = 0.2
+housekeeping.LOOK_S = housekeeping.EVERY_S = 0.2
 elapsed_ms = housekeeping.Housekeeping._elapsed_ms
 housekeeping.Housekeeping._elapsed_ms = lambda self: elapsed_ms(self) * 40 * 24 * 3600
 """

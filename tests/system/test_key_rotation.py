@@ -12,7 +12,7 @@ from peerd.core.roster.roster import Roster
 from peerd.store import roster_copy
 from tests.support.daemons import Device, House, pair, wait_for
 
-SOON = "import peerd.engine.upkeep.housekeeping as h; h.FIRST_S = 0.5"
+SOON = "import peerd.engine.upkeep.housekeeping as h; h.LOOK_S = 0.5"
 DYING = """
 import os, peerd.engine.spaces as s
 state, renew_epoch = s.Spaces._state, s.Spaces.renew_epoch
