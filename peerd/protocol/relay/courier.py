@@ -44,15 +44,8 @@ from peerd.protocol.relay.courier_steps import (
 from peerd.protocol.relay.objects import Head, Manifest
 from peerd.protocol.relay.part_chain import PartChain
 
-_WAY_GIVING = (
-    FetchSegments,
-    TakeSnapshot,
-    CheckSnapshot,
-    MakeSnapshot,
-    MendRoster,
-    LeaveFarewell,
-    Delete,
-)  # once failed, they let others go first
+# Once failed, they let others go first.
+_WAY_GIVING = (FetchSegments, TakeSnapshot, CheckSnapshot, MakeSnapshot, MendRoster, LeaveFarewell, Delete)
 
 
 class Courier:
@@ -308,6 +301,7 @@ class Courier:
         """Not the head that had the tag is there, but another, or none."""
         self._went_well(moment)
         self._step = None
+        self._parts.head.refused(moment)
         self._parts.polling.now(moment)
 
     def segments_checked(self, there: Sequence[int], moment: Moment) -> None:

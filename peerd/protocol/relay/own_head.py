@@ -20,6 +20,7 @@ from peerd.protocol.relay.objects import INTERVALS, Head
 from peerd.protocol.relay.own_stream import OwnStream, Told
 
 _CONTEST_S = (60.0, HOUR_S)  # between heads when somebody else writes ours too
+_REFUSED_S = (2.0, 900.0)  # between heads that are refused one after the other
 _FORMER_S = 30 * DAY_S
 _COUNTER = (1 << 62) - 1
 
@@ -40,6 +41,7 @@ class OwnHead:
         self._pause_s = settings.acknowledge_s[0]
         self._acknowledges = False  # the next head, and nothing else
         self._contests = 0
+        self._refusals = 0  # since one was written
         self._not_before_s = float("-inf")
         self._insisted = False  # a person wants to be acknowledged to now
 
@@ -101,10 +103,21 @@ class OwnHead:
         self._stream.doubt()
 
     def _contest(self, moment: Moment) -> None:
-        first_s, longest_s = _CONTEST_S
-        if self._contests:
-            self._not_before_s = moment.now_s + min(longest_s, first_s * 2.0 ** min(self._contests - 1, 16))
+        self._wait(_CONTEST_S, self._contests, moment)
         self._contests += 1
+
+    def refused(self, moment: Moment) -> None:
+        """The relay has another head than the one it showed us. The next is written on what it shows then; those after
+        that less and less often: it may show for long what was there before.
+        """
+        self._wait(_REFUSED_S, self._refusals, moment)
+        self._refusals += 1
+
+    def _wait(self, pauses_s: tuple[float, float], count: int, moment: Moment) -> None:
+        """After the first time not at all."""
+        first_s, longest_s = pauses_s
+        if count:
+            self._not_before_s = moment.now_s + min(longest_s, first_s * 2.0 ** min(count - 1, 16))
 
     def former_read(self, moment: Moment, *, whole: bool) -> None:
         """Our copy has what the head of our earlier life held; or (not `whole`) some of it waits for something else, or
@@ -185,6 +198,7 @@ class OwnHead:
         if memory.putting:
             memory.put, memory.putting = replace(memory.putting[-1], tag=tag), []
         self.tag, self._dealt_with, self._ours_was_there = tag, "", True
+        self._refusals = 0
         if self._acknowledges:  # each costs its reader a request, too
             first_s, longest_s = self._acknowledge_s
             goes_on = moment.now_s - self._written_s < max(2 * self._pause_s, longest_s)

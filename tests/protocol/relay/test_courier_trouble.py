@@ -326,6 +326,30 @@ def test_two_machines_with_one_key_lose_nothing_and_wear_nothing_out() -> None:
     assert len(bench.steps(a, PutSegment)) + len(bench.steps(twin, PutSegment)) < 80
 
 
+def test_a_relay_that_goes_on_showing_the_head_that_was_replaced_is_asked_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody who did not know that we are a member wrote there, and we do not see it yet."""
+    bench, a, b = left_by_one()
+    name = relay_names.head_name(KEY, a.id)
+    before, real = bench.storage.objects[name], bench.storage.lookup
+    bench.storage.replace(name, b"F" + bytes(32), before[0])
+
+    def lookup(names: list[str]) -> dict[str, tuple[str, bytes]]:
+        return real(names) | ({name: before} if name in names else {})
+
+    with monkeypatch.context() as late:
+        late.setattr(bench.storage, "lookup", lookup)
+        since_s = bench.now_s
+        bench.write(a)
+        bench.run(5 * MINUTE_S)
+        assert 3 <= len(bench.steps(a, PutHead, since_s)) <= 12
+        assert len(bench.requests(a, since_s)) < 60
+    b.online = True
+    bench.run(HOUR_S)
+    assert b.copy.clock == a.copy.clock
+
+
 # ---- the objects of others
 
 
