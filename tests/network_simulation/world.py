@@ -212,13 +212,15 @@ class World:
                     self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
 
     def members(self, space: SimSpace) -> list[Device]:
-        """By the roster of somebody who was not removed; without those who were let in again and never heard of it."""
+        """By the roster of somebody who was not removed; without those who were let in again and never heard of it, since
+        their disk was full, say: they know of their removal at most, and it takes a person to invite them once more.
+        """
         witness = space.inside[0]
         roster = witness.running.spaces.by_id[space.id].roster
         return [
             device
             for device in space.devices
-            if roster.is_member(device.id) and (device not in space.removed or space.id in device.running.spaces.by_id)
+            if roster.is_member(device.id) and (device not in space.removed or _is_inside(space, device))
         ]
 
     async def wait_for_tasks(self) -> None:
@@ -229,3 +231,9 @@ class World:
     async def stop(self) -> None:
         for device in self.devices:
             await device.stop()
+
+
+def _is_inside(space: SimSpace, device: Device) -> bool:
+    """By its own copy, if it has one."""
+    live = device.running.spaces.by_id.get(space.id)
+    return live is not None and live.roster.is_member(device.id)
