@@ -91,13 +91,20 @@ class _Settling:
     def waits_for(self) -> str:
         """What is not at rest yet, in words; empty if all is."""
         for space in self._world.spaces:
-            for device in self._world.members(space):
+            for device in space.inside:  # of two that removed each other the wrong one may have been heard first
+                if not self._world.knows_all(space, device, space.inside):
+                    return f"{space.name} on {device.name}: it does not know all members"
+            members = self._world.members(space)
+            rosters = {device.running.spaces.by_id[space.id].roster.digest() for device in members}
+            if self._world.apart and len(rosters) > 1:  # no link has told them; somebody has yet to look
+                return f"{space.name}: rosters differ"
+            for device in members:
                 live = device.running.spaces.by_id[space.id]
                 if live.recopying.pending is not None:
                     return f"{space.name} on {device.name}: a recopy is pending"
                 if live.damage.is_known:
                     return f"{space.name} on {device.name}: {live.damage.findings.open}"
-                ids = {format_device_id(one.id) for one in self._world.members(space)}
+                ids = {format_device_id(one.id) for one in members}
                 peers = [peer for peer in device.running.statuses.peers.of(live) if peer.device in ids]
                 if not all(_is_at_rest(peer, by_relay=self._world.apart) for peer in peers):
                     said = [(peer.name, peer.state, peer.reason, peer.behind, peer.ahead) for peer in peers]

@@ -212,8 +212,8 @@ class World:
                     self.wrong = f"the log of {live.name} was trimmed before {device.name} had it"
 
     def members(self, space: SimSpace) -> list[Device]:
-        """By the roster of somebody who was not removed; without those who were let in again and never heard of it, since
-        their disk was full, say: they know of their removal at most, and it takes a person to invite them once more.
+        """By the roster of somebody who was not removed; without those who were let in again and never heard of it, as
+        where a disk was full: they know of their removal at most, and it takes a person to invite them once more.
         """
         witness = space.inside[0]
         roster = witness.running.spaces.by_id[space.id].roster
