@@ -37,6 +37,10 @@ WRITE_LIMIT_BYTES = 64 << 10
 
 ABNORMAL = 1006
 TEXT_FRAME = 4400
+_TURNED_AWAY = {
+    "removed": "It ended the link: this device was removed there.",
+    "unknown-device": "It ended the link: it does not know this device.",
+}
 _THEIR_FAULT = {1002: "protocol", 1007: "protocol", 1009: "too-big"}
 _MAX_REASON_BYTES = 123
 
@@ -46,10 +50,12 @@ frames_log.setLevel(logging.WARNING)
 
 
 class LinkClosed(LinkLost):
-    """The link is gone. `close_code` and `reason` are what was said, by us if `ours`; 1006 if nothing was."""
+    """The link is gone. `close_code` and `reason` are what was said, by us if `ours`; 1006 if nothing was. Who dialled
+    us and then will not have us says so by the reason: that is its `code`, as of a dial that is refused.
+    """
 
     def __init__(self, message: str, *, close_code: int = ABNORMAL, reason: str = "", ours: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(message, code=None if ours or reason not in _TURNED_AWAY else reason)
         self.close_code = close_code
         self.reason = reason
         self.ours = ours
@@ -147,8 +153,9 @@ def _lost(closed: ConnectionClosed) -> LinkClosed:
         cause = closed.__cause__
         return LinkClosed("The link broke" + (f": {cause}." if cause and str(cause) else "."))
     who = "us" if ours else "them"
+    told = None if ours else _TURNED_AWAY.get(said.reason)
     return LinkClosed(
-        f"The link was closed by {who}: {said.code} {said.reason}".rstrip() + ".",
+        told or f"The link was closed by {who}: {said.code} {said.reason}".rstrip() + ".",
         close_code=said.code,
         reason=said.reason,
         ours=ours,

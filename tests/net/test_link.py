@@ -64,6 +64,22 @@ async def test_close_code_and_reason_arrive(ends: Ends) -> None:
     assert isinstance(theirs.value, LinkLost)
 
 
+@pytest.mark.parametrize(("close_code", "reason"), [(4403, "removed"), (4401, "unknown-device")])
+async def test_who_dials_and_will_not_have_us_says_so_as_one_that_refuses(
+    ends: Ends, close_code: int, reason: str
+) -> None:
+    """The reason is the code, on the side that is told; ours is no refusal."""
+    dialed, accepted = ends
+    closing = asyncio.create_task(dialed.close(close_code, reason))
+    with pytest.raises(LinkClosed) as theirs:
+        await accepted.receive()
+    await closing
+    with pytest.raises(LinkClosed) as ours:
+        await dialed.receive()
+    assert (theirs.value.code, ours.value.code) == (reason, "link-lost")
+    assert str(theirs.value).startswith("It ended the link: ")
+
+
 async def test_an_abort_is_code_1006(ends: Ends) -> None:
     """A link that breaks without a goodbye ends with 1006 and no reason."""
     dialed, accepted = ends

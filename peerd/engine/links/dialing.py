@@ -14,7 +14,7 @@ from peerd.core.backoff import FRESH_S, delay_s
 from peerd.core.device_id import short_id
 from peerd.core.links import chosen
 from peerd.core.stored import Address
-from peerd.engine.links.peer_book import NOT_FOUND, PeerBook, Trouble
+from peerd.engine.links.peer_book import NOT_FOUND, UNHEARD, PeerBook, Trouble
 from peerd.engine.links.switchboard import Switchboard
 from peerd.engine.ports import Dialer, Keys, Link, Times
 from peerd.engine.space import Space
@@ -29,7 +29,6 @@ SHORT_LINK_S = 5.0
 INTRODUCE_AGAIN_S = 60.0
 REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
 ELSEWHERE = frozenset({"wrong-device", "two-machines"})  # the one that we want is not there
-UNHEARD = frozenset({"unknown-device", "removed"})  # what a member says that has not heard of our admission
 _SPREAD_S = 0.2  # so that two devices that see each other rarely dial in the same instant
 
 
@@ -58,6 +57,7 @@ class Dialing:
         self._introductions: set[asyncio.Task[None]] = set()
         self._introduced_s: dict[bytes, float] = {}  # device -> when we last showed it who we are, while linked
         self._random_ranks: dict[bytes, float] = {}
+        self._admissions: dict[bytes, bytes] = {}  # space -> the admission by which we belong to it
         self._stopping = False
 
     # ---- what is wanted
@@ -71,6 +71,8 @@ class Dialing:
         """Match the tasks to the members and the static addresses."""
         if self._stopping:
             return
+        self._note_admissions()
+        self._let_go_of_strangers()
         wanted: set[bytes | Address] = {*self._wanted_devices(), *self._static}
         for target in [one for one in self._tasks if one not in wanted]:
             self._tasks.pop(target).cancel()
@@ -95,6 +97,24 @@ class Dialing:
                 self._random_ranks.setdefault(device, self._times.uniform(0, 1))
             wanted |= chosen(self._keys.device, members.keys(), self._random_ranks)
         return wanted
+
+    def _note_admissions(self) -> None:
+        """Where we were let in (again), everybody is asked anew who refused us before."""
+        for space in self._spaces.values():
+            us = space.roster.members.get(self._keys.device)
+            if us is None or self._admissions.get(space.id) == us.admission:
+                continue
+            self._admissions[space.id] = us.admission
+            for device in space.roster.members:
+                self._book.readmitted(device)
+                self.nudge(device)
+
+    def _let_go_of_strangers(self) -> None:
+        """Where a device answered that is no member any more, another may answer now: a machine set up anew."""
+        for address, device in self._static.items():
+            if device is not None and not self._switchboard.shared_with(device):
+                self._static[address] = None
+                self.nudge(address)
 
     def sighted(self, device: bytes, addresses: Iterable[Address]) -> None:
         """Discovery saw a member there."""
@@ -245,7 +265,8 @@ class Dialing:
                 self._book.clones.answered_as_us(address)
             return problem.theirs is not None and self._refused_by_member(problem.theirs, address)
         if not self._switchboard.shared_with(link.theirs):
-            await link.close(4401, "unknown-device")
+            removed = any(link.theirs in space.roster.removed for space in self._spaces.values())
+            await (link.close(4403, "removed") if removed else link.close(4401, "unknown-device"))
             return False
         self._static[address] = link.theirs
         self._book.worked(link.theirs, address)

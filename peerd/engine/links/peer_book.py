@@ -14,6 +14,7 @@ from peerd.engine.links.clones import Clones
 from peerd.engine.ports import Times
 
 ADDRESSES = 16
+UNHEARD = frozenset({"unknown-device", "removed"})  # what a member says that has not heard of our admission
 
 
 class Trouble(Struct, frozen=True):
@@ -112,6 +113,14 @@ class PeerBook:
         note = self.note(device)
         note.attempts += 1
         self._turn(note, "refused" if refused else "offline", trouble)
+
+    def readmitted(self, device: bytes) -> None:
+        """We were let in anew: a refusal of before says nothing about that. It is asked again."""
+        note = self.note(device)
+        if note.state == "refused" and note.trouble is not None and note.trouble.code in UNHEARD:
+            note.sighted_s = self._times.monotonic_s()
+            note.attempts = 0
+            self._turn(note, "offline", None)
 
     def forget(self, device: bytes) -> None:
         self.notes.pop(device, None)

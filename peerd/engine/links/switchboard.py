@@ -18,7 +18,7 @@ from peerd.core.device_id import short_id
 from peerd.core.links import newcomer_stays
 from peerd.engine.commits import Commit
 from peerd.engine.links.link_runner import DUPLICATE, Greeting, LinkRunner, greet
-from peerd.engine.links.peer_book import PeerBook, Trouble
+from peerd.engine.links.peer_book import UNHEARD, PeerBook, Trouble
 from peerd.engine.links.session_runner import SessionRunner
 from peerd.engine.ports import Keys, Link, Times
 from peerd.engine.repair.repairs import CAPABILITY
@@ -165,7 +165,8 @@ class Switchboard:
         except (LinkLost, RemoteProtocolError) as problem:
             await link.close(4400, problem.code)
             if link.theirs not in self.links:
-                self._book.failed(link.theirs, Trouble(problem.code, str(problem)), refused=False)
+                trouble = Trouble(problem.code, str(problem))
+                self._book.failed(link.theirs, trouble, refused=problem.code in UNHEARD)
             return
         if not await self._stays(link, greeting):
             return

@@ -154,6 +154,26 @@ async def test_another_device_at_a_known_address_is_not_taken_for_the_one_that_w
 
 
 @in_virtual_time
+async def test_a_static_address_is_asked_again_when_who_answered_there_is_no_member_any_more() -> None:
+    """The machine was set up anew, with new keys, and let in by somebody else."""
+    async with Scene(3, outside=[2]) as scene:
+        scene.world.air.loss = 1.0
+        here, old, new = scene.devices
+        await here.do(lambda: at_once(here.running.dialing, scene))
+        await asyncio.sleep(10)
+        assert set(here.running.switchboard.links) == {old.id}
+        space = here.running.spaces.named("home")
+        await here.do(lambda: here.running.spaces.remove(space, old.id))
+        await old.stop()
+        new.address, old.address = old.address, new.address
+        await new.stop()
+        await new.start()
+        await here.do(lambda: here.running.spaces.admit(space, new.running.spaces.card()))
+        await new.do(lambda: new.running.spaces.adopt(space.id, "home", space.roster.statements))
+        await scene.until(lambda: set(here.running.switchboard.links) == {new.id})
+
+
+@in_virtual_time
 async def test_pausing_ends_all_links_and_resuming_brings_them_back() -> None:
     async with Scene(2) as scene:
         await scene.link_all()

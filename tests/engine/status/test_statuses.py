@@ -13,10 +13,12 @@ from peerd.engine.links import session_runner, switchboard
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import session
 from peerd.protocol.control.reports import PeerStatus
+from peerd.protocol.messages import SUBPROTOCOL as SYNC
 from peerd.protocol.messages import Entries, Notice, RosterMessage, Summary, Want
+from tests.engine.conftest import Pipe
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device, Hands, MakeDevice, Pipe, Until, Wire
+    from tests.engine.conftest import Device, Hands, MakeDevice, Until, Wire
 
 Two = tuple["Device", "Device"]
 
@@ -113,6 +115,43 @@ async def test_who_knows_of_its_removal_by_a_refusal_only_says_who_says_so(two: 
     view = await desk.statuses.spaces.view(desk.space)
     assert (view.state, view.reason) == ("degraded", "laptop says that this device was removed")
     assert "peerctl space forget home" in view.next_step
+
+
+async def test_who_is_let_in_again_is_told_no_refusal_of_before(two: Two, wire: Wire) -> None:
+    """Nobody who refused it has heard of the new admission, until it is dialled again."""
+    desk, laptop = two
+    desk.dialing._note_admissions()
+    wire.refusals[laptop.address] = LinkLost("it refused the link", code="removed")
+    await desk.dialing._dial(laptop.id, laptop.address)
+    await laptop.spaces.remove(laptop.space, desk.id)
+    desk.dialing._note_admissions()
+    assert peer(desk, laptop).state == "refused", "of a change of members that is not about us it is true still"
+    await laptop.spaces.admit(laptop.space, desk.spaces.card())
+    await desk.spaces.adopt(laptop.space.id, "home", laptop.space.roster.statements)
+    desk.dialing._note_admissions()
+    assert (peer(desk, laptop).state, peer(desk, laptop).reason) != (
+        "refused",
+        "laptop says that this device was removed",
+    )
+    view = await desk.statuses.spaces.view(desk.space)
+    assert (view.state, view.reason) == ("offline", "")
+    await desk.dialing._dial(laptop.id, laptop.address)
+    assert peer(desk, laptop).state == "refused", "it still does not know"
+
+
+async def test_a_member_that_dials_us_and_will_not_have_us_is_told_as_one_that_refuses(
+    two: Two, wire: Wire, until: Until
+) -> None:
+    desk, laptop = two
+    far, _ = Pipe.pair(laptop.id, desk.id, desk.address, SYNC)
+
+    async def receive() -> bytes:
+        raise LinkLost("It ended the link: this device was removed there.", code="removed")
+
+    far.theirs, far.dialed, far.receive = laptop.id, False, receive  # type: ignore[method-assign] # what it hears
+    await wire.spawn(desk.switchboard.run_link(far))
+    await until(lambda: peer(desk, laptop).state == "refused")
+    assert peer(desk, laptop).reason == "laptop says that this device was removed"
 
 
 @pytest.mark.parametrize("code", ["unknown-device", "version"])
