@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from peerd.core.daemon_time import SYNCHRONISED, Passed, older
 from peerd.engine.links.switchboard import Switchboard
@@ -19,12 +20,19 @@ from peerd.logs import get
 log = get(__name__)
 
 LOOK_S = 60.0
-MANY_RUNS = 1_000
+MANY = 1_000  # runs that came, or transactions that everybody has
 EVERY_S = 3600.0
 SAVE_PEERS_S = 2.0
 AGREEMENT_MS = 120_000
 AGREEMENT_LASTS_S = 7 * 24 * 3600.0
 DAY_MS = 24 * 3600 * 1000
+
+
+class _Extent(NamedTuple):
+    """How far a log goes, and how many of its transactions may go as far as others are concerned."""
+
+    position: int
+    may_go: int
 
 
 class Housekeeping:
@@ -39,7 +47,7 @@ class Housekeeping:
         self.holders = Holders()
         self._trimming = Trimming(self.holders, times)
         self._before_s = times.monotonic_s()
-        self._tidied: dict[bytes, int] | None = None  # the last position of each space when that was done last
+        self._tidied: dict[bytes, _Extent] | None = None  # of each space, when that was done last
         self._synced_s: dict[bytes, float] = {}  # when the age of a space last stood on a synchronised clock
         self._agreed_s: float | None = None
         self._members_changed = asyncio.Event()
@@ -102,10 +110,14 @@ class Housekeeping:
         return list(self._spaces.by_id.values())
 
     def _has_grown(self, space: Space) -> bool:
-        """Much that may go is there since the last time, as far as its age tells."""
-        position = space.commits.last_position
-        before = (self._tidied or {}).get(space.id, 0)
-        return position - before >= MANY_RUNS and self.history_days(space.name) == 0
+        """Much that may go is there since the last time, as far as its age tells: it came, or who lacked it has it."""
+        if self.history_days(space.name):
+            return False
+        now, before = self._extent(space), (self._tidied or {}).get(space.id, _Extent(0, 0))
+        return now.position - before.position >= MANY or now.may_go - before.may_go >= MANY
+
+    def _extent(self, space: Space) -> _Extent:
+        return _Extent(space.commits.last_position, self._trimming.may_go(space))
 
     def soon(self) -> None:
         """What is kept for how long has changed."""
@@ -121,7 +133,7 @@ class Housekeeping:
         self.judge_clock()
         for link in self._switchboard.links.values():
             link.ping()
-        self._tidied = {space.id: space.commits.last_position for space in self._live()}
+        positions = {space.id: space.commits.last_position for space in self._live()}
         for space in self._live():
             try:
                 await self._grow_older(space, elapsed_ms)
@@ -142,6 +154,9 @@ class Housekeeping:
             if gone.staged:
                 log.info("staged runs dropped", space=space.name, count=gone.staged)
             space.look_at_parked()
+        self._tidied = {
+            space.id: _Extent(positions.get(space.id, 0), self._trimming.may_go(space)) for space in self._live()
+        }
 
     async def note_time(self) -> None:
         """The daemon stops: what passed since the last time counts."""

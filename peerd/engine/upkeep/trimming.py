@@ -6,12 +6,15 @@ what has gone begins a new session, and takes a snapshot there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
+from peerd.core.clocks import Clock
 from peerd.core.trimming import Plan, held_by_all, standing_at
 from peerd.engine.ports import Times
 from peerd.engine.space import Space
-from peerd.engine.upkeep.holding import Holders
+from peerd.engine.upkeep.holding import Holder, Holders
 from peerd.engine.upkeep.small_steps import SmallSteps
 
 _ALL = 1 << 62
@@ -60,6 +63,16 @@ class Trimming:
         gone.pages = await self._steps(space).do(upkeep.give_back)
         return gone
 
+    def may_go(self, space: Space) -> int:
+        """How many transactions of the log all others have by now who count, whatever their age."""
+        begins = space.copy.horizon()
+        return sum(
+            max(0, seq - begins.get(origin, 0)) for origin, seq in self._held(space, self._holders.of(space)).items()
+        )
+
+    def _held(self, space: Space, holders: Sequence[Holder]) -> Clock:
+        return held_by_all(space.copy.clock(), (one.clock for one in holders if one.counts))
+
     def _steps(self, space: Space) -> SmallSteps:
         return SmallSteps(space.commits.tend, self._times)
 
@@ -67,7 +80,7 @@ class Trimming:
         holders = self._holders.of(space)
         pinned = space.snapshots.pinned()
         return Plan(
-            held_by_all(space.copy.clock(), (one.clock for one in holders if one.counts)),
+            self._held(space, holders),
             before_ms,
             _ALL if pinned is None else pinned,
             standing_at([*(one.clock for one in holders), *space.forks.places()]),

@@ -361,7 +361,7 @@ async def test_it_is_time_once_an_hour_and_when_much_may_go(
     desk: Device, clock: Hands, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     """Where nothing is kept for its age, a burst of changes does not wait for the hour; and nothing does nothing."""
-    monkeypatch.setattr(housekeeping, "MANY_RUNS", 5)
+    monkeypatch.setattr(housekeeping, "MANY", 5)
     keeper = desk.housekeeping
     days = {"home": 30}
     keeper.history_days = days.__getitem__
@@ -395,3 +395,23 @@ async def test_it_is_time_once_an_hour_and_when_much_may_go(
         await times(3)
         keeper.soon()
         await times(4)
+
+
+async def test_what_is_acknowledged_long_after_a_burst_does_not_wait_for_the_hour(
+    two: Two, wire: Wire, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """And while it is not acknowledged nothing is done again and again."""
+    monkeypatch.setattr(housekeeping, "MANY", 5)
+    desk, laptop = two
+    keeper = desk.housekeeping
+    keeper.history_days = lambda _: 0
+    for number in range(5):
+        await desk.put(f"{number}", {"x": 1})
+    await keeper.tidy(60_000)
+    assert not desk.space.copy.horizon()
+    assert not keeper.is_due()
+    wire.connect(desk, laptop)
+    await until(keeper.is_due)
+    await keeper.tidy(60_000)
+    assert desk.space.copy.horizon() == desk.clock_now()
+    assert not keeper.is_due()
