@@ -41,7 +41,7 @@ class Choice:
         """Take in what happened on our side."""
         parts = self._parts
         memory = parts.memory
-        if memory.failing_s is not None or parts.fetching.misses or memory.heard:
+        if memory.failing_s is not None or parts.fetching.misses or memory.heard or parts.former.devices:
             parts.ran.keep(moment.now_s)
         if not self._started:
             self._started = True

@@ -42,7 +42,7 @@ class Parts:
         self.memory = relay_memory.decode(memory)
         self.ran = RunningTime(self.memory)
         self.view = RelayView()
-        self.former = FormerHeads(self.memory, settings)
+        self.former = FormerHeads(self.memory, self.ran, settings)
         self.stream = OwnStream(self.memory)
         self.head = OwnHead(self.memory, self.stream, settings)
         self.fetching = Fetching(self.memory, self.ran)

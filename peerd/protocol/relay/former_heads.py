@@ -2,8 +2,9 @@
 
 Two members may remove each other, each without knowing of the other removal. One of them stays (`core.roster.removal`),
 and whoever heard of the wrong removal first learns that only from the head of the one that stays, or of somebody who
-knows. So such heads are looked at for HEEDED_S after the removal was first seen here, of the HEEDED devices that were
-removed last; one that told nothing new is looked at again rarer and rarer, however often it is written.
+knows. So such heads are looked at for HEEDED_S of running (`running_time`: who was off has not looked) after the
+removal was first seen here, of the HEEDED devices that were removed last; one that told nothing new is looked at again
+rarer and rarer, however often it is written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, CourierSettings
 from peerd.protocol.relay.courier_steps import Moment, Standing
 from peerd.protocol.relay.memory import Memory
+from peerd.protocol.relay.running_time import RunningTime
 
 HEEDED_S = 60 * DAY_S
 _LONGEST_S = HOUR_S / 2  # between two looks at one of them
@@ -19,18 +21,19 @@ _LONGEST_S = HOUR_S / 2  # between two looks at one of them
 class FormerHeads:
     """`devices` are those whose heads are worth a look."""
 
-    def __init__(self, memory: Memory, settings: CourierSettings) -> None:
+    def __init__(self, memory: Memory, ran: RunningTime, settings: CourierSettings) -> None:
         self.devices: list[bytes] = []
         self._memory = memory
+        self._ran = ran
         self._first_s = settings.poll_min_s
         self._looked: dict[bytes, tuple[int, float]] = {}  # how often, and until when not again
 
     def update(self, standing: Standing, moment: Moment) -> None:
         """Who is removed may have changed, and so has the time."""
-        known, now_ms = self._memory.removed, moment.wall_ms
-        self._memory.removed = {device: min(known.get(device, now_ms), now_ms) for device in standing.removed}
+        known, at_s = self._memory.removed, int(self._ran.at(moment.now_s))
+        self._memory.removed = {device: min(known.get(device, at_s), at_s) for device in standing.removed}
         since = self._memory.removed
-        self.devices = [device for device in standing.removed if now_ms - since[device] < HEEDED_S * 1000]
+        self.devices = [device for device in standing.removed if at_s - since[device] < HEEDED_S]
         self._looked = {device: looked for device, looked in self._looked.items() if device in since}
 
     def worth(self, device: bytes, now_s: float) -> bool:

@@ -125,7 +125,7 @@ class Memory(Struct, omit_defaults=True):
     success_ms: int = 0
     ran_s: int = 0  # see `running_time`
     failing_s: int | None = None  # since when nothing works, on that scale
-    removed: dict[bytes, int] = field(default_factory=dict)  # when these were first seen to be removed, by wall clock
+    removed: dict[bytes, int] = field(default_factory=dict)  # when these were first seen to be removed, likewise
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -8,6 +8,7 @@ from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S
 from peerd.protocol.relay.courier_steps import FetchHeads, FetchSegments, Poll
 from peerd.protocol.relay.former_heads import FormerHeads
 from peerd.protocol.relay.memory import Memory
+from peerd.protocol.relay.running_time import RunningTime
 from tests.relay_simulation.bench import Bench
 from tests.relay_simulation.device import Device
 
@@ -69,10 +70,20 @@ def test_after_sixty_days_it_is_looked_at_no_more_also_over_restarts() -> None:
     assert b.id not in bench.steps(a, Poll)[-1].devices
 
 
+def test_days_for_which_a_device_was_off_do_not_count() -> None:
+    """And no clock that is wrong: it has not looked in them."""
+    bench, a, b = with_a_former_member()
+    bench.run(DAY_S)
+    a.offset_ms += int(100 * DAY_S * 1000)
+    a.restart()
+    bench.run(DAY_S)
+    assert b.id in bench.steps(a, Poll)[-1].devices
+
+
 def test_one_that_is_a_member_again_is_forgotten_and_begins_anew_when_it_is_removed_again() -> None:
     _, a, b = with_a_former_member()
     memory, standing = Memory(), a.standing()
-    heads = FormerHeads(memory, a.settings)
+    heads = FormerHeads(memory, RunningTime(memory), a.settings)
     heads.update(standing, a.moment(0.0))
     heads.told_nothing(b.id, 0.0)
     assert (heads.devices, heads.worth(b.id, 1.0)) == ([b.id], False)
