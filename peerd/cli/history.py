@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
         "show what a record was: its versions, or what it was at a time",
         "Without --at all versions that are known here, the newest first, with who made them and when; also of a "
         "record that is gone. With --at the record as this device showed it then: with what had arrived here by that "
-        "time, by this device's clock. Exit code 1 if there was no such record.",
+        "time, by this device's clock. Exit code 1 if nothing is known here of such a record, or there was none then.",
     )
     show.add_argument("space", metavar="SPACE")
     show.add_argument("collection", metavar="COLLECTION")
@@ -108,9 +108,10 @@ def run_show(arguments: argparse.Namespace, client: Client, out: Output) -> int:
         raise Misused("--limit is a number from 0")
     pages = Pages(client, address, "versions", {"limit": str(min(arguments.limit or PAGE, PAGE))})
     versions = list(pages if arguments.limit == 0 else islice(pages, arguments.limit))
+    known = exits.OK if versions else exits.FAILED
     if out.as_json:
         out.document({"versions": versions, "begins": pages.begins})
-        return exits.OK
+        return known
     for version in versions:
         who = version["device_name"] or short(version.get("device") or "") or "?"
         value = "" if version["value"] is None else one_line(version["value"])
@@ -122,7 +123,7 @@ def run_show(arguments: argparse.Namespace, client: Client, out: Output) -> int:
         out.talk(f"nothing is known here of {arguments.collection}/{arguments.key}")
     if pages.begins and pages.at_end:
         out.talk(beginning(pages.begins))
-    return exits.OK
+    return known
 
 
 def _show_then(then: Mapping[str, Any], out: Output) -> int:

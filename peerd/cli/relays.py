@@ -112,8 +112,9 @@ def _lines(one: dict[str, Any]) -> list[str]:
     limit = one.get("limit_bytes")
     if held_bytes or limit:
         lines.append(f"{held}, of at most {limit / 1e6:.0f} MB" if limit else held)
-    lines += [
-        f"{found.get('name') or found.get('device')}: {found['text']} [{found['code']}]"
-        for found in one.get("findings", [])
-    ]
+    for found in one.get("findings", []):
+        called = found.get("name") or found.get("device")
+        lines.append(f"{called}: {found['text']} [{found['code']}]")
+        if found.get("next_step"):
+            lines.append(f"{called}: next: {found['next_step']}")
     return lines

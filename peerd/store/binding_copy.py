@@ -89,6 +89,8 @@ def salvage(path: Path) -> list[StoredBinding]:
     """What was bound to the space of the database at `path`, from the database if it still shows it, as it is for a new
     copy: see `BindingSettings.renewed`.
     """
+    if not path.exists():
+        return [renewed(one) for one in load(path)]
     found = None
     alone = "" if wal_of(path).exists() else "&immutable=1"  # nothing is made beside a database that has nothing there
     try:

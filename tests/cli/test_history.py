@@ -132,7 +132,9 @@ def test_show_lists_the_versions_of_a_record(daemon: Any, peerctl: Any) -> None:
         "versions": page["versions"], "begins": page["begins"],
     }  # fmt: skip
     daemon.on("GET", HISTORY, {"versions": [], "cursor": None})
-    assert "nothing is known here of books/k/1" in peerctl("show", "home", "books", "k/1").err
+    unknown = peerctl("show", "home", "books", "k/1")
+    assert (unknown.code, unknown.err) == (1, "nothing is known here of books/k/1\n")
+    assert peerctl("show", "home", "books", "k/1", "--json").code == 1
     assert peerctl("show", "home", "books", "k/1", "--limit", "-1").code == 2
 
 

@@ -26,7 +26,8 @@ THROTTLED = {
     "to_fetch": 1,
     "limit_bytes": 50_000_000,
 }
-ROLLED_BACK = {**IDLE, "findings": [{"name": "attic", "code": "relay-rolled-back", "text": "its head went back"}]}
+WENT_BACK = {"name": "attic", "code": "relay-rolled-back", "text": "its head went back", "next_step": "Nothing."}
+ROLLED_BACK = {**IDLE, "findings": [WENT_BACK]}
 
 
 def test_status_says_what_is_on_its_way_and_what_stops_it(daemon: Any, peerctl: Any) -> None:
@@ -51,7 +52,7 @@ def test_what_is_wrong_on_a_relay_is_an_exit_code_too(daemon: Any, peerctl: Any)
     daemon.on("GET", "/v1/relays", {"relays": [ROLLED_BACK]})
     got = peerctl("relay", "status")
     assert got.code == 4
-    assert "attic: its head went back [relay-rolled-back]" in got.out
+    assert "  attic: its head went back [relay-rolled-back]\n  attic: next: Nothing.\n" in got.out
     daemon.on("GET", "/v1/relays", {"relays": [{**IDLE, "state": "trouble", "reason": "no rights", "code": "x"}]})
     assert peerctl("relay", "status").code == 4
 

@@ -194,6 +194,8 @@ async def test_members_are_removed_by_any_of_their_names(desk: Device, make: Mak
         "desk": "this device", "laptop": "removed", "tablet": "removed",
     }  # fmt: skip
     assert await refusal(desk.service.remove("home", "laptop")) == ("not-member", 404)
+    with pytest.raises(UserError, match="laptop was removed from home already"):
+        await desk.service.remove("home", "laptop")
     assert await refusal(laptop.service.remove("home", "nobody")) == ("bad-device-id", 400)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +24,12 @@ def shelf(tmp_path: Path) -> Shelf:
     return made
 
 
-async def test_a_new_space_is_there_with_its_statements(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_new_space_is_there_with_its_statements(
+    shelf: Shelf, tmp_path: Path, log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
     """Durable before anybody is told; the next start finds it, and its mark lies apart from it."""
     opened, store = await shelf.create(SPACE, "home", [STATEMENT])
+    assert log_events() == [], "where nothing was before, nothing is missed"
     assert (opened.space, opened.name, opened.statements) == (SPACE, "home", (STATEMENT,))
     await store.close()
     ((again, store),) = await shelf.open_all()

@@ -96,8 +96,9 @@ def remove(roster: Roster, author: bytes, device: bytes, finals: Finals) -> byte
     check_admin(roster, author)
     member = roster.members.get(device)
     if member is None:
+        gone = roster.removed.get(device)
         raise UserError(
-            f"This device is no member of {roster.name}, so it cannot be removed from it.",
+            f"{gone.name} was removed from {roster.name} already" if gone else f"it is no member of {roster.name}",
             code="not-member",
             status=404,
             next_step="`peerctl members` lists those who are.",

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from peerd.core.clocks import Clock
 from peerd.core.device_id import format_device_id, short_id
-from peerd.engine.forks.forks import PAST_STEP
+from peerd.engine.forks.forks import PAST_STEP, step_of
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.ports import RelayStore, Sealing
@@ -48,11 +48,16 @@ _LEFT_ANEW = "what this device left there is not there any more as it was; all o
 _HOLDS_PAST = "this device was set back, and what it left there before does not go with what it has written since"
 _LEFT_ANEW_STEP = "Nothing; if it happens again and again, find out what deletes there or puts back an earlier state."
 _CLONED, _SEALED_FOR_OTHERS = "relay-cloned", "relay-unknown-key"
-_IN_THE_WAY = {
+_IN_THE_WAY = {  # of what is found there: nothing comes from that device, or goes to it
     _CLONED: 'If so, make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
     "relay-damaged": "Whoever made it is asked to leave it again when this device has run for an hour in all.",
     "relay-lost": "Nothing: whoever has it leaves it again when it sees that it is missed.",
     _SEALED_FOR_OTHERS: "Ask a member whether this device was removed. If so, what is written here stays here alone.",
+}
+_STEPS = {
+    **_IN_THE_WAY,
+    "relay-rolled-back": _LEFT_ANEW_STEP,
+    "relay-swapped": "Nothing: what is missing because of it is asked for again.",
 }
 
 
@@ -353,9 +358,11 @@ def _findings(space: Space, relay: str, reports: Sequence[Report]) -> list[Relay
     """What was left on another history than ours is not damaged, though none of it is taken."""
     forks = space.forks.seen_on(relay)
     forked = {fork.peer for fork in forks}
-    told = [(fork.peer, "fork", space.forks.in_words(fork)) for fork in forks]
+    told = [(fork.peer, "fork", space.forks.in_words(fork), step_of(fork)) for fork in forks]
     told += [
-        (one.device, one.code, one.text) for one in reports if one.device not in forked or one.code != "relay-damaged"
+        (one.device, one.code, one.text, _STEPS.get(one.code, ""))
+        for one in reports
+        if one.device not in forked or one.code != "relay-damaged"
     ]
     return [
         RelayFinding(
@@ -363,8 +370,9 @@ def _findings(space: Space, relay: str, reports: Sequence[Report]) -> list[Relay
             name=space.name_of(device) if device else "",
             code=code,
             text=text,
+            next_step=next_step,
         )
-        for device, code, text in told
+        for device, code, text, next_step in told
     ]
 
 

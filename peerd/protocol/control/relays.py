@@ -8,12 +8,15 @@ from peerd.protocol.control.messages import Request
 
 
 class RelayFinding(Struct, kw_only=True):
-    """Something that a relay holds and that is not as it should be: which device's it is, and what that means."""
+    """Something that a relay holds and that is not as it should be: which device's it is, what that means, and what to
+    do.
+    """
 
     device: str = ""
     name: str = ""
     code: str
     text: str
+    next_step: str = ""
 
 
 class RelayView(Struct, kw_only=True):

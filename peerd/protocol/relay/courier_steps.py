@@ -30,7 +30,7 @@ class Damage(Enum):
     UNREADABLE = "it does not open under any key of the space"
     MALFORMED = "it opens and makes no sense"
     FORGED = "it is signed by somebody else"
-    UNKNOWN_KEY = "it is sealed under a key that this device does not have"
+    UNKNOWN_KEY = "it is sealed under a key that this device does not have, or something else was put there"
     INCOMPLETE = "parts of the roster that it names are missing"
     FAREWELL = "it is written by another member, to tell this device that it was removed"
     REMOVED = "it is of a device that was removed, and nothing that it tells undoes that"

@@ -24,7 +24,7 @@ def test_who_may_not_is_told_so_before_anything_is_signed(cast: Cast) -> None:
     assert caught.value.code == "not-admin"
     with pytest.raises(UserError) as caught:
         compose.remove(roster, zero, three, {})
-    assert caught.value.code == "not-member"
+    assert (caught.value.code, str(caught.value)) == ("not-member", f"it is no member of {roster.name}")
     with pytest.raises(UserError) as caught:
         compose.admit(roster, zero, cast.cards[1])
     assert caught.value.code == "already-member"

@@ -155,6 +155,7 @@ async def test_who_was_removed_by_others_is_told_that_it_may_have_been(
     await until(lambda: bool(laptop.relays.views().relays[0].findings))
     (finding,) = laptop.relays.views().relays[0].findings
     assert finding.code == "relay-unknown-key"
+    assert "Ask a member" in finding.next_step
     view = await laptop.device.statuses.spaces.view(laptop.device.space)
     assert view.state == "degraded"
     assert "this one was removed" in view.reason

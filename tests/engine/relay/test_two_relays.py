@@ -195,6 +195,7 @@ async def test_each_phase_of_a_relay_reads_truly(
             shutil.rmtree(path)
     view, measured = await sync()
     assert {finding.code for finding in view.findings} == {"relay-rolled-back"}
+    assert all(finding.next_step.startswith("Nothing") for finding in view.findings)
     assert measured["peerd_relay_findings"] == len(view.findings)
     await desk.put("jam", {"n": 1})
     await arrives(laptop, "jam")
