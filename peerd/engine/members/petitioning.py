@@ -6,8 +6,11 @@
                 way is admitted, and in the place of the petition lies an answer, a head that tells the roster alone.
                 Less and less often also for a ticket that is used, until whoever came by it was seen: the admin that
                 let it in may have died before it said so
+    outsider    a device that was removed looks less and less often into the heads of the others: whoever removed it may
+                have been removed itself, and then the removal is void (`core.roster.removal`), and their heads are
+                sealed for this device, too
 
-Both only look while there is something to look for.
+All of them only look while there is something to look for.
 """
 
 from __future__ import annotations
@@ -25,22 +28,24 @@ from peerd.core.stored import StoredPetition
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.keys import SpaceKeys
 from peerd.engine.relay.ports import RelayStore, Sealing
+from peerd.engine.relay.sealed_relay import LOOKUP_NAMES, SealedRelay
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.errors import PeerdError, RelayTrouble, RemoteProtocolError, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay.courier_steps import HEEDED
 from peerd.protocol.relay.objects import Head, SignedHead
 
 log = get(__name__)
 
 LOOK_S = (20.0, 40.0)
-LONGEST_S = 3600.0  # for whom somebody else has let in
+LONGEST_S = 3600.0  # for whom somebody else has let in, and of one that was removed
 
 
 class Petitioning:
-    """Of one space on one relay. `admitted` is called when we have been let in."""
+    """Of one space on one relay. `admitted` is called when we have been let in, or turn out to be in."""
 
     def __init__(
         self,
@@ -61,9 +66,11 @@ class Petitioning:
         self._times = times
         self._admitted = admitted
         self._space_keys = SpaceKeys(space, spaces)
+        self._sealed = SealedRelay(space, spaces, store, sealing, keys)
+        self._tags: dict[bytes, str] = {}  # of heads that tell us nothing more
         self._look = asyncio.Event()
         self._logged = ""
-        self._looks = 0  # in a row for those alone who were let in and may not have heard of it
+        self._looks = 0  # in a row for those alone who were let in and may not have heard of it, or as an outsider
         self._answered: set[bytes] = set()  # tickets; what was left for them is yet to be cleared away
         self.settled = asyncio.Event()  # nothing is being done at the moment
         self._task: asyncio.Task[None] | None = None
@@ -120,6 +127,8 @@ class Petitioning:
             return self._times.uniform(*LOOK_S) if await self._ask(petition) else None
         if petition is not None:
             await self.space.ask(None)
+        if ours in self.space.roster.removed:
+            return None if await self._is_in_after_all() else self._less_and_less()
         if not self.space.roster.is_admin(ours):
             return None
         now_ms = self._times.wall_ms()
@@ -132,6 +141,9 @@ class Petitioning:
         await self._answer(open_ones, unheard)
         if open_ones:
             return self._times.uniform(*LOOK_S)
+        return self._less_and_less()
+
+    def _less_and_less(self) -> float:
         self._looks += 1
         return min(LONGEST_S, self._times.uniform(*LOOK_S) * 2.0 ** min(self._looks, 16))
 
@@ -167,6 +179,25 @@ class Petitioning:
                 log.info("space joined", space=self.space.name, device=short_id(signed.device))
                 self._admitted()
                 return False
+        return True
+
+    # ---- the outsider
+
+    async def _is_in_after_all(self) -> bool:
+        """Learn what the heads of the others say that have changed since. Does our removal not stand?"""
+        space, ours = self.space, self._keys.device
+        others = [*space.roster.members, *(one for one in space.roster.removed_last(HEEDED) if one != ours)]
+        await self._store.prepare()
+        for start in range(0, len(others), LOOKUP_NAMES):
+            there = await self._sealed.tags(others[start : start + LOOKUP_NAMES])
+            changed = [device for device, tag in there.items() if self._tags.get(device) != tag]
+            for device, seen in (await self._sealed.heads(changed) if changed else {}).items():
+                if not seen.missing:
+                    self._tags[device] = seen.tag
+        if not space.roster.is_member(ours):
+            return False
+        log.info("removal does not stand", space=space.name)
+        self._admitted()
         return True
 
     # ---- the admin

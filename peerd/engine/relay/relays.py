@@ -137,7 +137,7 @@ class Relays:
 
     async def _fit(self) -> None:
         """Couriers for exactly the spaces that the plans name and of which we are a member here; petitions are seen to
-        in those too, and in spaces that we ask to be let into.
+        in those too, and who is none looks there whether it is.
         """
         named = {
             (plan.name, space.id): (plan, space)
@@ -155,7 +155,7 @@ class Relays:
                 runner = CourierRunner(space, plan, sealed, store, self._keys, self._times)
                 self._runners[key] = runner
                 runner.start()
-            if key not in self._petitioning and (member or space.petition is not None):
+            if key not in self._petitioning:
                 petitioning = Petitioning(
                     space, self._spaces, store, self._sealing, self._keys, self._times, self.look_again_soon
                 )

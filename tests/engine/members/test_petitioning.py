@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from peerd.core.roster import tickets
+from peerd.engine.members import petitioning
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.relay.keys import SpaceKeys
+from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.errors import RelayTrouble
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay import names as relay_names
+from peerd.protocol.relay.courier_steps import SeenHead
 from tests.engine.conftest import Device, MakeDevice, Until
 from tests.engine.relay_scene import Relayed, new_stick, objects
 
@@ -70,6 +73,60 @@ async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, ma
     gone = {name, petition.answers[0]}
     await until(lambda: gone.isdisjoint(path.name for path in objects(inviter.folder)))
     await guest.stop()
+
+
+async def test_who_was_removed_by_one_that_was_removed_itself_hears_of_it(
+    inviter: Relayed, make: MakeDevice, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attic has heard of the laptop's removal alone, which is void, and meets nobody but on the relay."""
+    monkeypatch.setattr(petitioning, "LOOK_S", (0.01, 0.02))
+    desk, laptop, attic = inviter.device, make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    await laptop.spaces.remove(laptop.space, attic.id)
+    await laptop.tell(attic)
+    relayed = await Relayed(attic, inviter.folder).start()
+    await relayed.relays.sync(RelaySync())
+    (view,) = relayed.relays.views().relays
+    assert (view.state, view.code) == ("trouble", "removed")
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.put("milk", {"n": 1})
+    await until(lambda: attic.clock_now() == desk.clock_now())
+    await attic.put("bread", {"n": 1})
+    await until(lambda: attic.clock_now() == desk.clock_now())
+    assert attic.space.roster.members.keys() == desk.space.roster.members.keys() == {desk.id, attic.id}
+    await relayed.stop()
+
+
+async def test_who_is_out_reads_heads_that_changed_and_looks_less_and_less(
+    inviter: Relayed, make: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, attic = inviter.device, make("attic")
+    await desk.admit(attic)
+    await inviter.relays.sync(RelaySync())
+    await desk.spaces.remove(desk.space, attic.id)
+    await desk.tell(attic)
+    await inviter.relays.sync(RelaySync())
+    read: list[list[bytes]] = []
+    heads = SealedRelay.heads
+
+    async def counted(sealed: SealedRelay, devices: Sequence[bytes]) -> dict[bytes, SeenHead]:
+        read.append(list(devices))
+        return await heads(sealed, devices)
+
+    monkeypatch.setattr(SealedRelay, "heads", counted)
+    relayed = await Relayed(attic, inviter.folder).start()
+    await relayed.relays.sync(RelaySync())
+    await relayed.relays.sync(RelaySync())
+    assert read == [[desk.id]]
+    await desk.put("milk", {"n": 1})
+    await inviter.relays.sync(RelaySync())
+    await relayed.relays.sync(RelaySync())
+    assert read == [[desk.id]] * 2
+    (one,) = relayed.relays._petitioning.values()
+    pauses_s = [one._less_and_less() for _ in range(20)]
+    assert pauses_s == sorted(pauses_s)
+    assert pauses_s[0] < pauses_s[-1] / 1000 <= petitioning.LONGEST_S / 1000
+    await relayed.stop()
 
 
 @pytest.mark.parametrize("again", [True, False])
