@@ -79,8 +79,8 @@ class PeerStates:
         status.since_ms = note.since_ms or None
         if link is None:
             self._offline(status, space, note, known)
-            if not space.roster.is_member(self._keys.device) and space.petition is not None:
-                status.reason = status.next_step = ""  # the space says what we wait for
+            if not space.roster.is_member(self._keys.device):
+                status.reason = status.next_step = ""  # the space says why, or what we wait for
             elif relays is not None:
                 seen, hindrance = relays.last_seen(space, device), relays.hindrance(space, device)
                 describe_relayed(status, space.copy.clock(), seen, hindrance, space.forks.on_relay(device))
