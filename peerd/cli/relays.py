@@ -110,7 +110,7 @@ def _lines(one: dict[str, Any]) -> list[str]:
     held_bytes = one.get("held_bytes", 0)
     held = f"{held_bytes / 1e6:.1f} MB are there" if held_bytes >= _MB else f"{held_bytes / 1e3:.0f} kB are there"
     limit = one.get("limit_bytes")
-    if held_bytes or limit:
+    if held_bytes or (limit and not one.get("reason")):  # else it may be that nobody has looked yet
         lines.append(f"{held}, of at most {limit / 1e6:.0f} MB" if limit else held)
     for found in one.get("findings", []):
         called = found.get("name") or found.get("device")

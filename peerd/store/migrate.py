@@ -72,7 +72,8 @@ def newer(path: Path, version: int, newest: int | None = None) -> StoreError:
     return StoreError(
         f"{path} has format {version}; this peerd knows formats up to {newest or migrations()[-1][0]}.",
         code="store-newer",
-        next_step="Start the newer peerd that wrote it, or move the file away and join the space again.",
+        next_step='Start the newer peerd that wrote it. To go on with this one: docs/recovery.md, "Back to an earlier '
+        'version of peerd".',
     )
 
 

@@ -57,6 +57,14 @@ def test_what_is_wrong_on_a_relay_is_an_exit_code_too(daemon: Any, peerctl: Any)
     assert peerctl("relay", "status").code == 4
 
 
+def test_of_a_relay_that_could_not_be_looked_at_nothing_is_said_to_be_there(daemon: Any, peerctl: Any) -> None:
+    empty = {**IDLE, "held_bytes": 0, "limit_bytes": 50_000_000}
+    daemon.on("GET", "/v1/relays", {"relays": [{**empty, "state": "trouble", "code": "relay-denied", "reason": "no"}]})
+    assert "are there" not in peerctl("relay", "status").out
+    daemon.on("GET", "/v1/relays", {"relays": [empty]})
+    assert "0 kB are there, of at most 50 MB" in peerctl("relay", "status").out
+
+
 def test_of_a_space_that_is_not_here_nothing_is_said_to_be_there(daemon: Any, peerctl: Any) -> None:
     lacking = {"relay": "folder", "space": "home", "state": "trouble", "code": "space-not-found", "reason": "no home"}
     daemon.on("GET", "/v1/relays", {"relays": [lacking]})

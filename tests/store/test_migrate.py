@@ -74,6 +74,7 @@ def test_a_newer_format_is_refused_and_left_alone(connection: sqlite3.Connection
     with pytest.raises(StoreError, match="format 2; this peerd knows formats up to 1") as raised:
         migrate(connection, path, (ONE,))
     assert raised.value.code == "store-newer"
+    assert "Back to an earlier version of peerd" in raised.value.next_step
     assert "newer peerd" in raised.value.next_step
     assert numbers(connection) == [2, APPLICATION_ID]
 

@@ -20,6 +20,10 @@ from peerd.protocol.control.reports import PeerList, PeerStatus, PeerView
 
 PAUSED = Trouble("paused", "links with other devices are paused here", "`peerctl resume` ends that; so does a restart.")
 DIALLING = "dialling it"
+UNKNOWN_THERE = (
+    "`peerctl status` there says more: it may not have heard of this device yet, have lost its copy of the space, or "
+    "have forgotten it."
+)
 TROUBLED = frozenset({"blocked", "refused", "diverged"})  # a peer in one of these is a trouble of the space
 DIALLED_S = 10.0  # after a sighting; one that leads nowhere is known by then
 
@@ -105,6 +109,8 @@ class PeerStates:
             status.reason, status.next_step = says_removed(status.name or status.device), removed_step(space)
         else:
             status.reason, status.next_step = trouble.text, trouble.next_step
+            if trouble.code == "unknown-device":
+                status.next_step = status.next_step or UNKNOWN_THERE
         if known.acks:
             origins = space.copy.origins.items()
             written = {origin: at.seq for origin, at in origins if at.announcement.device == known.device}

@@ -168,6 +168,13 @@ async def test_a_refusal_says_by_whom_and_why(two: Two, wire: Wire, code: str) -
     assert desk.statuses.health().reason == "home: laptop is refused"
 
 
+async def test_who_does_not_know_this_device_is_where_to_look(two: Two, wire: Wire) -> None:
+    desk, laptop = two
+    wire.refusals[laptop.address] = LinkLost("it says no", code="unknown-device")
+    await desk.dialing._dial(laptop.id, laptop.address)
+    assert "`peerctl status` there" in peer(desk, laptop).next_step
+
+
 async def test_an_address_that_leads_nowhere_is_no_refusal(two: Two, wire: Wire) -> None:
     desk, laptop = two
     wire.refusals[laptop.address] = LinkLost("no route to it", code="no-route")
