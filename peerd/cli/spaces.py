@@ -8,7 +8,7 @@ from peerd.cli import exits
 from peerd.cli.arguments import Misused
 from peerd.cli.status import STATE_STYLES, short
 from peerd.cli.text import counted, moment, size
-from peerd.control.client import path
+from peerd.control.client import Problem, path
 
 if TYPE_CHECKING:
     import argparse
@@ -126,6 +126,7 @@ def run_list(_: argparse.Namespace, client: Client, out: Output) -> int:
 
 def run_forget(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     what = "Delete this device's copy of" if arguments.delete else "Set aside this device's copy of"
+    _tell_what_is_only_here(arguments.name, client, out)
     if not arguments.yes and not out.ask(f"{what} {arguments.name}?"):
         out.talk("nothing forgotten")
         return exits.FAILED
@@ -138,8 +139,22 @@ def run_forget(arguments: argparse.Namespace, client: Client, out: Output) -> in
     return exits.OK
 
 
+def _tell_what_is_only_here(name: str, client: Client, out: Output) -> None:
+    """Of a copy that cannot be read nobody knows."""
+    try:
+        peers = client.call("GET", path("spaces", name)).body["peers"]
+    except Problem:
+        return
+    lacking = [peer["ahead"] for peer in peers if peer.get("ahead") is not None]
+    if lacking and (least := min(lacking)):
+        out.talk(
+            f"as far as is known here, no other device has the last {counted(least, 'transaction')} of it", "yellow"
+        )
+
+
 def run_rebuild(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     question = f"Set aside this device's copy of {arguments.name} and get a new one from the others?"
+    _tell_what_is_only_here(arguments.name, client, out)
     if not arguments.yes and not out.ask(question):
         out.talk("nothing rebuilt")
         return exits.FAILED

@@ -47,6 +47,30 @@ def test_list_shows_each_space(daemon: Any, peerctl: Any, on_terminal: Any) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [((2, 5), "the last 2 transactions of it"), ((None, 1), "the last 1 transaction of it"), ((0, 3), ""), ((), "")],
+)
+@pytest.mark.parametrize("command", ["forget", "rebuild"])
+def test_before_a_copy_makes_way_it_is_said_what_only_it_has(
+    daemon: Any, peerctl: Any, command: str, ahead: tuple[int | None, ...], said: str
+) -> None:
+    peers = [{"name": "nas", "ahead": one} for one in ahead]
+    daemon.on("GET", "/v1/spaces/home", {**HOME, "peers": peers})
+    daemon.on("DELETE", "/v1/spaces/home", {"space": "home", "id": "00", "set_aside": "/aside/00-1.db"})
+    daemon.on("POST", "/v1/spaces/home/rebuild", HOME | {"peers": peers})
+    got = peerctl("space", command, "home", "--yes")
+    assert got.code == 0
+    assert said in got.err
+    assert ("no other device has" in got.err) is bool(said)
+
+
+def test_a_copy_that_cannot_be_read_is_forgotten_all_the_same(daemon: Any, peerctl: Any) -> None:
+    daemon.problem("GET", "/v1/spaces/home", 503, code="store-damaged")
+    daemon.on("DELETE", "/v1/spaces/home", {"space": "home", "id": "00", "set_aside": "/aside/00-1.db"})
+    assert peerctl("space", "forget", "home", "--yes") == (0, "", "forgot home; its database is /aside/00-1.db\n")
+
+
 def test_no_space_says_how_to_begin(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", "/v1/spaces", {"spaces": []})
     got = peerctl("space", "list")

@@ -38,6 +38,8 @@ def describe_relayed(
     if is_behind_on_relay(status):
         status.reason = f"on its way through the {seen.relay} relay"
         status.next_step = "Nothing: it is looked at by itself; `peerctl relay sync` does it now."
+        if not status.behind:
+            status.next_step = "Nothing: it is left there by itself, and that device takes it when it looks there."
         if hindrance is not None:
             status.reason, status.next_step = hindrance
 

@@ -36,6 +36,9 @@ def test_a_peer_on_a_relay_is_as_far_as_its_head_says() -> None:
     assert "through the folder relay" in apart.reason
     assert "peerctl relay sync" in apart.next_step
     assert is_behind_on_relay(apart)
+    away = described({ONE: 5, OTHER: 4})
+    assert (away.behind, away.ahead) == (0, 2)
+    assert "that device takes it when it looks there" in away.next_step, "nothing can be done about that from here"
 
 
 def test_what_stops_the_relay_is_said_instead_of_that_all_is_on_its_way() -> None:
