@@ -132,6 +132,11 @@ def goes_over(
     return ours < theirs if we_stand == they_stand else they_stand
 
 
+def rank(end: Final) -> tuple[bytes, int]:
+    """Of two variants that part at one place the one whose first run ends at the smaller stands."""
+    return end.hash, end.seq
+
+
 class Side(NamedTuple):
     """What a copy has of a closed fork: the variant that `stands`, one that falls, or, with neither, nothing behind the
     parting or no hash that tells (`unknown`).
@@ -143,8 +148,10 @@ class Side(NamedTuple):
 
 
 def side_of(fork: ClosedFork, seq: int, history: History) -> Side:
-    """Of a copy that has `seq` transactions of the origin."""
-    if seq <= fork.seq:
+    """Of a copy that has `seq` transactions of the origin. One that had parted before is on neither side."""
+    common = history.hash8(fork.seq)
+    parted_before = history.passes(fork.seq) if common is None else common != fork.hash
+    if seq <= fork.seq or parted_before:
         return Side(stands=False, falls=False, unknown=False)
     there = history.hash8(fork.stands.seq)
     stands = there == fork.stands.hash
@@ -152,3 +159,9 @@ def side_of(fork: ClosedFork, seq: int, history: History) -> Side:
     is_other = seq < fork.stands.seq or there is not None or history.passes(fork.stands.seq)
     falls = not stands and (is_other or any(history.hash8(end.seq) == end.hash for end in fork.falls))
     return Side(stands, falls, unknown=not stands and not falls)
+
+
+def names_what_falls(fork: ClosedFork, end: Final) -> bool:
+    """Does a copy that ends a run there hold a variant that falls? It is named, or lies in the way of what stands."""
+    in_the_way = fork.seq < end.seq <= fork.stands.seq and end != fork.stands
+    return end in fork.falls or in_the_way

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from peerd.core import forks
-from peerd.core.forks import RunEnd, Search, goes_over, side_of
+from peerd.core.forks import RunEnd, Search, goes_over, names_what_falls, side_of
 from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.roster.statements import Final
 
@@ -126,7 +126,7 @@ def test_one_that_is_not_a_fork_concludes_nothing() -> None:
 def test_which_side_a_copy_has() -> None:
     shared = Chain([1] * 5)
     one, other = Chain([1] * 5, "a", shared), Chain([2] * 5, "b", shared)
-    fork = ClosedFork(ORIGIN, 5, b"5" * 8, Final(*one.runs[5][1:]), (Final(*other.runs[5][1:]),))
+    fork = ClosedFork(ORIGIN, 5, shared.runs[-1].hash8, Final(*one.runs[5][1:]), (Final(*other.runs[5][1:]),))
     assert side_of(fork, 5, shared) == (False, False, False)
     assert side_of(fork, 10, one) == (True, False, False)
     assert side_of(fork, 15, other) == (False, True, False)
@@ -139,7 +139,30 @@ def test_a_third_variant_falls_though_no_close_names_it() -> None:
     """Whoever has what stands has its first run whole, and ends a run where that one ends."""
     shared = Chain([1] * 5)
     one, other = Chain([2] * 5, "a", shared), Chain([2] * 5, "b", shared)
-    fork = ClosedFork(ORIGIN, 5, b"5" * 8, Final(*one.runs[5][1:]), (Final(*other.runs[5][1:]),))
+    fork = ClosedFork(ORIGIN, 5, shared.runs[-1].hash8, Final(*one.runs[5][1:]), (Final(*other.runs[5][1:]),))
     for lengths in ([1], [2], [4], [1, 2]):
         third = Chain(lengths, "c", shared)
         assert side_of(fork, 5 + sum(lengths), third) == (False, True, False)
+
+
+def test_who_parted_before_is_on_neither_side() -> None:
+    """Of a device that was set back twice, the second time further."""
+    shared = Chain([1] * 3)
+    longer = Chain([1, 1], "s", shared)
+    one, other = Chain([1], "a", longer), Chain([1], "b", longer)
+    fork = ClosedFork(ORIGIN, 5, longer.runs[-1].hash8, Final(*one.runs[5][1:]), (Final(*other.runs[5][1:]),))
+    third = Chain([1] * 4, "c", shared)
+    assert side_of(fork, 7, third) == (False, False, False)
+    passing = Chain([4], "c", shared)
+    assert side_of(fork, 7, passing) == (False, False, False)
+
+
+def test_what_was_told_of_a_copy_that_holds_what_falls() -> None:
+    stands, falls = Final(7, b"a" * 8), Final(9, b"b" * 8)
+    fork = ClosedFork(ORIGIN, 5, b"5" * 8, stands, (falls,))
+    assert names_what_falls(fork, falls)
+    assert names_what_falls(fork, Final(6, b"c" * 8)), "a third, that ends before"
+    assert names_what_falls(fork, Final(7, b"c" * 8))
+    assert not names_what_falls(fork, stands)
+    assert not names_what_falls(fork, Final(5, b"5" * 8))
+    assert not names_what_falls(fork, Final(11, b"d" * 8))

@@ -5,8 +5,12 @@ stated, and, if what our copy holds is the variant that falls, take in a snapsho
 |----------------------------------|----------------------|-------------------------------------------------|
 | find the fork                    | hear ERROR, and FORK | both tell ends of runs until the place is known |
 | know the place                   | likewise             | one close, or two alike, in the roster          |
-| hold what falls                  | hold what stands     | recopy: their snapshot, then what only we had   |
-| hold what stands, or cannot tell |                      | we serve the snapshot if they ask for it        |
+| hold the one that falls          | hold the other       | recopy: their snapshot, then what only we had   |
+| hold the other, or cannot tell   |                      | we serve the snapshot if they ask for it        |
+| hold what falls                  | end before the place | a minute later the same: they can take nothing  |
+
+Of the two that meet one falls, though it may be that a third stands before both: nobody need have that any more, and
+if somebody has, they go over once more. Of several places that of the smallest origin decides, so not both go over.
 
 Where the log is gone that would tell where they part, or whether they do, there is no close, and it is for the two
 alone: whoever is less far in that origin does the recopy. That loses nothing of either, and of what they may not share
@@ -16,12 +20,12 @@ nothing counts as seen. A person may say otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, ReadClock, includes
 from peerd.core.device_id import short_id
-from peerd.core.forks import RunEnd, Search, Told, goes_over
+from peerd.core.forks import RunEnd, Search, Told, goes_over, names_what_falls, rank
 from peerd.core.roster.statements import Final
 from peerd.engine.forks.forks import ForkSeen
 from peerd.engine.snapshots.exchange import AGAIN_S, SnapshotExchange
@@ -44,10 +48,11 @@ log = get(__name__)
 
 End: TypeAlias = tuple[int, bytes]  # seq and hash there
 _START: End = 0, b""
+PATIENCE_S = 60.0  # with somebody who holds what stands, before we go over to a copy that has neither
 
 
 class ForkTalk:
-    """Of one session. `say` sends, `is_stopped` says whether a fork has stopped it."""
+    """Of one session. `say` sends, `is_stopped` says whether a fork has stopped it, `their_clock` what they have."""
 
     def __init__(
         self,
@@ -56,16 +61,19 @@ class ForkTalk:
         exchange: SnapshotExchange,
         say: Callable[[ForkMessage], None],
         is_stopped: Callable[[], bool],
+        their_clock: Callable[[], ReadClock],
     ) -> None:
         self._space = space
         self._theirs = theirs
         self._exchange = exchange
         self._say = say
         self._is_stopped = is_stopped
+        self._their_clock = their_clock
         self._searches: dict[bytes, Search] = {}
         self._said: tuple[dict[bytes, End], dict[bytes, End]] = {}, {}  # where we stood, and they, when the two met
         self._doubted: dict[bytes, int] = {}  # up to where it was not known that both have the same
         self._told: dict[bytes, set[Final]] = {}  # ends of theirs at which a variant stands that a close names
+        self._falling: set[bytes] = set()  # origins of which they told ends of what falls
         self._group: asyncio.TaskGroup | None = None
         self._recopying = False
 
@@ -159,8 +167,7 @@ class ForkTalk:
         answer = await self._space.store.read(lambda transaction: search.heard(told, transaction.history_of(origin)))
         if answer is not None:
             self._tell(origin, answer)
-        stand = {fork.stands for fork in self._space.roster.forks(origin)}
-        self._told.setdefault(origin, set()).update(stand.intersection(Final(end.last, end.hash8) for end in told.ends))
+        self._note_told(origin, [Final(end.last, end.hash8) for end in told.ends])
         if search.differs is not None:
             self._space.forks.saw(ForkSeen(self._theirs, origin, *search.differs))
         elif search.is_over and self._space.forks.with_peer(self._theirs) is None:
@@ -173,6 +180,12 @@ class ForkTalk:
             raise LinkLost("there is one history only: both begin anew", code="bye")
         await self.consider()
 
+    def _note_told(self, origin: bytes, ends: Sequence[Final]) -> None:
+        forks = self._space.roster.forks(origin)
+        self._told.setdefault(origin, set()).update({fork.stands for fork in forks}.intersection(ends))
+        if any(names_what_falls(fork, end) for fork in forks for end in ends):
+            self._falling.add(origin)
+
     # ---- and what is done about it
 
     def _is_dispelled(self) -> bool:
@@ -184,22 +197,59 @@ class ForkTalk:
 
     async def consider(self) -> None:
         """The roster or our copy may say more by now: is it for us to take theirs? Until that is done."""
-        while self._is_stopped() and not self._recopying and (await self._space.forks.look() or self.goes_over):
-            if self._space.recopying.pending is None and await self.recopy():
+        await self._space.forks.look()
+        while self._is_stopped() and self.goes_over and not self._recopying:
+            if await self._try():
                 return
-            await asyncio.sleep(AGAIN_S)
+
+    def agreed(self) -> None:
+        """No fork is found between the two, so nothing stops the session."""
+        if self._space.forks.falls:
+            self._do(self._step_back(), "fork with nobody")
+
+    async def _step_back(self) -> None:
+        """They may take nothing of what falls here, and perhaps nobody is left who has what stands. Their copy holds no
+        variant, so ours is as good beside it as beside what stands.
+        """
+        await asyncio.sleep(PATIENCE_S)
+        while not self._is_stopped() and not self._recopying and await self._is_for_us():
+            if await self._try():
+                return
+
+    async def _is_for_us(self) -> bool:
+        """Not if our log does not reach back to them: they take a snapshot of ours."""
+        forks, clock, ours = self._space.forks, self._their_clock(), self._space.copy
+        if not await forks.look() or not includes(clock, ours.horizon()):
+            return False
+        for fork in self._space.roster.closed_forks:  # by origin: so that not both do
+            is_before, are_before = ours.seq(fork.origin) <= fork.seq, clock.get(fork.origin, 0) <= fork.seq
+            if is_before != are_before:
+                return are_before and forks.sides[fork.origin].falls
+        return False
+
+    async def _try(self) -> bool:
+        if self._space.recopying.pending is None and await self.recopy():
+            return True
+        await asyncio.sleep(AGAIN_S)
+        return False
 
     @property
     def goes_over(self) -> bool | None:
-        """Where nobody can tell where we part: is it for us to take theirs? None: for neither, as far as is known. Of
-        several origins one decides, so that the two do not both.
+        """Is it for us to take their copy? None: for neither, as far as is known. Of several origins one decides, so
+        that the two do not both.
         """
-        if not self.is_over or any(search.parting is not None for search in self._searches.values()):
+        if not self.is_over:
             return None
+        partings = {origin: search.parting for origin, search in self._searches.items() if search.parting is not None}
+        if partings:
+            parting = partings[min(partings)]
+            return rank(parting.ours) > rank(parting.theirs)
         origin = min(self._searches)
         side = self._space.forks.sides.get(origin)
         ours, theirs = (stood.get(origin, _START) for stood in self._said)
-        we_stand = side is not None and side.stands
+        we_stand, we_fall = (False, False) if side is None else (side.stands, side.falls)
+        if we_fall != (origin in self._falling):
+            return we_fall
         return goes_over(ours, theirs, we_stand=we_stand, they_stand=self._they_stand(origin))
 
     def _they_stand(self, origin: bytes) -> bool:

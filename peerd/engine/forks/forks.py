@@ -168,7 +168,15 @@ class Forks:
     def on_relay(self, peer: bytes) -> tuple[str, str] | None:
         """What differs with a member as its head on a relay says, in words, and what to do."""
         fork = self.with_peer(peer)
-        return (self.in_words(fork), step_of(fork)) if fork is not None and fork.relay else None
+        if fork is None or not fork.relay:
+            return None
+        return self.in_words(fork), LINK_STEP if self._both_fall(fork) else step_of(fork)
+
+    def _both_fall(self, fork: ForkSeen) -> bool:
+        """Through a relay only what stands is taken."""
+        stand = {closed.stands.hash for closed in self._space.roster.forks(fork.origin)}
+        falls = self.sides.get(fork.origin, _NOWHERE).falls
+        return falls and fork.shared is not None and fork.theirs not in stand
 
     def apart_on(self, relay: str) -> list[Position]:
         """The ends of ours where heads on this relay are of another history."""

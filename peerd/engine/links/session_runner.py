@@ -90,7 +90,14 @@ class SessionRunner:
         self.repairs = Repairs(space, theirs, times, self._link.say, lambda equal: self._compared(equal=equal))
         self.repairs.understood = CAPABILITY in link.greeting.theirs.capabilities
         self._exchange = SnapshotExchange(space, theirs, self.machine, self._say, self._perform, self._forked)
-        self.forks = ForkTalk(space, theirs, self._exchange, self._tell_ends, lambda: self.machine.is_forked)
+        self.forks = ForkTalk(
+            space,
+            theirs,
+            self._exchange,
+            self._tell_ends,
+            lambda: self.machine.is_forked,
+            lambda: self.machine.their_clock,
+        )
         self._times = times
         self._inbound: deque[LearnStatements | ApplyRuns] = deque()
         self._outbound: deque[ReadLog | FindPosition | CheckPositions] = deque()
@@ -364,6 +371,7 @@ class SessionRunner:
                         self.forks.found(differing.origin, differing.seq, doubtful=differing.doubtful)
                     else:
                         self.space.forks.healed(self.theirs)
+                        self.forks.agreed()
                 case ReadLog() as effect:
                     await self._read_log(effect)
 

@@ -93,12 +93,13 @@ def _of_fork(space: Space, session: SessionRunner) -> tuple[str, str]:
     side = space.forks.sides.get(fork.origin)
     if session.forks.is_recopying:
         return reason, "This device takes in a copy of that one, and then writes again what only it had."
-    if (side is not None and side.stands) or session.forks.goes_over is False:
+    goes_over = session.forks.goes_over
+    if goes_over is False or (goes_over is None and side is not None and side.stands):
         return (
             reason,
             "That device takes in a copy of this one, and then writes again what only it had. Keep both running.",
         )
-    if (side is not None and side.falls) or session.forks.goes_over:
+    if goes_over or (side is not None and side.falls):
         return reason, "This device takes in a copy of that one by itself. Keep both running."
     theirs = space.name_of(session.theirs) or short_id(session.theirs)
     step = f"`peerctl recopy {space.name} --from {theirs}` here, or the same on that device: both keep their values."

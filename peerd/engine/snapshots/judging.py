@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from peerd.core.batch import Doubt, Fork
+from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.snapshots.intake import Standing
-from peerd.engine.store_ports import SnapshotStore
+from peerd.engine.store_ports import SnapshotStore, Transaction
 from peerd.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -31,13 +32,27 @@ async def check_variants(space: Space, store: SnapshotStore, standing: Standing)
             )
 
 
-async def check_ours(space: Space, standing: Standing) -> None:
-    """Raises Fork if our copy holds what does not stand, and the snapshot goes on: the two cannot be merged."""
+async def check_ours(space: Space, store: SnapshotStore, standing: Standing) -> None:
+    """Raises Fork if our copy holds what does not stand, and the snapshot goes on with something else: both cannot be
+    merged. Where ours does not go on, it may hold what falls: whoever has no other way to them goes over with them.
+    """
     await space.forks.look()
     for fork in space.roster.closed_forks:
         at, side = standing.origins.get(fork.origin), space.forks.sides[fork.origin]
-        if side.falls and at is not None and at.seq > fork.seq:
+        if side.falls and at is not None and at.seq > fork.seq and not await _are_alike(space, store, fork):
             raise Fork(fork.origin, fork.seq)
+
+
+async def _are_alike(space: Space, store: SnapshotStore, fork: ClosedFork) -> bool:
+    """Do both hold the same variant that a close names?"""
+    theirs = await store.hashes([(fork.origin, end.seq) for end in fork.falls])
+
+    def comparing(transaction: Transaction) -> bool:
+        history = transaction.history_of(fork.origin)
+        ours = (history.hash8(end.seq) for end in fork.falls)
+        return any(here == there == end.hash for end, here, there in zip(fork.falls, ours, theirs, strict=True))
+
+    return await space.store.read(comparing)
 
 
 def is_further(space: Space, standing: Standing, fork: Fork) -> bool:

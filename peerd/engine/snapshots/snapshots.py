@@ -217,11 +217,12 @@ class Snapshots:
             return True
 
     async def _take_over(self, standing: Standing, *, replaces: bool, settles: bool) -> None:
-        await check_variants(self._space, self._store, standing)
         if replaces:
-            await self._replace(standing, removes=self._space.forks.are_seen)
+            if settles:
+                await check_variants(self._space, self._store, standing)
+            await self._replace(standing, removes=self._space.forks.are_seen or self._space.forks.falls)
             return
-        await check_ours(self._space, standing)
+        await check_ours(self._space, self._store, standing)
         fork = await self._store.fork()  # before anything of ours is merged into it
         if fork is None:
             await self._put_in_place(standing)
