@@ -14,13 +14,13 @@ from typing import NamedTuple, TypeVar
 
 from peerd.core import digest
 from peerd.core.batch import Name
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, ReadClock
 from peerd.core.record import Record
 from peerd.core.record_form import digest_of
 from peerd.core.roster.acceptance import ClosedFork
-from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, Recopy
+from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, LogSlice, Recopy
 from peerd.errors import StoreDamaged, StoreError, UserError
-from peerd.store import records, runners
+from peerd.store import log, records, runners
 from peerd.store.beside import sync_folder
 from peerd.store.connecting import connect_reader
 from peerd.store.copying import copy_database
@@ -214,14 +214,19 @@ class Beside:
     async def shared(self, forks: Sequence[ClosedFork], *, forked: bool) -> Clock:
         """How far both copies hold the same history of each origin: to where the one that is less far stands, unless
         two hashes differ, or `forked` says that they may; then to the last end of a run before that at which both have
-        the same hash. Of `forks` the copy in place holds the variant that stands.
+        the same hash. Where no hash is asked for, the copy in place holds of `forks` the variant that stands.
         """
         found = await self._read(lambda connection: _shared(connection, assume=not forked))
-        for fork in forks:
+        for fork in () if forked else forks:
             other = await self._read(partial(_end, refs=self._refs, origin=fork.origin, seq=fork.stands.seq))
             if other != fork.stands.hash and found.get(fork.origin, 0) > fork.seq:
                 found[fork.origin] = fork.seq
         return {origin: seq for origin, seq in found.items() if seq}
+
+    async def runs_after(self, position: int, max_bytes: int, max_runs: int, covered: ReadClock) -> LogSlice:
+        return await self._read(
+            lambda connection: log.runs_after(connection, self._refs, self.path, position, max_bytes, max_runs, covered)
+        )
 
     async def page(self, after: AsideCursor) -> AsidePage:
         """Records after `after` that are not the same in both, some thousand rows of each looked at."""

@@ -2,9 +2,8 @@
 
 Whoever held it takes the other copy and writes again what only its own had, under an origin of its own and with the
 old times. So what was written in a history that fell must be there again with its times, unless somebody who had seen
-it, or seen it written again, replaced or removed it. What somebody replaced or removed there must be gone, unless
-that came back only after it was written again: then it stands beside what had replaced it. And nothing is written again
-that only the history that stands ever had. Where the log of the parting was gone, and whoever was less
+it, or seen it written again, replaced or removed it. What somebody replaced or removed there must be gone. And nothing
+is written again that only the history that stands ever had. Where the log of the parting was gone, and whoever was less
 far went over, only the first of these holds. Whatever went, somebody had seen it.
 """
 
@@ -151,15 +150,8 @@ def _check_carried_out(one: Change, changes: list[Change], standing: frozenset[b
             continue
         dot = (other.origin, other.seq)
         left = [field for field in other.said.set if one.overwrites(field) and dot in record.fields.get(field, {})]
-        if (left or (one.is_whole and dot in record.births)) and not _was_ahead(one, other, changes, standing):
+        if left or (one.is_whole and dot in record.births):
             raise Wrong(f"{one.name}: {dot} is back, which {one.origin.hex()}:{one.seq} had replaced")
-
-
-def _was_ahead(one: Change, other: Change, changes: list[Change], standing: frozenset[bytes]) -> bool:
-    """Was it written again by somebody whose copy had not heard of the other change yet? Then both are shown."""
-    values = set(one.values().values())
-    again = [change for change in changes if change.end in standing and values & set(change.values().values())]
-    return bool(again) and not any(change.seen & other.bit for change in again)
 
 
 def _check_nothing_invented(

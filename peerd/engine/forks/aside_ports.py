@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from peerd.core.clocks import Clock
+from peerd.core.clocks import Clock, ReadClock
 from peerd.core.roster.acceptance import ClosedFork
-from peerd.core.stored import Aside, AsideCursor, AsidePage
+from peerd.core.stored import Aside, AsideCursor, AsidePage, LogSlice
 
 
 class Beside(Protocol):
@@ -17,12 +17,16 @@ class Beside(Protocol):
     async def look(self) -> Aside: ...
     async def shared(self, forks: Sequence[ClosedFork], *, forked: bool) -> Clock:
         """How far both hold the same history of each origin, as far as hashes are kept. Of `forks` the copy here holds
-        what stands. With `forked` nothing is taken for the same that no hash shows to be.
+        what stands; but with `forked` nothing is taken for the same that no hash shows to be.
         """
         ...
 
     async def page(self, after: AsideCursor) -> AsidePage:
         """Records after `after` that are not the same in both; ("", "") is before the first."""
+        ...
+
+    async def runs_after(self, position: int, max_bytes: int, max_runs: int, covered: ReadClock) -> LogSlice:
+        """Of its log what `covered` does not cover. See `SpaceStore.runs_after`."""
         ...
 
     async def close(self) -> None: ...

@@ -1,6 +1,7 @@
 """Taking in a copy of the space that was set aside: what it has and this one lacks is written again, by this device.
 
     begin    which copy it is, kept durably; it may be large, and a crash at any moment may come between
+    log      what of its log goes on from ours, which is another history (`carrying`)
     go on    some records at a time, each lot in one transaction of SQL; after it, how far that is
     end      the file goes to `set-aside/`, and is not offered any more
 
@@ -30,6 +31,7 @@ from peerd.core.restore import Image
 from peerd.core.stored import Aside, AsidePair, Recopy
 from peerd.engine.commits import Commit
 from peerd.engine.forks.aside_ports import Beside
+from peerd.engine.forks.carrying import carry_over
 from peerd.engine.ports import Times
 from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.logs import get
@@ -234,7 +236,11 @@ class Recopying:
             return self._last
 
     async def _write_all(self, beside: Beside, pending: Recopy) -> tuple[int, int]:
-        shared = await beside.shared(self._space.roster.closed_forks, forked=pending.forked)
+        forks = self._space.roster.closed_forks
+        shared = await beside.shared(forks, forked=pending.forked)
+        if pending.forked:
+            await carry_over(self._space, beside, shared)
+            shared = await beside.shared(forks, forked=True)
         removes = pending.removes and (await beside.look()).is_whole
         written = unreadable = 0
         while not self._closed:
