@@ -141,12 +141,9 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
         return tickets.run_join(arguments, client, out)
     if arguments.code and arguments.device:
         raise Misused("give a code or --from, not both")
-    code = arguments.code
-    if not code and not arguments.device:
-        code = _asked_code(out)
     body = {"yes": arguments.yes}
-    if code:
-        body["code"] = _eight_digits(code)
+    if not arguments.device:
+        body["code"] = _eight_digits(arguments.code or _asked_code(out))
     for member in ("device", "host", "name"):
         if value := getattr(arguments, member):
             body[member] = value
@@ -161,7 +158,8 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
 
 def _say_joined(joined: Mapping[str, Any], client: Client, out: Output, *, wait: bool) -> None:
     if not out.as_json:
-        out.talk(f"joined {joined['space']}, let in by {_called(joined)}")
+        there = f" (there it is called {joined['called']})" if joined.get("called") else ""
+        out.talk(f"joined {joined['space']}{there}, let in by {_called(joined)}")
         if joined.get("aside"):
             out.talk(
                 f"the old copy was set aside; once this one is in sync, `peerctl recopy {joined['space']} --list` says "

@@ -120,6 +120,12 @@ def test_join_takes_an_address_and_a_name_of_its_own(daemon: Any, peerctl: Any) 
     assert daemon.bodies("POST") == [{"code": "48219073", "host": "nas.lan:7337", "name": "family", "yes": False}]
 
 
+def test_join_says_what_the_space_is_called_where_it_has_another_name_here(daemon: Any, peerctl: Any) -> None:
+    daemon.on("POST", "/v1/joins", JOINED | {"space": "home-2", "called": "home"})
+    got = peerctl("join", "48219073")
+    assert "joined home-2 (there it is called home), let in by nas" in got.err
+
+
 def test_join_as_an_admitted_device(daemon: Any, peerctl: Any) -> None:
     daemon.on("POST", "/v1/joins", JOINED)
     assert peerctl("join", "--from", "NASAAAA-NASBBBB", "--host", "192.0.2.1:7337").code == 0
@@ -131,6 +137,13 @@ def test_join_without_a_code_asks_for_it_on_a_terminal(daemon: Any, on_terminal:
     got = on_terminal("join", typed="4821 9073\n")
     assert got.code == 0
     assert daemon.bodies("POST") == [{"code": "48219073", "yes": False}]
+
+
+def test_who_is_asked_for_the_code_and_gives_none_is_told_what_it_looks_like(daemon: Any, on_terminal: Any) -> None:
+    got = on_terminal("join", typed="\n")
+    assert got.code == 2
+    assert "a pairing code has 8 digits" in got.err + got.out
+    assert not daemon.asked
 
 
 @pytest.mark.parametrize("code", ["1234", "123456789", "4821-907x", "\u0661" * 8])

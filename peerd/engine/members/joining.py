@@ -125,9 +125,9 @@ class Joining:
             raise UserError(text, code="join-failed", status=409, next_step=step, reason=reason)
         self.reached(link.theirs, (link.address,))
         log.info("space joined", space=attempt.space.name, device=short_id(link.theirs))
-        return self._joined(attempt.space, end)
+        return self._joined(attempt.space, end, attempt.called)
 
-    def _joined(self, space: Space, end: Finished) -> Joined:
+    def _joined(self, space: Space, end: Finished, called: str) -> Joined:
         try:
             asides = space.store.asides.offered()
         except StoreError:
@@ -138,6 +138,7 @@ class Joining:
             device=format_device_id(end.device),
             device_name=end.name,
             aside=asides[-1].name if asides else "",
+            called=called if called != space.name else "",
         )
 
     async def _reach(self, group: tuple[Address, ...], named: bytes | None) -> Link:
@@ -170,6 +171,7 @@ class _Attempt:
 
     def __init__(self, machine: Joiner, times: Times, spaces: Spaces, name: str | None) -> None:
         self.space: Space | None = None
+        self.called = ""  # there
         self.problem: PeerdError | None = None  # of ours, and so of more use than what the other side hears of it
         self._machine = machine
         self._times = times
@@ -179,7 +181,8 @@ class _Attempt:
     async def perform(self, effect: AskPerson | Admit | Store) -> list[Effect]:
         if isinstance(effect, Store):
             grant = effect.grant
-            name = self._name or space_name(grant.name)
+            self.called = space_name(grant.name)
+            name = self._name or self.called
             try:
                 self.space = await self._spaces.adopt(grant.space, name, grant.statements)
             except PeerdError as problem:

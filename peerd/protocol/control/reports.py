@@ -307,6 +307,7 @@ class Joined(Struct, kw_only=True):
     device: str
     device_name: str
     aside: str = ""  # the file of an old copy that made way for this one
+    called: str = ""  # what that device calls the space, where that is not `space`
 
 
 class Admission(Request):

@@ -211,7 +211,8 @@ async def test_a_space_may_have_another_name_here(desk: Device, laptop: Device) 
 async def test_a_name_that_is_taken_gets_a_number(desk: Device, laptop: Device) -> None:
     await laptop.spaces.found("home")
     code = await window(desk)
-    assert (await laptop.joining.join(code, None, [(desk.address,)], None)).space == "home-2"
+    joined = await laptop.joining.join(code, None, [(desk.address,)], None)
+    assert (joined.space, joined.called) == ("home-2", "home")
 
 
 @pytest.mark.parametrize(
