@@ -63,8 +63,8 @@ def add(commands: Commands) -> None:
     admit = commands.add(
         "admit",
         "let a device join a space without a code, by its id (see `device`)",
-        "It is awaited for 7 days, also across restarts, and once: until it has joined, or is removed, or this device "
-        "is no admin any more.",
+        "It is awaited for 7 days, also across restarts, and once: until it has joined, or is removed (`remove`), or "
+        "this device is no admin any more. `members` lists it meanwhile.",
     )
     admit.add_argument("space", metavar="SPACE")
     admit.add_argument("device", metavar="DEVICE-ID")

@@ -64,7 +64,8 @@ def add(commands: Commands) -> None:
     remove = commands.add(
         "remove",
         "remove a member from a space for good",
-        "What it wrote until now stays; what it writes from now on is not accepted. What it has, it keeps.",
+        "What it wrote until now stays; what it writes from now on is not accepted. What it has, it keeps. One that "
+        "`admit` was told of and that has not joined yet may not join any more.",
     )
     remove.add_argument("space", metavar="SPACE")
     remove.add_argument("device", metavar="DEVICE", help="its id, its short id, or its name if only one has it")
@@ -177,7 +178,7 @@ def run_members(arguments: argparse.Namespace, client: Client, out: Output) -> i
             member["name"],
             member["device"],
             member["role"],
-            member["state"],
+            f"{member['state']} until {moment(until)}" if (until := member.get("expires_ms")) else member["state"],
             moment(member.get("seen_ms")),
             _held(member.get("holding")),
         ]
@@ -206,15 +207,17 @@ def run_remove(arguments: argparse.Namespace, client: Client, out: Output) -> in
     members = client.call("GET", address).body["members"]
     member = _named(members, arguments.device)
     device = member["device"] if member else arguments.device
-    called = f"{member['name']} ({short(device)})" if member else device
-    if not arguments.yes and not out.ask(f"Remove {called} from {arguments.space} for good?"):
+    called = f"{member['name']} ({short(device)})" if member and member["name"] else device
+    awaited = member is not None and member["state"] == "awaited"
+    question = f"Await {called} no more" if awaited else f"Remove {called} from {arguments.space} for good"
+    if not arguments.yes and not out.ask(f"{question}?"):
         out.talk("nothing removed")
         return exits.FAILED
     client.call("DELETE", f"{address}/{path(device).rpartition('/')[2]}")
     if out.as_json:
         out.document({"removed": {"device": device, "name": member["name"] if member else ""}})
     else:
-        out.talk(f"removed {called} from {arguments.space}")
+        out.talk(f"{called} may not join {arguments.space}" if awaited else f"removed {called} from {arguments.space}")
     return exits.OK
 
 

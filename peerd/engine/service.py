@@ -282,7 +282,11 @@ class Service:
 
     async def remove(self, space: str, device: str) -> None:
         one = self._spaces.named(space)
-        await self._spaces.remove(one, self._spaces.device_from(device, one))
+        who = self._spaces.device_from(device, one)
+        if who in one.awaited and not one.roster.is_member(who):
+            await self._inviting.stop_awaiting(one, who)
+        else:
+            await self._spaces.remove(one, who)
 
     # ---- tables
 

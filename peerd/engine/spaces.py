@@ -333,7 +333,7 @@ class Spaces:
     def device_from(self, text: str, space: Space | None = None) -> bytes:
         """A device id from its text form; of a member also from its name or short id. Raises UserError."""
         if space is not None:
-            known = (*space.roster.members, *space.roster.removed)
+            known = {*space.roster.members, *space.roster.removed, *space.awaited}
             named = [device for device in known if space.name_of(device) == text]
             named = named or [device for device in known if short_id(device) == text.upper()]
             if len(named) == 1:

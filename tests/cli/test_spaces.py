@@ -115,6 +115,15 @@ def test_remove_takes_id_short_id_or_name(daemon: Any, peerctl: Any, named: str)
     assert (got.code, got.out, got.err) == (0, "", "removed phone (PHONEAAP) from home\n")
 
 
+def test_who_is_awaited_is_listed_with_until_when_and_may_be_kept_out(daemon: Any, peerctl: Any) -> None:
+    late = {"device": PHONE, "name": "", "role": "member", "state": "awaited", "own": False, "expires_ms": 1000}
+    daemon.on("GET", WHERE, {"members": [late]})
+    assert peerctl("members", "home").out == f"\t{PHONE}\tmember\tawaited until 1970-01-01 00:00:01\t\t\n"
+    daemon.on("DELETE", f"{WHERE}/{PHONE}", None, status=204)
+    assert peerctl("remove", "home", "PHONEAAP", "--yes") == (0, "", f"{PHONE} may not join home\n")
+    assert f"Await {PHONE} no more?" in peerctl("remove", "home", PHONE, stdin="n\n").err
+
+
 def test_remove_passes_on_what_it_does_not_know(daemon: Any, peerctl: Any) -> None:
     """The daemon says whether there is such a member; peerctl does not decide it."""
     daemon.on("GET", WHERE, MEMBERS)

@@ -16,7 +16,7 @@ from peerd.protocol.control.reports import NewJoin, Reloaded
 
 if TYPE_CHECKING:
     from peerd.core.stored import Address
-    from tests.engine.conftest import Device, MakeDevice, Until, Wire
+    from tests.engine.conftest import Device, Hands, MakeDevice, Until, Wire
 
 
 async def refusal(of: Awaitable[object]) -> tuple[str, int]:
@@ -176,6 +176,34 @@ async def test_a_device_is_let_in_by_name(desk: Device, make: MakeDevice, until:
     await until(lambda: desk.space.was_here(laptop.id))
     assert await refusal(desk.service.admit("home", format_device_id(laptop.id), "member")) == ("already-member", 409)
     assert await refusal(desk.service.admit("home", "AAAA", "member")) == ("bad-device-id", 400)
+
+
+async def test_who_is_awaited_is_listed_and_may_be_awaited_no_more(
+    desk: Device, make: MakeDevice, clock: Hands
+) -> None:
+    """The door is closed at once, and stays so after a restart. Who was removed before is listed once."""
+    laptop, tablet = make("laptop"), make("tablet")
+    await desk.admit(tablet)
+    await desk.service.remove("home", "tablet")
+    for one in (laptop, tablet):
+        await desk.service.admit("home", format_device_id(one.id), "member")
+
+    async def awaited() -> set[tuple[str, str, str]]:
+        views = (await desk.service.members("home")).members
+        assert len({view.device for view in views}) == len(views) == 3
+        return {(view.name, view.role, view.state) for view in views if not view.own}
+
+    assert await awaited() == {("", "member", "awaited"), ("tablet", "member", "awaited")}
+    await desk.service.remove("home", "tablet")
+    assert await awaited() == {("", "member", "awaited"), ("tablet", "", "removed")}
+    await desk.service.remove("home", short_id(laptop.id))
+    assert not desk.inviting.is_expected(laptop.id)
+    assert await refusal(desk.service.remove("home", format_device_id(laptop.id))) == ("not-member", 404)
+    again = await desk.reopen()
+    assert not again.inviting.is_expected(laptop.id)
+    await again.service.admit("home", format_device_id(laptop.id), "member")
+    clock.pass_s(7 * 86_400 + 1)
+    assert {view.state for view in (await again.service.members("home")).members} == {"this device", "removed"}
 
 
 async def test_a_join_has_a_code_or_a_device(desk: Device) -> None:

@@ -165,6 +165,13 @@ class Inviting:
         self.window_changed()
         return awaited
 
+    async def stop_awaiting(self, space: Space, device: bytes) -> None:
+        """It may not come any more, at once. Raises DiskFull, StoreError: then it may again after a restart."""
+        space.awaited.pop(device, None)
+        self.window_changed()
+        await space.store.drop_awaited([device])
+        log.info("device not awaited any more", space=space.name, device=short_id(device))
+
     def _named(self, device: bytes) -> tuple[Space, str] | None:
         """The space that a device was named for, and the role; of several the one that was said last."""
         found = [

@@ -154,9 +154,23 @@ class SpaceStates:
             )
             for member in sorted(space.roster.members.values(), key=lambda one: (one.depth, one.name))
         ]
+        now_ms, roster = self._times.wall_ms(), space.roster
+        awaited = {
+            one.device: MemberView(
+                device=format_device_id(one.device),
+                name=space.name_of(one.device),
+                role=one.role,
+                state="awaited",
+                expires_ms=one.expires_ms,
+            )
+            for one in space.awaited.values()
+            if one.expires_ms > now_ms and not roster.is_member(one.device)
+        }
+        views += awaited.values()
         views += [
             MemberView(device=format_device_id(device), name=removal.name, role="", state="removed", own=device == ours)
-            for device, removal in space.roster.removed.items()
+            for device, removal in roster.removed.items()
+            if device not in awaited
         ]
         return MemberList(members=views, relays=relays)
 
