@@ -126,12 +126,11 @@ class SpaceStates:
         removal = space.roster.removed.get(self._keys.device)
         if removal is None:
             return "removed", f"this device is no member of {space.name}; its copy can be read", removed_step(space)
-        by = space.name_of(removal.by) if removal else ""
-        text = (
-            f"this device was removed from {space.name}{' by ' + by if by else ''}; "
-            "its copy can be read but not written"
-        )
-        return "removed", text, removed_step(space)
+        by = space.name_of(removal.by)
+        what = f"was removed from {space.name}{' by ' + by if by else ''}"
+        if removal.by == self._keys.device:
+            what = f"has left {space.name}"
+        return "removed", f"this device {what}; its copy can be read but not written", removed_step(space)
 
     def _relay_names(self, space: Space) -> list[str]:
         relays = self._relays()

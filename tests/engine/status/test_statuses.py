@@ -399,6 +399,13 @@ async def test_a_device_that_was_removed_says_by_whom(two: Two) -> None:
     assert [one.state for one in (await laptop.statuses.spaces.members(laptop.space)).members] == ["offline", "removed"]
 
 
+async def test_a_device_that_removed_itself_says_that_it_left(two: Two) -> None:
+    _, laptop = two
+    await laptop.spaces.remove(laptop.space, laptop.id)
+    view = await laptop.statuses.spaces.view(laptop.space)
+    assert (view.state, view.reason) == ("removed", "this device has left home; its copy can be read but not written")
+
+
 async def test_a_space_that_stopped_says_why(desk: Device) -> None:
     desk.space.trouble = "needs-newer", "an entry of format 2 needs a newer peerd"
     view = await desk.statuses.spaces.view(desk.space)
