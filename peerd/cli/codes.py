@@ -100,6 +100,8 @@ _OF_RIGHTS: Final = {
     "person said no. Ask for a new invitation.",
     "needs-newer-peerd": "The space uses something that this version does not know. Upgrade peerd on this device.",
     "not-admin": "Only an admin of the space may do that, and this device is none. Do it on one that is.",
+    "not-admitted": "This device has asked to be let into the space by an invitation file, and no member has answered "
+    "yet. It can be written to as soon as one has; `peerctl status` says what is waited for.",
     "read-only": "You may read here, but not write: that takes root, the user that peerd runs as, or membership in "
     "the group named by control.write_group.",
     "removed": "This device has been removed from the space. What it has it keeps; nothing is exchanged any more. "

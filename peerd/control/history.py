@@ -139,6 +139,7 @@ ROUTES: Final = (
             "bad-cursor",
             "bad-device-id",
             "precondition-failed",
+            "not-admitted",
             "removed",
             "disk-full",
             "store-busy",

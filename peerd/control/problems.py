@@ -62,6 +62,7 @@ CODES: Final[dict[str, Code]] = {
     # who sent it
     "read-only": Code(403, "You may read here, not write"),
     "not-admin": Code(403, "This device may not do that in this space"),
+    "not-admitted": Code(403, "This device is no member of the space yet"),
     "removed": Code(403, "This device is no member of the space any more"),
     # when it was sent
     "precondition-failed": Code(412, "It has changed in the meantime"),

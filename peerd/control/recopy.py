@@ -61,6 +61,7 @@ ROUTES: Final = (
             "not-linked",
             "recopy-failed",
             "recopy-running",
+            "not-admitted",
             "removed",
             "disk-full",
         ),

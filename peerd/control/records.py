@@ -204,6 +204,7 @@ _CREATED: Final = {201: "The record was created."}
 _WRITES: Final = (
     "record-not-found",
     "precondition-failed",
+    "not-admitted",
     "removed",
     "bad-header",
     "key-mismatch",
@@ -289,7 +290,7 @@ ROUTES: Final = (
         body=Writes,
         answer=WritesResult,
         limit_bytes=TRANSACTION_BODY_BYTES,
-        refusals=("removed", "disk-full", "store-busy", "stopping"),
+        refusals=("not-admitted", "removed", "disk-full", "store-busy", "stopping"),
     ),
     Route(
         method="GET",

@@ -26,10 +26,17 @@ class Authorship:
         """Who we are here; draws a new origin if we may not go on under an old one.
 
         Raises:
-            UserError: "removed", if we are no member.
+            UserError: "removed" or "not-admitted", if we are no member any more or not yet.
         """
         device = self._keys.device
         member = roster.members.get(device)
+        if member is None and device not in roster.removed:
+            raise UserError(
+                "this device is no member of the space yet; it may write when a member has let it in",
+                code="not-admitted",
+                status=403,
+                next_step="`peerctl status` says what it waits for.",
+            )
         if member is None:
             raise UserError(
                 "this device is no member of the space any more; its copy can be read but not written",

@@ -35,7 +35,7 @@ from peerd.protocol.control.messages import (
 )
 
 PAGE_BYTES = 4 << 20
-_OF_THE_DEVICE = frozenset({"removed", "stopping"})  # refusals that no other change would have escaped
+_OF_THE_DEVICE = frozenset({"not-admitted", "removed", "stopping"})  # refusals that no other change would have escaped
 _KINDS = {"put": Kind.PUT, "patch": Kind.PATCH, "delete": Kind.DELETE}
 
 

@@ -35,8 +35,9 @@ async def test_a_device_starts_from_the_relay_alone(inviter: Relayed, guest: Rel
     file, code, _ = await inviter.files.invite(desk.space, 7, "member")
     space = await guest.files.ask(file, code.lower().replace("-", " "), "mine")
     assert space.name == "mine"
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="no member of the space yet") as refused:
         await attic.put("early", {"n": 0})
+    assert (refused.value.code, refused.value.status) == ("not-admitted", 403)
     await guest.relays.look_again()
     await arrives(attic, "milk")
     assert (space.petition, space.roster.members[attic.id].role) == (None, "member")
