@@ -139,6 +139,13 @@ def doubt_taken_for_agreement() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def refused_head_written_at_once() -> Iterator[None]:
+    """Whoever is not shown yet what stands in the place of its head tries to replace it without a pause."""
+    with patch.object(OwnHead, "refused", lambda *_: None):
+        yield
+
+
 OF_COPIES: dict[str, Planted] = {
     mistake.__name__: mistake
     for mistake in (
@@ -156,5 +163,6 @@ OF_RELAYS: dict[str, Planted] = {
     for mistake in (
         of_couriers.collected_before_acknowledged,
         older_head_taken_for_ours,
+        refused_head_written_at_once,
     )
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -26,6 +27,8 @@ from tests.network_simulation.virtual_loop import loop_here
 T = TypeVar("T")
 
 HOUR_S = 3_600.0
+MINUTE_S = 60.0
+MANY_A_MINUTE = 600  # requests of one device; the busiest have about 80
 QUICK = CourierSettings(
     poll_min_s=2.0, poll_max_s=600.0, quiet_s=(0.0, 2.0), gather_s=10.0, foreign_s=(5.0, 15.0), lan_s=(20.0, 60.0)
 )
@@ -55,7 +58,9 @@ class RelayWeather:
 
 @dataclass
 class SimRelay:
-    """`context`: that of the simulation itself, in which what is done late is done."""
+    """`context`: that of the simulation itself, in which what is done late is done. `wrong`: what a device did that
+    none may do to a relay that counts requests.
+    """
 
     name: str
     chance: random.Random
@@ -65,12 +70,26 @@ class SimRelay:
     objects: dict[str, Kept] = field(default_factory=dict)
     requests: int = 0
     harmed: int = 0
+    wrong: str = ""
+    _minute: int = 0
+    _in_minute: Counter[int] = field(default_factory=Counter)  # by device
     _writes: int = 0
     _saved: dict[str, Kept] = field(default_factory=dict)
 
     def plan(self, device: int) -> RelayPlan:
         """What the configuration of a device says of it."""
         return RelayPlan(self.name, f"sim {self.name}", self.name, ("*",), self.settings, lambda _: Way(self, device))
+
+    def count(self, device: int) -> None:
+        """One more request of this device."""
+        self.requests += 1
+        minute = int(loop_here().time() / MINUTE_S)
+        if minute != self._minute:
+            self._minute = minute
+            self._in_minute.clear()
+        self._in_minute[device] += 1
+        if self._in_minute[device] > MANY_A_MINUTE:
+            self.wrong = f"device-{device} asks {self.name} again and again, without a pause"
 
     # ---- the four operations, at once
 
@@ -147,7 +166,7 @@ class Way:
 
     async def _request(self, work: Callable[[], T]) -> T:
         relay, weather, chance = self._relay, self._relay.weather, self._relay.chance
-        relay.requests += 1
+        relay.count(self._device)
         await asyncio.sleep(weather.delay_s * chance.random())
         now_s = loop_here().time()
         if now_s < weather.away_until_s:

@@ -29,6 +29,7 @@ class Search(NamedTuple):
 
 LOOK_AT = 200
 LONG_AGO = {**FORKS, "days_pass": 4.0, "forget_soon": 3.0}
+LATE_SIGHT = {"remove": 10.0, "change_relay_weather": 12.0, "join": 0.0, "wait_long": 0.3, "days_pass": 0.0}
 SEARCHES = {
     "origin_kept_after_a_restore": Search(721, "links", RETURNS, devices=2),
     "trimmed_before_acknowledged": Search(704, "links", MONTHS),
@@ -39,6 +40,7 @@ SEARCHES = {
     "doubt_taken_for_agreement": Search(5142, "links", LONG_AGO, devices=2),
     "collected_before_acknowledged": Search(512, "relays", {"stop": 3.0}),
     "older_head_taken_for_ours": Search(887, "relays", {"harm_a_relay": 15.0, "wait_long": 0.3, "rot": 0.0}, 30),
+    "refused_head_written_at_once": Search(48, "relays", LATE_SIGHT, devices=3),
 }
 
 

@@ -188,8 +188,9 @@ class World:
         return sum(one.snapshots.coming is not None for one in live)
 
     def look_at_ledger(self) -> None:
-        if self.wrong or self.ledger.forked:
-            raise AssertionError(self.wrong or self.ledger.forked)
+        for wrong in (self.wrong, self.ledger.forked, *(relay.wrong for relay in self.relays)):
+            if wrong:
+                raise AssertionError(wrong)
 
     def look_at_relays(self) -> None:
         """No stream gives up what an active member has not acknowledged. Copies that went back and wrong clocks
