@@ -75,7 +75,10 @@ class Watch:
 
 
 def _gone(before: Head, after: Head) -> Clock:
-    return {
-        origin: intervals[-1][1] if origin not in after.covers else after.covers[origin][0][0] - 1
-        for origin, intervals in before.covers.items()
-    }
+    """How far that goes which only the one before covers; not what lies between two of its intervals."""
+    gone: Clock = {}
+    for origin, intervals in before.covers.items():
+        begins = after.covers[origin][0][0] if origin in after.covers else intervals[-1][1] + 1
+        if given_up := [min(last, begins - 1) for first, last in intervals if first < begins]:
+            gone[origin] = given_up[-1]
+    return gone
