@@ -63,7 +63,7 @@ class CourierRunner:
         self.space = space
         self.relay = plan.name
         self.trouble: PeerdError | None = None
-        self._full: PeerdError | None = None
+        self._troubles: dict[str, PeerdError] = {}  # the last of each code, while the courier has any
         self.settled = asyncio.Event()
         self._sealed = sealed
         self.settings = plan.courier
@@ -227,18 +227,19 @@ class CourierRunner:
         await self._sleep(until_s)
 
     def _went_well(self, courier: Courier) -> None:
-        """A full relay can be looked at, and still is full."""
-        standing = self._full if self._full is not None and courier.trouble == self._full.code else None
+        """A full relay can be looked at, and still is full; and so for whatever else keeps us from leaving anything."""
+        standing = self._troubles.get(courier.trouble)
         if self.trouble is not None and standing is None:
             log.info("relay works again", space=self.space.name, relay=self.relay)
-        self.trouble = self._full = standing
+        self.trouble = standing
+        if standing is None:
+            self._troubles.clear()
 
     def _failed(self, courier: Courier, trouble: PeerdError) -> None:
         if self.trouble is None or self.trouble.code != trouble.code:
             log.warning("relay failed", space=self.space.name, relay=self.relay, code=trouble.code, cause=str(trouble))
         self.trouble = trouble
-        if trouble.code == "relay-full":
-            self._full = trouble
+        self._troubles[trouble.code] = trouble
         retry_s = trouble.retry_s if isinstance(trouble, RelayTrouble) else None
         lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
         courier.failed(trouble.code, retry_s, self._moment(), lasting=lasting)

@@ -46,6 +46,8 @@ from peerd.protocol.relay.part_chain import PartChain
 
 # Once failed, they let others go first.
 _WAY_GIVING = (FetchSegments, TakeSnapshot, CheckSnapshot, MakeSnapshot, MendRoster, LeaveFarewell, Delete)
+# Once failed, they are tried again less and less often, however well all looks go meanwhile.
+_LEAVING = (PutSegment, PutHead, MakeSnapshot)
 
 
 class Courier:
@@ -107,7 +109,7 @@ class Courier:
 
     @property
     def trouble(self) -> str:
-        """The code of a failure that stands: the last step's, or that the relay is full, though it can be looked at."""
+        """The code of a failure that stands: the last step's, or why nothing can be left."""
         return self._parts.patience.trouble or self._parts.full.trouble
 
     def has_to_leave(self, standing: Standing) -> bool:
@@ -372,7 +374,7 @@ class Courier:
             parts.polling.now(moment)  # our head may have arrived all the same
         if isinstance(step, LeaveFarewell) and lasting:
             parts.collecting.told(step.device)  # its object may be nobody's but its own to write
-        if trouble_code == "relay-full" and isinstance(step, (PutSegment, PutHead, MakeSnapshot)):
+        if isinstance(step, _LEAVING) and (trouble_code == "relay-full" or not (lasting or retry_s)):
             parts.full.failed(trouble_code, moment, retry_s, lasting=lasting)
             return
         parts.patience.failed(trouble_code, moment, retry_s, lasting=lasting)

@@ -90,6 +90,8 @@ class Choice:
             again = again or step
         if again is not None:
             return again
+        if self._may_write(moment):
+            parts.full.succeeded()  # what failed is not wanted any more
         return Sleep(max(self._wake_s(standing, moment), moment.now_s + _SHORTEST_S))
 
     def _poll(self, standing: Standing) -> Poll:

@@ -52,7 +52,7 @@ class Parts:
         self.making = SnapshotMaking(self.memory, settings)
         self.polling = Polling(settings)
         self.patience = Patience()
-        self.full = Patience()  # with what adds to the relay
+        self.full = Patience()  # with what adds to the relay, whatever keeps it from that
         self.reports = Reports()
         self.picture = Picture({}, {}, None, {}, 0)
         self.offers: dict[bytes, tuple[Head, Coverage]] = {}  # streams to read

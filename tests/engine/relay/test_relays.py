@@ -96,8 +96,13 @@ async def test_sync_answers_when_it_is_done_and_check_tries_everything(ours: Rel
             await ask
 
 
-async def test_a_full_relay_is_trouble_until_it_takes_something(
-    ours: Relayed, until: Until, monkeypatch: pytest.MonkeyPatch, log_events: Callable[[], list[dict[str, Any]]]
+@pytest.mark.parametrize("code", ["relay-full", "relay-unreachable"])
+async def test_a_relay_that_takes_nothing_is_trouble_until_it_takes_something(
+    code: str,
+    ours: Relayed,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    log_events: Callable[[], list[dict[str, Any]]],
 ) -> None:
     """That it can be looked at meanwhile is no reason to fall silent."""
 
@@ -105,7 +110,7 @@ async def test_a_full_relay_is_trouble_until_it_takes_something(
         return [event["event"] for event in log_events() if event["event"] in {"relay failed", "relay works again"}]
 
     async def full(_: object) -> None:
-        raise RelayTrouble("no room", code="relay-full", next_step="Make room.")
+        raise RelayTrouble("no room", code=code, next_step="Make room.")
 
     await ours.start()
     await ours.relays.sync(RelaySync())
@@ -116,7 +121,7 @@ async def test_a_full_relay_is_trouble_until_it_takes_something(
         ours.store.calls.clear()
         await until(lambda: ours.store.calls.count("lookup") > 5)
         view = ours.relays.views().relays[0]
-        assert (view.state, view.code, view.to_send) == ("trouble", "relay-full", 1)
+        assert (view.state, view.code, view.to_send) == ("trouble", code, 1)
         assert told() == ["relay failed"]
     await ours.relays.sync(RelaySync())
     await until(lambda: ours.relays.views().relays[0].to_send == 0)

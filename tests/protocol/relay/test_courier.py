@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,6 +15,7 @@ from peerd.protocol.relay.courier_steps import (
     Apply,
     FetchHeads,
     FetchSegments,
+    MakeSnapshot,
     Poll,
     PutHead,
     PutSegment,
@@ -534,7 +535,9 @@ def test_an_unreachable_relay_is_tried_less_and_less_often() -> None:
     assert max(later - earlier for earlier, later in pairwise(times)) <= 900
 
 
-def test_a_full_relay_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", ["relay-full", "relay-unreachable"])
+def test_a_relay_that_takes_nothing_is_still_read(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And offered something less and less often, however well each look goes."""
     bench = Bench()
     a, b = bench.devices
     bench.run(30)
@@ -542,17 +545,44 @@ def test_a_full_relay_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def full(chance: float, now_s: float) -> None:
         if isinstance((a.journal or [])[-1][1], (PutSegment, PutHead)):
-            raise Unreachable("relay-full")
+            raise Unreachable(code)
         real(chance, now_s)
 
     monkeypatch.setattr(a, "_on_the_way", full)
     bench.write(a)
+    since_s = bench.now_s
+    bench.run(5 * MINUTE_S)
     bench.write(b)
     bench.run(HOUR_S)
     assert b.origin in a.copy.clock
     assert a.origin not in b.copy.clock
-    assert a.courier.status(a.standing(), a.moment(bench.now_s)).trouble == "relay-full"
+    assert a.courier.status(a.standing(), a.moment(bench.now_s)).trouble == code
     assert len(bench.steps(a, PutSegment)) < 40
+    assert len(bench.requests(a, since_s)) < 120
+    monkeypatch.undo()
+    bench.run(HOUR_S)
+    assert a.origin in b.copy.clock
+    assert not a.courier.status(a.standing(), a.moment(bench.now_s)).trouble
+
+
+def test_what_failed_and_is_not_wanted_any_more_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(snapshots=True, snapshot_from_bytes=1)
+    a, b = bench.devices
+    b.online = False
+
+    def failing(*_: object) -> NoReturn:
+        raise Unreachable
+
+    monkeypatch.setattr(a, "_make_snapshot", failing)
+    bench.write(a)
+    while not a.courier.trouble:
+        bench.run(0.1)
+    assert bench.steps(a, MakeSnapshot)
+    bench.run(0.1)
+    assert a.courier.trouble == "relay-unreachable"
+    monkeypatch.setattr(a.courier._parts.making, "make", lambda *_: None)
+    bench.run(HOUR_S)
+    assert not a.courier.trouble
 
 
 def test_a_request_that_always_fails_stops_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
