@@ -78,10 +78,11 @@ class FileInvitations:
         invitation = self._open(file, invitation_file.read_code(code_text))
         if invitation.expires_ms <= self._times.wall_ms():
             raise UserError(
-                "the invitation has expired",
+                "by this device's clock the invitation has expired",
                 code="expired",
                 status=409,
-                next_step="Have a member make a new one with `peerctl invite SPACE --file PATH`.",
+                next_step="Look whether the clock is right. If so, have a member make a new one with `peerctl invite "
+                "SPACE --file PATH`.",
             )
         ours = self._spaces.by_id.get(invitation.space)
         if ours is not None and ours.roster.is_member(self._keys.device):

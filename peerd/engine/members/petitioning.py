@@ -124,6 +124,8 @@ class Petitioning:
         """Do what there is to do. Gives when to look again, None if there is nothing to look for."""
         petition, ours = self.space.petition, self._keys.device
         if petition is not None and not self.space.roster.is_member(ours):
+            if petition.expires_ms <= self._times.wall_ms():
+                return self._less_and_less()  # it may be the clock that is wrong
             return self._times.uniform(*LOOK_S) if await self._ask(petition) else None
         if petition is not None:
             await self.space.ask(None)
@@ -158,8 +160,6 @@ class Petitioning:
     # ---- the newcomer
 
     async def _ask(self, petition: StoredPetition) -> bool:
-        if petition.expires_ms <= self._times.wall_ms():
-            return False
         await self._store.prepare()
         if await self._store.create({petition.name: petition.sealed}):  # of an earlier try with the same file
             before = await self._store.lookup([petition.name], contents=False)

@@ -54,8 +54,8 @@ def petition_state(petition: StoredPetition, now_ms: int, relays: Sequence[str])
     if petition.expires_ms <= now_ms:
         return (
             "removed",
-            "this device has asked to be let in, and the invitation has expired",
-            "Have a member make a new one with `peerctl invite SPACE --file PATH`, and join with that.",
+            "this device has asked to be let in, and by its clock the invitation has expired",
+            "Look whether the clock is right. If so, ask a member for a new one (`peerctl invite SPACE --file PATH`).",
         )
     if not relays:
         return (

@@ -103,6 +103,8 @@ async def test_what_is_wrong_with_file_or_code_is_said(inviter: Relayed, guest: 
     assert await refused(file, code, "a b") == "bad-name"
     clock.pass_s(24 * 3600 + 1)
     assert await refused(file, code) == "expired"
+    with pytest.raises(UserError, match="by this device's clock the invitation has expired"):
+        await guest.files.ask(file, code, None)
 
 
 async def test_a_member_is_told_that_it_is_one(inviter: Relayed, guest: Relayed) -> None:

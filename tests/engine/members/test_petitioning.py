@@ -54,6 +54,25 @@ async def test_rubbish_where_a_petition_would_lie_lets_nobody_in(
     await guest.stop()
 
 
+async def test_who_asks_with_a_clock_that_is_ahead_asks_again_when_it_is_right(
+    inviter: Relayed, make: MakeDevice, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tells it that the clock was set; until then nothing is left on the relay."""
+    monkeypatch.setattr(petitioning, "LOOK_S", (0.01, 0.02))
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    guest = Relayed(make("attic"), inviter.folder)
+    space = await guest.files.ask(file, code, None)
+    petition = space.petition
+    assert petition is not None
+    space.petition = replace(petition, expires_ms=0)
+    await guest.start()
+    await guest.relays.sync(RelaySync())
+    assert "create" not in guest.store.calls
+    space.petition = petition
+    await until(lambda: space.roster.is_member(guest.device.id))
+    await guest.stop()
+
+
 async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, make: MakeDevice, until: Until) -> None:
     """The guest looks once more between being let in and reading so."""
     file, code, _ = await inviter.files.invite(inviter.device.space, 7)
