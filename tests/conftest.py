@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 GRACE_S = 5.0
 
+# What tests have in common says what it found, too, where it asserts something.
+pytest.register_assert_rewrite("tests.support", "tests.soak", "tests.hostile")
+
 # Tests that find daemons by mDNS on this very machine: side by side they would find each other's. One worker has them.
 ONE_AFTER_THE_OTHER = ("discovery", "recipes", "test_daemon.py")
 

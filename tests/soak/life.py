@@ -21,6 +21,7 @@ NAMES = ("kitchen", "study", "attic", "cellar")
 AWAY_DAYS = 63.0  # longer than a device counts as active
 HISTORY_DAYS = 7
 MENDED_S = 240.0
+Clock = dict[str, int]
 NOT_WELL = ("copies diverged", "history forks", "housekeeping failed")
 
 
@@ -146,6 +147,7 @@ class Life:
         person.rest()
         others = [one for one in self.devices if one is not device and _runs(one)]
         device.wait(lambda: any(_has_all(device, one) for one in others), "another device has what it has", MENDED_S)
+        had: Clock = device.space(SPACE)["clock"]
         device.stop()
         if device.name in self._taken:
             shutil.rmtree(spaces)
@@ -157,6 +159,8 @@ class Life:
             shutil.copytree(spaces, backup)
             self._taken.add(device.name)
         device.start()
+        person.work(deletes=False)
+        device.wait(lambda: _includes(device, had), "it has again what it had", MENDED_S)
         person.work()
 
     # ---- what is seen
@@ -201,5 +205,9 @@ def _runs(device: Device) -> bool:
 
 def _has_all(device: Device, other: Device) -> bool:
     """Has the other what this one has?"""
-    theirs: dict[str, int] = other.space(SPACE)["clock"]
-    return all(theirs.get(origin, 0) >= seq for origin, seq in device.space(SPACE)["clock"].items())
+    return _includes(other, device.space(SPACE)["clock"])
+
+
+def _includes(device: Device, clock: Clock) -> bool:
+    ours: Clock = device.space(SPACE)["clock"]
+    return all(ours.get(origin, 0) >= seq for origin, seq in clock.items())

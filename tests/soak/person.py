@@ -35,6 +35,7 @@ class Person:
         self._chance = random.Random(seed)
         self._pause_s = pause_s
         self._number = 0
+        self._deletes = True
         self._working = threading.Event()
         self._resting = threading.Event()
         self._stop = threading.Event()
@@ -48,7 +49,11 @@ class Person:
         self._working.clear()
         self._resting.wait()
 
-    def work(self) -> None:
+    def work(self, *, deletes: bool = True) -> None:
+        """Without `deletes` records are written only: as long as the device may lack what was acknowledged here, a
+        delete means what it has, and not what it had.
+        """
+        self._deletes = deletes
         self._working.set()
 
     def stop(self) -> None:
@@ -80,7 +85,7 @@ class Person:
         record = path("spaces", SPACE, "records", "own", key)
         value: Value | None = {"n": self._number, "blob": self._chance.randbytes(BLOB_BYTES // 2).hex()}
         method, body = "PUT", value
-        if before != [None] and self._chance.random() < 0.3:
+        if self._deletes and before != [None] and self._chance.random() < 0.3:
             method, body, value = "DELETE", None, None
         try:
             client.call(method, record, body=body)

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from threading import Event, Thread
+from typing import Any, NamedTuple
 
 import pytest
 
 from peerd.control.client import path
-from peerd.errors import PeerdError
 from tests.relay.cloudkit.cloud import Cloud
 from tests.support.daemons import Device, House, wait_for
+from tests.support.gate import Gate
 from tests.system.test_relay import are_equal, everything, let_in, sync
 
 RECORDS = 12_000
@@ -37,16 +36,29 @@ snapshots.AT_ONCE = 1
 """  # a snapshot is left soon, and in many steps
 
 
+class Scene(NamedTuple):
+    """Two daemons, of which the second is a member of nothing yet. `leaving` and `taking` are passed by a part or two
+    of a snapshot while they are shut, and by no more.
+    """
+
+    desk: Device
+    laptop: Device
+    leaving: Gate
+    taking: Gate
+
+
 @pytest.fixture(params=["folder", "cloudkit"])
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Device, Device]]:
-    """Two daemons; the second one is a member of nothing yet."""
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     stick = tmp_path / "stick"
     stick.mkdir()
+    leaving = Gate(tmp_path, "peerd.engine.relay.sealed_relay", "SealedRelay.put_parts")
+    taking = Gate(tmp_path, "peerd.engine.snapshots.filling", "Filling._decide")
     with House(tmp_path) as house, Cloud(tmp_path) as cloud:
         more = f'[relay.folder]\npath = "{stick}"\n' if request.param == "folder" else cloud.account().settings
-        settings: dict[str, Any] = {"listen": [], "mdns": False, "more": f"{more}max_mb = 8\n", "meddle": SOON}
+        meddle = SOON + leaving.meddle + taking.meddle
+        settings: dict[str, Any] = {"listen": [], "mdns": False, "more": f"{more}max_mb = 8\n", "meddle": meddle}
         desk, laptop = house.start("desk", "laptop", **settings)
-        yield desk, laptop
+        yield Scene(desk, laptop, leaving, taking)
 
 
 def fill(device: Device, chance: random.Random, n: int) -> None:
@@ -81,83 +93,94 @@ def parts_taken(device: Device) -> int:
     return int(row[0]) if row else 0
 
 
-def syncing(device: Device) -> Thread:
-    thread = Thread(target=sync, args=[device])
+@contextmanager
+def syncing(device: Device, until: Callable[[], bool], what: str) -> Iterator[None]:
+    """Have it sync again and again until something is so; then it is killed at the end of the block."""
+    over = Event()
+
+    def work() -> None:
+        while not over.is_set():
+            sync(device)
+            over.wait(0.1)
+
+    thread = Thread(target=work)
     thread.start()
-    return thread
-
-
-def kill_while_leaving(device: Device, before: int) -> int:
-    """At random moments until a snapshot is there. Gives how many of them were in the middle of one."""
-    chance, middles = random.Random(before), 0
-    deadline_s = time.monotonic() + PATIENCE_S
-    while len(device.events("snapshot left")) == before:
-        assert time.monotonic() < deadline_s, device.said()
-        thread = syncing(device)
-        thread.join(chance.uniform(0.3, 2.5) if middles < KILLS else PATIENCE_S)
-        if middles < KILLS and len(device.events("snapshot left")) == before:
-            device.kill()
-            middles += 1
-            device.start()
-        thread.join()
-    return middles
-
-
-def kill_while_taking(device: Device, own: dict[str, Any]) -> int:
-    """Again and again while parts of a snapshot come in, with a write of its own before each. Gives how often some but
-    not all of it was there.
-    """
-    middles, seen = 0, 0
-    for kill in range(40):
-        if middles == KILLS:
-            break
-        thread = syncing(device)
-        deadline_s = time.monotonic() + 10
-        while thread.is_alive() and time.monotonic() < deadline_s and parts_taken(device) <= seen:
-            time.sleep(0.005)
-        with suppress(PeerdError):
-            device.put("home", "own", f"{device.name}-{kill}", {"n": kill})
-            own[f"{device.name}-{kill}"] = {"n": kill}
+    try:
+        device.wait(until, what, PATIENCE_S)
+        yield
+    finally:
+        over.set()
         device.kill()
         thread.join()
-        now = parts_taken(device)
-        middles += now > 0
-        seen = now
+
+
+def left(device: Device) -> int:
+    """How many snapshots it has left."""
+    return len(device.events("snapshot left"))
+
+
+def kill_while_leaving(device: Device, gate: Gate) -> None:
+    """Again and again in the middle of a snapshot; then one is left whole."""
+    before = left(device)
+    for _ in range(KILLS):
+        with syncing(device, lambda: gate.waits(device.pid), "one is half left"):
+            pass
         device.start()
-        if not now and kill and device.events("snapshot in place"):
-            break
-    return middles
+    gate.open()
+    while left(device) == before:
+        sync(device)
+    gate.shut()
 
 
-def test_a_new_device_and_one_that_was_away_start_from_a_snapshot_under_kills(pair: tuple[Device, Device]) -> None:
-    desk, laptop = pair
+def kill_while_taking(device: Device, gate: Gate, own: dict[str, Any]) -> None:
+    """Again and again when some but not all parts of a snapshot are here, with a write of its own before each."""
+    seen = 0
+
+    def more_is_here() -> bool:
+        return parts_taken(device) > seen and gate.waits(device.pid)
+
+    for kill in range(KILLS):
+        with syncing(device, more_is_here, "some of it is here"):
+            device.put("home", "own", f"{device.name}-{kill}", {"n": kill})
+            own[f"{device.name}-{kill}"] = {"n": kill}
+        seen = parts_taken(device)
+        device.start()
+    gate.open()
+
+
+def test_a_new_device_and_one_that_was_away_start_from_a_snapshot_under_kills(scene: Scene) -> None:
+    desk, laptop, leaving, taking = scene
     chance = random.Random(11)
     own: dict[str, Any] = {}
     desk.create("home")
     fill(desk, chance, 0)
-    assert kill_while_leaving(desk, 0) == KILLS
+    kill_while_leaving(desk, leaving)
 
     let_in(desk, laptop)
-    middles = kill_while_taking(laptop, own)
+    kill_while_taking(laptop, taking, own)
     for number in range(50):
         desk.put("home", "bulk", f"k{number:05}", value(chance, 1))
         desk.put("home", "own", f"desk-{number}", {"n": number})
         own[f"desk-{number}"] = {"n": number}
+    leaving.open()
     wait_for(lambda: are_equal(desk, laptop), "both have the same", [desk, laptop], patience_s=PATIENCE_S)
-    assert middles, "it was killed while a snapshot came"
     assert laptop.events("snapshot in place")
     assert everything(desk) == everything(laptop)
     assert laptop.export("home")["own"] == own
 
     laptop.stop()
+    leaving.shut()
+    taking.shut()
     fill(desk, chance, 2)
     for number in range(50):
         desk.delete("home", "bulk", f"k{number:05}")
-    kill_while_leaving(desk, len(desk.events("snapshot left")))
-    laptop.start()
+    desk.kill()
+    desk.start()  # or it would let an hour pass between two of its own
+    kill_while_leaving(desk, leaving)
     places = len(laptop.events("snapshot in place"))
-    middles = kill_while_taking(laptop, own)
-    assert middles
+    laptop.start()
+    kill_while_taking(laptop, taking, own)
+    leaving.open()
     wait_for(lambda: are_equal(desk, laptop), "both have the same", [desk, laptop], patience_s=PATIENCE_S)
     assert len(laptop.events("snapshot in place")) > places
     assert everything(desk) == everything(laptop)
