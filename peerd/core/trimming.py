@@ -5,9 +5,9 @@ A run may go when everybody who counts has it and it is old enough. Who counts: 
 not count holds nothing back, and takes a snapshot if it comes again. Alone, a copy goes by age only.
 
 Runs go whole, and per origin from the front, so what is left begins at a *horizon*. Of what has gone, the ends of runs
-stay for comparison with copies that stand there: the last one of each minute, those that members were last known to
-stand at, and the horizon itself. There is a largest number of them for each origin; beyond it the older half is thinned
-once more. All times are ages of the database (`daemon_time`).
+stay for comparison with copies that stand there, as one may that was set back to a backup. There is a largest number
+of them for each origin; beyond it the older half is thinned once more, but for those that members were last known to
+stand at. All times are ages of the database (`daemon_time`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from msgspec import Struct
 from peerd.core.clocks import Clock, ReadClock
 
 ACTIVE_MS = 60 * 24 * 3600 * 1000
-MINUTE_MS = 60_000
 ENDS_PER_ORIGIN = 4_096
 
 
@@ -52,11 +51,6 @@ class HeldBack(Struct, frozen=True):
     since_ms: int | None = None
 
 
-class RunEnd(Struct, frozen=True):
-    seq: int
-    age_ms: int
-
-
 def is_active(now_ms: int, heard_ms: int) -> bool:
     """Does somebody count who was last heard of, or admitted, at this age of the database?"""
     return now_ms - heard_ms < ACTIVE_MS
@@ -79,18 +73,7 @@ def standing_at(clocks: Iterable[ReadClock]) -> dict[bytes, set[int]]:
     return found
 
 
-def ends_to_keep(ends: Sequence[RunEnd], standing: Collection[int]) -> list[RunEnd]:
-    """Of the ends of one origin that went one after the other: the last of each minute, the last of all, and where
-    somebody stands.
-    """
-    return [
-        end
-        for end, following in zip(ends, [*ends[1:], None], strict=False)
-        if following is None or end.age_ms // MINUTE_MS != following.age_ms // MINUTE_MS or end.seq in standing
-    ]
-
-
-def ends_too_many(seqs: Sequence[int], standing: Collection[int], limit: int = ENDS_PER_ORIGIN) -> list[int]:
+def ends_too_many(seqs: Sequence[int], standing: Collection[int], limit: int) -> list[int]:
     """Of all kept ends of one origin, in order: those to drop, so that at most `limit` and those at which somebody
     stands are left. Every second of the older half goes, again and again.
     """

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from peerd.core.clocks import ReadClock
-from peerd.core.trimming import HeldBack, Plan, RunEnd, Trimmed, ends_to_keep, ends_too_many
+from peerd.core.trimming import ENDS_PER_ORIGIN, HeldBack, Plan, Trimmed, ends_too_many
 from peerd.store import meta, room
 from peerd.store.refs import Refs
 
@@ -36,7 +36,7 @@ def trim(connection: sqlite3.Connection, refs: Refs, plan: Plan, size: int) -> T
             rows.append(row)
             size -= 1 + row.size_bytes // room.PAGE_BYTES
         if rows:
-            _take_out(connection, ref, begins, rows, plan.standing.get(origin, ()))
+            _take_out(connection, ref, rows, plan.standing.get(origin, ()))
             runs += len(rows)
             size_bytes += sum(row.size_bytes for row in rows)
             position, arrived_ms = max((position, arrived_ms), (rows[-1].position, rows[-1].arrived_ms))
@@ -101,20 +101,11 @@ def _oldest(connection: sqlite3.Connection, ref: int, begins: int, plan: Plan, s
         yield found
 
 
-def _take_out(
-    connection: sqlite3.Connection, ref: int, begins: int, rows: list[_Row], standing: Collection[int]
-) -> None:
-    """What is kept of them is their ends. The one at which the log began until now was kept for that alone, perhaps."""
-    former = connection.execute(
-        "SELECT seq, age_ms FROM run_end WHERE origin = ? AND seq = ?", (ref, begins)
-    ).fetchall()
-    ends = [RunEnd(*row) for row in former] + [RunEnd(row.seq, row.age_ms) for row in rows]
-    kept = {end.seq for end in ends_to_keep(ends, standing)}
-    if former and begins not in kept:
-        connection.execute("DELETE FROM run_end WHERE origin = ? AND seq = ?", (ref, begins))
+def _take_out(connection: sqlite3.Connection, ref: int, rows: list[_Row], standing: Collection[int]) -> None:
+    """What is kept of them is their ends."""
     connection.executemany(
         "INSERT OR REPLACE INTO run_end (origin, seq, hash8, age_ms) VALUES (?, ?, ?, ?)",
-        ((ref, row.seq, row.hash8, row.age_ms) for row in rows if row.seq in kept),
+        ((ref, row.seq, row.hash8, row.age_ms) for row in rows),
     )
     connection.executemany("DELETE FROM run WHERE position = ?", ((row.position,) for row in rows))
     connection.execute("UPDATE origin SET horizon = ? WHERE ref = ?", (rows[-1].seq, ref))
@@ -124,6 +115,5 @@ def _take_out(
 def thin(connection: sqlite3.Connection, ref: int, standing: Collection[int]) -> None:
     """Keep no more ends of an origin than there may be, and those at the positions `standing`."""
     seqs = [seq for (seq,) in connection.execute("SELECT seq FROM run_end WHERE origin = ? ORDER BY seq", (ref,))]
-    connection.executemany(
-        "DELETE FROM run_end WHERE origin = ? AND seq = ?", ((ref, seq) for seq in ends_too_many(seqs, standing))
-    )
+    too_many = ends_too_many(seqs, standing, ENDS_PER_ORIGIN)
+    connection.executemany("DELETE FROM run_end WHERE origin = ? AND seq = ?", ((ref, seq) for seq in too_many))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peerd.core.trimming import ACTIVE_MS, RunEnd, ends_to_keep, ends_too_many, held_by_all, is_active, standing_at
+from peerd.core.trimming import ACTIVE_MS, ends_too_many, held_by_all, is_active, standing_at
 
 A, B = b"A" * 16, b"B" * 16
 
@@ -24,20 +24,6 @@ def test_the_one_that_has_least_decides_for_each_origin() -> None:
 
 def test_where_members_stand() -> None:
     assert standing_at([{A: 1, B: 2}, {A: 1}, {A: 3}]) == {A: {1, 3}, B: {2}}
-
-
-def test_of_each_minute_the_last_end_stays_and_the_last_of_all() -> None:
-    ends = [
-        RunEnd(1, 0),
-        RunEnd(2, 59_999),
-        RunEnd(3, 60_000),
-        RunEnd(4, 61_000),
-        RunEnd(5, 200_000),
-        RunEnd(6, 201_000),
-    ]
-    assert [end.seq for end in ends_to_keep(ends, ())] == [2, 4, 6]
-    assert [end.seq for end in ends_to_keep(ends, {1, 3, 99})] == [1, 2, 3, 4, 6]
-    assert ends_to_keep([], {1}) == []
 
 
 @pytest.mark.parametrize("count", [0, 7, 8, 9, 100, 1_000])

@@ -17,7 +17,7 @@ from peerd.engine.links import session_runner, switchboard
 from peerd.engine.snapshots import making as snapshot_making
 from peerd.engine.upkeep import small_steps
 from peerd.protocol import inflow, outflow, session
-from peerd.store import founding, snapshot_reading, snapshots, switching
+from peerd.store import founding, snapshot_reading, snapshots, switching, trimming
 from tests.network_simulation import programs
 from tests.network_simulation.checks import check
 from tests.network_simulation.disk import build_from_template, scratch
@@ -31,6 +31,8 @@ ACTIONS = 45
 # A device looks for garbage after each link; here that would be what all devices and tests left, and half of the time.
 NO_COLLECTING = SimpleNamespace(collect=lambda: 0)
 RELAYED, APART = 0.35, 0.17  # share of histories with relays, and of those without any link
+
+FEW_ENDS = 0.5  # share of those in which little is kept of a log that has gone, so that much is in doubt
 
 RELAYED_WAYS = ("both", "relays")
 
@@ -101,6 +103,8 @@ def run_history(
         stack.enter_context(patch.object(founding, "build", build_from_template))
         if is_small:
             stack.enter_context(small_sizes())
+        if random.Random(seed ^ 0xE4D).random() < FEW_ENDS:
+            stack.enter_context(patch.object(trimming, "ENDS_PER_ORIGIN", 2))
 
         async def history() -> Counter[str]:
             world = World(seed, folder, devices)

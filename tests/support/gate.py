@@ -1,5 +1,5 @@
-"""Work that stands still in the middle in real daemons, until a test lets it go on: whatever the machine, a daemon can be
-looked at and killed there.
+"""Work that stands still in the middle, in real daemons, until a test lets it go on: however fast the machine is, they
+can be looked at and killed there.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 
 from peerd.core.batch import Doubt
 from peerd.engine.conflicts import Conflicts
-from peerd.store import snapshot_reading
+from peerd.store import snapshot_reading, trimming
 from tests.engine.forks.test_forks import heal, keys, meet, past_of, peer, set_back
 from tests.engine.snapshots.test_snapshots import made, take
 
@@ -28,13 +29,14 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def trim(device: Device, *others: Device) -> None:
-    """All that the others have goes from the log; of so many runs within a minute the last end stays, and those at
-    which somebody stands.
+    """All that the others have goes from the log, and of the ends, of which there are too many, all but the last and
+    those at which somebody stands.
     """
     for other in others:
         device.space.note_acks(other.id, device.clock_now())
     device.housekeeping.history_days = lambda _: 0
-    await device.housekeeping.tidy(61 * DAY_MS)
+    with patch.object(trimming, "ENDS_PER_ORIGIN", 0):
+        await device.housekeeping.tidy(61 * DAY_MS)
     assert device.space.copy.horizon() == device.clock_now()
 
 
@@ -143,7 +145,7 @@ async def test_both_say_what_is_in_doubt_and_who_does_what(
 async def test_an_honest_copy_of_whose_place_nobody_knows_loses_nothing_either(
     two: Two, wire: Wire, until: Until
 ) -> None:
-    """It was away, and heard last of runs in the middle of a minute; what it wrote itself meanwhile is there, too."""
+    """It was away, and what it heard last ends where no end is kept; what it wrote itself meanwhile is there, too."""
     desk, laptop = two
     for number in range(3):
         await desk.put(f"note {number}", {"n": number})
@@ -158,6 +160,37 @@ async def test_an_honest_copy_of_whose_place_nobody_knows_loses_nothing_either(
         listed = await Conflicts(device.space).list(collection=None, key="note 1", limit=10, cursor=None)
         (conflict,) = listed.conflicts
         assert {value.value for value in conflict.values} == {1, 11}, "nobody can tell that the laptop had seen it"
+
+
+async def test_what_was_deleted_since_an_old_backup_stays_deleted(
+    two: Two, wire: Wire, until: Until, log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """Long after the log of that time has gone: where each of its runs ended is still known."""
+    desk, laptop = two
+    for number in range(3):
+        await desk.put(f"desk {number}", {"n": number})
+        await laptop.put(f"laptop {number}", {"n": number})
+        await desk.tell(laptop)
+        await laptop.tell(desk)
+    past, laptop = await past_of(laptop)
+    await desk.delete("desk 1")
+    await desk.tell(laptop)
+    await laptop.delete("laptop 1")
+    await laptop.patch("desk 2", set={"n": 12})
+    await laptop.tell(desk)
+    for number in range(20):
+        await desk.put("counter", {"n": number})
+    desk.space.note_acks(laptop.id, desk.clock_now())
+    desk.housekeeping.history_days = lambda _: 0
+    await desk.housekeeping.tidy(61 * DAY_MS)
+    assert desk.space.copy.horizon() == desk.clock_now()
+    laptop = await set_back(laptop, past)
+    await laptop.put("new", {"n": 1})
+    await heal(until, wire, desk, laptop)
+    for device in (desk, laptop):
+        assert await keys(device) == {"desk 0", "desk 2", "laptop 0", "laptop 2", "counter", "new"}
+        assert (await Conflicts(device.space).list(collection=None, key=None, limit=10, cursor=None)).conflicts == []
+    assert not any(event["event"] == "history in doubt" for event in log_events())
 
 
 async def test_doubt_that_both_can_dispel_ends_with_a_new_session(

@@ -16,7 +16,6 @@ from peerd.core.record_form import digest_of
 from peerd.core.snapshots.parts import PART_BYTES, Begin, encode
 from peerd.core.snapshots.stored import Phase
 from peerd.core.stored import StoredPeer
-from peerd.core.trimming import ends_too_many
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.feed import Feed
 from peerd.engine.snapshots import exchange as snapshot_exchange
@@ -764,7 +763,7 @@ async def test_of_what_a_snapshot_replaced_so_many_ends_stay(
     """No more than for a log that is trimmed, and among them where the other one was last known to stand."""
     monkeypatch.setattr(small_steps, "FIRST_SIZE", 3)
     monkeypatch.setattr(small_steps, "MAX_SIZE", 3)
-    monkeypatch.setattr(trimming, "ends_too_many", lambda seqs, standing: ends_too_many(seqs, standing, 8))
+    monkeypatch.setattr(trimming, "ENDS_PER_ORIGIN", 8)
     desk, laptop = two
     for number in range(40):
         await desk.put(f"{number:02}", {"a": 1})
