@@ -111,7 +111,7 @@ class PeerStates:
             status.reason, status.next_step = trouble.text, trouble.next_step
             if trouble.code == "unknown-device":
                 status.next_step = status.next_step or UNKNOWN_THERE
-        if known.acks:
+        if known.acks or known.seen_ms:  # who was linked while nothing was written acknowledged just that
             origins = space.copy.origins.items()
             written = {origin: at.seq for origin, at in origins if at.announcement.device == known.device}
             status.ahead = lacking(join(known.acks, written), space.copy.clock())

@@ -107,6 +107,15 @@ async def test_it_is_known_how_much_an_absent_member_lacks(linked: Two, until: U
     assert peer(again, laptop).ahead == 2, "and after a restart"
 
 
+async def test_who_went_before_anything_was_written_lacks_all_of_it(linked: Two, until: Until) -> None:
+    desk, laptop = linked
+    await desk.switchboard.stop()
+    await until(lambda: not desk.switchboard.links)
+    assert peer(desk, laptop).ahead == 0
+    await desk.put("a", {})
+    assert peer(desk, laptop).ahead == 1
+
+
 async def test_who_knows_of_its_removal_by_a_refusal_only_says_who_says_so(two: Two, wire: Wire) -> None:
     desk, laptop = two
     wire.refusals[laptop.address] = LinkLost("it refused the link", code="removed")
