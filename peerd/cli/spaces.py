@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from peerd.cli import exits
@@ -128,6 +129,10 @@ def run_list(_: argparse.Namespace, client: Client, out: Output) -> int:
 def run_forget(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     what = "Delete this device's copy of" if arguments.delete else "Set aside this device's copy of"
     _tell_what_is_only_here(arguments.name, client, out)
+    bound = _bound_to(arguments.name, client)
+    if bound and not arguments.yes:
+        named = ", ".join(one["name"] for one in bound)
+        out.talk(f"bound to it: {named}; `peerctl tables unbind` first leaves no trace in their files", "yellow")
     if not arguments.yes and not out.ask(f"{what} {arguments.name}?"):
         out.talk("nothing forgotten")
         return exits.FAILED
@@ -137,7 +142,19 @@ def run_forget(arguments: argparse.Namespace, client: Client, out: Output) -> in
         out.document(gone)
     else:
         out.talk(f"forgot {gone['space']}" + (f"; its database is {gone['set_aside']}" if gone["set_aside"] else ""))
+    for one in bound:
+        out.talk(f"what peerd keeps in {one['database']} is there still", "yellow")
+        out.talk(f"  next: peerctl tables unbind --file {shlex.quote(one['database'])}")
     return exits.OK
+
+
+def _bound_to(name: str, client: Client) -> list[dict[str, Any]]:
+    """The bindings of a space; none of one that cannot be read."""
+    try:
+        found: list[dict[str, Any]] = client.call("GET", path("spaces", name, "bindings")).body["bindings"]
+    except Problem:
+        return []
+    return found
 
 
 def _tell_what_is_only_here(name: str, client: Client, out: Output) -> None:

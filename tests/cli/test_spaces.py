@@ -65,6 +65,20 @@ def test_before_a_copy_makes_way_it_is_said_what_only_it_has(
     assert ("no other device has" in got.err) is bool(said)
 
 
+def test_who_forgets_a_space_is_told_of_the_files_that_are_bound_to_it(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", "/v1/spaces/home", HOME)
+    daemon.on("GET", "/v1/spaces/home/bindings", {"bindings": [{"name": "todo", "database": "/my files/todo.db"}]})
+    daemon.on("DELETE", "/v1/spaces/home", {"space": "home", "id": "00", "set_aside": ""})
+    got = peerctl("space", "forget", "home", "--yes")
+    assert got.err == (
+        "forgot home\nwhat peerd keeps in /my files/todo.db is there still\n"
+        "  next: peerctl tables unbind --file '/my files/todo.db'\n"
+    )
+    asked = peerctl("space", "forget", "home", stdin="n\n")
+    assert "bound to it: todo; `peerctl tables unbind` first" in asked.err
+    assert "is there still" not in asked.err
+
+
 def test_a_copy_that_cannot_be_read_is_forgotten_all_the_same(daemon: Any, peerctl: Any) -> None:
     daemon.problem("GET", "/v1/spaces/home", 503, code="store-damaged")
     daemon.on("DELETE", "/v1/spaces/home", {"space": "home", "id": "00", "set_aside": "/aside/00-1.db"})
