@@ -265,8 +265,7 @@ class Dialing:
                 self._book.clones.answered_as_us(address)
             return problem.theirs is not None and self._refused_by_member(problem.theirs, address)
         if not self._switchboard.shared_with(link.theirs):
-            removed = any(link.theirs in space.roster.removed for space in self._spaces.values())
-            await (link.close(4403, "removed") if removed else link.close(4401, "unknown-device"))
+            await link.close(*self._switchboard.turned_away(link.theirs))
             return False
         self._static[address] = link.theirs
         self._book.worked(link.theirs, address)

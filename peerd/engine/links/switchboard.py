@@ -86,6 +86,13 @@ class Switchboard:
     def shared_with(self, device: bytes) -> dict[bytes, Space]:
         return {one.id: one for one in self._spaces.values() if one.roster.is_member(device) and self._is_ours(one)}
 
+    def turned_away(self, device: bytes) -> tuple[int, str]:
+        """What is said to a device that we share nothing with at the moment: a member may not be told that it was
+        removed because our copy is out of order.
+        """
+        removed = any(device in space.roster.removed for space in self._spaces.values())
+        return (4403, "removed") if removed else (4401, "unknown-device")
+
     def _is_ours(self, space: Space) -> bool:
         return space.trouble is None and not space.is_damaged and space.roster.is_member(self._keys.device)
 
@@ -200,8 +207,10 @@ class Switchboard:
             self.links.pop(link.theirs)
             self._drop(existing, "duplicate", DUPLICATE)
         if self.stopping or self.paused or not self.shared_with(link.theirs):
-            why = "stopping" if self.stopping else "paused" if self.paused else "removed"
-            await link.close(4403, why)
+            if self.stopping or self.paused:
+                await link.close(4403, "stopping" if self.stopping else "paused")
+            else:
+                await link.close(*self.turned_away(link.theirs))
             return False
         return True
 

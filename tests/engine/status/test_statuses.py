@@ -163,6 +163,20 @@ async def test_a_member_that_dials_us_and_will_not_have_us_is_told_as_one_that_r
     assert peer(desk, laptop).reason == "laptop says that this device was removed"
 
 
+async def test_no_member_is_told_that_it_was_removed_because_a_copy_is_out_of_order(two: Two, wire: Wire) -> None:
+    """Who was removed is."""
+    desk, laptop = two
+    near, _ = Pipe.pair(desk.id, laptop.id, laptop.address, SYNC)
+    desk.space.trouble = "needs-newer", "an entry of format 2 needs a newer peerd"
+    far = near.other
+    assert far is not None
+    wire.spawn(desk.switchboard.run_link(near))
+    await laptop.switchboard.run_link(far)
+    assert near.closed == (4401, "unknown-device")
+    await desk.spaces.remove(desk.space, laptop.id)
+    assert desk.switchboard.turned_away(laptop.id) == (4403, "removed")
+
+
 @pytest.mark.parametrize("code", ["unknown-device", "version"])
 async def test_a_refusal_says_by_whom_and_why(two: Two, wire: Wire, code: str) -> None:
     desk, laptop = two
