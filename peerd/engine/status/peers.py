@@ -151,7 +151,7 @@ class PeerStates:
             TWO_MACHINES
             if self._book.clones.is_two(device)
             else None
-            if link
+            if link or not any(space.roster.is_member(self._keys.device) for space in shared)  # then nobody dials it
             else self._trouble(note, shared) or Trouble("dialling", DIALLING)
         )
         return PeerView(

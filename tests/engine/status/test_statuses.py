@@ -417,6 +417,7 @@ async def test_a_device_that_was_removed_says_by_whom(two: Two) -> None:
     assert "invite" in view.next_step
     assert "peerctl space forget home" in view.next_step
     assert [(one.reason, one.next_step) for one in view.peers] == [("", "")], "it is not the network"
+    assert [(one.reason, one.next_step) for one in laptop.statuses.peers.everybody().peers] == [("", "")]
     assert (await laptop.statuses.status()).device.state == "degraded"
     assert not laptop.statuses.health().converged
     assert [one.state for one in (await laptop.statuses.spaces.members(laptop.space)).members] == ["offline", "removed"]
