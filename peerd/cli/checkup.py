@@ -67,12 +67,24 @@ def _of_daemon(client: Client, status: dict[str, Any]) -> Iterator[Finding]:
         yield _of_place(f"space {space['name']}", space)
         for peer in space["peers"]:
             yield _of_place(f"{space['name']}: {peer['name']}", peer)
+    yield from _of_addresses(client)
     try:
         relays = client.call("GET", path("relays")).body["relays"]
     except PeerdError as error:
         yield Finding(PROBLEM, "relays", str(error), error.next_step)
     else:
         yield from (_of_relay(relay) for relay in relays)
+
+
+def _of_addresses(client: Client) -> Iterator[Finding]:
+    """Of a laptop that is away from home none may lead anywhere."""
+    try:
+        astray = client.call("GET", path("peers")).body.get("astray", ())
+    except PeerdError:
+        return  # what is wrong with the daemon itself is said elsewhere
+    for one in astray:
+        said = f"{one['address']} leads to no member: {one['reason']}"
+        yield Finding(NOTE, "network.peers", said, one.get("next_step") or "")
 
 
 def _of_databases(client: Client) -> Iterator[Finding]:

@@ -223,6 +223,10 @@ def run_peers(_: argparse.Namespace, client: Client, out: Output) -> int:
         out.talk("no other device yet")
     for peer in found["peers"] if out.on_terminal else ():
         _explain(peer, out, indent=f"  {peer['name']}: ")
+    for one in found.get("astray", ()):
+        out.talk(f"network.peers: {one['address']} leads to no member: {one['reason']}", "yellow")
+        if one.get("next_step"):
+            out.talk(f"  next: {one['next_step']}")
     return exits.OK
 
 

@@ -27,6 +27,7 @@ from peerd.engine.relay.relays import Relays
 from peerd.engine.repair.scrub_status import describe_scrub
 from peerd.engine.spaces import Spaces
 from peerd.engine.status import metrics
+from peerd.engine.status.peers import shown
 from peerd.engine.status.statuses import Statuses
 from peerd.engine.tables.bindings import Bindings
 from peerd.engine.upkeep.backups import Backups
@@ -50,6 +51,7 @@ from peerd.protocol.control.messages import (
 from peerd.protocol.control.recopy import AsideList, Recopied
 from peerd.protocol.control.relays import RelayCheckList, RelayList, RelaySync
 from peerd.protocol.control.reports import (
+    AstrayAddress,
     Forgotten,
     Health,
     InvitationEvent,
@@ -118,7 +120,12 @@ class Service:
         return await self.reload_settings()
 
     async def peers(self) -> PeerList:
-        return self._statuses.peers.everybody()
+        found = self._statuses.peers.everybody()
+        found.astray = [
+            AstrayAddress(address=shown(address), reason=why.text, next_step=why.next_step)
+            for address, why in self._dialing.astray()
+        ]
+        return found
 
     async def pause(self) -> None:
         await self._switchboard.pause()

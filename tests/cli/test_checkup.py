@@ -138,6 +138,19 @@ def test_who_has_the_port_of_mdns_is_named_when_it_failed(daemon: Any, peerctl: 
     assert "ss -ulpn" in port[3]
 
 
+def test_a_configured_address_that_leads_to_nobody_is_a_note(daemon: Any, peerctl: Any, machine: Any) -> None:
+    """Of a laptop that is away none may."""
+    daemon.on("GET", "/v1/status", STATUS)
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": []})
+    astray = {"address": "nas:7337", "reason": "There is no address for nas:7337.", "next_step": "Check the name."}
+    daemon.on("GET", "/v1/peers", {"peers": [], "astray": [astray]})
+    got = peerctl("doctor")
+    assert got.code == 0
+    said = "nas:7337 leads to no member: There is no address for nas:7337."
+    assert f"note\tnetwork.peers\t{said}\tCheck the name." in got.out.splitlines()
+
+
 def test_relays_are_looked_at(daemon: Any, peerctl: Any, machine: Any) -> None:
     """What is on its way, or passes by itself, is noted; what a person has to see to is a problem."""
     relayed = {**PLACE, "state": "relayed", "reason": "on its way", "next_step": "Nothing."}

@@ -176,6 +176,15 @@ def test_peers_lists_addresses_spaces_and_reasons(daemon: Any, peerctl: Any, on_
     assert shown[-2:] == ["  phone: it does not know us", "  phone: next: pair"]
 
 
+def test_peers_says_which_configured_address_leads_to_nobody(daemon: Any, peerctl: Any) -> None:
+    astray = {"address": "nas:7337", "reason": "There is no address for nas:7337.", "next_step": "Check the name."}
+    daemon.on("GET", "/v1/peers", {"peers": [], "astray": [astray]})
+    assert peerctl("peers").err == (
+        "no other device yet\nnetwork.peers: nas:7337 leads to no member: There is no address for nas:7337.\n"
+        "  next: Check the name.\n"
+    )
+
+
 def test_no_peers_is_said_on_stderr(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", "/v1/peers", {"peers": []})
     assert peerctl("peers") == (0, "", "no other device yet\n")

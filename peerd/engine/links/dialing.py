@@ -29,6 +29,7 @@ SHORT_LINK_S = 5.0
 INTRODUCE_AGAIN_S = 60.0
 REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
 ELSEWHERE = frozenset({"wrong-device", "two-machines"})  # the one that we want is not there
+STRANGER = "Is it the right address? A device that is new, or was set up anew, has to be paired."
 _SPREAD_S = 0.2  # so that two devices that see each other rarely dial in the same instant
 
 
@@ -54,6 +55,7 @@ class Dialing:
         self._tasks: dict[bytes | Address, asyncio.Task[None]] = {}
         self._nudges: dict[bytes | Address, asyncio.Event] = {}
         self._static: dict[Address, bytes | None] = {}  # address -> the device that answered there
+        self._astray: dict[Address, Trouble] = {}  # of them, those where no member answers, and why
         self._introductions: set[asyncio.Task[None]] = set()
         self._introduced_s: dict[bytes, float] = {}  # device -> when we last showed it who we are, while linked
         self._random_ranks: dict[bytes, float] = {}
@@ -65,7 +67,12 @@ class Dialing:
     def set_static(self, addresses: Iterable[Address]) -> None:
         """The addresses of network.peers, resolved."""
         self._static = {address: self._static.get(address) for address in addresses}
+        self._astray = {address: why for address, why in self._astray.items() if address in self._static}
         self.refresh()
+
+    def astray(self) -> list[tuple[Address, Trouble]]:
+        """The addresses of network.peers at which no member answered when last tried, and why."""
+        return sorted(self._astray.items())
 
     def refresh(self) -> None:
         """Match the tasks to the members and the static addresses."""
@@ -263,10 +270,20 @@ class Dialing:
             log.debug("dial failed", address=f"{address[0]} {address[1]}", code=problem.code)
             if problem.code == "two-machines":
                 self._book.clones.answered_as_us(address)
-            return problem.theirs is not None and self._refused_by_member(problem.theirs, address)
+            if problem.theirs is not None and self._refused_by_member(problem.theirs, address):
+                self._astray.pop(address, None)
+                return True
+            if problem.theirs == self._keys.device:
+                return False  # one list of addresses for all devices names each of them, too
+            step = problem.next_step or (STRANGER if problem.code in UNHEARD else "")
+            self._astray[address] = Trouble(problem.code, str(problem), step)
+            return False
         if not self._switchboard.shared_with(link.theirs):
             await link.close(*self._switchboard.turned_away(link.theirs))
+            text = f"the device {short_id(link.theirs)} answers there, which is no member of any space here"
+            self._astray[address] = Trouble("unknown-device", text, STRANGER)
             return False
+        self._astray.pop(address, None)
         self._static[address] = link.theirs
         self._book.worked(link.theirs, address)
         self._book.note(link.theirs).sighted_s = self._times.monotonic_s()

@@ -232,8 +232,17 @@ class PeerView(Struct, kw_only=True):
     since_ms: int | None = None
 
 
+class AstrayAddress(Struct, kw_only=True):
+    address: str
+    reason: str
+    next_step: str = ""
+
+
 class PeerList(Struct, kw_only=True):
+    """`astray`: addresses of network.peers at which no member answered when they were last tried."""
+
     peers: list[PeerView]
+    astray: list[AstrayAddress] = []
 
 
 class Health(Struct, kw_only=True):

@@ -131,6 +131,35 @@ async def test_a_static_peer_is_found_without_discovery() -> None:
         assert len(live_links(scene)) == 2
 
 
+@in_virtual_time
+async def test_it_is_known_which_static_address_leads_to_no_member_and_why() -> None:
+    """A stranger, or nobody; until a member answers there, or it is asked for no more."""
+    async with Scene(3, outside=[2]) as scene:
+        scene.world.air.loss = 1.0
+        here, other, stranger = scene.devices
+        dialing, nobody = here.running.dialing, ("192.0.2.99", 7337)
+        await other.stop()
+
+        async def both() -> None:
+            dialing.set_static([other.address, stranger.address, nobody])
+
+        await here.do(both)
+        await scene.until(lambda: len(dialing.astray()) == 3)
+        astray = dict(dialing.astray())
+        assert astray[stranger.address].code == "unknown-device"
+        assert "has to be paired" in astray[stranger.address].next_step
+        assert astray[nobody].text
+        await other.start()
+        await scene.until(lambda: set(dict(dialing.astray())) == {stranger.address, nobody})
+
+        async def one() -> None:
+            dialing.set_static([other.address, nobody])
+
+        await here.do(one)
+        assert [address for address, _ in dialing.astray()] == [nobody]
+        assert [one.address for one in (await here.running.service.peers()).astray] == ["192.0.2.99:7337"]
+
+
 async def at_once(dialing: Dialing, scene: Scene) -> None:
     dialing.set_static([scene.devices[1].address])
 

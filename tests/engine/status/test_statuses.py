@@ -191,6 +191,16 @@ async def test_a_refusal_says_by_whom_and_why(two: Two, wire: Wire, code: str) -
     assert desk.statuses.health().reason == "home: laptop is refused"
 
 
+@pytest.mark.parametrize("itself", [True, False])
+async def test_a_list_of_addresses_may_name_this_device_itself(two: Two, wire: Wire, *, itself: bool) -> None:
+    desk, _ = two
+    refusal = LinkLost("it is another device", code="wrong-device")
+    refusal.theirs = desk.id if itself else bytes(32)
+    wire.refusals["192.0.2.5", 7337] = refusal
+    await desk.dialing._identify(("192.0.2.5", 7337))
+    assert bool(desk.dialing.astray()) is not itself
+
+
 async def test_who_does_not_know_this_device_is_where_to_look(two: Two, wire: Wire) -> None:
     desk, laptop = two
     wire.refusals[laptop.address] = LinkLost("it says no", code="unknown-device")
