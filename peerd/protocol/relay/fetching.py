@@ -102,7 +102,7 @@ class Fetching:
         device, stream, numbers = chosen
         for other, reader in self.readers.items():
             if other != device:
-                reader.drop_pieces()  # it could not go on
+                reader.drop_pieces(now_s)  # it could not go on
         self._last = device
         self._asked = device, numbers
         return FetchSegments([(device, stream, number) for number in numbers])

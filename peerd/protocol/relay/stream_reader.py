@@ -66,6 +66,9 @@ class StreamReader:
         self._read_again = False
         self._doubted = b""  # the chain of the stream when all of it was fetched again
         self._pieces = Piecing()
+        self._put_off: set[int] = (
+            set()
+        )  # pieces that were let go of for others: asked for again with what was not there
         self._chaining = Chaining(known.stream)
         self._head: Head | None = None  # by which we asked last
         self.odd: list[Odd] = []  # of what came last
@@ -100,6 +103,8 @@ class StreamReader:
                 return []
             self._read_again = True
             self._go_back_or_on(head.oldest)
+        if self._head is None or self._head.chain != head.chain:
+            self._put_off.clear()
         self._head = head
         self._unstick(head, now_s)
         return self._choose(head, now_s)
@@ -113,7 +118,8 @@ class StreamReader:
         size = 0
         absent = len(self.known.absent)
         for number in range(self.known.position, head.next):
-            if number in self._fetched or number in in_pieces or (number in self.known.absent and not again):
+            put_off = number in self.known.absent or number in self._put_off
+            if number in self._fetched or number in in_pieces or (put_off and not again):
                 continue
             if number not in self.known.absent:
                 if absent >= _AHEAD_ABSENT:
@@ -127,7 +133,7 @@ class StreamReader:
 
     def next_try_s(self) -> float | None:
         """When something is worth asking for again that is not now."""
-        times = [self._retry_at_s] if self.known.absent else []
+        times = [self._retry_at_s] if self.known.absent or self._put_off else []
         if self._stuck_at_s is not None:
             times.append(self._stuck_at_s)
         return min(times, default=None)
@@ -139,6 +145,7 @@ class StreamReader:
     def fetch_again(self) -> None:
         """What was not taken in may be now."""
         self._fetched, self._tops, self._stuck_at_s, self._stuck = {}, 0, None, 0
+        self._put_off.clear()
 
     def complaints(self, head: Head, now_s: float) -> list[int]:
         """Numbers that are not to be had. A claim that nothing stands behind is a complaint about the next number."""
@@ -177,7 +184,11 @@ class StreamReader:
                 missed = True
                 self._miss(number, found.damage if found else None, now_s)
                 continue
+            held = self._pieces.numbers
             parcel = self._open(number, found.segment)
+            self._put_off.discard(number)
+            if self._pieces.numbers == [number] and self._put_off_all(held):
+                missed = True
             if parcel is Fit.EARLY or parcel is Fit.MALFORMED:
                 missed = True
                 self._miss(number, Damage.MALFORMED if parcel is Fit.MALFORMED else None, now_s)
@@ -188,12 +199,15 @@ class StreamReader:
                 parcels.append(parcel)
                 self.relied = True
         if missed:
-            first_s, longest_s = _RETRY_S
-            self._retry_at_s = now_s + min(longest_s, first_s * 2.0 ** min(self._retries, 16))
-            self._retries += 1
-        elif not self.known.absent:
+            self._retry_later(now_s)
+        elif not self.known.absent and not self._put_off:
             self._retries = 0
         return parcels
+
+    def _retry_later(self, now_s: float) -> None:
+        first_s, longest_s = _RETRY_S
+        self._retry_at_s = now_s + min(longest_s, first_s * 2.0 ** min(self._retries, 16))
+        self._retries += 1
 
     def _look_at_chain(self, seen: dict[int, SeenSegment], now_s: float) -> set[int]:
         """Gives the numbers under which another segment lies than was left there; they count as not there."""
@@ -248,9 +262,19 @@ class StreamReader:
         self._fetched[number] = tops
         self._tops += len(tops) + 1
 
-    def drop_pieces(self) -> None:
-        """Let go of a run that is not complete; its pieces are asked for again."""
-        self._pieces.drop()
+    def _put_off_all(self, pieces: Iterable[int]) -> bool:
+        """Of two runs that cannot go on one is held, and not now the one and now the other. False if nothing is."""
+        left = [number for number in pieces if number not in self._fetched]
+        self._put_off.update(left)
+        return bool(left)
+
+    def drop_pieces(self, now_s: float) -> None:
+        """Let go of a run that is not complete and cannot go on; its pieces are asked for again later."""
+        if self._pieces.numbers:
+            self._put_off.update(self._pieces.numbers)
+            self._pieces.drop()
+            if self._retry_at_s <= now_s:
+                self._retry_later(now_s)
 
     # ---- what is done
 
@@ -267,6 +291,7 @@ class StreamReader:
         for number in [number for number in self.known.absent if number < known.position]:
             del self.known.absent[number]
             self.damage.pop(number, None)
+        self._put_off = {number for number in self._put_off if number >= known.position}
 
     def _go_back_or_on(self, number: int) -> None:
         """Read from this number."""
@@ -299,7 +324,8 @@ class StreamReader:
         self._chaining.clear()
         self.known.absent.clear()
         self._stuck_at_s, self._stuck, self._retries = None, 0, 0
-        self.drop_pieces()
+        self._put_off.clear()
+        self._pieces.drop()
 
 
 def is_whole(coverage: Coverage) -> bool:

@@ -1,5 +1,6 @@
 """A courier before a relay, members and a door that say anything at all, in the right shape: it never fails, what it
-remembers stays small and readable, and it goes on sleeping.
+remembers stays small and readable, and it goes on sleeping. If they say the same for long, it does not ask in vain
+again and again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from peerd.core.chain import Run
 from peerd.core.origin import Announcement, origin_of
@@ -35,6 +37,7 @@ from peerd.protocol.relay.courier_steps import (
     ReadLog,
     SeenHead,
     SeenSegment,
+    SegmentName,
     Sleep,
     Standing,
     Step,
@@ -116,6 +119,11 @@ class Chance(random.Random):
         return SeenSegment(Segment(HASH, [], [self.run() for _ in range(self.randint(1, 3))]), self.randbytes(8))
 
 
+FOR_S = 600.0
+MANY = 1_000  # in that time; without a pause there would be many thousands
+WAYS = ("yes", "yes", "yes", "no", "mixed", "failing")
+
+
 class World:
     """All that a courier asks, answered by what is drawn."""
 
@@ -178,13 +186,18 @@ class World:
                     courier.former_is_apart()
             case FetchSegments():
                 courier.segments_fetched({name: chance.segment() for name in step.names[:6]}, moment)
+            case _:
+                self._light(courier, step, moment, yes=yes)
+
+    def _light(self, courier: Courier, step: Step, moment: Moment, *, yes: bool) -> None:
+        match step:
             case Apply():
                 for run in step.runs if yes else ():
                     self.clock[run.origin] = max(run.last, self.clock.get(run.origin, 0))
                 courier.applied(moment, "" if yes else "another history")
             case ReadLog():
                 more = yes and step.position < 9
-                rows = [LogRow(step.position + 1, chance.run(ORIGINS[0]), 0)] if more else []
+                rows = [LogRow(step.position + 1, self.chance.run(ORIGINS[0]), 0)] if more else []
                 courier.log_read(rows, step.position + more, ANNOUNCED, moment)
             case TakeSnapshot() | MakeSnapshot() | CheckSnapshot():
                 self._snapshot(courier, step, moment, yes=yes)
@@ -231,3 +244,56 @@ def test_fuzz_a_relay_that_says_anything(seed: int) -> None:
         assert len(memory) < MEMORY_BYTES
         assert relay_memory.encode(relay_memory.decode(memory)) == memory
         world.courier.status(world.standing(), world.moment())
+
+
+class Stubborn(World):
+    """One that answers at once, and each kind of request always in the same way. `asked`: how many requests it had."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.asked = 0
+        self._ways: dict[type[Step], str] = {}
+        self._stands = super().standing()
+        self._heads = {device: self.chance.seen_head() for device in DEVICES if self.chance.random() < 0.7}
+        self._segments: dict[SegmentName, SeenSegment] = {}
+
+    def standing(self) -> Standing:
+        return replace(self._stands, clock=dict(self.clock), copy_id=b"c" * 16)
+
+    def step(self) -> None:
+        step = self.courier.next(self.standing(), self.moment())
+        if isinstance(step, Sleep):
+            self.now_s = step.until_s
+            return
+        self.now_s += 0.01
+        way = self._ways.setdefault(type(step), self.chance.choice(WAYS))
+        self.asked += not isinstance(step, Apply | ReadLog)
+        if way == "failing" and not isinstance(step, Apply | ReadLog):
+            self.courier.failed("relay-unreachable", None, self.moment())
+            return
+        self._reply(step, yes=way == "yes" or (way == "mixed" and self.chance.random() < 0.5))
+
+    def _reply(self, step: Step, *, yes: bool) -> None:
+        courier, moment = self.courier, self.moment()
+        match step:
+            case Poll():
+                courier.polled({device: seen.tag for device, seen in self._heads.items()}, moment)
+            case FetchHeads():
+                there = {device: seen for device, seen in self._heads.items() if yes and device in step.devices}
+                courier.heads_fetched(there, moment)
+            case FetchSegments():
+                known = self._segments
+                found = {name: known.setdefault(name, self.chance.segment()) for name in step.names if yes}
+                courier.segments_fetched(found, moment)
+            case _:
+                self._light(courier, step, moment, yes=yes)
+        if isinstance(step, TakeSnapshot) and yes:
+            self._stands = replace(self._stands, falls={})
+
+
+@given(seed=st.integers(0, 1 << 64))
+def test_fuzz_a_relay_that_says_the_same_for_long_is_not_asked_again_and_again(seed: int) -> None:
+    world = Stubborn(seed)
+    while world.now_s < FOR_S:
+        world.step()
+        assert world.asked <= MANY

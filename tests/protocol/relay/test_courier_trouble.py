@@ -22,7 +22,7 @@ from peerd.protocol.relay.courier_steps import (
     SeenHead,
     Step,
 )
-from peerd.protocol.relay.objects import Head, Segment, decode_segment, encode, first_chain, next_chain
+from peerd.protocol.relay.objects import SEGMENT_BYTES, Head, Segment, decode_segment, encode, first_chain, next_chain
 from tests.relay_simulation.bench import Bench
 from tests.relay_simulation.device import KEY, Device, Unreachable
 
@@ -379,6 +379,29 @@ def test_numbers_that_were_read_and_now_hold_something_else_are_read_again() -> 
     assert name in bench.storage.objects
     bench.run(3 * HOUR_S)
     assert b.copy.clock == {a.origin: 5}
+
+
+@pytest.mark.parametrize("writers", [1, 2])
+def test_runs_in_pieces_that_cannot_go_on_are_not_fetched_in_turn(writers: int) -> None:
+    """Of each of two a piece is lost: while one is held the other is not asked for again and again."""
+    bench = Bench(writers + 1)
+    reader = bench.devices[-1]
+    reader.online = False
+    lost: dict[str, tuple[str, bytes]] = {}
+    for writer in [bench.devices[0], bench.devices[writers - 1]]:
+        before = set(bench.storage.objects)
+        bench.write(writer, size=2 * SEGMENT_BYTES)
+        bench.run(10 * MINUTE_S)
+        last = [name for number, name in sorted(bench.segments(writer).items()) if name not in before][-1]
+        lost[last] = bench.storage.objects.pop(last)
+    reader.online = True
+    since_s = bench.now_s
+    bench.run(20 * MINUTE_S)
+    assert 3 < len(bench.steps(reader, FetchSegments, since_s)) < 40
+    bench.storage.objects.update(lost)
+    bench.run(HOUR_S)
+    assert reader.copy.clock == bench.devices[0].copy.clock
+    assert len(reader.copy.clock) == writers
 
 
 def test_another_devices_older_head_is_reported_and_nothing_is_unlearnt() -> None:
