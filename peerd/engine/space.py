@@ -227,6 +227,25 @@ class Space:
             except StoreError as problem:
                 log.warning("records not restored", space=self.name, code=problem.code, cause=str(problem))
 
+    def went_back(self) -> None:
+        """Somebody knows more of our own origin than we do: what we write next belongs to a new one. In the next life
+        too, though by then we may have all that this one knows: another may know more.
+        """
+        self.commits.take_new_origin()
+        task = asyncio.create_task(self._end_own_origin(), name="end own origin")
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _end_own_origin(self) -> None:
+        async def end() -> None:
+            if self.commits.own_origin is None:
+                await self.store.end_own_origin()
+
+        try:
+            await self.commits.tend(end)
+        except StoreError as problem:  # whoever knows more says so again
+            log.warning("end of the own origin not kept", space=self.name, code=problem.code, cause=str(problem))
+
     def agrees_with(self, device: bytes) -> None:
         """Our copy has had the same digest as that of a member: what a third one's snapshot brought is confirmed."""
         if self.taken is None or self.taken.agreed or self.taken.device == device:

@@ -323,6 +323,7 @@ class SpaceStore(Protocol):
         ...
 
     async def unstage(self, numbers: Sequence[int]) -> None: ...
+    async def end_own_origin(self) -> None: ...  # what is written next belongs to a new one, in whatever life
     @property
     def slowness(self) -> Slowness:
         """How long its commits take, if that is too long."""

@@ -286,6 +286,19 @@ class SpaceStore:
         """Keep which copy that was set aside is being taken in, or that none is any more."""
         await self._write(lambda connection: asides.save(connection, recopy))
 
+    async def end_own_origin(self) -> None:
+        """Keep that what is written next belongs to a new origin, in whatever life."""
+
+        def work(connection: sqlite3.Connection) -> Outcome[None]:
+            connection.execute("UPDATE space SET own_origin = NULL")
+            return Outcome(None, published=ended)
+
+        def ended() -> None:
+            self._meta.own_origin = None
+            self._forget_own_origin()
+
+        await self._database.write(work)
+
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
         age_ms = self._meta.age.ms

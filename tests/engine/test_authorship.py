@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from peerd.errors import UserError
+from tests.engine.forks.test_forks import past_of, set_back
 
 
 async def test_an_origin_goes_on_over_a_restart(desk: Any) -> None:
@@ -61,3 +62,31 @@ async def test_a_failed_first_commit_does_not_waste_the_origin(desk: Any, monkey
     monkeypatch.setattr(desk.space.store, "transact", transact)
     await desk.put("one", {"n": 1})
     assert desk.clock_now() == {drawn[0]: 1}
+
+
+async def test_that_a_copy_went_back_in_time_is_known_in_its_next_life(
+    desk: Any, make: Any, until: Any, wire: Any
+) -> None:
+    """By then it has all that one member knew, and nothing tells that another one knows more."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    await laptop.put("one", {"n": 1})
+    origin = laptop.space.commits.own_origin
+    past, laptop = await past_of(laptop)
+    await laptop.put("two", {"n": 2})
+    await laptop.tell(desk)
+    await laptop.put("three", {"n": 3})
+    await laptop.tell(attic)
+    laptop = await set_back(laptop, past)
+    wire.connect(desk, laptop)
+    await until(lambda: laptop.clock_now() == {origin: 2})
+    laptop = await laptop.reopen()
+    await laptop.put("four", {"n": 4})
+    assert laptop.clock_now()[origin] == 2
+    wire.connect(attic, laptop)
+    await until(lambda: laptop.clock_now() == attic.clock_now())
+    assert laptop.clock_now() == {origin: 3, laptop.space.commits.own_origin: 1}
+    before = laptop.space.commits.own_origin
+    laptop = await laptop.reopen()
+    await laptop.put("five", {"n": 5})
+    assert laptop.space.commits.own_origin == before, "it goes on"

@@ -232,7 +232,7 @@ class SessionRunner:
                 self.space.note_acks(self.theirs, effect.clock, whole=effect.whole)
             case RolledBack():
                 log.warning("copy went back in time", space=self.space.name, origin=effect.origin.hex())
-                self.space.commits.take_new_origin()
+                self.space.went_back()
             case Compared():
                 self._compared(equal=effect.equal)
             case WantSnapshot():

@@ -119,7 +119,7 @@ class RelaySteps:
         own = space.commits.own_origin
         if own is not None and any(head.clock.get(own, 0) > space.copy.seq(own) for head in heads):
             log.warning("copy went back in time", space=space.name, relay=self._relay, origin=own.hex())
-            space.commits.take_new_origin()
+            space.went_back()
 
     async def _take(self, courier: Courier, step: Apply) -> None:
         refusal = await self._apply(step, await self._known(courier, step.devices))
