@@ -14,6 +14,7 @@ from peerd.engine.staging import Staging
 from peerd.errors import RemoteProtocolError
 
 _NOT_AHEAD = Decoded()
+_OF_NOBODY = Decoded({})  # of whom nothing is known to be of our history
 
 
 class Arrival:
@@ -51,8 +52,8 @@ class Arrival:
         return self._noted(run, attempt(batch, run, self._decoded))
 
     def _try_staged(self, batch: Batch, run: Run) -> Verdict:
-        """Whoever brought it was looked at when it came."""
-        return self._noted(run, attempt(batch, run))
+        """Whoever brought it was looked at when it came; but since then our log may begin behind what it names."""
+        return self._noted(run, attempt(batch, run, _OF_NOBODY))
 
     def _noted(self, run: Run, verdict: Verdict) -> Verdict:
         if verdict is Verdict.REFUSED:

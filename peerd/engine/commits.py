@@ -28,7 +28,7 @@ from peerd.core.snapshots.intake import Standing, check_accepted
 from peerd.core.snapshots.stored import Switched
 from peerd.core.stored import Note, Opened
 from peerd.core.writes import Writes, finish
-from peerd.engine.arrival import Arrival, attempt
+from peerd.engine.arrival import Arrival
 from peerd.engine.authorship import Authorship
 from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.decoded import Decoded
@@ -228,9 +228,7 @@ class Commits:
             if not all(run.last <= self.state.seq(run.origin) for run in runs):
                 await self._transact(decide)
                 self.refused += len(arrival.refused) + len(arrival.worthless)
-                if arrival.worthless:
-                    await self._store.unstage(list(arrival.worthless))
-                    self.staging.forget(arrival.worthless)
+                await self.staging.drop(self._store, arrival.worthless)
                 if arrival.waiting:
                     await self.staging.keep(self._store, arrival.waiting)
 
@@ -274,12 +272,11 @@ class Commits:
                 finally:
                     self.ring(Commit(own=False, foreign=True, lacking=[], switched=True))
                 if self.staging.runs:
-                    await self._transact(self._try_staged)
+                    staged = Arrival((), (), Decoded())
+                    await self._transact(lambda _, batch: staged.apply(batch, self.roster, self.staging))
+                    await self.staging.drop(self._store, staged.worthless)
 
         await self._whole(switching())
-
-    def _try_staged(self, _: Transaction, batch: Batch) -> None:
-        self.staging.try_all(batch, attempt, self.limit_of)
 
     # ---- repairs
 

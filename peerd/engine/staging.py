@@ -6,7 +6,7 @@ turns up, as nothing was acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from peerd.core.batch import Batch, Fork, Verdict
 from peerd.core.chain import Run
@@ -75,6 +75,12 @@ class Staging:
     def forget(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             self.runs.pop(number, None)
+
+    async def drop(self, store: SpaceStore, numbers: Collection[int]) -> None:
+        """Those that are worthless."""
+        if numbers:
+            await store.unstage(list(numbers))
+            self.forget(numbers)
 
     async def keep(self, store: SpaceStore, runs: Sequence[Run]) -> None:
         """Stage `runs` durably, if they are not there already: a relay gives them again and again.

@@ -340,9 +340,7 @@ class Session:
     def applied(self, size_bytes: int, ours: Ours) -> list[Effect]:
         """Runs of `size_bytes` from this session are applied or staged."""
         released_bytes = self._inflow.release(size_bytes)
-        effects: list[Effect] = []
-        if released_bytes:
-            effects.append(Send(Credit(self._space, released_bytes)))
+        effects: list[Effect] = [Send(Credit(self._space, released_bytes))] if released_bytes else []
         return effects + self._perhaps_caught_up(ours)
 
     def committed(self, ours: Ours, now_s: float, *, own: bool, foreign: bool, switched: bool = False) -> list[Effect]:
@@ -354,6 +352,8 @@ class Session:
         effects: list[Effect] = []
         if foreign and self.phase is not Phase.COMPARING:  # until their SUMMARY is here, they may be settling still
             effects += self._acknowledge(ours)
+        if switched and self.phase is Phase.STREAMING and self.behind(ours):
+            effects.append(self._want(ours))  # what waited here for that, and was given up, nobody sends again unasked
         effects += self._reached(ours, switched=switched)
         effects += self._perhaps_caught_up(ours)
         return effects + self._outflow.committed(ours.last_position, now_s, own=own)

@@ -491,6 +491,17 @@ def test_what_is_offered_is_fetched_and_then_the_log_goes_on(here: Here) -> None
     assert (want.clock, want.credit_bytes, want.either) == (here.copy.state.clock(), 0, True), "there is credit already"
 
 
+def test_what_others_have_is_wanted_again_when_a_snapshot_took_the_place_of_our_copy(here: Here) -> None:
+    """What waited here for what it brought may have been given up."""
+    here.in_phase(Phase.STREAMING)
+    assert not sends(here.session.committed(here.ours, 0.0, own=False, foreign=True, switched=True), Want)
+    here.other.write("a")
+    here.hear(Ack(here.space, here.other.state.clock(), bytes(16)))
+    assert not sends(here.session.committed(here.ours, 0.0, own=False, foreign=True), Want)
+    (want,) = sends(here.session.committed(here.ours, 0.0, own=False, foreign=True, switched=True), Want)
+    assert want.clock == here.copy.state.clock()
+
+
 def test_what_we_lacked_may_come_from_elsewhere_first(here: Here) -> None:
     here.in_phase(Phase.STREAMING)
     here.other.write("a")
