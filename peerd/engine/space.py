@@ -379,6 +379,7 @@ class Space:
         if self.roster.closed_forks != before.closed_forks:
             await self.forks.look()
         self._note_admitted(before.members.keys())
+        self.forks.forget_who_left()
         for listener in self.on_roster:
             listener(before)
         if not self.others():

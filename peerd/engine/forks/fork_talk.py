@@ -177,6 +177,7 @@ class ForkTalk:
             self._space.forks.parted(self._theirs, search.parting)
             await self._space.forks.close(search.parting)
         if self._is_dispelled():
+            self._space.forks.healed(self._theirs)
             raise LinkLost("there is one history only: both begin anew", code="bye")
         await self.consider()
 

@@ -103,6 +103,18 @@ class Forks:
         for key in [key for key in self._seen if key[0] == peer]:
             del self._seen[key]
 
+    def begin_anew(self) -> None:
+        """Our copy is another one: what was seen with others was seen of the one before."""
+        self._forget(set(self._space.roster.members))
+
+    def forget_who_left(self) -> None:
+        self._forget({peer for peer, _ in self._seen} - self._space.roster.members.keys())
+
+    def _forget(self, devices: Collection[bytes]) -> None:
+        """But not what an earlier life of this device left on a relay."""
+        for key in [key for key in self._seen if key[0] in devices and key[0] != self._space.device]:
+            del self._seen[key]
+
     @property
     def are_seen(self) -> bool:
         return bool(self._seen)

@@ -314,6 +314,7 @@ class Snapshots:
 
         async def switching() -> None:
             await space.commits.switch(standing, replacing)
+            space.forks.begin_anew()
             await space.forks.look()  # though the link by which it came ends meanwhile
 
         async with space.damage.turn:
