@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from peerd.core import digest
+from peerd.core import digest, entry
 from peerd.core.batch import Name
 from peerd.core.clocks import Clock, ReadClock
 from peerd.core.record import Record
@@ -214,9 +214,12 @@ class Beside:
     async def shared(self, forks: Sequence[ClosedFork], *, forked: bool) -> Clock:
         """How far both copies hold the same history of each origin: to where the one that is less far stands, unless
         two hashes differ, or `forked` says that they may; then to the last end of a run before that at which both have
-        the same hash. Where no hash is asked for, the copy in place holds of `forks` the variant that stands.
+        the same hash, or which a run that both have had seen. Where no hash is asked for, the copy in place holds of
+        `forks` the variant that stands.
         """
-        found = await self._read(lambda connection: _shared(connection, assume=not forked))
+        found, perhaps = await self._read(lambda connection: _shared(connection, assume=not forked))
+        if perhaps:
+            found = await self._read(lambda connection: _vouched_for(connection, self._refs, found, perhaps))
         for fork in () if forked else forks:
             other = await self._read(partial(_end, refs=self._refs, origin=fork.origin, seq=fork.stands.seq))
             if other != fork.stands.hash and found.get(fork.origin, 0) > fork.seq:
@@ -335,11 +338,13 @@ def _end(connection: sqlite3.Connection, refs: Refs, origin: bytes, seq: int) ->
     return None if row is None else bytes(row[0])
 
 
-def _shared(connection: sqlite3.Connection, *, assume: bool) -> Clock:
+def _shared(connection: sqlite3.Connection, *, assume: bool) -> tuple[Clock, Clock]:
+    """So far hashes say it; and, of those of which they say less than there may be, how far they do not deny it."""
     both = connection.execute(
         "SELECT a.id, a.ref, a.seq, b.ref, b.seq FROM main.origin AS a JOIN live.origin AS b ON a.id = b.id"
     ).fetchall()
     found: Clock = {}
+    perhaps: Clock = {}
     for origin, ref, seq, live_ref, live_seq in both:
         refs = {"main": ref, "live": live_ref}
         differing = [at for query in _DIFFERING if (at := connection.execute(query, refs).fetchone()[0]) is not None]
@@ -348,6 +353,29 @@ def _shared(connection: sqlite3.Connection, *, assume: bool) -> Clock:
             below = min([up_to + 1, *differing])
             (agreed,) = connection.execute(_AGREED, {**refs, "differing": below}).fetchone()
             up_to = agreed or 0
+            if up_to < below - 1:
+                perhaps[origin] = below - 1
         if up_to:
             found[origin] = up_to
+    return found, perhaps
+
+
+def _vouched_for(connection: sqlite3.Connection, refs: Refs, shared: Clock, perhaps: Clock) -> Clock:
+    """What a run had seen that both have, with the hash there, both have: neither could apply it otherwise. It lies
+    before that in the log, so one walk back finds all.
+    """
+    found = dict(shared)
+    rows = connection.execute("SELECT position, origin, last FROM main.run ORDER BY position DESC").fetchall()
+    for position, ref, last in rows:
+        if last > found.get(refs.origin_of[ref], 0):
+            continue
+        (entries,) = connection.execute("SELECT entries FROM main.run WHERE position = ?", (position,)).fetchone()
+        try:
+            delta = entry.decode(log.decode_entries(entries)[0]).delta
+        except ValueError:
+            continue  # damaged: it vouches for nothing
+        for head in delta:
+            is_further = found.get(head.origin, 0) < head.seq <= perhaps.get(head.origin, 0)
+            if is_further and log.hash8(connection, refs.ref_of[head.origin], head.seq) == head.hash8:
+                found[head.origin] = head.seq
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,31 @@ async def test_common_history_ends_before_a_fork(copy: Copy, lot: int) -> None:
     assert copy.state.seq(origin) == 3 + lot
     beside = await copy.store.asides.open(path)
     assert await beside.shared((), forked=False) == await beside.shared((), forked=True) == {origin: 3}
+    await beside.close()
+
+
+async def test_what_a_run_had_seen_that_both_have_is_common(copy: Copy) -> None:
+    """Though one of the two has let go of the log of that, and of its ends."""
+    for number in range(3):
+        await write_number(copy, number)
+    seen, copy.origin = copy.origin, None
+    await write_number(copy, 3)
+    path = await set_aside(copy)
+    witness, copy.origin = copy.origin, seen
+    await write_number(copy, 4)
+    await copy.store.close()
+    with sqlite3.connect(copy.path) as connection:
+        connection.execute("DELETE FROM run WHERE origin = (SELECT ref FROM origin WHERE id = ?) AND last < 4", (seen,))
+    connection.close()
+    await copy.open()
+    beside = await copy.store.asides.open(path)
+    assert await beside.shared((), forked=True) == {seen: 3, witness: 1}
+    await beside.close()
+    with sqlite3.connect(path) as connection:  # and if that has not the hash which that run had seen
+        connection.execute("UPDATE run SET head = ? WHERE last = 3", (bytes(32),))
+    connection.close()
+    beside = await copy.store.asides.open(path)
+    assert await beside.shared((), forked=True) == {witness: 1}
     await beside.close()
 
 
