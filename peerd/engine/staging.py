@@ -36,8 +36,8 @@ class Staging:
 
     def try_all(self, batch: Batch, attempt: Attempt, limit_of: LimitOf) -> set[int]:
         """Apply those whose time has come. Gives the numbers of those that turn out to be worthless: whoever brought
-        them is long gone, and nobody else is to suffer for it. So is what a removal keeps out: if somebody vouches
-        for it later, the sessions ask for it again.
+        them is long gone, and nobody else is to suffer for it. So is what a removal keeps out (if somebody vouches
+        for it later, the sessions ask for it again), and what is of a history that falls.
         """
         worthless: set[int] = set()
         progress = bool(self.runs)
@@ -54,7 +54,10 @@ class Staging:
                 if number in worthless or run.first != at.seq + 1:
                     continue
                 try:
-                    progress |= attempt(batch, run) is Verdict.APPLIED
+                    verdict = attempt(batch, run)
+                    progress |= verdict is Verdict.APPLIED
+                    if verdict is Verdict.REFUSED:
+                        worthless.add(number)
                 except (RemoteProtocolError, Fork, NeedsNewer) as problem:
                     log.warning("staged run dropped", origin=run.origin.hex(), seq=run.first, cause=str(problem))
                     worthless.add(number)

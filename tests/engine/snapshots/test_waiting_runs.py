@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from tests.engine.forks.test_forks import past_of, set_back
+from tests.engine.forks.test_forks import heal, keys, past_of, set_back
 from tests.engine.snapshots.test_snapshots import made, take
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device, MakeDevice
+    from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
 
 async def bring(own: bytes, of: Device, to: Device) -> None:
@@ -52,3 +52,29 @@ async def test_what_saw_another_history_is_not_applied(desk: Device, make: MakeD
     assert own not in fifth.clock_now()
     assert not fifth.space.commits.staging.runs
     assert not await fifth.space.store.read(lambda transaction: transaction.staged())
+
+
+async def test_what_saw_a_history_that_falls_waits_no_more_once_that_is_known(
+    desk: Device, make: MakeDevice, wire: Wire, until: Until
+) -> None:
+    laptop, third, fourth, fifth = (make(name) for name in ("laptop", "third", "fourth", "fifth"))
+    await desk.admit(laptop, third, fourth, fifth)
+    await laptop.put("common", {"n": 0})
+    await laptop.tell(desk, third, fourth, fifth)
+    past, laptop = await past_of(laptop)
+    for life, holders in (("first", (desk, third)), ("second", (fourth,))):
+        for number in range(2):
+            await laptop.put(f"{life} {number}", {"n": number})
+        await laptop.tell(*holders)
+        if life == "first":
+            laptop = await set_back(laptop, past)
+    for one in (third, fourth):
+        await one.put(f"of {one.name}", {"n": 1})
+        await bring(one.space.commits.own_origin or b"", one, fifth)
+    assert len(fifth.space.commits.staging) == 2
+    await heal(until, wire, desk, laptop)
+    await (laptop if (desk.folder / "set-aside").exists() else desk).tell(fifth)
+    assert len(fifth.space.commits.staging) == 0
+    fifth = await fifth.reopen()
+    assert len(fifth.space.commits.staging) == 0
+    assert len(await keys(fifth) & {"of third", "of fourth"}) == 1
