@@ -22,6 +22,12 @@ class Authorship:
         self._times = times
         self._fresh: tuple[bytes, Announcement] | None = None  # an origin that has not written yet
 
+    def look_back(self, before: CopyState, after: CopyState) -> None:
+        """Did others bring what we wrote under our own origin? Then our copy went back in time: they may have more."""
+        if self.origin is not None and after.seq(self.origin) > before.seq(self.origin):
+            log.warning("copy went back in time", space=after.space.hex(), origin=self.origin.hex())
+            self.origin = None
+
     def author(self, state: CopyState, roster: Roster) -> Author:
         """Who we are here; draws a new origin if we may not go on under an old one.
 

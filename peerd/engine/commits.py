@@ -223,10 +223,14 @@ class Commits:
 
         def decide(_: Transaction, batch: Batch) -> None:
             arrival.apply(batch, self.roster, self.staging)
+            self._authorship.look_back(self.state, batch.state)
 
         async with self._locked():
             if not all(run.last <= self.state.seq(run.origin) for run in runs):
+                had = self.own_origin
                 await self._transact(decide)
+                if had is not None and self.own_origin is None:
+                    await self._store.end_own_origin()
                 self.refused += len(arrival.refused) + len(arrival.worthless)
                 await self.staging.drop(self._store, arrival.worthless)
                 if arrival.waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -90,3 +91,29 @@ async def test_that_a_copy_went_back_in_time_is_known_in_its_next_life(
     laptop = await laptop.reopen()
     await laptop.put("five", {"n": 5})
     assert laptop.space.commits.own_origin == before, "it goes on"
+
+
+async def test_who_is_brought_what_it_wrote_went_back_in_time(
+    desk: Any, make: Any, until: Any, wire: Any, clock: Any
+) -> None:
+    """Though nobody knew more when they met: it came to them only later."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    await laptop.put("one", {"n": 1})
+    await laptop.tell(desk)
+    origin = laptop.space.commits.own_origin
+    past, laptop = await past_of(laptop)
+    await laptop.put("two", {"n": 2})
+    await laptop.tell(attic)
+    laptop = await set_back(laptop, past)
+    wire.connect(desk, laptop)
+    await until(lambda: all(one.in_sync for one in desk.switchboard.sessions(desk.space)))
+    await attic.tell(desk)
+    await asyncio.sleep(0.05)
+    clock.pass_s(1)
+    await until(lambda: laptop.clock_now() == {origin: 2})
+    await until(lambda: all(one.in_sync for one in desk.switchboard.sessions(desk.space)))
+    assert laptop.space.commits.own_origin is None
+    laptop = await laptop.reopen()
+    await laptop.put("three", {"n": 3})
+    assert laptop.clock_now() == {origin: 2, laptop.space.commits.own_origin: 1}
