@@ -73,7 +73,7 @@ def _wish(arguments: argparse.Namespace) -> dict[str, str]:
     return {"relay": arguments.relay} if arguments.relay else {}
 
 
-_NONE = "no relay is in use here: none is configured, it is not enabled, or there is no space yet; see docs/relay.md"
+_NONE = "no relay is in use here: none is configured, it is not enabled, or no space is open here; see docs/relay.md"
 
 
 def _show(answer: dict[str, Any], out: Output) -> int:

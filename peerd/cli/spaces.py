@@ -58,7 +58,8 @@ def add(commands: Commands) -> None:
         "was admitted is not known: statements about members carry no time. HOLDS BACK: what is older than "
         "`history_days` and kept because that member or relay lacks it, since when. `dormant`: a member that "
         "was not seen for 60 days, or a relay that has failed for as long, holds nothing back; the member gets a "
-        "snapshot when it comes again.",
+        "snapshot when it comes again. Who may still come is listed too: devices that `admit` named, and files of "
+        "`invite --file` that nobody has used.",
     )
     members.add_argument("space", metavar="SPACE")
     members.set_defaults(run=run_members)
@@ -180,8 +181,8 @@ def run_rebuild(arguments: argparse.Namespace, client: Client, out: Output) -> i
     if out.as_json:
         out.document(made)
         return exits.OK
-    others = ", ".join(peer["name"] for peer in made["peers"])
-    out.talk(f"{made['name']} has a new, empty copy; {others} will fill it when they are met")
+    others = " or ".join(peer["name"] for peer in made["peers"])
+    out.talk(f"{made['name']} has a new, empty copy; {others} fills it when met")
     return exits.OK
 
 
@@ -200,6 +201,10 @@ def run_members(arguments: argparse.Namespace, client: Client, out: Output) -> i
             _held(member.get("holding")),
         ]
         for member in found["members"]
+    ]
+    rows += [
+        ["", "", one["role"], f"invited by file until {moment(one['expires_ms'])}", "", ""]
+        for one in found.get("tickets", ())
     ]
     rows += [[one["relay"], "", "relay", "", "", _held(one["holding"])] for one in found.get("relays", ())]
     out.table(("NAME", "DEVICE", "ROLE", "STATE", "LAST SEEN", "HOLDS BACK"), rows, STATE_STYLES)

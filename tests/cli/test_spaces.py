@@ -138,6 +138,11 @@ def test_who_is_awaited_is_listed_with_until_when_and_may_be_kept_out(daemon: An
     assert f"Await {PHONE} no more?" in peerctl("remove", "home", PHONE, stdin="n\n").err
 
 
+def test_who_may_still_come_by_a_file_is_listed(daemon: Any, peerctl: Any) -> None:
+    daemon.on("GET", WHERE, {"members": [], "tickets": [{"role": "member", "expires_ms": 1000}]})
+    assert peerctl("members", "home").out == "\t\tmember\tinvited by file until 1970-01-01 00:00:01\t\t\n"
+
+
 def test_remove_passes_on_what_it_does_not_know(daemon: Any, peerctl: Any) -> None:
     """The daemon says whether there is such a member; peerctl does not decide it."""
     daemon.on("GET", WHERE, MEMBERS)

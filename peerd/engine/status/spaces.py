@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from peerd.core import digest
 from peerd.core.device_id import format_device_id
 from peerd.core.names import RESERVED_PREFIX
+from peerd.core.roster.tickets import open_tickets
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.links.peer_book import NEVER_SEEN
 from peerd.engine.links.session_status import STEPS
@@ -20,7 +21,15 @@ from peerd.engine.status.peers import TROUBLED, PeerStates, removed_step, says_r
 from peerd.engine.tables.notices import asks_for_nobody, in_words
 from peerd.engine.upkeep.growth import Growth
 from peerd.errors import PeerdError, StoreError
-from peerd.protocol.control.reports import MemberList, MemberView, PeerStatus, RetryView, SpaceView, TableNotice
+from peerd.protocol.control.reports import (
+    MemberList,
+    MemberView,
+    OpenTicket,
+    PeerStatus,
+    RetryView,
+    SpaceView,
+    TableNotice,
+)
 
 
 async def _no_tables(_: Space) -> Sequence[TableNotice]:
@@ -171,7 +180,10 @@ class SpaceStates:
             for device, removal in roster.removed.items()
             if device not in awaited
         ]
-        return MemberList(members=views, relays=relays)
+        tickets = [
+            OpenTicket(role=one.role, expires_ms=one.expires_ms) for one in open_tickets(roster, now_ms).values()
+        ]
+        return MemberList(members=views, relays=relays, tickets=sorted(tickets, key=lambda one: one.expires_ms))
 
     def _member_state(self, space: Space, device: bytes, name: str) -> str:
         state = self._peers.peer(space, device, name).state

@@ -341,8 +341,18 @@ class MemberView(Struct, kw_only=True):
     holding: HoldingBack | None = None
 
 
+class OpenTicket(Struct, kw_only=True):
+    """An invitation file by which a device may still come, and what it becomes."""
+
+    role: str
+    expires_ms: int
+
+
 class MemberList(Struct, kw_only=True):
-    """`relays`: what those that this space goes through hold back."""
+    """`relays`: what those that this space goes through hold back. `tickets`: whoever has one of these files and its
+    code is let in.
+    """
 
     members: list[MemberView]
     relays: list[RelayHolding] = []
+    tickets: list[OpenTicket] = []

@@ -107,6 +107,18 @@ async def test_what_is_wrong_with_file_or_code_is_said(inviter: Relayed, guest: 
         await guest.files.ask(file, code, None)
 
 
+async def test_open_invitations_are_listed_until_they_are_used(inviter: Relayed, guest: Relayed, until: Until) -> None:
+    """Whoever has the file and its code may come; other members see that, too."""
+    service = inviter.device.service
+    file, code, expires_ms = await inviter.files.invite(inviter.device.space, 7, "member")
+    (ticket,) = (await service.members("home")).tickets
+    assert (ticket.role, ticket.expires_ms) == ("member", expires_ms)
+    await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    await until(lambda: inviter.device.space.roster.is_member(guest.device.id))
+    assert (await service.members("home")).tickets == []
+
+
 async def test_a_member_is_told_that_it_is_one(inviter: Relayed, guest: Relayed) -> None:
     file, code, _ = await inviter.files.invite(inviter.device.space, 1)
     with pytest.raises(UserError) as problem:
