@@ -29,6 +29,7 @@ SHORT_LINK_S = 5.0
 INTRODUCE_AGAIN_S = 60.0
 REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
 ELSEWHERE = frozenset({"wrong-device", "two-machines"})  # the one that we want is not there
+LAST_WORDS = UNHEARD | {"paused"}
 STRANGER = "Is it the right address? A device that is new, or was set up anew, has to be paired."
 _SPREAD_S = 0.2  # so that two devices that see each other rarely dial in the same instant
 
@@ -160,8 +161,9 @@ class Dialing:
                     if await self._dial(device, address):
                         break
                 else:
-                    # One that paused its links is not hidden: the last thing that it said holds until it says another.
-                    if not note.addresses and (note.trouble is None or note.trouble.code != "paused"):
+                    # One that paused its links, or dials us and will not have us, is not hidden: the last thing that
+                    # it said holds until it says another.
+                    if not note.addresses and (note.trouble is None or note.trouble.code not in LAST_WORDS):
                         self._book.failed(device, NOT_FOUND, refused=False)
             await self._wait(nudge, device)
 

@@ -20,6 +20,10 @@ from peerd.protocol.control.reports import PeerList, PeerStatus, PeerView
 
 PAUSED = Trouble("paused", "links with other devices are paused here", "`peerctl resume` ends that; so does a restart.")
 DIALLING = "dialling it"
+ANSWER_IT = (
+    " If it knows only of a removal that does not stand, name its address under network.peers: then this device shows "
+    "it what it has not heard."
+)
 UNKNOWN_THERE = (
     "`peerctl status` there says more: it may not have heard of this device yet, have lost its copy of the space, or "
     "have forgotten it."
@@ -107,6 +111,8 @@ class PeerStates:
             status.state, status.reason = "connecting", DIALLING
         elif trouble.code == "removed" and note.state == "refused":
             status.reason, status.next_step = says_removed(status.name or status.device), removed_step(space)
+            if not note.addresses:
+                status.next_step += ANSWER_IT
         else:
             status.reason, status.next_step = trouble.text, trouble.next_step
             if trouble.code == "unknown-device":

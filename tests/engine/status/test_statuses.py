@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,6 +153,7 @@ async def test_a_member_that_dials_us_and_will_not_have_us_is_told_as_one_that_r
     two: Two, wire: Wire, until: Until
 ) -> None:
     desk, laptop = two
+    desk.dialing._note_admissions()
     far, _ = Pipe.pair(laptop.id, desk.id, desk.address, SYNC)
 
     async def receive() -> bytes:
@@ -160,7 +162,11 @@ async def test_a_member_that_dials_us_and_will_not_have_us_is_told_as_one_that_r
     far.theirs, far.dialed, far.receive = laptop.id, False, receive  # type: ignore[method-assign] # what it hears
     await wire.spawn(desk.switchboard.run_link(far))
     await until(lambda: peer(desk, laptop).state == "refused")
-    assert peer(desk, laptop).reason == "laptop says that this device was removed"
+    desk.dialing.refresh()
+    await asyncio.sleep(0.5)
+    assert peer(desk, laptop).reason == "laptop says that this device was removed", "also where it has no address"
+    assert "network.peers" in peer(desk, laptop).next_step
+    await desk.dialing.stop()
 
 
 async def test_no_member_is_told_that_it_was_removed_because_a_copy_is_out_of_order(two: Two, wire: Wire) -> None:
