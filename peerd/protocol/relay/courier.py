@@ -374,7 +374,10 @@ class Courier:
             parts.polling.now(moment)  # our head may have arrived all the same
         if isinstance(step, LeaveFarewell) and lasting:
             parts.collecting.told(step.device)  # its object may be nobody's but its own to write
-        if isinstance(step, _LEAVING) and (trouble_code == "relay-full" or not (lasting or retry_s)):
+        if isinstance(step, MakeSnapshot):
+            parts.making.failed(moment)
+        is_full = trouble_code == "relay-full"
+        if isinstance(step, _LEAVING) and (is_full or not (lasting or retry_s or isinstance(step, MakeSnapshot))):
             parts.full.failed(trouble_code, moment, retry_s, lasting=lasting)
             return
         parts.patience.failed(trouble_code, moment, retry_s, lasting=lasting)

@@ -13,6 +13,7 @@ from peerd.protocol.relay.objects import OBJECT_BYTES, Head, Manifest
 from peerd.protocol.relay.view import Picture, stream_bytes
 
 _PAUSE_S = HOUR_S  # between two of ours
+_AGAIN_S = 60.0  # after one that failed, at first
 _WAITED_FOR_S, _SOONER = 300.0, 10  # if somebody cannot go on without it: between two, and so many times as soon
 
 
@@ -22,6 +23,7 @@ class SnapshotMaking:
         self._settings = settings
         self._due_s: float | None = None
         self._made_s = float("-inf")
+        self._failures = 0  # since one was made
         self._insisted = False
         self._stood: dict[bytes, int] = {}  # streams of others, when we looked last
 
@@ -58,7 +60,7 @@ class SnapshotMaking:
 
     def made(self, manifest: Manifest | None, moment: Moment) -> bool:
         """False if there is none: our copy could not."""
-        self._due_s = None
+        self._due_s, self._failures = None, 0
         self._made_s = moment.now_s
         if manifest is None:
             self._give_up()
@@ -66,6 +68,11 @@ class SnapshotMaking:
         self._memory.making = b""
         self._memory.snapshot = manifest
         return True
+
+    def failed(self, moment: Moment) -> None:
+        """It could not be left. The next try begins from the first part, so it comes less and less soon."""
+        self._due_s = moment.now_s + min(_PAUSE_S, _AGAIN_S * 2.0 ** min(self._failures, 16))
+        self._failures += 1
 
     def _give_up(self) -> None:
         """Parts of one that was begun may be there, nobody knows how many."""

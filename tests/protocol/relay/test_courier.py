@@ -565,13 +565,29 @@ def test_a_relay_that_takes_nothing_is_still_read(code: str, monkeypatch: pytest
     assert not a.courier.status(a.standing(), a.moment(bench.now_s)).trouble
 
 
+def test_a_snapshot_that_always_fails_is_tried_seldom_and_stops_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(snapshots=True, snapshot_from_bytes=1)
+    a, b = bench.devices
+
+    def failing(*_: object) -> NoReturn:
+        raise Unreachable
+
+    monkeypatch.setattr(a, "_make_snapshot", failing)
+    monkeypatch.setattr(b, "_make_snapshot", failing)
+    for _ in range(30):
+        bench.write(a)
+        bench.run(4 * MINUTE_S)
+        assert b.copy.clock == a.copy.clock
+    assert 3 <= len(bench.steps(a, MakeSnapshot)) <= 12
+
+
 def test_what_failed_and_is_not_wanted_any_more_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(snapshots=True, snapshot_from_bytes=1)
     a, b = bench.devices
     b.online = False
 
     def failing(*_: object) -> NoReturn:
-        raise Unreachable
+        raise Unreachable("relay-full")
 
     monkeypatch.setattr(a, "_make_snapshot", failing)
     bench.write(a)
@@ -579,7 +595,7 @@ def test_what_failed_and_is_not_wanted_any_more_is_no_trouble(monkeypatch: pytes
         bench.run(0.1)
     assert bench.steps(a, MakeSnapshot)
     bench.run(0.1)
-    assert a.courier.trouble == "relay-unreachable"
+    assert a.courier.trouble == "relay-full"
     monkeypatch.setattr(a.courier._parts.making, "make", lambda *_: None)
     bench.run(HOUR_S)
     assert not a.courier.trouble
