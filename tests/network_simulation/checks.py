@@ -194,7 +194,7 @@ def _check_at_rest(device: Device, live: Space, members: list[bytes], *, was_for
         if staged.run.first == clock.get(staged.run.origin, 0) + 1 and includes(clock, context_of(staged.run)):
             raise Wrong(f"{device.name} still has a staged run that waits for nothing")
     # The old copy of who was let in again waits for a person; one that a fork set aside does not.
-    if live.recopying.pending is not None or (was_forked and live.store.asides.offered()):
+    if live.recopying.pending is not None or (was_forked and set(live.store.asides.offered()) - device.made_way):
         raise Wrong(f"{device.name} still has a copy to take in")
     if live.forks.are_seen:
         raise Wrong(f"{device.name} still shows a fork")

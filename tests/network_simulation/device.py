@@ -105,7 +105,9 @@ class Running:
         chance = random.Random(device.chance.random())
         self.times = SimTimes(device.clock, chance)
         crypto = SimCrypto()
-        self.shelf = SimShelf(device.state, self.keys.device, chance, self.times.wall_ms, device.machine, device.fault)
+        self.shelf = SimShelf(
+            device.state, self.keys.device, chance, self.times.wall_ms, device.machine, device.fault, device.made_way
+        )
         self.spaces = Spaces(self.shelf, self.keys, crypto, self.times, lambda: device.name)
         self.book = PeerBook(self.times)
         self.switchboard = Switchboard(
@@ -291,6 +293,7 @@ class Device:
         self._ending: Running | None = None
         self.last_copies: dict[bytes, CopyState] = {}  # while it is down
         self.replaced: dict[bytes, list[CopyState]] = {}  # copies in whose place snapshots were put
+        self.made_way: set[Path] = set()  # for another copy of the same space, when it was let in again
         self.history_days = 30
         self.has_gone_back = False
         self._boots = 1

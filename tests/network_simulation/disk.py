@@ -104,7 +104,9 @@ def build_from_template(connection: sqlite3.Connection) -> None:
 
 
 class SimShelf(Shelf):
-    """The real shelf, on databases without threads, with a machine that can be started again."""
+    """The real shelf, on databases without threads, with a machine that can be started again. `made_way` gets the old
+    copies of those who are let in again.
+    """
 
     def __init__(
         self,
@@ -114,8 +116,10 @@ class SimShelf(Shelf):
         wall_ms: Callable[[], int],
         machine: Machine,
         fault: Fault,
+        made_way: set[Path],
     ) -> None:
         super().__init__(folder, device, chance.randbytes, wall_ms, threaded=False)
+        self._made_way = made_way
         self.stores: list[SpaceStore] = []
         self._chance = chance
         self._machine = machine
@@ -136,6 +140,11 @@ class SimShelf(Shelf):
         database._reader = TaskRunner(database._reader, self._chance, lambda: None)
         self.stores.append(store)
         return store
+
+    def _set_aside(self, path: Path) -> None:
+        before = set(path.parent.iterdir())
+        super()._set_aside(path)
+        self._made_way.update(set(path.parent.iterdir()) - before)
 
     async def abandon(self) -> None:
         """The process is gone: let go of the files without a word."""
