@@ -203,6 +203,11 @@ class ForkTalk:
             if await self._try():
                 return
 
+    def outlived(self) -> None:
+        """A link of before with the same device has ended: what it saw last may be older than what we found."""
+        if not self._is_stopped():
+            self._space.forks.healed(self._theirs)
+
     def agreed(self) -> None:
         """No fork is found between the two, so nothing stops the session."""
         if self._space.forks.falls:

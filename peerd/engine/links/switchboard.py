@@ -246,6 +246,9 @@ class Switchboard:
             self._book.lost(runner.theirs, trouble)
             log.info("link closed", device=short_id(runner.theirs), cause=trouble.text)
             self.changed(runner.theirs)
+        elif (current := self.links.get(runner.theirs)) is not None:
+            for session in current.sessions.values():
+                session.forks.outlived()
 
     def _hello(self, *, dialed: bool) -> Hello:
         self._dials += dialed

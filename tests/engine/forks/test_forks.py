@@ -14,6 +14,7 @@ import pytest
 from peerd.core.batch import Fork
 from peerd.core.device_id import format_device_id
 from peerd.engine.conflicts import Conflicts
+from peerd.engine.links.switchboard import Switchboard
 from peerd.protocol.control.reports import PeerStatus
 from tests.engine.snapshots.test_snapshots import made, take
 from tests.engine.tables.test_runner import TASKS, Bound
@@ -201,6 +202,26 @@ async def test_everybody_converges_whichever_side_they_hold(
         listed = await Conflicts(device.space).list(collection=None, key="edited", limit=10, cursor=None)
         (conflict,) = [one for one in listed.conflicts if one.kind == "field"]
         assert {value.value for value in conflict.values} == {"first", "second"}
+
+
+async def test_what_a_link_of_before_sees_last_counts_for_nothing(
+    two: Two, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may stand in another link's place already, and hear late of a copy that is no more."""
+    desk, laptop = two
+    await desk.put("one", {"n": 1})
+    monkeypatch.setattr(Switchboard, "_drop", lambda *_: None)  # it takes its time
+    before, _ = wire.connect(desk, laptop)
+    await until(lambda: peer(desk, laptop).state == "in sync")
+    (session,) = desk.switchboard.sessions(desk.space)
+    wire.connect(desk, laptop)
+    await until(lambda: peer(desk, laptop).state == "in sync" and session not in desk.switchboard.sessions(desk.space))
+    (origin,) = desk.clock_now()
+    session.forks.found(origin, 1, doubtful=False)
+    await until(lambda: desk.space.forks.are_seen)
+    await before.close(1000, "over")
+    await until(lambda: not desk.space.forks.are_seen)
+    assert peer(desk, laptop).state == "in sync"
 
 
 async def test_who_has_neither_refuses_what_falls(desk: Device, make: MakeDevice, wire: Wire, until: Until) -> None:
