@@ -117,12 +117,15 @@ def current(roster: Roster) -> KeyEpoch | None:
 
 def announced(roster: Roster) -> list[KeyEpoch]:
     """The epochs whose discovery keys are in use, newest first: the current one (or, while a new one is due, the
-    newest) and the one before it, by which members are recognised who have not heard of the change.
+    newest) and the last of a smaller number, by which members are recognised who have not heard of the change.
     """
     known = epochs(roster)
-    newest = current(roster)
-    last = known.index(newest) if newest in known else len(known) - 1
-    return known[max(last - 1, 0) : last + 1][::-1]
+    newest = current(roster) or (known[-1] if known else None)
+    if newest is None:
+        return []
+    # One of the same number was made at the same time: whoever has not heard of the change knows neither.
+    before = [one for one in known if one.number < newest.number]
+    return [newest, *before[-1:]]
 
 
 def first(roster: Roster) -> KeyEpoch | None:

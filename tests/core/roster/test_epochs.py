@@ -125,6 +125,15 @@ def test_the_epoch_before_is_announced_too(cast: Cast) -> None:
     assert first.number == 1
 
 
+def test_of_two_concurrent_epochs_one_is_announced_and_the_one_before_both(cast: Cast) -> None:
+    """Whoever has not heard of the change, and may stay where others went, knows that alone."""
+    start = _home(cast)
+    removed = cast.remove(start, 0, 2)
+    both = cast.joined(_state(cast, removed, 0, 2, 0, 1), _state(cast, removed, 1, 2, 0, 1, secret=3))
+    assert [one.number for one in epochs.epochs(both)] == [1, 2, 2]
+    assert epochs.announced(both) == [epochs.current(both), epochs.first(both)]
+
+
 def test_keys_differ_by_purpose_space_and_secret() -> None:
     """And the id of an epoch gives none of them away."""
     made = {

@@ -85,6 +85,29 @@ async def test_both_secrets_are_understood_while_they_change(two: tuple[Device, 
     assert of(laptop).tags[0] == make_tag(keys[0], NONCE, laptop.id)
 
 
+async def test_who_has_not_heard_of_a_removal_is_recognised_where_two_made_a_secret_at_once(
+    two: tuple[Device, Device], make: MakeDevice
+) -> None:
+    """And recognises; so does the one that they removed, which removed one of them: it may be the one that stays."""
+    desk, laptop = two
+    away, gone = make("away"), make("gone")
+    for one in (away, gone):
+        await desk.admit(one)
+        await desk.tell(laptop)
+    await desk.tell(away)
+    before = len(desk.space.roster.statements)
+    await desk.spaces.remove(desk.space, gone.id)
+    await laptop.space.learn(desk.space.roster.statements[: before + 1])  # the removal, and not yet the secret
+    await laptop.spaces.renew_epoch(laptop.space)
+    await laptop.tell(desk)
+    await desk.tell(laptop)
+    await gone.spaces.remove(gone.space, desk.id)
+    assert desk.space.roster.digest() == laptop.space.roster.digest()
+    assert desk.lookout.on_sighting(of(away, "late"))
+    assert away.lookout.on_sighting(of(desk, "new"))
+    assert gone.lookout.on_sighting(of(laptop, "new"))
+
+
 async def test_who_becomes_a_member_is_recognised_without_a_new_sighting(desk: Device, make: MakeDevice) -> None:
     laptop = make("laptop")
     await desk.spaces.admit(desk.space, laptop.spaces.card())
