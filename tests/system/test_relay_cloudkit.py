@@ -11,12 +11,14 @@ import pytest
 
 from tests.relay.cloudkit.cloud import Cloud
 from tests.support.daemons import Device, House, wait_for
-from tests.system.test_relay import are_equal, let_in, write_on_both_sides_under_kills
+from tests.system.test_relay import are_equal, is_member, let_in, write_on_both_sides_under_kills
 
 # More than one segment takes, and hardly smaller when compressed: so it goes by way of assets.
 LARGE = "secret" + "".join(
     random.Random(1).choices(string.ascii_letters + string.digits + string.punctuation, k=900_000)
 )
+
+SOON = "from peerd.engine.members import petitioning; petitioning.LOOK_S = (0.5, 1.0)"
 
 
 @pytest.fixture
@@ -58,6 +60,15 @@ def test_devices_that_meet_in_the_cloud_alone_come_to_the_same(house: House, clo
     assert not any(b"secret" in content for content in contents)
     assert cloud.emulator.early == 0
     assert cloud.emulator.in_flight_most <= 2  # one a device
+
+
+def test_a_device_is_let_in_by_itself(house: House, cloud: Cloud) -> None:
+    """Nobody tells either to look, and nothing there says that something has come."""
+    kitchen, study = house.start("kitchen", "study", listen=[], mdns=False, more=cloud.account().settings, meddle=SOON)
+    kitchen.create("home")
+    made = kitchen.call("POST", "spaces", "home", "tickets", body={})
+    study.call("POST", "petitions", body={"file": made["file"], "code": made["code"]})
+    study.wait(lambda: is_member(study), "it is let in")
 
 
 def test_ten_thousand_records_and_edits_of_both_sides_survive_kills(house: House, cloud: Cloud) -> None:

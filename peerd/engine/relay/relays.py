@@ -155,12 +155,14 @@ class Relays:
                 runner = CourierRunner(space, plan, sealed, store, self._keys, self._times)
                 self._runners[key] = runner
                 runner.start()
-            if key not in self._petitioning:
+            if (petitioning := self._petitioning.get(key)) is None:
                 petitioning = Petitioning(
                     space, self._spaces, store, self._sealing, self._keys, self._times, self.look_again_soon
                 )
                 self._petitioning[key] = petitioning
                 petitioning.start()
+            elif space.petition is not None:
+                petitioning.look()  # it may have been asked only now
 
     def _space_of(self, key: tuple[str, bytes]) -> Space | None:
         """Whom what runs there is for: a copy may have been replaced by a new one."""
