@@ -24,8 +24,14 @@ def house(tmp_path: Path) -> Iterator[House]:
         pair(kitchen, lost, "home")
         lost.put("home", "notes", "before", {"by": "lost"})
         house.agree("home")
-        wait_for(lambda: all(len(one.linked()) == 2 for one in house.devices), "all are linked", house.devices)
+        wait_for(lambda: all(map(is_settled, house.devices)), "all are linked, and know each other", house.devices)
         yield house
+
+
+def is_settled(device: Device) -> bool:
+    """Two links on which both sides have told all that they know."""
+    states = [one["state"] for one in device.space("home")["peers"]]
+    return len(device.linked()) == 2 and states == ["in sync", "in sync"]
 
 
 def write_is_refused(device: Device) -> bool:
