@@ -287,12 +287,15 @@ class SessionRunner:
                 self._work_in.clear()
                 await self._work_in.wait()
                 continue
-            effect = self._inbound.popleft()
-            if isinstance(effect, LearnStatements):
+            if isinstance(effect := self._inbound[0], LearnStatements):
                 await _end_of(applying)
+                if self._stopped:
+                    return  # `stop` has seen to it
+                self._inbound.popleft()
                 await self.space.learn(effect.statements)
                 self._perform(self.machine.roster_changed(self.space.ours()))
             else:
+                self._inbound.popleft()
                 following, decoded = self._with_followers(effect), Decoded(self.forks.known)
                 await decoded.decode([run for one in following for run in one.runs], self.space.copy)
                 await _end_of(applying)

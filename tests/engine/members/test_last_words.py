@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from peerd.engine.links import session_runner
 from peerd.protocol.session import Phase
 
 
@@ -16,9 +17,13 @@ def _streaming(device: Any) -> bool:
     return bool(sessions) and all(one.machine.phase is Phase.STREAMING for one in sessions)
 
 
-@pytest.mark.parametrize("slow", ["learning", "waiting"])
+@pytest.mark.parametrize("slow", ["learning", "waiting", "applying"])
 async def test_a_removal_with_a_goodbye_right_behind_it(
-    make: Any, wire: Any, until: Callable[[Callable[[], object]], Awaitable[None]], slow: str
+    make: Any,
+    wire: Any,
+    until: Callable[[Callable[[], object]], Awaitable[None]],
+    slow: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The removed device learns that it is out, and all who have to hear of it do, though the link is gone by then."""
     desk, laptop = make("desk", threaded=True), make("laptop", threaded=True)
@@ -39,6 +44,12 @@ async def test_a_removal_with_a_goodbye_right_behind_it(
     space.store.add_statements = slowly
     if slow == "waiting":  # behind other statements that they sent
         await desk.spaces.admit(desk.space, make("phone").spaces.card())
+    if slow == "applying":  # behind what they wrote
+
+        async def forever(_: object) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(session_runner, "_end_of", forever)
     await desk.spaces.remove(desk.space, laptop.id)
     await until(lambda: near.closed is not None)
     await until(lambda: not laptop.switchboard.links)
