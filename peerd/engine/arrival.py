@@ -13,7 +13,6 @@ from peerd.engine.decoded import Decoded
 from peerd.engine.staging import Staging
 from peerd.errors import RemoteProtocolError
 
-_NOT_AHEAD = Decoded()
 _OF_NOBODY = Decoded({})  # of whom nothing is known to be of our history
 
 
@@ -61,7 +60,7 @@ class Arrival:
         return verdict
 
 
-def attempt(batch: Batch, run: Run, decoded: Decoded = _NOT_AHEAD) -> Verdict:
+def attempt(batch: Batch, run: Run, decoded: Decoded) -> Verdict:
     """Apply one run, if it is its turn. `decoded` has what was decoded ahead. Raises as `Arrival.apply`."""
     at = batch.state.origins.get(run.origin)
     if at is None:

@@ -38,3 +38,7 @@ def test_delays_are_spread_over_all_of_the_time() -> None:
     delays = sorted(backoff.delay_s(12, 1e6, draw) for _ in range(1_000))
     assert delays[100] < 60
     assert delays[900] > 240
+
+
+def test_a_pause_doubles_up_to_the_longest() -> None:
+    assert [backoff.doubling_s(2.0, 30.0, times) for times in (0, 1, 2, 3, 4, 10**6)] == [2, 4, 8, 16, 30, 30]

@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from peerd.core.backoff import doubling_s
 from peerd.core.tables.budget import Budget
 
 QUIET_S = 0.010
@@ -135,7 +136,7 @@ class Schedule:
 
     def failed(self, now_s: float) -> None:
         """What was tried met trouble."""
-        self._retry_s = now_s + min(RETRY_AT_MOST_S, RETRY_FIRST_S * 2.0 ** min(self._failures, 16))
+        self._retry_s = now_s + doubling_s(RETRY_FIRST_S, RETRY_AT_MOST_S, self._failures)
         self._failures += 1
 
     def try_at_once(self, now_s: float) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from peerd.core.backoff import doubling_s
 from peerd.core.device_id import short_id
 from peerd.core.roster import epochs, tickets
 from peerd.core.roster.lineage import Entry
@@ -147,7 +148,7 @@ class Petitioning:
 
     def _less_and_less(self) -> float:
         self._looks += 1
-        return min(LONGEST_S, self._times.uniform(*LOOK_S) * 2.0 ** min(self._looks, 16))
+        return doubling_s(self._times.uniform(*LOOK_S), LONGEST_S, self._looks)
 
     def _has_come(self, admission: Entry) -> bool:
         """Does a device that was let in know so? Of one that had been here before only what it wrote since tells."""

@@ -16,6 +16,7 @@ import asyncio
 
 from msgspec import Struct
 
+from peerd.core.backoff import doubling_s
 from peerd.engine.ports import Times
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
@@ -67,9 +68,7 @@ class Reopening:
                 continue
             tries = trials.tries + 1 if trials is not None else 1
             await self._try(name)
-            self._trials[name] = _Trials(
-                tries, self._times.monotonic_s() + min(LONGEST_S, LOOK_S * 2.0 ** min(tries, 9))
-            )
+            self._trials[name] = _Trials(tries, self._times.monotonic_s() + doubling_s(LOOK_S, LONGEST_S, tries))
         for name in self._trials.keys() - self._stopped():
             log.info("space goes on", space=name, count=self._trials.pop(name).tries)
 

@@ -9,6 +9,7 @@ rarer and rarer, however often it is written.
 
 from __future__ import annotations
 
+from peerd.core.backoff import doubling_s
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, CourierSettings
 from peerd.protocol.relay.courier_steps import Moment, Standing
 from peerd.protocol.relay.memory import Memory
@@ -43,7 +44,7 @@ class FormerHeads:
     def told_nothing(self, device: bytes, now_s: float) -> None:
         """Its head was looked at, and it stays removed."""
         times, _ = self._looked.get(device, (0, 0.0))
-        self._looked[device] = times + 1, now_s + min(_LONGEST_S, self._first_s * 2.0 ** min(times, 16))
+        self._looked[device] = times + 1, now_s + doubling_s(self._first_s, _LONGEST_S, times)
 
     def look_now(self) -> None:
         """Somebody waits."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from peerd.core.backoff import doubling_s
 from peerd.core.clocks import ReadClock
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, CourierSettings
 from peerd.protocol.relay.courier_steps import Damage, Moment, PutHead, SeenHead, SegmentName, Standing
@@ -115,9 +116,8 @@ class OwnHead:
 
     def _wait(self, pauses_s: tuple[float, float], count: int, moment: Moment) -> None:
         """After the first time not at all."""
-        first_s, longest_s = pauses_s
         if count:
-            self._not_before_s = moment.now_s + min(longest_s, first_s * 2.0 ** min(count - 1, 16))
+            self._not_before_s = moment.now_s + doubling_s(*pauses_s, count - 1)
 
     def former_read(self, moment: Moment, *, whole: bool) -> None:
         """Our copy has what the head of our earlier life held; or (not `whole`) some of it waits for something else, or

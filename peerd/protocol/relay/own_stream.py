@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
+from peerd.core.backoff import doubling_s
 from peerd.core.clocks import Clock, ReadClock
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S, MINUTE_S
 from peerd.protocol.relay.courier_steps import CheckSegments, Moment, PutSegment
@@ -150,7 +151,7 @@ class OwnStream:
         memory = self._memory
         if not memory.renewals or not (memory.segments or memory.in_flight):
             return 0
-        pause_s = min(_RENEW_S[1], _RENEW_S[0] * 2.0 ** min(memory.renewals - 1, 16))
+        pause_s = doubling_s(*_RENEW_S, memory.renewals - 1)
         return memory.renewed_ms + int(pause_s * 1000)
 
     def renews_at_ms(self, moment: Moment) -> int | None:

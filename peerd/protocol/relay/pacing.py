@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from peerd.core.backoff import doubling_s
 from peerd.protocol.relay.courier_settings import DAY_S, CourierSettings
 from peerd.protocol.relay.courier_steps import Moment
 
@@ -54,7 +55,7 @@ class Patience:
     def failed(self, trouble: str, moment: Moment, retry_s: float | None, *, lasting: bool) -> None:
         """`retry_s`: how long we are asked to stay away, None if nobody says; `lasting`: soon is pointless."""
         self.trouble, self.lasting, self._told = trouble, lasting, retry_s is not None
-        pause_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(self._failures, 16)) * max(moment.chance, 0.05)
+        pause_s = doubling_s(_FIRST_S, _LONGEST_S, self._failures) * max(moment.chance, 0.05)
         self._failures += 1
         if lasting:
             pause_s = _LASTING_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from peerd.core.backoff import doubling_s
 from peerd.core.clocks import Clock, includes
 from peerd.protocol.relay.courier_settings import HOUR_S, CourierSettings
 from peerd.protocol.relay.courier_steps import MakeSnapshot, Moment, Standing
@@ -71,7 +72,7 @@ class SnapshotMaking:
 
     def failed(self, moment: Moment) -> None:
         """It could not be left. The next try begins from the first part, so it comes less and less soon."""
-        self._due_s = moment.now_s + min(_PAUSE_S, _AGAIN_S * 2.0 ** min(self._failures, 16))
+        self._due_s = moment.now_s + doubling_s(_AGAIN_S, _PAUSE_S, self._failures)
         self._failures += 1
 
     def _give_up(self) -> None:

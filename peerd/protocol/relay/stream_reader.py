@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from peerd.core.backoff import doubling_s
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, ReadClock, includes
 from peerd.core.origin import Announcement
@@ -66,9 +67,7 @@ class StreamReader:
         self._read_again = False
         self._doubted = b""  # the chain of the stream when all of it was fetched again
         self._pieces = Piecing()
-        self._put_off: set[int] = (
-            set()
-        )  # pieces that were let go of for others: asked for again with what was not there
+        self._put_off: set[int] = set()  # pieces let go of for others: asked for again with what was not there
         self._chaining = Chaining(known.stream)
         self._head: Head | None = None  # by which we asked last
         self.odd: list[Odd] = []  # of what came last
@@ -205,8 +204,7 @@ class StreamReader:
         return parcels
 
     def _retry_later(self, now_s: float) -> None:
-        first_s, longest_s = _RETRY_S
-        self._retry_at_s = now_s + min(longest_s, first_s * 2.0 ** min(self._retries, 16))
+        self._retry_at_s = now_s + doubling_s(*_RETRY_S, self._retries)
         self._retries += 1
 
     def _look_at_chain(self, seen: dict[int, SeenSegment], now_s: float) -> set[int]:
@@ -307,9 +305,8 @@ class StreamReader:
         if not self._fetched:
             self._stuck_at_s = None
             return
-        first_s, longest_s = _STUCK_S
         if self._stuck_at_s is None:
-            self._stuck_at_s = now_s + min(longest_s, first_s * 2.0 ** min(self._stuck, 16))
+            self._stuck_at_s = now_s + doubling_s(*_STUCK_S, self._stuck)
         elif now_s >= self._stuck_at_s:
             self._stuck += 1
             self._stuck_at_s = None

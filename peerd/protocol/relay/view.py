@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from peerd.core.backoff import doubling_s
 from peerd.core.clocks import Clock, ReadClock, join
 from peerd.protocol.relay.courier_steps import SeenHead
 from peerd.protocol.relay.coverage import CLAIMS, Coverage, claim, extended, merged, tops, union
@@ -73,8 +74,7 @@ class RelayView:
         head = seen.head
         times, _ = self._incomplete.pop(device, (0, 0.0))
         if seen.missing:
-            first_s, longest_s = _RETRY_S
-            self._incomplete[device] = times + 1, now_s + min(longest_s, first_s * 2.0 ** min(times, 16))
+            self._incomplete[device] = times + 1, now_s + doubling_s(*_RETRY_S, times)
         if head is None:
             self.heads[device] = Seen(seen.tag, None, {}, {})
             return
