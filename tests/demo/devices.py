@@ -102,7 +102,10 @@ class Device:
         assert self.process is not None
         inodes = set()
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            target = str(link.readlink()) if link.is_symlink() else ""
+            try:
+                target = str(link.readlink())
+            except FileNotFoundError:  # it was closed meanwhile
+                continue
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
@@ -120,4 +121,8 @@ async def test_what_a_sync_lost_is_written_again_by_whoever_is_alone(make_copy: 
 
 
 def opened_by(pid: int) -> set[Path]:
-    return {one.readlink() for one in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found.add(one.readlink())
+    return found
