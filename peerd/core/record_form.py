@@ -140,7 +140,7 @@ def share_of(collection: str, key: str, packed: bytes, body: bytes) -> tuple[int
 
 
 def shares_of(
-    collection: str, keys: Sequence[str], packed: Iterable[bytes], bodies: Iterable[bytes], sums: list[int]
+    collection: str, keys: Sequence[str], packed: Iterable[bytes], bodies: Iterable[bytes | bytearray], sums: list[int]
 ) -> tuple[int, ...]:
     """`share_of` many records of one collection, in two thirds of the time. Each share is added to its bucket in
     `sums`.

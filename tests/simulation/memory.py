@@ -61,7 +61,7 @@ class Disk:
         for some in writes.plain:
             for key, share, stamp, body in zip(some.keys, some.shares, some.stamps, some.bodies, strict=True):
                 stamps = msgspec.msgpack.decode(lone_lead(stamp.origin) + stamp.rest)
-                self.rows[some.collection, key] = stamps, body, share % digest.MODULUS, 0
+                self.rows[some.collection, key] = stamps, bytes(body), share % digest.MODULUS, 0
         for name in writes.gone:
             del self.rows[name]
 

@@ -23,7 +23,7 @@ from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.plain_put import read
 from peerd.core.snapshots.parts import LEVEL, Begin, End, Ends, OriginEnd, Origins, Part, Records, Runs
-from peerd.core.snapshots.rows import LoneStamps, PlainRows, RowReader
+from peerd.core.snapshots.rows import LoneStamps, PlainRows, RowReader, ShortNames
 from peerd.core.writes import RecordRow, finish
 from peerd.errors import RemoteProtocolError
 
@@ -112,6 +112,7 @@ class Intake:
         self._space = space
         self._authority = authority
         self._stamps = LoneStamps({})
+        self._names = ShortNames()
 
     def take(self, standing: Standing, part: Part, reader: Reader, size_bytes: int = 0) -> SideWrites:
         """`reader` reads what is beside; the part came in so many bytes.
@@ -197,7 +198,8 @@ class Intake:
 
     def _records(self, standing: Standing, progress: Progress, part: Records) -> SideWrites:
         new = self._new(standing, part.origins)
-        reader = RowReader(self._stamps_of({at.number: at.origin for at in (*standing.origins.values(), *new)}))
+        origin_of = {at.number: at.origin for at in (*standing.origins.values(), *new)}
+        reader = RowReader(self._stamps_of(origin_of), self._names)
         for group in part.groups:
             reader.read(group.collection, group.rows)
         visible, highest = dict(progress.visible), dict(progress.highest)

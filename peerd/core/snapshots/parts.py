@@ -17,7 +17,7 @@ A number stands for an origin; the numbers are the snapshot's own. PROTOCOL.md, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -44,7 +44,11 @@ Number = Annotated[int, Meta(ge=0, le=1 << 31)]
 Bucket = Annotated[int, Meta(ge=0, lt=BUCKETS)]
 Hash8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
 SnapshotClock: TypeAlias = Annotated[dict[Id16, Seq], Meta(max_length=CONTEXT_ORIGINS)]
-StoredRow: TypeAlias = tuple[str, bytes, bytes]  # key; stamps with numbers for origins; body
+if TYPE_CHECKING:
+    Body: TypeAlias = bytes | bytearray
+else:
+    Body = bytearray  # of what comes in: it is bound to statements as it is, see `store.records`
+StoredRow: TypeAlias = tuple[str, bytes, Body]  # key; stamps with numbers for origins; body
 
 
 class Begin(Struct, frozen=True, tag_field="k", tag=0, omit_defaults=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ from peerd.core.clocks import Clock
 from peerd.core.digest import BUCKETS
 from peerd.core.record import Record
 from peerd.core.record_form import decode_record, digest_of, encode_body, encode_lone_stamp, encode_stamps, shares_of
-from peerd.core.snapshots.parts import StoredRow
+from peerd.core.snapshots.parts import Body, StoredRow
 from peerd.core.values import Plain, check_packed
 from peerd.core.writes import RecordRow, flags_of
 from peerd.errors import RemoteProtocolError
@@ -33,6 +33,7 @@ _plain_body = msgspec.msgpack.Decoder(tuple[Annotated[int, Meta(ge=0, le=1)], di
 _stamps = msgspec.msgpack.Decoder(list[list[Any]])
 _NOT_PLAIN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _STAMPS_KEPT = 4_000
+_NAMES_KEPT = 1_000
 
 
 class LoneStamp(NamedTuple):
@@ -64,6 +65,19 @@ class LoneStamps(dict[bytes, LoneStamp]):
         return stamp
 
 
+class ShortNames(set[str]):
+    """Names of fields that are not too long, each measured once: in one collection all records have the same."""
+
+    def take(self, names: Collection[str]) -> bool:
+        """Are these short too?"""
+        if any(len(name) > _SURELY_FITS for name in names):
+            return False
+        if len(self) >= _NAMES_KEPT:
+            self.clear()
+        self.update(names)
+        return True
+
+
 class PlainRows(Struct, frozen=True):
     """Records of one collection, each born, with one stamp and plain values: what nearly all are. In columns, which
     take less time than rows; `shares` are signed numbers.
@@ -73,7 +87,7 @@ class PlainRows(Struct, frozen=True):
     keys: Sequence[str]
     shares: Sequence[int]
     stamps: Sequence[LoneStamp]
-    bodies: Sequence[bytes]
+    bodies: Sequence[Body]
 
 
 class RowReader:
@@ -81,7 +95,7 @@ class RowReader:
     `shares` are the sums by bucket of the digest, `visible` counts by collection, and `highest` are the largest dots.
     """
 
-    def __init__(self, stamps: LoneStamps) -> None:
+    def __init__(self, stamps: LoneStamps, names: ShortNames) -> None:
         self.plain: list[PlainRows] = []
         self.rows: list[RecordRow] = []
         self.shares = [0] * BUCKETS
@@ -89,6 +103,7 @@ class RowReader:
         self.highest: Clock = {}
         self._origin_of = stamps.origin_of
         self._stamps = stamps
+        self._names = names
 
     def read(self, collection: str, rows: Iterable[StoredRow]) -> None:
         """Raises RemoteProtocolError: nobody could have written this."""
@@ -96,7 +111,7 @@ class RowReader:
         plain: list[StoredRow] = []
         stamps: list[LoneStamp] = []
         visible = 0
-        known, decode = self._stamps, _plain_body.decode
+        known, decode, are_known = self._stamps, _plain_body.decode, self._names.issuperset
         for row in rows:
             key, packed, body = row
             if not key or (len(key) > _SURELY_A_KEY and len(key.encode()) > limits.KEY_BYTES):
@@ -104,15 +119,16 @@ class RowReader:
             try:
                 stamp = known[packed]
                 born, fields = decode(body)
-                if len(body) > limits.FIELD_NAME_BYTES and any(len(name) > _SURELY_FITS for name in fields):
-                    born = 0
             except _NOT_PLAIN:
                 born = 0
+            else:
+                if len(body) > limits.FIELD_NAME_BYTES and not are_known(fields) and not self._names.take(fields):
+                    born = 0
             if born:
                 plain.append(row)
                 stamps.append(stamp)
             else:
-                visible += self._read_any(collection, key, packed, body)
+                visible += self._read_any(collection, key, packed, bytes(body))
         if plain:
             self._keep(collection, plain, stamps)
         visible += len(plain)

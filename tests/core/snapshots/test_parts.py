@@ -36,7 +36,7 @@ from peerd.core.snapshots.parts import (
     StoredRow,
     encode,
 )
-from peerd.core.snapshots.rows import LoneStamps, RowReader
+from peerd.core.snapshots.rows import LoneStamps, RowReader, ShortNames
 from peerd.core.values import pack
 from peerd.core.writes import PARKED, RESTORED, SIBLINGS, finish
 from peerd.errors import LocalProtocolError, RemoteProtocolError
@@ -88,7 +88,7 @@ class Maker:
         return Origins([OriginEnd(7, ANNOUNCEMENT, at.seq, at.head, self.disk.signatures[ORIGIN], at.context)])
 
     def records(self) -> Records:
-        rows = [
+        rows: list[StoredRow] = [
             (name[1], msgspec.msgpack.encode([[7, *stamp[1:]] for stamp in stamps]), body)
             for name, (stamps, body, _, _) in sorted(self.disk.rows.items())
         ]
@@ -310,7 +310,7 @@ def stored(record: Record, key: str = "key") -> StoredRow:
 
 def read(*rows: StoredRow) -> tuple[RowReader, Disk]:
     """What is read, and the rows that are written of it."""
-    reader, disk = RowReader(LoneStamps(NUMBERS)), Disk(CopyState(SPACE))
+    reader, disk = RowReader(LoneStamps(NUMBERS), ShortNames()), Disk(CopyState(SPACE))
     reader.read("notes", rows)
     disk.take(SideWrites(Progress(), rows=reader.rows, plain=reader.plain))
     return reader, disk
@@ -343,7 +343,7 @@ def test_a_row_is_read_as_it_was_stored(record: Record, flags: int) -> None:
     key, stamps, body = stored(record)
     reader, disk = read((key, stamps, body))
     order, expected = encode_stamps(record.stamps)
-    bucket, share = digest_of("notes", key, expected, body)
+    bucket, share = digest_of("notes", key, expected, bytes(body))
     assert disk.rows == {("notes", key): (expected, body, share, flags)}
     assert reader.visible == ({"notes": 1} if record.visible else {})
     assert reader.highest == {dot.origin: dot.seq for dot in order}
@@ -367,7 +367,7 @@ def test_stamps_are_kept_for_the_next_records_but_not_without_end(monkeypatch: p
     monkeypatch.setattr(rows, "_STAMPS_KEPT", 2)
     body, stamps = b"\x92\x01\x81\xa1a\x01", LoneStamps(NUMBERS)
     many = [(f"{seq:03}", msgspec.msgpack.encode([[1, seq, 5, 2]]), body) for seq in range(1, 6)]
-    first, second = RowReader(stamps), RowReader(stamps)
+    first, second = (RowReader(stamps, ShortNames()) for _ in range(2))
     first.read("notes", many)
     second.read("notes", many[3:])
     assert len(stamps) <= 2
@@ -425,3 +425,22 @@ def test_any_bytes_are_a_row_or_refused(stamps: bytes, body: bytes) -> None:
         read(("key", stamps, body))
     except RemoteProtocolError as refusal:
         assert refusal.code == "malformed"  # noqa: PT017 - there are two right outcomes
+
+
+def test_names_of_fields_are_measured_once_each_and_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "_NAMES_KEPT", 5)
+    names = ShortNames()
+    stamps = msgspec.msgpack.encode([[1, 9, 5, 2]])
+
+    def taken(*fields: str) -> int:
+        body = encode_body({ONE}, {name: {ONE: msgspec.msgpack.encode("x" * 300)} for name in fields}, [ONE])
+        reader = RowReader(LoneStamps(NUMBERS), names)
+        reader.read("notes", [("key", stamps, body)])
+        return sum(len(some.keys) for some in reader.plain)
+
+    assert [taken("a", "b"), taken("a", "b", "n" * 64), taken("b", "a")] == [1, 0, 1]
+    assert names == {"a", "b"}
+    with pytest.raises(RemoteProtocolError, match="name is too long"):
+        taken("a", "n" * 256)
+    assert [taken(f"{number}") for number in range(20)] == [1] * 20
+    assert len(names) <= 5
