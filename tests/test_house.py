@@ -55,6 +55,7 @@ ELSEWHERE: dict[str, str] = {
     "engine/past/ports.py": "nothing but interfaces",
     "engine/store_ports.py": "nothing but interfaces",
     "engine/tables/ports.py": "nothing but interfaces",
+    "engine/links/outbound.py": "tests/engine/test_tail.py, tests/engine/forks/test_forks.py",
     "engine/links/session_runner.py": "tests/engine/links/, tests/network_simulation/test_histories.py",
     "engine/status/peers.py": "tests/engine/status/test_statuses.py",
     "engine/status/spaces.py": "tests/engine/status/test_statuses.py",

@@ -203,7 +203,7 @@ def _check_at_rest(device: Device, live: Space, members: list[bytes], *, was_for
         raise Wrong(f"{device.name} is not linked with every member")
     for link in linked:
         session = link.sessions[live.id]
-        if session._inbound or session._outbound or link._control or link._bulk:
+        if session.inbound._waiting or session._outbound._waiting or link._control or link._bulk:
             raise Wrong(f"{device.name} still has queues")
         if session.machine._outflow._queue or session.machine._inflow._owed_bytes:
             raise Wrong(f"{device.name}: bytes are owed or queued")

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from peerd.core import limits
 from peerd.core.snapshots import choice as snapshot_choice
 from peerd.core.snapshots import parts as snapshot
-from peerd.engine.links import session_runner, switchboard
+from peerd.engine.links import inbound, switchboard
 from peerd.engine.snapshots import making as snapshot_making
 from peerd.engine.upkeep import small_steps
 from peerd.protocol import inflow, outflow, session
@@ -40,7 +40,7 @@ SMALL = (
     (limits, "RUN_BYTES", 4_000),
     (switchboard, "FAR_BEHIND", 30),
     (session, "NEARLY", 5),
-    (session_runner, "COMMIT_BYTES", 4_000),
+    (inbound, "COMMIT_BYTES", 4_000),
     (outflow, "EXPRESS_LAG", 4),
     (outflow, "EXPRESS_BYTES", 1_000),
     (outflow, "EXPRESS_RESERVE_BYTES", 2_000),

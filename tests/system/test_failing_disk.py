@@ -16,8 +16,8 @@ from peerd.control.client import Client, Problem, path
 from tests.support.daemons import Device, House, pair
 
 SOON = """
-import peerd.engine.links.session_runner as s, peerd.engine.upkeep.reopening as r
-r.LOOK_S = s.FULL_DISK_S = 0.5
+import peerd.engine.links.inbound as i, peerd.engine.upkeep.reopening as r
+r.LOOK_S = i.FULL_DISK_S = 0.5
 """
 LOST = """
 import os, sqlite3, peerd.store.database as d

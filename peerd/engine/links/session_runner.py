@@ -1,31 +1,25 @@
 """Performs what one session asks for, and tells it how that went.
 
-Two workers per session: *inbound* learns statements and applies runs, in the order in which they came, several frames
-in one commit if they have piled up, and decodes the next ones beside that commit; *outbound* finds, reads and compares
-in the log, as far as the tail does not hold what is sought. Neither holds more than the credit allows.
+Each kind of work has its own worker, so that none waits for another: `inbound` takes in what came, `outbound` looks up
+in the log what is to go, and beside them snapshots, repairs and the talk of forks go their own ways.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from peerd.core.batch import Doubt, Fork
-from peerd.core.chain import Run
-from peerd.core.clocks import Clock
 from peerd.core.device_id import short_id
-from peerd.core.entry import NeedsNewer
-from peerd.core.origin import Announcement
 from peerd.engine.commits import Commit
-from peerd.engine.decoded import Decoded
 from peerd.engine.forks.fork_talk import ForkTalk
+from peerd.engine.links.inbound import Inbound
+from peerd.engine.links.outbound import Outbound
 from peerd.engine.ports import Times
 from peerd.engine.repair.repairs import CAPABILITY, Repairs
 from peerd.engine.snapshots.exchange import SnapshotExchange, SnapshotTrouble
 from peerd.engine.space import Space
-from peerd.errors import DiskFull, StoreDamaged, StoreError
 from peerd.logs import get
 from peerd.protocol.effects import (
     Acked,
@@ -56,7 +50,6 @@ from peerd.protocol.messages import (
     Mend,
     Mended,
     Message,
-    Notice,
     SessionMessage,
     SnapshotChunk,
     SnapshotRefuse,
@@ -70,8 +63,6 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
-FULL_DISK_S = 15.0
-COMMIT_BYTES = 1 << 20  # of runs in one SQL transaction
 LACKING_AT_ONCE = 1_000
 
 
@@ -83,7 +74,6 @@ class SessionRunner:
         self.theirs = theirs
         self.machine = Session(space.id, theirs)
         self.diverged = False
-        self.stalled: StoreError | None = None
         self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
         self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
         self._link = link
@@ -98,13 +88,10 @@ class SessionRunner:
             lambda: self.machine.is_forked,
             lambda: self.machine.their_clock,
         )
+        self.inbound = Inbound(space, theirs, self.machine, self._perform, self._forked, lambda: self.forks.known)
+        self._outbound = Outbound(space, theirs, self.machine, times, self._perform, self.forks)
         self._times = times
-        self._inbound: deque[LearnStatements | ApplyRuns] = deque()
-        self._outbound: deque[ReadLog | FindPosition | CheckPositions] = deque()
-        self._work_in = asyncio.Event()
-        self._work_out = asyncio.Event()
         self._wake: asyncio.TimerHandle | None = None
-        self._stopped = False
         self.since_ms = times.wall_ms()  # when `in_sync` last changed
         self._was_in_sync = False
 
@@ -113,28 +100,21 @@ class SessionRunner:
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin, with workers in the link's group: its end is theirs."""
         log.info("session opened", space=self.space.name, device=short_id(self.theirs))
-        group.create_task(self._work_inbound(group), name="session inbound")
-        group.create_task(self._work_outbound(), name="session outbound")
+        self.inbound.start(group)
+        self._outbound.start(group)
         self._exchange.start(group)
         self.repairs.start(group)
         self.forks.start(group)
         self._perform(self.machine.opened(self.space.ours()))
 
     def stop(self) -> None:
-        """End. What they said of the members counts all the same: the last word may be that we are none."""
-        left = [one for effect in self._inbound if isinstance(effect, LearnStatements) for one in effect.statements]
-        if left:
-            self.space.begin_to_learn(left)
-        self._inbound.clear()
-        self._outbound.clear()
+        self.inbound.stop()
+        self._outbound.stop()
         self.machine.ended()
         self._exchange.stop()
         self.repairs.stop()
         if self._wake is not None:
             self._wake.cancel()
-        self._stopped = True
-        self._work_in.set()
-        self._work_out.set()
 
     def received(self, message: SessionMessage) -> None:
         if self.forks.received(message):
@@ -180,7 +160,7 @@ class SessionRunner:
         machine, ours = self.machine, self.space.ours()
         if machine.phase is not Phase.STREAMING or self.diverged:
             return False
-        if machine.blocked is not None or machine.notice is not None or self.stalled is not None:
+        if machine.blocked is not None or machine.notice is not None or self.inbound.stalled is not None:
             return False
         return machine.behind(ours) == machine.ahead(ours) == 0
 
@@ -211,11 +191,9 @@ class SessionRunner:
                     self.forks.saying(effect.message)
                     self._link.say(effect.message, self)
                 case LearnStatements() | ApplyRuns():
-                    self._inbound.append(effect)
-                    self._work_in.set()
+                    self.inbound.came(effect)
                 case ReadLog() | FindPosition() | CheckPositions():
-                    self._outbound.append(effect)
-                    self._work_out.set()
+                    self._outbound.asked(effect)
                 case Wake():
                     self._arm(effect.at_s)
                 case _:
@@ -278,123 +256,6 @@ class SessionRunner:
         self._wake = None
         self._perform(self.machine.woken(self._now()))
 
-    # ---- workers
-
-    async def _work_inbound(self, tasks: asyncio.TaskGroup) -> None:
-        applying: asyncio.Task[None] | None = None
-        while not self._stopped:
-            if not self._inbound:
-                self._work_in.clear()
-                await self._work_in.wait()
-                continue
-            if isinstance(effect := self._inbound[0], LearnStatements):
-                await _end_of(applying)
-                if self._stopped:
-                    return  # `stop` has seen to it
-                self._inbound.popleft()
-                await self.space.learn(effect.statements)
-                self._perform(self.machine.roster_changed(self.space.ours()))
-            else:
-                self._inbound.popleft()
-                following, decoded = self._with_followers(effect), Decoded(self.forks.known)
-                await decoded.decode([run for one in following for run in one.runs], self.space.copy)
-                await _end_of(applying)
-                applying = tasks.create_task(self._apply(following, decoded), name="session apply")
-
-    def _with_followers(self, first: ApplyRuns) -> list[ApplyRuns]:
-        group = [first]
-        size = first.size_bytes
-        while self._inbound and isinstance(self._inbound[0], ApplyRuns) and size < COMMIT_BYTES:
-            group.append(self._inbound.popleft())  # type: ignore[arg-type] # looked at just now
-            size += group[-1].size_bytes
-        return group
-
-    async def _apply(self, group: list[ApplyRuns], decoded: Decoded) -> None:
-        announcements = [one for effect in group for one in effect.announcements]
-        runs = [run for effect in group for run in effect.runs]
-        try:
-            await self._take(announcements, runs, decoded)
-        except Fork as fork:
-            self._forked(fork)
-        except NeedsNewer as later:
-            self._perform(self.machine.refuse("needs-newer", f"{later} needs a newer peerd here"))
-        else:
-            self._note_sent(runs)
-            self._perform(self.machine.applied(sum(effect.size_bytes for effect in group), self.space.ours()))
-
-    def _note_sent(self, runs: Iterable[Run]) -> None:
-        """Whoever sends a run has it, and all of its origin before it."""
-        sent: Clock = {}
-        for run in runs:
-            sent[run.origin] = max(run.last, sent.get(run.origin, 0))
-        self.space.note_acks(self.theirs, sent)
-
-    async def _take(self, announcements: list[Announcement], runs: list[Run], decoded: Decoded) -> None:
-        """Through the commit door; while our disk is full, or fails, wait and try again. No credit is returned
-        meanwhile, so they stop sending.
-        """
-        while True:
-            try:
-                self.space.check_room()
-                await self.space.commits.take(announcements, runs, decoded)
-            except StoreError as problem:
-                if isinstance(problem, StoreDamaged) or problem.code == "stopping":
-                    raise
-                if self.stalled is None:
-                    log.warning("session stalled", space=self.space.name, cause=str(problem))
-                    text = "its disk is full" if isinstance(problem, DiskFull) else "its disk takes no writes"
-                    self._link.say(Notice(self.space.id, problem.code, text))
-                self.stalled = problem
-                self._look_at_sync()
-                await asyncio.sleep(FULL_DISK_S)
-            else:
-                break
-        if self.stalled is not None:
-            self.stalled = None
-            self._link.say(Notice(self.space.id))
-            self._look_at_sync()
-
-    async def _work_outbound(self) -> None:
-        while not self._stopped:
-            if not self._outbound:
-                self._work_out.clear()
-                await self._work_out.wait()
-                continue
-            match self._outbound.popleft():
-                case FindPosition() as effect:
-                    position = await self.space.store.position_before(effect.clock)
-                    snapshots = self.space.store.snapshots
-                    gap = await snapshots.gap(effect.clock, position) if effect.measured else None
-                    self._perform(self.machine.positioned(position, self.space.ours(), self._now(), gap))
-                case CheckPositions() as effect:
-                    differing = await self.space.forks.differing(effect.positions)
-                    fork = differing[:2] if differing is not None else None
-                    self._perform(self.machine.positions_checked(fork, self.space.ours()))
-                    if differing is not None:
-                        self.forks.found(differing.origin, differing.seq, doubtful=differing.doubtful)
-                    else:
-                        self.space.forks.healed(self.theirs)
-                        self.forks.agreed()
-                case ReadLog() as effect:
-                    await self._read_log(effect)
-
-    async def _read_log(self, effect: ReadLog) -> None:
-        # Here and not at the doorbell: whoever wrote is answered before we begin to send.
-        slice_ = self.space.commits.tail.runs_after(effect.after, effect.max_bytes, covered=effect.covered)
-        if slice_ is None:
-            slice_ = await self.space.store.runs_after(effect.after, effect.max_bytes, covered=effect.covered)
-        self._perform(
-            self.machine.log_read(
-                slice_.rows, slice_.read_up_to, self.space.ours(), self._now(), express=effect.express
-            )
-        )
-
     def _forked(self, fork: Fork) -> None:
         self._perform(self.machine.refuse("fork", str(fork)))
         self.forks.found(fork.origin, fork.seq, doubtful=isinstance(fork, Doubt))
-
-
-async def _end_of(applying: asyncio.Task[None] | None) -> None:
-    """Of the commit before. If it fails, the link's group has heard of it and ends us."""
-    if applying is not None:
-        await asyncio.wait([applying])

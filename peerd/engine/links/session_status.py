@@ -33,9 +33,9 @@ def describe_session(status: PeerStatus, space: Space, session: SessionRunner, c
     if machine.blocked is not None:
         status.state = "blocked"
         status.reason, status.next_step = _why_blocked(machine.blocked, space, session)
-    elif session.stalled is not None:
-        status.state, status.reason = "blocked", f"nothing more is taken in here: {session.stalled}"
-        status.next_step = session.stalled.next_step
+    elif session.inbound.stalled is not None:
+        status.state, status.reason = "blocked", f"nothing more is taken in here: {session.inbound.stalled}"
+        status.next_step = session.inbound.stalled.next_step
     elif is_sending(space, session):
         describe_sending(status, space, session)
     elif machine.notice is not None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
-from peerd.engine.links import session_runner, switchboard
+from peerd.engine.links import inbound, switchboard
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import session
 from peerd.protocol.control.reports import PeerStatus
@@ -332,7 +332,7 @@ async def test_who_needs_a_newer_peerd_is_told_on_its_own_side(linked: Two, unti
 async def test_a_full_disk_is_told_on_both_sides(linked: Two, until: Until) -> None:
     desk, laptop = linked
     runner = desk.switchboard.links[laptop.id].sessions[desk.space.id]
-    runner.stalled = DiskFull("the disk is full", next_step="Make room.")
+    runner.inbound.stalled = DiskFull("the disk is full", next_step="Make room.")
     laptop.switchboard.links[desk.id].sessions[desk.space.id].machine.notice = Notice(
         desk.space.id, "disk-full", "its disk is full"
     )
@@ -583,7 +583,7 @@ async def test_since_when_a_space_is_in_sync_or_not_is_known(
     assert peer(desk, laptop).since_ms == clock.wall_ms()
     clock.pass_s(100)
     assert peer(desk, laptop).since_ms == clock.wall_ms() - 100_000
-    monkeypatch.setattr(session_runner, "FULL_DISK_S", 0.01)
+    monkeypatch.setattr(inbound, "FULL_DISK_S", 0.01)
     with monkeypatch.context() as full:
         full.setattr(laptop.space.store, "room_bytes", lambda: (0, 1 << 40))
         await desk.put("a", {})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from peerd.engine.links import session_runner
+from peerd.engine.links import inbound
 from peerd.protocol.session import Phase
 
 
@@ -49,7 +49,7 @@ async def test_a_removal_with_a_goodbye_right_behind_it(
         async def forever(_: object) -> None:
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(session_runner, "_end_of", forever)
+        monkeypatch.setattr(inbound, "_end_of", forever)
     await desk.spaces.remove(desk.space, laptop.id)
     await until(lambda: near.closed is not None)
     await until(lambda: not laptop.switchboard.links)
