@@ -21,6 +21,7 @@ from peerd.store.refs import Refs
 # A list of parameters is compiled once per length and cached; SQLite sorts it, so that keys are met in the order of
 # the index. At 125 a key costs 0.9 µs where it is missing and 3.2 µs where it is found; one statement each, 5 and 7.
 _LENGTHS = (1, 8, 125)
+_MANY_LENGTHS = (*_LENGTHS, 1000)  # where thousands come while another thread works on the next ones
 _PAGE_BYTES = 8 << 20
 
 # Blobs are bound as `bytearray`: for each `bytes` sqlite3 looks for an adapter, which takes longer than the rest of the
@@ -108,7 +109,7 @@ def append(
     stamps = [packed[stamp] for stamp in rows.stamps]
     columns = (rows.keys, rows.shares, stamps, rows.bodies)
     width = len(columns)
-    for at, length in _pieces(len(rows.keys)):
+    for at, length in _pieces(len(rows.keys), _MANY_LENGTHS):
         values: list[Any] = [number] * (1 + width * length)
         for place, column in enumerate(columns, 1):
             values[place::width] = column[at : at + length]
@@ -116,17 +117,17 @@ def append(
 
 
 def _insert(connection: sqlite3.Connection, new: Sequence[NewRow], table: Table) -> None:
-    for at, length in _pieces(len(new)):
+    for at, length in _pieces(len(new), _LENGTHS):
         connection.execute(_insertion(length, table), tuple(chain.from_iterable(new[at : at + length])))
 
 
-def _pieces(count: int) -> Iterator[tuple[int, int]]:
+def _pieces(count: int, lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Where each begins and how long it is. Several rows to a statement: each costs a third less, and while SQLite
     works on so many the rest of the daemon runs (Python's lock is let go and taken back for every step of a statement).
     """
     at = 0
     while at < count:
-        length = next(length for length in reversed(_LENGTHS) if length <= count - at)
+        length = next(length for length in reversed(lengths) if length <= count - at)
         yield at, length
         at += length
 
