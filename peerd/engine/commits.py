@@ -1,16 +1,13 @@
 """The only door to the data of a space: local writes, runs of others and restores all go through here.
 
-Commit, then speak: nothing is answered, acknowledged or rung before its SQL transaction is durable. Local writes that
-arrive while a commit is syncing share the next one (group commit); there is no timer. Runs of others take the same
-lock, in turn, so a long catch-up and a local writer alternate.
+Commit, then speak: nothing is answered, acknowledged or rung before its SQL transaction is durable. All of it
+is work on one copy, in turn (`works`), so a long catch-up and local writers alternate; those that arrive while a commit
+is syncing share the next one (`group_commit`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -32,19 +29,16 @@ from peerd.engine.arrival import Arrival
 from peerd.engine.authorship import Authorship
 from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.decoded import Decoded
+from peerd.engine.group_commit import GroupCommit
 from peerd.engine.ports import Keys, Times
 from peerd.engine.restores import Restores
 from peerd.engine.staging import Staging
 from peerd.engine.store_ports import SpaceStore, Transaction
 from peerd.engine.tables.bound_collections import BoundCollections
 from peerd.engine.tail import Tail
-from peerd.engine.writing import Pending, Written, answer_all, write_one
-from peerd.errors import StoreError, UserError
-from peerd.logs import get
+from peerd.engine.works import Works
+from peerd.engine.writing import Written
 
-log = get(__name__)
-
-GROUP_WRITES = 2_000
 RESTORES_AT_ONCE = 1_000
 
 
@@ -92,12 +86,9 @@ class Commits:
         self._keys = keys
         self._times = times
         self._verify_with = verify
-        self._lock = asyncio.Lock()
-        self._pending: list[Pending] = []
-        self._drain: asyncio.Task[None] | None = None
-        self._works: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._works = Works()
         self._authorship = Authorship(opened.own_origin, keys, times)
+        self._group = GroupCommit(self._works, self._transact, self._author, self.rules, times)
 
     async def open(self) -> None:
         """Read what is kept in memory: the settings of collections, what is said of tables, the end of the log."""
@@ -108,29 +99,9 @@ class Commits:
 
     async def close(self) -> None:
         """Let the commits in progress finish; what has not begun is refused. Idempotent."""
-        self._closed = True
-        pending, self._pending = self._pending, []
-        for waiting in pending:
-            if not waiting.answer.done():
-                waiting.answer.set_exception(_stopping())
-        works = self._works if self._drain is None else {*self._works, self._drain}
-        if works:
-            await asyncio.wait(works)
+        self._group.close()
+        await self._works.close()
         self.tail.close()
-
-    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` to its end, whatever becomes of the caller: the store writes what it was given even if nobody
-        waits for it any more, and what is in memory has to move with it.
-        """
-        task = asyncio.create_task(work, name="commit")
-        self._works.add(task)
-        task.add_done_callback(self._worked)
-        await asyncio.shield(task)
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        self._works.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever asked has heard of it, or is gone
 
     @property
     def own_origin(self) -> bytes | None:
@@ -140,6 +111,9 @@ class Commits:
     def take_new_origin(self) -> None:
         """Our copy went back in time: what we write next belongs to a new origin."""
         self._authorship.origin = None
+
+    def _author(self) -> Author:
+        return self._authorship.author(self.state, self.roster)
 
     # ---- our own transactions
 
@@ -151,57 +125,11 @@ class Commits:
             UserError: a precondition does not hold, or this device is no member (any more).
             StoreError: nothing was written, and no sequence number is used up.
         """
-        if self._closed:
-            raise _stopping()
-        answer: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._pending.append(Pending(intents, note, answer))
-        if self._drain is None or self._drain.done():
-            self._drain = asyncio.create_task(self._drain_pending(), name="group commit")
-        return await answer
+        return await self._group.write(intents, note)
 
     async def write_so(self, decide: Callable[[Batch, Author], None]) -> None:
         """Let `decide` write transactions of ours, durable as a whole. Raises UserError "removed", or StoreError."""
-
-        async def writing() -> None:
-            async with self._locked():
-                await self._transact(lambda _, batch: decide(batch, self._authorship.author(self.state, self.roster)))
-
-        await self._whole(writing())
-
-    async def _drain_pending(self) -> None:
-        while self._pending:
-            async with self._lock:
-                group, self._pending = self._pending[:GROUP_WRITES], self._pending[GROUP_WRITES:]
-                group = [waiting for waiting in group if not waiting.answer.done()]
-                if group:
-                    await self._commit_group(group)
-
-    async def _commit_group(self, group: Sequence[Pending]) -> None:
-        answers: list[Written | UserError] = []
-        notes: list[tuple[Note, Dot]] = []
-
-        def decide(transaction: Transaction, batch: Batch) -> None:
-            answers.clear()
-            notes.clear()
-            batch.load([(intent.collection, intent.key) for waiting in group for intent in waiting.intents])
-            author = self._authorship.author(self.state, self.roster)
-            t_ms, tq = self._times.wall_ms(), self._times.quality()
-            for waiting in group:
-                try:
-                    written = write_one(transaction, batch, author, waiting.intents, self.rules, t_ms, tq)
-                except UserError as refusal:
-                    answers.append(refusal)
-                    continue
-                answers.append(written)
-                if waiting.note is not None and written.dot is not None:
-                    notes.append((waiting.note, written.dot))
-
-        try:
-            await self._transact(decide, notes)
-        except Exception as problem:  # noqa: BLE001 - whatever it is, each writer has to hear of it
-            answer_all(group, [problem] * len(group))
-        else:
-            answer_all(group, answers)
+        await self._works.do(lambda: self._transact(lambda _, batch: decide(batch, self._author())))
 
     # ---- runs of others
 
@@ -216,7 +144,7 @@ class Commits:
             StoreError: nothing was written.
             LinkLost: the staging area is full; another link brings them again.
         """
-        await self._whole(self._take(announcements, runs, decoded or Decoded()))
+        await self._works.do(lambda: self._take(announcements, runs, decoded or Decoded()))
 
     async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run], decoded: Decoded) -> None:
         arrival = Arrival(announcements, runs, decoded)
@@ -225,16 +153,16 @@ class Commits:
             arrival.apply(batch, self.roster, self.staging)
             self._authorship.look_back(self.state, batch.state)
 
-        async with self._locked():
-            if not all(run.last <= self.state.seq(run.origin) for run in runs):
-                had = self.own_origin
-                await self._transact(decide)
-                if had is not None and self.own_origin is None:
-                    await self._store.end_own_origin()
-                self.refused += len(arrival.refused) + len(arrival.worthless)
-                await self.staging.drop(self._store, arrival.worthless)
-                if arrival.waiting:
-                    await self.staging.keep(self._store, arrival.waiting)
+        if all(run.last <= self.state.seq(run.origin) for run in runs):
+            return
+        had = self.own_origin
+        await self._transact(decide)
+        if had is not None and self.own_origin is None:
+            await self._store.end_own_origin()
+        self.refused += len(arrival.refused) + len(arrival.worthless)
+        await self.staging.drop(self._store, arrival.worthless)
+        if arrival.waiting:
+            await self.staging.keep(self._store, arrival.waiting)
 
     # ---- the roster
 
@@ -245,14 +173,13 @@ class Commits:
         befores: list[Roster] = []
 
         async def growing() -> None:
-            async with self._locked():
-                before = self.roster
-                larger = grow(before, self.state)
-                await keep(larger.missing_from(frozenset(before.ids())))
-                self.roster = larger
-                befores.append(before)
+            before = self.roster
+            larger = grow(before, self.state)
+            await keep(larger.missing_from(frozenset(before.ids())))
+            self.roster = larger
+            befores.append(before)
 
-        await self._whole(growing())
+        await self._works.do(growing)
         return befores[0]
 
     # ---- snapshots
@@ -263,24 +190,23 @@ class Commits:
         """
 
         async def switching() -> None:
-            async with self._locked():
-                check_accepted(standing, self.limit_of)
-                switched = await work()
-                if switched.own_origin_ended:
-                    self.take_new_origin()
-                self.state = switched.state
-                self.tail = Tail(self.last_position)
-                self.switched(switched)
-                try:
-                    await self.rules.load(self._store)
-                finally:
-                    self.ring(Commit(own=False, foreign=True, lacking=[], switched=True))
-                if self.staging.runs:
-                    staged = Arrival((), (), Decoded())
-                    await self._transact(lambda _, batch: staged.apply(batch, self.roster, self.staging))
-                    await self.staging.drop(self._store, staged.worthless)
+            check_accepted(standing, self.limit_of)
+            switched = await work()
+            if switched.own_origin_ended:
+                self.take_new_origin()
+            self.state = switched.state
+            self.tail = Tail(self.last_position)
+            self.switched(switched)
+            try:
+                await self.rules.load(self._store)
+            finally:
+                self.ring(Commit(own=False, foreign=True, lacking=[], switched=True))
+            if self.staging.runs:
+                staged = Arrival((), (), Decoded())
+                await self._transact(lambda _, batch: staged.apply(batch, self.roster, self.staging))
+                await self.staging.drop(self._store, staged.worthless)
 
-        await self._whole(switching())
+        await self._works.do(switching)
 
     # ---- repairs
 
@@ -290,23 +216,17 @@ class Commits:
         """
 
         async def putting() -> None:
-            async with self._locked():
-                self.state = await work(self.state)
-                await self.rules.load(self._store)
-                await self.bound.load(self._store)
+            self.state = await work(self.state)
+            await self.rules.load(self._store)
+            await self.bound.load(self._store)
 
-        await self._whole(putting())
+        await self._works.do(putting)
 
     # ---- the log becomes shorter
 
     async def tend(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work`, which is short, while nobody commits, and to its end. Raises what it raises, and StoreError."""
-
-        async def tending() -> None:
-            async with self._locked():
-                await work()
-
-        await self._whole(tending())
+        await self._works.do(work)
 
     def trimmed(self, horizon: ReadClock) -> None:
         """The log of these origins begins there now. For whoever tends."""
@@ -316,7 +236,7 @@ class Commits:
 
     async def restore_parked(self) -> None:
         """Look again at all parked records: somebody said that they hold no image, or is active no more."""
-        await self._whole(self._restore_parked())
+        await self._works.whole(self._restore_parked())
 
     async def _restore_parked(self) -> None:
         parked: list[Name] = []
@@ -330,24 +250,16 @@ class Commits:
             after = rows[-1][0]
             parked[:] = [name for name, record in rows if record.parked]
             if parked:
-                async with self._locked():
+                async with self._works.alone():
                     await self._transact(decide)
 
     # ---- one SQL transaction
 
-    @asynccontextmanager
-    async def _locked(self) -> AsyncGenerator[None, None]:
-        """Our turn to commit. Raises StoreError "stopping" if that is over."""
-        async with self._lock:
-            if self._closed:
-                raise StoreError("the space is being closed", code="stopping")
-            yield
-
     async def _transact(
         self, decide: Callable[[Transaction, Batch], None], notes: Iterable[tuple[Note, Dot]] = ()
     ) -> None:
-        """Run `decide`, add the restores that are ours, commit, and ring. The lock is held. `notes` is read after
-        `decide`.
+        """Run `decide`, add the restores that are ours, commit, and ring. Only for a work that is alone.
+        `notes` is read after `decide`.
         """
         before = self.state
         lacking: list[Name] = []
@@ -362,8 +274,7 @@ class Commits:
                 changes, lacking[:] = self.restores.due(batch, self.active())
                 batch.close_run()
                 for portion in portions(changes):
-                    author = self._authorship.author(self.state, self.roster)
-                    batch.write(author, portion, self._times.wall_ms(), self._times.quality())
+                    batch.write(self._author(), portion, self._times.wall_ms(), self._times.quality())
             writes = finish(batch)
             used_up.clear()
             used_up.update(self.staging.used_up(writes.state))
@@ -394,7 +305,3 @@ class Commits:
     def verify(self, device: bytes, signature: bytes, data: bytes) -> bool:
         key = self.roster.public_key(device)
         return key is not None and self._verify_with(key, signature, data)
-
-
-def _stopping() -> UserError:
-    return UserError("the daemon is stopping", code="stopping", status=503)

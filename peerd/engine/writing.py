@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -12,7 +11,6 @@ from peerd.core.clocks import Dot
 from peerd.core.entry import Change
 from peerd.core.intents import Intent, plan
 from peerd.core.reading import etag
-from peerd.core.stored import Note
 from peerd.engine.collection_rules import CollectionRules
 from peerd.engine.store_ports import Transaction
 from peerd.errors import UserError
@@ -31,25 +29,6 @@ class Written(NamedTuple):
 
     dot: Dot | None
     records: list[Touched]
-
-
-class Pending(NamedTuple):
-    """One that waits for the next commit."""
-
-    intents: Sequence[Intent]
-    note: Note | None
-    answer: asyncio.Future[Written]
-
-
-def answer_all(group: Sequence[Pending], answers: Sequence[Written | Exception]) -> None:
-    """Tell those that still wait what became of them."""
-    for waiting, answer in zip(group, answers, strict=True):
-        if waiting.answer.done():
-            continue
-        if isinstance(answer, Exception):
-            waiting.answer.set_exception(answer)
-        else:
-            waiting.answer.set_result(answer)
 
 
 def write_one(

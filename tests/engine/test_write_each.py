@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peerd.engine import commits
+from peerd.engine import group_commit
 from peerd.errors import DiskFull, UserError
 from peerd.protocol.control.messages import ChangeRequest, WriteResult
 
@@ -72,8 +72,8 @@ async def test_a_thousand_changes_are_a_thousand_transactions_in_one_run(
 async def test_more_than_a_group_are_written_in_groups(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, in runs that are full."""
     begun = count_commits(desk, monkeypatch)
-    outcomes = await desk.records.write_each(puts(2 * commits.GROUP_WRITES + 1))
-    assert dots(outcomes) == list(range(1, 2 * commits.GROUP_WRITES + 2))
+    outcomes = await desk.records.write_each(puts(2 * group_commit.GROUP_WRITES + 1))
+    assert dots(outcomes) == list(range(1, 2 * group_commit.GROUP_WRITES + 2))
     assert (len(begun), await runs(desk)) == (3, [1_000] * 4 + [1])
 
 
@@ -147,7 +147,7 @@ async def test_a_disk_that_fills_up_on_the_way_says_how_much_is_written(
 ) -> None:
     """Those who wrote beside it in the same commit hear the plain error."""
     count_commits(desk, monkeypatch, full_at=2)
-    writing = asyncio.create_task(desk.records.write_each(puts(commits.GROUP_WRITES + 10)))
+    writing = asyncio.create_task(desk.records.write_each(puts(group_commit.GROUP_WRITES + 10)))
     await asyncio.sleep(0)  # now its changes queue up, and the next one stands behind them
     beside = asyncio.create_task(desk.put("beside", {}))
     with pytest.raises(DiskFull, match=r"^2,000 of 2,010 changes are written; .*There is no space left\.$") as failure:
