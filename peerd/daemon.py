@@ -161,7 +161,7 @@ class Daemon:
         self._switchboard.unshared = self._dialing.unshared
         self._joining.candidates = self._lookout.pairing_windows
         self._joining.everywhere = self._lookout.everybody
-        self._joining.reached = self._dialing.sighted
+        self._joining.reached = self._dialing.let_in_by
         self._service.hosts = self._parse_host
         self._service.couriers = self._relays
         self._service.files = self._files

@@ -149,7 +149,7 @@ class Running:
         self.inviting.window_changed = self.lookout.show
         self.joining.candidates = self.lookout.pairing_windows
         self.joining.everywhere = self.lookout.everybody
-        self.joining.reached = self.dialing.sighted
+        self.joining.reached = self.dialing.let_in_by
         self.lookout.announce = self._announce
         self.service.couriers = self.relays
         self.statuses.relays = self.relays

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from peerd.core.backoff import FRESH_S, delay_s
 from peerd.core.device_id import short_id
@@ -55,6 +56,7 @@ class Dialing:
         self._times = times
         self._tasks: dict[bytes | Address, asyncio.Task[None]] = {}
         self._nudges: dict[bytes | Address, asyncio.Event] = {}
+        self._let_in_by: set[bytes] = set()  # just now
         self._static: dict[Address, bytes | None] = {}  # address -> the device that answered there
         self._astray: dict[Address, Trouble] = {}  # of them, those where no member answers, and why
         self._introductions: set[asyncio.Task[None]] = set()
@@ -129,6 +131,11 @@ class Dialing:
         self._book.sighted(device, addresses)
         self.nudge(device)
 
+    def let_in_by(self, device: bytes, addresses: Iterable[Address]) -> None:
+        """A member has let us in there. It may not know yet where we listen, so nobody else dials at this moment."""
+        self._let_in_by.add(device)
+        self.sighted(device, addresses)
+
     def nudge(self, target: bytes | Address) -> None:
         event = self._nudges.get(target)
         if event is not None:
@@ -152,7 +159,7 @@ class Dialing:
 
     async def _pursue(self, device: bytes) -> None:
         nudge = self._nudges[device]
-        await asyncio.sleep(self._times.uniform(0, _SPREAD_S))
+        await self._spread(device, nudge)
         while True:
             nudge.clear()
             note = self._book.note(device)
@@ -166,6 +173,14 @@ class Dialing:
                     if not note.addresses and (note.trouble is None or note.trouble.code not in LAST_WORDS):
                         self._book.failed(device, NOT_FOUND, refused=False)
             await self._wait(nudge, device)
+
+    async def _spread(self, device: bytes, nudge: asyncio.Event) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._times.uniform(0, _SPREAD_S)):
+                while device not in self._let_in_by:
+                    await nudge.wait()
+                    nudge.clear()
+        self._let_in_by.discard(device)
 
     async def _dial(self, device: bytes, address: Address, *, introduced: bool = False) -> bool:
         """True if there is nothing more to try: a link, or an answer that is final for now."""

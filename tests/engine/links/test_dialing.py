@@ -91,6 +91,22 @@ async def test_a_restarted_device_replaces_the_link_of_its_earlier_life() -> Non
 
 
 @in_virtual_time
+async def test_who_has_let_us_in_is_dialled_at_once() -> None:
+    """Others wait for a random moment, since both may begin to dial."""
+    at_once = {"sighted": 0, "let_in_by": 0}
+    for seed in range(20):
+        for how in at_once:
+            async with Scene(2, seed=seed) as scene:
+                device, other = scene.devices
+                assert scene.network.dials == 0
+                getattr(device.running.dialing, how)(other.id, [other.address])
+                await asyncio.sleep(0.001)
+                at_once[how] += scene.network.dials
+    assert at_once["let_in_by"] == 20
+    assert at_once["sighted"] < 3
+
+
+@in_virtual_time
 async def test_a_lost_link_is_dialled_again_within_seconds() -> None:
     async with Scene(2) as scene:
         await scene.link_all()
