@@ -24,9 +24,8 @@ from enum import Enum
 from msgspec import Struct
 
 from peerd.core import digest
-from peerd.core.clocks import Clock, includes, join, lacking
+from peerd.core.clocks import Clock, includes
 from peerd.core.copy import CopyState
-from peerd.core.limits import CONTEXT_ORIGINS
 from peerd.core.roster.roster import Roster
 from peerd.core.snapshots.choice import Gap, by_snapshot
 from peerd.core.stored import LogRow
@@ -36,12 +35,8 @@ from peerd.protocol.effects import (
     Acked,
     ApplyRuns,
     Blocked,
-    CaughtUp,
-    CheckPositions,
-    Compared,
     Effect,
     LearnLacking,
-    RolledBack,
     Send,
     ServeSnapshot,
     SnapshotCame,
@@ -50,7 +45,6 @@ from peerd.protocol.effects import (
 )  # fmt: skip
 from peerd.protocol.inflow import Inflow
 from peerd.protocol.messages import (
-    CREDIT_BYTES,
     Ack,
     Credit,
     Entries,
@@ -69,9 +63,10 @@ from peerd.protocol.messages import (
 )  # fmt: skip
 from peerd.protocol.outflow import Outflow
 from peerd.protocol.roster_exchange import RosterExchange
+from peerd.protocol.their_copy import TheirCopy, log_reaches, positions_to_check
+from peerd.protocol.wanting import Wanting
 
 FEATURE_LEVEL = 1
-NEARLY = 500  # transactions behind, from where on others may send too
 
 
 class Phase(Enum):
@@ -94,21 +89,17 @@ class Ours(Struct, frozen=True):
 
 
 class Session:
-    def __init__(self, space: bytes, theirs: bytes) -> None:
+    def __init__(self, space: bytes) -> None:
         self.phase = Phase.SETTLING
         self.blocked: Blocked | None = None
-        self.their_clock: Clock = {}  # what they are known to have
+        self.their_copy = TheirCopy()
         self.notice: Notice | None = None  # why they do not go on at the moment
         self.offer: SnapshotOffer | None = None  # of theirs, while we are behind because of it
         self._space = space
-        self._theirs = theirs
         self._rosters = RosterExchange(space)
         self._acks = Acknowledging(space)
-        self._has_turn = False
         self._was_behind = False  # so that parts of a snapshot may come
-        self._has_credit = False  # they have from us what they need to begin
-        self._refused = 0  # of `Ours.refused`, at our last WANT
-        self._summary: Summary | None = None
+        self._wanting = Wanting(space)
         self._inflow = Inflow()
         self._outflow = Outflow(space)
 
@@ -122,10 +113,8 @@ class Session:
         if self.phase is Phase.BLOCKED and not self.is_forked:
             return []
         effects = self._rosters.tell(ours.roster) + self._settle(ours)
-        if self.phase is Phase.STREAMING and ours.refused > self._refused and self.behind(ours):
-            # What was not accepted when it came may be now; nobody sends it again unasked.
-            self._refused = ours.refused
-            effects.append(self._want(ours))
+        if self.phase is Phase.STREAMING and self.behind(ours):
+            effects += self._wanting.what_was_refused(ours.copy.clock(), ours.refused)
         return effects
 
     def _on_roster(self, message: RosterMessage, ours: Ours) -> list[Effect]:
@@ -145,35 +134,27 @@ class Session:
             level=FEATURE_LEVEL,
         )
         effects: list[Effect] = [Send(summary)]
-        if self._summary is not None:
-            effects += self._compare(self._summary, ours)
+        if self.their_copy.summary is not None:
+            effects += self._compare(self.their_copy.summary, ours)
         return effects
 
     # ---- comparing
 
     def _on_summary(self, message: Summary, ours: Ours) -> list[Effect]:
-        if self._summary is not None:
-            raise RemoteProtocolError("a second SUMMARY", code="order")
-        self._summary = message
+        self.their_copy.summed_up(message)
         if self.phase is Phase.SETTLING:
             return []  # they saw equal rosters first; ours follows
         return self._compare(message, ours)
 
     def _compare(self, message: Summary, ours: Ours) -> list[Effect]:
-        self.their_clock = {origin: seq for origin, seq, _ in message.positions}
-        self._outflow.learn(self.their_clock)
+        effects = self.their_copy.meet(message, ours.copy, ours.own_origin)
+        self._outflow.learn(self.their_copy.clock)
         clock = ours.copy.clock()
-        effects: list[Effect] = [Acked(dict(self.their_clock), whole=True)]
-        own = ours.own_origin
-        if own is not None and self.their_clock.get(own, 0) > clock.get(own, 0):
-            effects.append(RolledBack(own))
-        if self.their_clock == clock:
-            effects.append(Compared(message.digest == digest.summary(ours.copy.digest)))
-        if not includes(clock, message.horizon):
+        if not log_reaches(message, clock):
             self.phase, self._was_behind = Phase.BEHIND, True
             notice = Notice(self._space, "horizon", "it lacks what the log here no longer has")
             effects.append(Send(notice))
-        return [*effects, self._check_positions(message, clock)]
+        return [*effects, positions_to_check(message, clock)]
 
     def snapshot_stands(self, clock: Clock) -> None:
         """A snapshot of theirs that is whole stands there, and so they do."""
@@ -190,15 +171,16 @@ class Session:
         if self.phase is not Phase.BEHIND or self.offer is None:
             return []
         self.phase, self.offer = Phase.STREAMING, None
-        return [self._want(ours, either=False)]
+        return [self._wanting.again(ours.copy.clock(), either=False)]
 
     def _reached(self, ours: Ours, *, switched: bool) -> list[Effect]:
         """Perhaps we need no snapshot (any more). After one that was offered, the log brings what it did not, and if it
         was another member's and that is much again, they will say so.
         """
-        if self.phase is not Phase.BEHIND or (theirs := self._summary) is None:
+        if self.phase is not Phase.BEHIND or (theirs := self.their_copy.summary) is None:
             return []
-        if not includes(ours.copy.clock(), theirs.horizon):
+        clock = ours.copy.clock()
+        if not log_reaches(theirs, clock):
             return []
         if self.offer is None:
             effects: list[Effect] = [Send(Notice(self._space))]
@@ -207,12 +189,7 @@ class Session:
         else:
             return []
         self.phase = Phase.COMPARING
-        return [*effects, self._check_positions(theirs, ours.copy.clock())]
-
-    @staticmethod
-    def _check_positions(message: Summary, clock: Clock) -> CheckPositions:
-        # For each origin the side that is further compares, since it has a hash where the other stands.
-        return CheckPositions([at for at in message.positions if at[1] <= clock.get(at[0], 0)])
+        return [*effects, positions_to_check(theirs, clock)]
 
     def positions_checked(self, fork: tuple[bytes, int] | None, ours: Ours) -> list[Effect]:
         """`fork`: the origin and seq where our history differs from theirs, if any."""
@@ -228,13 +205,8 @@ class Session:
         if self.phase is not Phase.READY:
             return []
         self.phase = Phase.STREAMING
-        self._has_turn = True
-        self._refused = ours.refused
-        return [self._want(ours), *self._perhaps_caught_up(ours)]
-
-    def _want(self, ours: Ours, *, either: bool = True) -> Send:
-        credit_bytes, self._has_credit = 0 if self._has_credit else CREDIT_BYTES, True
-        return Send(Want(self._space, ours.copy.clock(), credit_bytes, either))
+        begin = self._wanting.begin(ours.copy.clock(), ours.refused)
+        return [begin, *self._wanting.caught_up(self.their_copy, ours.copy)]
 
     def refuse(self, code: str, text: str) -> list[Effect]:
         """We go no further with them. The first reason stands."""
@@ -323,25 +295,21 @@ class Session:
 
     def _on_ack(self, message: Ack, ours: Ours) -> list[Effect]:
         self._know(message.clock)
-        effects: list[Effect] = [Acked(dict(message.clock))]
-        if self.their_clock == ours.copy.clock():
-            effects.append(Compared(message.digest == digest.summary(ours.copy.digest)))
+        effects: list[Effect] = [Acked(dict(message.clock)), *self.their_copy.compared(message.digest, ours.copy)]
         is_past_comparing = self.phase in {Phase.READY, Phase.STREAMING}
         if is_past_comparing and self._acks.is_news(message.clock, ours.copy, self._outflow.sent_clock):
             effects += self._acknowledge(ours)
         return effects
 
     def _know(self, clock: Clock) -> None:
-        self.their_clock = join(self.their_clock, clock)
-        if len(self.their_clock) > 2 * CONTEXT_ORIGINS:
-            raise RemoteProtocolError("they claim more origins than a space has", code="too-large", close_code=4413)
+        self.their_copy.know(clock)
         self._outflow.learn(clock)
 
     def applied(self, size_bytes: int, ours: Ours) -> list[Effect]:
         """Runs of `size_bytes` from this session are applied or staged."""
         released_bytes = self._inflow.release(size_bytes)
         effects: list[Effect] = [Send(Credit(self._space, released_bytes))] if released_bytes else []
-        return effects + self._perhaps_caught_up(ours)
+        return effects + self._wanting.caught_up(self.their_copy, ours.copy)
 
     def committed(self, ours: Ours, now_s: float, *, own: bool, foreign: bool, switched: bool = False) -> list[Effect]:
         """Our copy moved: by our own transactions, by those of others from any session, or (a restore) by both.
@@ -353,20 +321,14 @@ class Session:
         if foreign and self.phase is not Phase.COMPARING:  # until their SUMMARY is here, they may be settling still
             effects += self._acknowledge(ours)
         if switched and self.phase is Phase.STREAMING and self.behind(ours):
-            effects.append(self._want(ours))  # what waited here for that, and was given up, nobody sends again unasked
+            # What waited here for that, and was given up, nobody sends again unasked.
+            effects.append(self._wanting.again(ours.copy.clock()))
         effects += self._reached(ours, switched=switched)
-        effects += self._perhaps_caught_up(ours)
+        effects += self._wanting.caught_up(self.their_copy, ours.copy)
         return effects + self._outflow.committed(ours.last_position, now_s, own=own)
 
     def _acknowledge(self, ours: Ours) -> list[Effect]:
         return [Send(ack) for ack in self._acks.news(ours.copy)]
-
-    def _perhaps_caught_up(self, ours: Ours) -> list[Effect]:
-        """Our turn ends, once: what was missing may have come by any session."""
-        if not self._has_turn or self.behind(ours) >= NEARLY:
-            return []
-        self._has_turn = False
-        return [CaughtUp()]
 
     def positioned(self, position: int, ours: Ours, now_s: float, gap: Gap | None = None) -> list[Effect]:
         """`gap` is what they lack, if it was measured."""
@@ -387,14 +349,14 @@ class Session:
 
     def ended(self) -> None:
         """The link is gone: let go of what was held for it, now and not when Python happens to look."""
-        self._inflow, self._outflow, self._summary = Inflow(), Outflow(self._space), None
+        self._inflow, self._outflow, self.their_copy.summary = Inflow(), Outflow(self._space), None
 
     # ---- for people
 
     def behind(self, ours: Ours) -> int:
         """Transactions that they are known to have and we have not."""
-        return lacking(ours.copy.clock(), self.their_clock)
+        return self.their_copy.behind(ours.copy)
 
     def ahead(self, ours: Ours) -> int:
         """Transactions that we have and they are not known to have."""
-        return lacking(self.their_clock, ours.copy.clock())
+        return self.their_copy.ahead(ours.copy)

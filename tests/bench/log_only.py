@@ -9,8 +9,8 @@ import sys
 from functools import partialmethod
 
 from peerd.__main__ import main
-from peerd.protocol.session import Session
+from peerd.protocol.wanting import Wanting
 
 if __name__ == "__main__":
-    Session._want = partialmethod(Session._want, either=False)  # type: ignore[assignment] # what is overridden
+    Wanting.again = partialmethod(Wanting.again, either=False)  # type: ignore[assignment] # what is overridden
     sys.exit(main())

@@ -16,7 +16,7 @@ from peerd.core.snapshots import parts as snapshot
 from peerd.engine.links import inbound, switchboard
 from peerd.engine.snapshots import making as snapshot_making
 from peerd.engine.upkeep import small_steps
-from peerd.protocol import inflow, outflow, session
+from peerd.protocol import inflow, outflow, wanting
 from peerd.store import founding, snapshot_reading, snapshots, switching, trimming
 from tests.network_simulation import programs
 from tests.network_simulation.checks import check
@@ -39,7 +39,7 @@ RELAYED_WAYS = ("both", "relays")
 SMALL = (
     (limits, "RUN_BYTES", 4_000),
     (switchboard, "FAR_BEHIND", 30),
-    (session, "NEARLY", 5),
+    (wanting, "NEARLY", 5),
     (inbound, "COMMIT_BYTES", 4_000),
     (outflow, "EXPRESS_LAG", 4),
     (outflow, "EXPRESS_BYTES", 1_000),
@@ -47,7 +47,7 @@ SMALL = (
     (outflow, "BULK_BYTES", 4_000),
     (outflow, "WHOLE_RUN_BYTES", 6_000),
     (outflow, "PART_BYTES", 3_000),
-    (session, "CREDIT_BYTES", 12_000),
+    (wanting, "CREDIT_BYTES", 12_000),
     (inflow, "CREDIT_BYTES", 12_000),
     (inflow, "FRAME_BYTES", 8_000),
     (snapshot, "PART_BYTES", 4_000),

@@ -347,9 +347,9 @@ class End:
     turn, as `effects` has it; control goes before bulk.
     """
 
-    def __init__(self, copy: Copy, theirs: bytes) -> None:
+    def __init__(self, copy: Copy) -> None:
         self.copy = copy
-        self.session = Session(copy.roster.space, theirs)
+        self.session = Session(copy.roster.space)
         self.inbound: deque[LearnStatements | ApplyRuns] = deque()
         self.outbound: deque[ReadLog | FindPosition | CheckPositions] = deque()
         self.control: deque[Message] = deque()
@@ -481,7 +481,7 @@ class Wire:
     STEPS = (End.write_frame, End.read_frame, End.work_in, End.work_out, End.take_turn, End.wake)
 
     def __init__(self, one: Copy, other: Copy) -> None:
-        self.ends = End(one, other.device.id), End(other, one.device.id)
+        self.ends = End(one), End(other)
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
 
     def open(self) -> None:

@@ -40,14 +40,14 @@ def pair() -> tuple[Copy, Copy]:
 
 
 def test_a_session_begins_settling_with_nothing_known() -> None:
-    session = Session(b"s" * 16, b"t" * 32)
+    session = Session(b"s" * 16)
     assert session.phase is Phase.SETTLING
     assert session.blocked is None
-    assert session.their_clock == {}
+    assert session.their_copy.clock == {}
 
 
 def test_a_refusal_blocks_for_good() -> None:
-    session = Session(b"s" * 16, b"t" * 32)
+    session = Session(b"s" * 16)
     session.refuse("fork", "two histories")
     assert session.phase is Phase.BLOCKED
     assert session.blocked is not None
@@ -288,7 +288,7 @@ def test_nobody_acknowledges_to_a_peer_that_is_still_settling() -> None:
     wire.other.perform(wire.other.session.roster_changed(other.ours()))
     one.take([third.author.announcement], [row.run for row in third.rows])
     wire.settle()
-    assert wire.other.session.their_clock == one.disk.state.clock()
+    assert wire.other.session.their_copy.clock == one.disk.state.clock()
     assert other.keys == {"news"}
 
 

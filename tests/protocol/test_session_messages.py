@@ -407,7 +407,7 @@ def test_who_is_behind_asks_for_a_snapshot_and_knows_then_what_they_have(here: H
     here.hear(here.summary(horizon={here.other.origin: 1}))
     assert here.session.positions_checked(None, here.ours) == [WantSnapshot()]
     here.session.snapshot_stands({here.other.origin: 7})
-    assert here.session.their_clock[here.other.origin] == 7
+    assert here.session.their_copy.clock[here.other.origin] == 7
     want = SnapshotWant(here.space, bytes(16), 0, 4)
     assert here.hear(want) == [ServeSnapshot(want)]
 
@@ -598,7 +598,7 @@ def test_runs_are_applied_and_their_bytes_given_back(here: Here) -> None:
     run = here.other.write("a")
     announced = [here.other.author.announcement]
     assert here.hear(Entries(here.space, [run], announced)) == [ApplyRuns(announced, [run], run.size_bytes)]
-    assert here.session.their_clock == {run.origin: 1}
+    assert here.session.their_copy.clock == {run.origin: 1}
     assert here.session.behind(here.ours) == 1
     here.copy.take(announced, [run])
     assert here.session.applied(run.size_bytes, here.ours) == [Send(Credit(here.space, run.size_bytes))]

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from peerd.core import limits
-from peerd.protocol import inflow, outflow, roster_exchange, session
+from peerd.protocol import inflow, outflow, roster_exchange, wanting
 from peerd.protocol.effects import Compared
 from peerd.protocol.session import Phase
 
@@ -32,7 +32,7 @@ def small_sizes() -> Iterator[None]:
         patch.setattr(outflow, "EXPRESS_LAG", 4)
         patch.setattr(outflow, "EXPRESS_BYTES", 600)
         patch.setattr(outflow, "EXPRESS_RESERVE_BYTES", 400)
-        patch.setattr(session, "NEARLY", 5)
+        patch.setattr(wanting, "NEARLY", 5)
         patch.setattr(roster_exchange, "_STATEMENTS_BYTES", 1_000)
         patch.setattr(inflow, "FRAME_BYTES", 2_000)  # the largest frame that goes below zero
         yield
@@ -116,7 +116,7 @@ def test_whatever_happens_both_end_with_the_same(
     """
     story = Story(seed, copies, wire)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "CREDIT_BYTES", story.credit_bytes)
+        patch.setattr(wanting, "CREDIT_BYTES", story.credit_bytes)
         patch.setattr(inflow, "CREDIT_BYTES", story.credit_bytes)
         story.play(put)
     one, other = story.here

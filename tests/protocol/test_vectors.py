@@ -129,8 +129,9 @@ def test_the_specification_has_every_error_code_of_a_link() -> None:
     source = "".join(
         (ROOT / "peerd" / path).read_text(encoding="utf-8")
         for path in (
-            "protocol/codec.py", "protocol/session.py", "protocol/inflow.py", "engine/arrival.py", "engine/commits.py",
-            "engine/links/session_runner.py", "engine/links/inbound.py", "engine/links/link_runner.py",
+            "protocol/codec.py", "protocol/session.py", "protocol/their_copy.py", "protocol/inflow.py",
+            "engine/arrival.py", "engine/commits.py", "engine/links/session_runner.py",
+            "engine/links/inbound.py", "engine/links/link_runner.py",
         )
     )  # fmt: skip
     raised = set(re.findall(r"RemoteProtocolError\(.*code=\"([a-z-]+)\"", source))

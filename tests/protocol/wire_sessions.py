@@ -117,10 +117,10 @@ class Copy:
 class Side:
     """One session with what it asks for done on the spot, or held back: `holds` names kinds of effects."""
 
-    def __init__(self, copy: Copy, wire: Wire, theirs: bytes) -> None:
+    def __init__(self, copy: Copy, wire: Wire) -> None:
         self.copy = copy
         self.wire = wire
-        self.session = Session(SPACE, theirs)
+        self.session = Session(SPACE)
         self.sent: deque[SessionMessage] = deque()  # under way to the other side
         self.effects: list[Effect] = []  # all that it ever asked for
         self.wakes: list[float] = []
@@ -200,7 +200,7 @@ class Wire:
 
     def __init__(self, one: Copy, other: Copy) -> None:
         self.now_s = 0.0
-        self.one, self.other = Side(one, self, other.device), Side(other, self, one.device)
+        self.one, self.other = Side(one, self), Side(other, self)
         one.sessions[other.name] = self.one
         other.sessions[one.name] = self.other
 

@@ -72,7 +72,7 @@ class SessionRunner:
     def __init__(self, space: Space, theirs: bytes, link: LinkRunner, times: Times) -> None:
         self.space = space
         self.theirs = theirs
-        self.machine = Session(space.id, theirs)
+        self.machine = Session(space.id)
         self.diverged = False
         self.on_turn: Callable[[SessionRunner, int], None] = lambda _one, _behind: None
         self.on_caught_up: Callable[[SessionRunner], None] = lambda _: None
@@ -86,7 +86,7 @@ class SessionRunner:
             self._exchange,
             self._tell_ends,
             lambda: self.machine.is_forked,
-            lambda: self.machine.their_clock,
+            lambda: self.machine.their_copy.clock,
         )
         self.inbound = Inbound(space, theirs, self.machine, self._perform, self._forked, lambda: self.forks.known)
         self._outbound = Outbound(space, theirs, self.machine, times, self._perform, self.forks)

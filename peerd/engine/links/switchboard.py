@@ -117,14 +117,14 @@ class Switchboard:
         """Our log begins elsewhere now. Whoever lacks what it begins with has to hear that, in a new session."""
         horizon = space.copy.horizon()
         for session in self.sessions(space):
-            if space.was_replaced or not includes(session.machine.their_clock, horizon):
+            if space.was_replaced or not includes(session.machine.their_copy.clock, horizon):
                 self._drop(self.links[session.theirs], "snapshot")
 
     def _on_trim(self, space: Space, before: Clock) -> None:
         """The same, for those who had what it began with before: they were not expected to come on with so little."""
         horizon = space.copy.horizon()
         for session in self.sessions(space):
-            clock = session.machine.their_clock
+            clock = session.machine.their_copy.clock
             if includes(clock, before) and not includes(clock, horizon):
                 self._drop(self.links[session.theirs], "trimmed")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partialmethod
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from peerd.engine.links.link_runner import LinkRunner
 from peerd.engine.snapshots.snapshots import PATIENCE_S
 from peerd.errors import StoreError
 from peerd.protocol.messages import Entries, SnapshotChunk, SnapshotOffer
-from peerd.protocol.session import Phase, Session
+from peerd.protocol.session import Phase
+from peerd.protocol.wanting import Wanting
 from peerd.store import snapshot_reading
 from tests.engine.conftest import Device, MakeDevice, Pipe, Until, Wire
 from tests.engine.snapshots.test_snapshots import agree, damage, query, session
@@ -131,8 +133,7 @@ async def test_a_device_that_missed_more_changes_than_there_are_records_gets_a_s
 async def test_a_device_of_an_earlier_version_gets_the_log(
     full: tuple[Device, Device], wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    want = Session._want
-    monkeypatch.setattr(Session, "_want", lambda session, ours: want(session, ours, either=False))
+    monkeypatch.setattr(Wanting, "again", partialmethod(Wanting.again, either=False))
     desk, laptop = full
     wire.connect(desk, laptop)
     await linked(desk, laptop, until)
@@ -225,7 +226,7 @@ async def cut(
     """
     monkeypatch.setattr("peerd.engine.snapshots.exchange.LOOK_S", 0.0)
     monkeypatch.setattr("peerd.engine.links.switchboard.FAR_BEHIND", 1)
-    monkeypatch.setattr("peerd.protocol.session.NEARLY", 1)
+    monkeypatch.setattr("peerd.protocol.wanting.NEARLY", 1)
     desk, laptop = two
     phone = make("phone")
     await desk.admit(phone)

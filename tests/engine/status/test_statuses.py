@@ -12,7 +12,7 @@ from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
 from peerd.engine.links import inbound, switchboard
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
-from peerd.protocol import session
+from peerd.protocol import wanting
 from peerd.protocol.control.reports import PeerStatus
 from peerd.protocol.messages import SUBPROTOCOL as SYNC
 from peerd.protocol.messages import Entries, Notice, RosterMessage, Summary, Want
@@ -293,7 +293,7 @@ async def test_whoever_waits_for_its_turn_says_so(
     desk: Device, make: MakeDevice, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(switchboard, "FAR_BEHIND", 1)
-    monkeypatch.setattr(session, "NEARLY", 1)
+    monkeypatch.setattr(wanting, "NEARLY", 1)
     laptop, tablet = make("laptop"), make("tablet")
     await desk.admit(laptop, tablet)
     await laptop.put("a", {})

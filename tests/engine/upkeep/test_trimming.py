@@ -384,7 +384,7 @@ async def test_what_goes_while_it_is_sent_begins_a_new_session(two: Two, wire: W
     await until(lambda: desk.switchboard.links)
     await until(lambda: desk.clock_now() == laptop.clock_now())
     (session,) = desk.switchboard.sessions(desk.space)
-    session.machine.their_clock = {}
+    session.machine.their_copy.clock = {}
     desk.space.trimmed(desk.clock_now())
     await until(lambda: not desk.switchboard.links)
 
