@@ -320,11 +320,13 @@ _OF_RELAYS: Final = {
 _OF_TICKETS: Final = {
     "bad-invitation": "The invitation file cannot be used: the code is not its code, or it is no invitation, or it was "
     "changed. Have a member make a new one.",
-    "bad-petition": "Something asks on a relay to be let in and is not entitled to: its ticket is used up, expired or "
-    "unknown, or a signature is wrong. It was not let in.",
+    "bad-petition": "Something asks on a relay to be let in and is not entitled to: its ticket is used up, withdrawn, "
+    "expired or unknown, or a signature is wrong. It was not let in.",
     "file-unreadable": "A file that was named cannot be read; the sentence says why.",
     "file-unwritable": "A file that was named cannot be written; the sentence says why.",
     "file-exists": "A file of that name is there already, and is not overwritten. Choose another path.",
+    "not-invited": "No invitation file of that id is open: a device came by it, it was withdrawn, or it has expired. "
+    "`peerctl members SPACE` lists those by which one may still come.",
     "roster-too-large": "The space has so many members that they do not fit into an invitation by file. Invite with a "
     "code on the same network.",
 }

@@ -13,12 +13,13 @@ from peerd.control.client import Problem, path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from peerd.cli.arguments import Commands
     from peerd.cli.output import Output
     from peerd.control.client import Client
 
+TICKET_CHARS: Final = 8  # of the id of an invitation file, as people give it
 POLICIES: Final = ("keep", "newest", "max", "min")
 
 
@@ -59,7 +60,7 @@ def add(commands: Commands) -> None:
         "`history_days` and kept because that member or relay lacks it, since when. `dormant`: a member that "
         "was not seen for 60 days, or a relay that has failed for as long, holds nothing back; the member gets a "
         "snapshot when it comes again. Who may still come is listed too: devices that `admit` named, and files of "
-        "`invite --file` that nobody has used.",
+        "`invite --file` that nobody has used; `remove` withdraws them.",
     )
     members.add_argument("space", metavar="SPACE")
     members.set_defaults(run=run_members)
@@ -67,7 +68,9 @@ def add(commands: Commands) -> None:
         "remove",
         "remove a member from a space for good",
         "What it wrote until now stays; what it writes from now on is not accepted. What it has, it keeps. One that "
-        "`admit` was told of and that has not joined yet may not join any more.",
+        "`admit` was told of and that has not joined yet may not join any more. Of a file of `invite --file` give the "
+        "id that `members` shows, or its first eight characters: then nobody may join by it. Who came by it before is "
+        "a member, and removed as any other.",
     )
     remove.add_argument("space", metavar="SPACE")
     remove.add_argument("device", metavar="DEVICE", help="its id, its short id, or its name if only one has it")
@@ -203,7 +206,7 @@ def run_members(arguments: argparse.Namespace, client: Client, out: Output) -> i
         for member in found["members"]
     ]
     rows += [
-        ["", "", one["role"], f"invited by file until {moment(one['expires_ms'])}", "", ""]
+        ["", one["id"], one["role"], f"invited by file until {moment(one['expires_ms'])}", "", ""]
         for one in found.get("tickets", ())
     ]
     rows += [[one["relay"], "", "relay", "", "", _held(one["holding"])] for one in found.get("relays", ())]
@@ -226,8 +229,10 @@ def _held(holding: Mapping[str, Any] | None) -> str:
 
 def run_remove(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     address = path("spaces", arguments.space, "members")
-    members = client.call("GET", address).body["members"]
-    member = _named(members, arguments.device)
+    found = client.call("GET", address).body
+    member, ticket = _named(found["members"], found.get("tickets", ()), arguments.device)
+    if ticket:
+        return _withdraw(ticket, arguments, client, out)
     device = member["device"] if member else arguments.device
     called = f"{member['name']} ({short(device)})" if member and member["name"] else device
     awaited = member is not None and member["state"] == "awaited"
@@ -243,16 +248,34 @@ def run_remove(arguments: argparse.Namespace, client: Client, out: Output) -> in
     return exits.OK
 
 
-def _named(members: list[dict[str, Any]], wanted: str) -> dict[str, Any] | None:
-    """The one member with this id, short id or name; None if it is not known here. Two are an error."""
+def _withdraw(ticket: str, arguments: argparse.Namespace, client: Client, out: Output) -> int:
+    called = f"the invitation file {ticket[:TICKET_CHARS]}"
+    if not arguments.yes and not out.ask(f"Withdraw {called} to {arguments.space}?"):
+        out.talk("nothing removed")
+        return exits.FAILED
+    client.call("DELETE", path("spaces", arguments.space, "tickets", ticket))
+    if out.as_json:
+        out.document({"removed": {"ticket": ticket}})
+    else:
+        out.talk(f"nobody may join {arguments.space} by {called} any more")
+    return exits.OK
+
+
+def _named(
+    members: Iterable[dict[str, Any]], tickets: Iterable[dict[str, Any]], wanted: str
+) -> tuple[dict[str, Any] | None, str]:
+    """The one member with this id, short id or name, or the id of the one invitation file; None and "" if there is
+    none. Two are an error.
+    """
     plain = wanted.replace("-", "").replace(" ", "").upper()
     found = [
         member for member in members if member["device"].replace("-", "") == plain or short(member["device"]) == plain
     ] or [member for member in members if member["name"] == wanted]
-    if len(found) > 1:
-        ids = ", ".join(short(member["device"]) for member in found)
+    files = [one["id"] for one in tickets if wanted.lower() in {one["id"], one["id"][:TICKET_CHARS]}]
+    if len(found) + len(files) > 1:
+        ids = ", ".join((*(short(member["device"]) for member in found), *files))
         raise Misused(f"{wanted} may be any of {ids}", code="ambiguous-device", next_step="give one of these ids")
-    return found[0] if found else None
+    return found[0] if found else None, files[0] if files else ""
 
 
 def run_collection(arguments: argparse.Namespace, client: Client, out: Output) -> int:

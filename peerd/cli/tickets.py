@@ -35,6 +35,7 @@ def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> in
     out.text(str(made["code"]), "bold")
     out.flush()
     out.talk(f"the invitation is in {target}; it is good for one device, until {moment(made['expires_ms'])}")
+    out.talk(f"until then `peerctl members {arguments.space}` lists it, and `peerctl remove` withdraws it")
     out.talk("carry it there, tell the code another way, and on that device:")
     out.talk(f"  peerctl join --file {target.name} {made['code']}")
     out.talk("both devices need a relay for the space: see docs/relay.md")

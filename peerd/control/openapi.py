@@ -34,6 +34,7 @@ _NAMES: Final = {
     "conflict": "The id of a conflict, the same on every device.",
     "device": "A device id in its text form.",
     "invitation": "The id of an invitation.",
+    "ticket": "The id of an invitation file.",
     "binding": "The name of a binding on this device.",
 }
 _ABOUT: Final = (

@@ -58,6 +58,7 @@ CODES: Final[dict[str, Code]] = {
     "relay-not-found": Code(404, "There is no such relay on this device"),
     "invitation-not-found": Code(404, "There is no such invitation"),
     "not-member": Code(404, "There is no such member"),
+    "not-invited": Code(404, "There is no such open invitation"),
     "not-found": Code(404, "There is no such thing"),
     # who sent it
     "read-only": Code(403, "You may read here, not write"),

@@ -294,6 +294,10 @@ class Service(Protocol):
         """Give the file, its code, and when it expires. `not-admin` (403), `roster-too-large` (409)."""
         ...
 
+    async def withdraw_file(self, space: str, ticket: str) -> None:
+        """`not-invited` (404), `not-admin` (403)."""
+        ...
+
     async def join_by_file(self, file: bytes, code: str, name: str | None) -> Petitioned:
         """`bad-code` and `bad-invitation` (400), `expired`, `space-exists` and `already-member` (409)."""
         ...

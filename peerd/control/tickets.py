@@ -31,6 +31,11 @@ async def make_ticket(service: Service, request: Request) -> Answer:
     return Answer(_encode(TicketFile(code=code, file=b64encode(file).decode(), expires_ms=expires_ms)))
 
 
+async def withdraw(service: Service, request: Request) -> Answer:
+    await service.withdraw_file(request.names["space"], request.names["ticket"])
+    return Answer(status=204)
+
+
 async def petition(service: Service, request: Request) -> Answer:
     wish = decode_as(request.body, NewPetition, 1)
     if wish.name is not None:
@@ -51,6 +56,14 @@ ROUTES: Final = (
         body=NewTicket,
         answer=TicketFile,
         refusals=("bad-value", "not-admin", "roster-too-large"),
+    ),
+    Route(
+        method="DELETE",
+        pattern="/v1/spaces/{space}/tickets/{ticket}",
+        handler=withdraw,
+        about="Let nobody in any more by an invitation file; `ticket` is its id, as the list of members has it.",
+        status=204,
+        refusals=("not-invited", "not-admin"),
     ),
     Route(
         method="POST",

@@ -104,7 +104,7 @@ class Awaited(Struct, frozen=True):
 
 class StoredPetition(Struct, frozen=True):
     """That this device asks to be let in by a file: a sealed object for the relays, under this name; the answer stands
-    under one of `answers`. `expires_ms`: wall clock, until when it is worth asking.
+    under one of `answers`. `expires_ms`: wall clock, until when it is worth asking; 0 if the invitation was withdrawn.
     """
 
     name: str

@@ -331,6 +331,9 @@ class Service:
     async def invite_by_file(self, space: str, days: int, role: str) -> tuple[bytes, str, int]:
         return await self.files.invite(self._spaces.named(space), days, role)
 
+    async def withdraw_file(self, space: str, ticket: str) -> None:
+        await self.files.withdraw(self._spaces.named(space), ticket)
+
     async def join_by_file(self, file: bytes, code: str, name: str | None) -> Petitioned:
         space = await self.files.ask(file, code, name)
         await self.couriers.look_again()

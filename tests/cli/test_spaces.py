@@ -18,6 +18,7 @@ MEMBERS: dict[str, Any] = {
 }
 NOTHING = {"active": True, "silent_days": 0, "transactions": 0, "size_bytes": 0, "since_ms": None}
 WHERE = "/v1/spaces/home/members"
+FILE = "3f2a9c1b" + "00" * 12
 
 
 def test_create_names_the_next_step(daemon: Any, peerctl: Any) -> None:
@@ -139,8 +140,32 @@ def test_who_is_awaited_is_listed_with_until_when_and_may_be_kept_out(daemon: An
 
 
 def test_who_may_still_come_by_a_file_is_listed(daemon: Any, peerctl: Any) -> None:
-    daemon.on("GET", WHERE, {"members": [], "tickets": [{"role": "member", "expires_ms": 1000}]})
-    assert peerctl("members", "home").out == "\t\tmember\tinvited by file until 1970-01-01 00:00:01\t\t\n"
+    daemon.on("GET", WHERE, {"members": [], "tickets": [{"id": FILE, "role": "member", "expires_ms": 1000}]})
+    assert peerctl("members", "home").out == f"\t{FILE}\tmember\tinvited by file until 1970-01-01 00:00:01\t\t\n"
+
+
+@pytest.mark.parametrize("named", [FILE, "3f2a9c1b", "3F2A9C1B"])
+def test_remove_withdraws_an_invitation_file(daemon: Any, peerctl: Any, named: str) -> None:
+    daemon.on("GET", WHERE, {**MEMBERS, "tickets": [{"id": FILE, "role": "member", "expires_ms": 1000}]})
+    daemon.on("DELETE", f"/v1/spaces/home/tickets/{FILE}", None, status=204)
+    asked = peerctl("remove", "home", named, stdin="n\n")
+    assert asked.code == 1
+    assert "Withdraw the invitation file 3f2a9c1b to home?" in asked.err
+    assert not [asked for asked in daemon.asked if asked.method == "DELETE"]
+    got = peerctl("remove", "home", named, "--yes")
+    assert got == (0, "", "nobody may join home by the invitation file 3f2a9c1b any more\n")
+    assert json.loads(peerctl("remove", "home", named, "--yes", "--json").out) == {"removed": {"ticket": FILE}}
+
+
+def test_remove_does_not_guess_between_a_device_and_a_file(daemon: Any, peerctl: Any) -> None:
+    """A device may call itself as it likes."""
+    nas, phone = MEMBERS["members"]
+    tickets = [{"id": FILE, "role": "member", "expires_ms": 1000}]
+    daemon.on("GET", WHERE, {"members": [nas, {**phone, "name": "3f2a9c1b"}], "tickets": tickets})
+    got = peerctl("remove", "home", "3f2a9c1b", "--yes")
+    assert (got.code, got.out) == (2, "")
+    assert f"PHONEAAP, {FILE}" in got.err
+    assert not [asked for asked in daemon.asked if asked.method == "DELETE"]
 
 
 def test_remove_passes_on_what_it_does_not_know(daemon: Any, peerctl: Any) -> None:

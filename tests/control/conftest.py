@@ -356,6 +356,9 @@ class FakeService:
         self._called("invite_by_file", space, days, role)
         return b"the file", "ABCDE-FGHIJ", 7
 
+    async def withdraw_file(self, space: str, ticket: str) -> None:
+        self._called("withdraw_file", space, ticket)
+
     async def join_by_file(self, file: bytes, code: str, name: str | None) -> Petitioned:
         self._called("join_by_file", file, code, name)
         return Petitioned(space="home", id="00ff", expires_ms=7, relays=["folder"])

@@ -58,6 +58,7 @@ def test_every_documented_address_is_there() -> None:
         "GET /v1/spaces/{space}/asides",
         "POST /v1/spaces/{space}/recopy",
         "POST /v1/spaces/{space}/tickets",
+        "DELETE /v1/spaces/{space}/tickets/{ticket}",
         "POST /v1/petitions",
         "POST /v1/invitations",
         "POST /v1/invitations/{invitation}",

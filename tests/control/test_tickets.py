@@ -24,6 +24,11 @@ async def test_what_no_ticket_can_be_is_refused(talk: Any, service: Any, wish: d
     assert service.calls == []
 
 
+async def test_a_ticket_is_withdrawn_by_its_id(talk: Any, service: Any) -> None:
+    assert (await talk.ask("DELETE", f"{TICKETS}/00ff")).status == 204
+    assert service.calls == [("withdraw_file", "home", "00ff")]
+
+
 async def test_a_petition_is_made_from_file_and_code(talk: Any, service: Any) -> None:
     asked = (await talk.ask("POST", "/v1/petitions", {"file": "dGhlIGZpbGU=", "code": "x", "name": "home"})).json
     assert asked == {"space": "home", "id": "00ff", "expires_ms": 7, "relays": ["folder"]}

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from peerd.core.device_id import format_device_id
 from peerd.core.origin import Announcement, origin_of
-from peerd.core.roster import compose, epochs
+from peerd.core.roster import compose, epochs, tickets
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import (
     DeviceCard,
@@ -68,6 +68,14 @@ class _Story:
         )
         self._say("remove", lambda r: compose.remove(r, _DESK, _LAPTOP, {self.origin: Final(300, b"\xaa" * 8)}))
         self._say("vouch", lambda r: compose.vouch(r, _DESK, {self.origin: Final(301, b"\xbb" * 8)}))
+
+    def go_on(self) -> list[dict[str, Any]]:
+        """The statements that came to be published later: desk invites by a file, and withdraws that."""
+        before = len(self.statements)
+        self._say("ticket", lambda r: compose.ticket(r, _DESK, b"\xdd" * 32, 1_800_000_000_000, "member"))
+        ticket = self.roster.heads()[0]
+        self._say("withdraw", lambda r: compose.withdraw(r, _DESK, ticket))
+        return self.statements[before:]
 
     def _say(self, kind: str, make: Callable[[Roster], bytes]) -> None:
         signed = compose.signed(make(self.roster), _KEYS[0].sign)
@@ -152,8 +160,14 @@ def _pairing_vectors() -> dict[str, Any]:
     }
 
 
+def _ticket_vectors() -> dict[str, Any]:
+    """On top of the roster above."""
+    story = _Story()
+    return {"statements": story.go_on(), "digest": story.roster.digest().hex()}
+
+
 def made() -> dict[str, Any]:
-    return {"roster": _roster_vectors(), "pairing": _pairing_vectors()}
+    return {"roster": _roster_vectors(), "pairing": _pairing_vectors(), "tickets": _ticket_vectors()}
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +194,12 @@ def test_the_published_statements_are_read_as_one_roster(published: dict[str, An
     announcement = msgspec.msgpack.decode(bytes.fromhex(origin["announcement"]), type=Announcement)
     assert origin_of(roster.space, announcement).hex() == origin["origin"]
     assert roster.limit(announcement) == vectors["limit"] == 301
+    later = published["tickets"]
+    stated = [
+        SignedStatement(bytes.fromhex(one["bytes"]), bytes.fromhex(one["signature"])) for one in later["statements"]
+    ]
+    invited, _ = roster.with_statements(stated[:1])
+    assert [one.role for one in tickets.open_tickets(invited, 0).values()] == ["member"]
+    withdrawn, _ = invited.with_statements(stated[1:])
+    assert withdrawn.digest().hex() == later["digest"]
+    assert tickets.open_tickets(withdrawn, 0) == {}

@@ -21,6 +21,7 @@ from peerd.core.roster.statements import (
     REMOVE,
     TICKET,
     VOUCH,
+    WITHDRAW,
     Admit,
     Close,
     DeviceCard,
@@ -31,6 +32,7 @@ from peerd.core.roster.statements import (
     SignedStatement,
     Ticket,
     Vouch,
+    Withdraw,
     decode_statement,
     encode_genesis,
     encode_statement,
@@ -85,6 +87,16 @@ def ticket(roster: Roster, author: bytes, key: bytes, expires_ms: int, role: str
     """
     check_admin(roster, author)
     return _encode(roster, author, TICKET, Ticket(key, expires_ms, role))
+
+
+def withdraw(roster: Roster, author: bytes, ticket: bytes) -> bytes:
+    """`author` has nobody let in any more by the ticket with this id; see `tickets.open_tickets`.
+
+    Raises:
+        UserError: "not-admin".
+    """
+    check_admin(roster, author)
+    return _encode(roster, author, WITHDRAW, Withdraw(ticket), ticket)
 
 
 def remove(roster: Roster, author: bytes, device: bytes, finals: Finals) -> bytes:

@@ -14,9 +14,10 @@ author knew: what a statement's author had seen is what can be reached through i
     6 close     an origin that went two ways ends at the last common transaction
     7 ticket    an invitation by file: whoever has its key may ask to be admitted, until it expires or one is
     8           reserved: kept and forwarded, without effect
+  128 withdraw  nobody is let in by this ticket any more
 
-A kind from 128 on is optional: kept, forwarded and otherwise ignored. Any other kind, or another format, needs a newer
-peerd and is refused. Unknown keys of a body are ignored. PROTOCOL.md, "Statements".
+A kind from 128 on is optional: whoever does not know it keeps and forwards it and otherwise ignores it. Any other kind,
+or another format, needs a newer peerd and is refused. Unknown keys of a body are ignored. PROTOCOL.md, "Statements".
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from peerd.errors import RemoteProtocolError
 FORMAT = 1
 
 GENESIS, ADMIT, REMOVE, VOUCH, EPOCH, CLOSE, TICKET, RESERVED = range(1, 9)
-OPTIONAL_KINDS = 128
+OPTIONAL_KINDS = WITHDRAW = 128
 
 STATEMENT_BYTES = 64 << 10
 HEADS = 256
@@ -154,7 +155,11 @@ class Ticket(Struct, frozen=True):
     role: Annotated[str, Meta(min_length=1, max_length=16)] = ADMIN
 
 
-Body = Genesis | Admit | Remove | Vouch | Epoch | Close | Ticket | None
+class Withdraw(Struct, frozen=True):
+    ticket: Id16
+
+
+Body = Genesis | Admit | Remove | Vouch | Epoch | Close | Ticket | Withdraw | None
 
 _BODIES: dict[int, type[Genesis | Admit | Remove | Vouch | Epoch | Close | Ticket]] = {
     GENESIS: Genesis,
@@ -189,7 +194,9 @@ class _Frame(Struct, frozen=True, array_like=True):
 
 
 class Statement(Struct, frozen=True):
-    """A decoded statement. `body` is None for the kinds that have no effect here."""
+    """A decoded statement. `body` is None where it has no effect here: of a kind that is not known, or of an optional
+    one that is known and holds something else.
+    """
 
     id: bytes
     kind: int
@@ -273,7 +280,7 @@ def _decode_body(frame: _Frame) -> Body:
     kind = _BODIES.get(frame.kind)
     if kind is None:
         msgspec.msgpack.decode(frame.body, type=dict[str, Raw])  # a map, whatever is in it
-        return None
+        return _decode_withdrawal(frame.body) if frame.kind == WITHDRAW else None
     body = msgspec.msgpack.decode(frame.body, type=kind)
     names = {"card": body.card.name} if isinstance(body, Genesis | Admit) else {}
     if isinstance(body, Genesis):
@@ -283,6 +290,14 @@ def _decode_body(frame: _Frame) -> Body:
     if isinstance(body, Admit | Ticket) and body.role not in {ADMIN, MEMBER}:
         raise _newer(f"the role {body.role!r}")
     return body
+
+
+def _decode_withdrawal(body: Raw) -> Withdraw | None:
+    """A bad one is taken in all the same, as by those who do not know the kind: all are to have the same statements."""
+    try:
+        return msgspec.msgpack.decode(body, type=Withdraw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _check_genesis(data: bytes, frame: _Frame, body: Genesis) -> None:

@@ -6,12 +6,17 @@ that finds it there admits the device, in the usual way, naming the ticket: by t
 needs no second way in, and what a device may read is sealed to it by a member who has seen it ask.
 
 Of two devices that ask with one ticket at two admins who know nothing of each other both may be let in, and both are
-seen among the members. When a ticket is over is judged by the clock of the admin. PROTOCOL.md, "Tickets".
+seen among the members. When a ticket is over is judged by the clock of the admin.
+
+Any admin may *withdraw* a ticket: no admin that has heard of it lets anybody in by it. An admission that counts stands
+all the same: who came before, or by an admin that had not heard of it, is a member. A withdrawal holds also where its
+author was removed and it is void, since to let somebody in by a file that leaked is worse than to let nobody in.
+PROTOCOL.md, "Tickets".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -21,7 +26,18 @@ from msgspec import UNSET, Struct
 from peerd.core.origin import Id16
 from peerd.core.roster.lineage import Entry
 from peerd.core.roster.roster import Roster
-from peerd.core.roster.statements import Admit, DeviceCard, Ticket, Verify, is_name
+from peerd.core.roster.statements import (
+    ADMIN,
+    Admit,
+    DeviceCard,
+    SignedStatement,
+    Ticket,
+    Verify,
+    Withdraw,
+    decode_statement,
+    is_name,
+    signing_input,
+)
 from peerd.errors import RemoteProtocolError
 
 _PETITION_TAG = b"peerd/1 petition\0"
@@ -46,14 +62,64 @@ class Used(NamedTuple):
     admissions: list[Entry]
 
 
+class Withdrawn(NamedTuple):
+    """A ticket by which nobody came, and the statement that withdraws it."""
+
+    ticket: Ticket
+    by: SignedStatement
+
+
 def open_tickets(roster: Roster, now_ms: int) -> dict[bytes, Ticket]:
     """The tickets that a device may still come by, by their ids."""
-    return {one: found.ticket for one, found in _tickets(roster, now_ms).items() if not found.admissions}
+    gone = _withdrawals(roster)
+    return {
+        one: found.ticket for one, found in _tickets(roster, now_ms).items() if not found.admissions and one not in gone
+    }
 
 
 def used_tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
     """Those by which a device came that may still wait to hear of it, by their ids."""
     return {one: found for one, found in _tickets(roster, now_ms).items() if found.admissions}
+
+
+def withdrawn_tickets(roster: Roster, now_ms: int) -> dict[bytes, Withdrawn]:
+    """Those by which nobody may come any more and somebody may still wait to, by their ids."""
+    gone = _withdrawals(roster)
+    return {
+        one: Withdrawn(found.ticket, gone[one])
+        for one, found in _tickets(roster, now_ms).items()
+        if not found.admissions and one in gone
+    }
+
+
+def tells_withdrawn(told: Iterable[SignedStatement], roster: Roster, expires_ms: int, verify: Verify) -> bool:
+    """Does one of these statements withdraw the ticket of ours that expires then? The roster is that of the file, which
+    may be too old to take it in; whoever states it must be an admin by it.
+    """
+    for signed in told:
+        try:
+            statement = decode_statement(signed.data)
+        except RemoteProtocolError:
+            continue
+        if statement.space != roster.space or not isinstance(statement.body, Withdraw):
+            continue
+        ticket, author = roster.entry(statement.body.ticket), roster.members.get(statement.author)
+        if ticket is None or not isinstance(ticket.body, Ticket) or ticket.body.expires_ms != expires_ms:
+            continue
+        if author is None or author.role != ADMIN:
+            continue
+        if verify(author.public_key, signed.signature, signing_input(signed.data)):
+            return True
+    return False
+
+
+def _withdrawals(roster: Roster) -> dict[bytes, SignedStatement]:
+    """By the ids of the tickets. Those that do not count, too."""
+    return {
+        entry.body.ticket: entry.signed
+        for entry in roster.entries()
+        if isinstance(entry.body, Withdraw) and entry.acting is not None and entry.acting.role == ADMIN
+    }
 
 
 def _tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
@@ -87,7 +153,7 @@ def read_petition(data: bytes, space: bytes, tickets: dict[bytes, Ticket], verif
         raise _bad(f"it cannot be decoded: {problem}") from None
     ticket = tickets.get(asked.ticket)
     if ticket is None:
-        raise _bad("its ticket is used up, expired or unknown")
+        raise _bad("its ticket is used up, withdrawn, expired or unknown")
     if not is_name(asked.card.name):
         raise _bad("the device's name cannot be shown")
     told = _told(space, asked.ticket, asked.card)

@@ -69,6 +69,26 @@ class FileInvitations:
         log.info("invitation file made", space=space.name)
         return invitation_file.MAGIC + sealed, invitation_file.show_code(code), expires_ms
 
+    async def withdraw(self, space: Space, ticket: str) -> None:
+        """Let nobody in any more by the file whose ticket has this id (hexadecimal).
+
+        Raises:
+            UserError: not-admin; not-invited if nobody may come by it anyway. StoreError.
+        """
+        open_ones = tickets.open_tickets(space.roster, self._times.wall_ms())
+        which = next((one for one in open_ones if one.hex() == ticket), None)
+        if which is None:
+            raise UserError(
+                f"{ticket} is no invitation file by which a device may still come",
+                code="not-invited",
+                status=404,
+                next_step="`peerctl members` lists those that are open. Who came by one is a member, and removed as "
+                "any other.",
+            )
+        data = compose.withdraw(space.roster, self._keys.device, which)
+        await space.learn([compose.signed(data, self._keys.sign)])
+        log.info("invitation withdrawn", space=space.name)
+
     async def ask(self, file: bytes, code_text: str, name: str | None) -> Space:
         """Found our copy of the space, empty and closed for writing, with a petition for the relays.
 

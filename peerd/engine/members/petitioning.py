@@ -5,7 +5,7 @@
     admin       as long as there is an open ticket, where its petition would lie is looked at; whoever asks in the right
                 way is admitted, and in the place of the petition lies an answer, a head that tells the roster alone.
                 Less and less often also for a ticket that is used, until whoever came by it was seen: the admin that
-                let it in may have died before it said so
+                let it in may have died before it said so. And for one that was withdrawn: who asks with it is told
     outsider    a device that was removed looks less and less often into the heads of the others: whoever removed it may
                 have been removed itself, and then the removal is void (`core.roster.removal`), and their heads are
                 sealed for this device, too
@@ -16,15 +16,17 @@ All of them only look while there is something to look for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
 
 from peerd.core.backoff import doubling_s
 from peerd.core.device_id import short_id
 from peerd.core.roster import epochs, tickets
 from peerd.core.roster.lineage import Entry
 from peerd.core.roster.roster import Roster
-from peerd.core.roster.statements import Ticket
-from peerd.core.roster.tickets import Used
+from peerd.core.roster.statements import SignedStatement, Ticket
+from peerd.core.roster.tickets import Used, Withdrawn
 from peerd.core.stored import StoredPetition
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.keys import SpaceKeys
@@ -125,9 +127,7 @@ class Petitioning:
         """Do what there is to do. Gives when to look again, None if there is nothing to look for."""
         petition, ours = self.space.petition, self._keys.device
         if petition is not None and not self.space.roster.is_member(ours):
-            if petition.expires_ms <= self._times.wall_ms():
-                return self._less_and_less()  # it may be the clock that is wrong
-            return self._times.uniform(*LOOK_S) if await self._ask(petition) else None
+            return await self._ask(petition)
         if petition is not None:
             await self.space.ask(None)
         if ours in self.space.roster.removed:
@@ -138,10 +138,11 @@ class Petitioning:
         open_ones = tickets.open_tickets(self.space.roster, now_ms)
         used = tickets.used_tickets(self.space.roster, now_ms)
         unheard = {one: of for one, of in used.items() if not all(map(self._has_come, of.admissions))}
+        withdrawn = tickets.withdrawn_tickets(self.space.roster, now_ms)
         await self._clear(self._answered - unheard.keys())
-        if not open_ones and not unheard:
+        if not open_ones and not unheard and not withdrawn:
             return None
-        await self._answer(open_ones, unheard)
+        await self._answer(open_ones, unheard, withdrawn)
         if open_ones:
             return self._times.uniform(*LOOK_S)
         return self._less_and_less()
@@ -160,11 +161,19 @@ class Petitioning:
 
     # ---- the newcomer
 
-    async def _ask(self, petition: StoredPetition) -> bool:
+    async def _ask(self, petition: StoredPetition) -> float | None:
+        if petition.expires_ms and petition.expires_ms <= self._times.wall_ms():
+            return self._less_and_less()  # it may be the clock that is wrong
         await self._store.prepare()
-        if await self._store.create({petition.name: petition.sealed}):  # of an earlier try with the same file
-            before = await self._store.lookup([petition.name], contents=False)
-            await self._store.replace(petition.name, petition.sealed, before[petition.name].tag if before else None)
+        if petition.expires_ms:
+            await self._put(petition.name, petition.sealed)
+        if await self._hear(petition):
+            return None
+        still = self.space.petition
+        return self._times.uniform(*LOOK_S) if still is not None and still.expires_ms else self._less_and_less()
+
+    async def _hear(self, petition: StoredPetition) -> bool:
+        """Have we been let in? That may be said also where it was said that the invitation is withdrawn."""
         found = await self._store.lookup(petition.answers, contents=True)
         for name, one in found.items():
             try:
@@ -179,8 +188,13 @@ class Petitioning:
                 await self._store.delete([petition.name, *petition.answers[:1]])
                 log.info("space joined", space=self.space.name, device=short_id(signed.device))
                 self._admitted()
-                return False
-        return True
+                return True
+            roster = self.space.roster
+            if tickets.tells_withdrawn(head.statements, roster, petition.expires_ms, self._spaces.verify):
+                await self.space.ask(replace(petition, expires_ms=0))
+                await self._store.delete([petition.name, *petition.answers[:1]])
+                log.warning("invitation withdrawn", space=self.space.name)
+        return False
 
     # ---- the outsider
 
@@ -203,14 +217,19 @@ class Petitioning:
 
     # ---- the admin
 
-    async def _answer(self, open_ones: dict[bytes, Ticket], unheard: dict[bytes, Used]) -> None:
-        """Of a ticket that is used nobody is let in any more; who was is told so, if whoever let it in could not."""
+    async def _answer(
+        self, open_ones: dict[bytes, Ticket], unheard: dict[bytes, Used], withdrawn: dict[bytes, Withdrawn]
+    ) -> None:
+        """By a ticket that is used nobody is let in any more; who was is told so, if whoever let it in could not. Nor
+        is anybody by a withdrawn one; who asks is told that.
+        """
         space, names_key = self.space, self._space_keys.names()
         entitling = open_ones | {one: used.ticket for one, used in unheard.items()}
+        entitling |= {one: gone.ticket for one, gone in withdrawn.items()}
         names = {relay_names.ticket_name(names_key, one): one for one in entitling}
         found = await self._store.lookup(list(names), contents=True)
         for name, one in found.items():
-            ticket = entitling[names[name]]
+            which, ticket = names[name], entitling[names[name]]
             secret = tickets.petition_secret(space.id, names_key, ticket.key)
             keys = [epochs.relay_keys(space.id, secret)]
             try:
@@ -219,13 +238,18 @@ class Petitioning:
             except RemoteProtocolError as problem:
                 log.warning("petition refused", space=space.name, cause=str(problem))
                 continue
-            used = unheard.get(names[name])
+            used, answer = unheard.get(which), relay_names.answer_name(names_key, which)
             if used is not None and asked.card.device not in {admission.device for admission in used.admissions}:
                 continue
             if not space.roster.is_member(asked.card.device):
-                await self._spaces.admit(space, asked.card, ticket.role, names[name])
-            await self._leave_answer(relay_names.answer_name(names_key, names[name]))
-            self._answered.add(names[name])
+                if which in withdrawn:
+                    await self._leave_answer(answer, [withdrawn[which].by], [asked.card.sealing_key])
+                if which not in tickets.open_tickets(space.roster, self._times.wall_ms()):
+                    continue  # and it may have been used or withdrawn just now
+                await self._spaces.admit(space, asked.card, ticket.role, which)
+            members = [member.sealing_key for member in space.roster.members.values()]
+            await self._leave_answer(answer, space.roster.statements, members)
+            self._answered.add(which)
         await self._store.delete(list(found))
 
     async def _clear(self, answered: set[bytes]) -> None:
@@ -238,14 +262,18 @@ class Petitioning:
             await self._store.delete(places)
             self._answered -= answered
 
-    async def _leave_answer(self, name: str) -> None:
+    async def _leave_answer(self, name: str, statements: Sequence[SignedStatement], readers: Sequence[bytes]) -> None:
+        """In the place of any other: what another admin said is the same, or was said before it heard what we have."""
         space, ours = self.space, self._keys.device
-        statements = list(space.roster.statements)
-        head = Head(0, self._times.wall_ms(), bytes(16), 1, bytes(32), statements=statements)
+        head = Head(0, self._times.wall_ms(), bytes(16), 1, bytes(32), statements=list(statements))
         data = relay_objects.encode(head)
         signature = self._keys.sign(relay_objects.head_signing_input(space.id, ours, data))
-        members = [member.sealing_key for member in space.roster.members.values()]
-        sealed = self._sealing.seal_head(
-            name, SignedHead(ours, signature, data), space.id, self._space_keys.sealing(), members
-        )
-        await self._store.create({name: sealed})  # another admin's answer says the same
+        signed, like = SignedHead(ours, signature, data), len(space.roster.members)
+        sealed = self._sealing.seal_head(name, signed, space.id, self._space_keys.sealing(), readers, like)
+        await self._put(name, sealed)
+
+    async def _put(self, name: str, sealed: bytes) -> None:
+        """In the place of what is there; if that changes meanwhile, it stays until the next look."""
+        if await self._store.create({name: sealed}):
+            before = await self._store.lookup([name], contents=False)
+            await self._store.replace(name, sealed, before[name].tag if before else None)

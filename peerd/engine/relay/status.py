@@ -51,6 +51,12 @@ def is_behind_on_relay(peer: PeerStatus) -> bool:
 
 def petition_state(petition: StoredPetition, now_ms: int, relays: Sequence[str]) -> tuple[str, str, str]:
     """State, reason and next step of a space that this device has asked to be let into by a file."""
+    if not petition.expires_ms:
+        return (
+            "removed",
+            "this device has asked to be let in, and a member has withdrawn the invitation",
+            "Ask a member for a new one (`peerctl invite SPACE --file PATH`).",
+        )
     if petition.expires_ms <= now_ms:
         return (
             "removed",

@@ -181,7 +181,8 @@ class SpaceStates:
             if device not in awaited
         ]
         tickets = [
-            OpenTicket(role=one.role, expires_ms=one.expires_ms) for one in open_tickets(roster, now_ms).values()
+            OpenTicket(id=which.hex(), role=one.role, expires_ms=one.expires_ms)
+            for which, one in open_tickets(roster, now_ms).items()
         ]
         return MemberList(members=views, relays=relays, tickets=sorted(tickets, key=lambda one: one.expires_ms))
 

@@ -342,8 +342,9 @@ class MemberView(Struct, kw_only=True):
 
 
 class OpenTicket(Struct, kw_only=True):
-    """An invitation file by which a device may still come, and what it becomes."""
+    """An invitation file by which a device may still come, and what it becomes. `id` is for withdrawing it."""
 
+    id: str
     role: str
     expires_ms: int
 

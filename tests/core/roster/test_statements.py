@@ -79,6 +79,14 @@ def test_optional_and_reserved_kinds_are_kept_without_effect(kind: int) -> None:
     assert _refusal(_statement(kind, [1])) == "bad-statement"
 
 
+def test_a_withdrawal_that_says_something_else_is_kept_without_effect() -> None:
+    """Who does not know the kind keeps it, too; all are to have the same statements."""
+    good = _statement(statements.WITHDRAW, {"ticket": b"t" * 16, "later": 1})
+    assert decode_statement(good).body == statements.Withdraw(b"t" * 16)
+    for wrong in ({}, {"ticket": b"t" * 15}, {"ticket": "t" * 16}):
+        assert decode_statement(_statement(statements.WITHDRAW, wrong)).body is None
+
+
 def test_unknown_keys_of_a_body_are_ignored() -> None:
     """A later version may add some."""
     assert decode_statement(_statement(2, _admit_body(later=[1, 2]))).body == Admit(

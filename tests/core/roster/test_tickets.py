@@ -10,7 +10,15 @@ import pytest
 
 from peerd.core.roster import compose, tickets
 from peerd.core.roster.roster import Roster
-from peerd.core.roster.statements import DeviceCard
+from peerd.core.roster.statements import (
+    WITHDRAW,
+    DeviceCard,
+    SignedStatement,
+    Withdraw,
+    encode_statement,
+    signing_input,
+    statement_id,
+)
 from peerd.errors import RemoteProtocolError, UserError
 from tests.core.conftest import _signature
 
@@ -78,6 +86,79 @@ def test_only_admins_make_tickets(cast: Cast) -> None:
     with pytest.raises(UserError) as refused:
         compose.ticket(roster, cast.devices[1], KEY, EXPIRES_MS)
     assert refused.value.code == "not-admin"
+
+
+def test_any_admin_withdraws_a_ticket(cast: Cast, roster: Roster) -> None:
+    (number,) = tickets.open_tickets(roster, 0)
+    gone = cast.say(roster, compose.withdraw(roster, cast.devices[1], number))
+    assert not tickets.open_tickets(gone, 0)
+    assert not tickets.used_tickets(gone, 0)
+    ((which, (ticket, by)),) = tickets.withdrawn_tickets(gone, 0).items()
+    assert (which, ticket.key, by) == (number, KEY, gone.statements[-1])
+    assert tickets.withdrawn_tickets(gone, EXPIRES_MS) == tickets.withdrawn_tickets(roster, 0) == {}
+    other = cast.say(roster, compose.withdraw(roster, cast.devices[1], b"another ticket ."))
+    assert list(tickets.open_tickets(other, 0)) == [number]
+
+
+def test_who_came_by_a_ticket_before_it_was_withdrawn_stays(cast: Cast, roster: Roster) -> None:
+    """Also who came at the same time, and by an admin that does not know what that is."""
+    (number,) = tickets.open_tickets(roster, 0)
+    used = cast.say(roster, compose.admit(roster, cast.devices[1], cast.cards[5], "member", ticket=number))
+    gone = cast.say(roster, compose.withdraw(roster, cast.devices[0], number))
+    after = cast.say(gone, compose.admit(gone, cast.devices[1], cast.cards[5], "member", ticket=number))
+    for one in (cast.joined(used, gone), after):
+        assert one.is_member(cast.devices[5])
+        assert not tickets.open_tickets(one, 0)
+        assert not tickets.withdrawn_tickets(one, 0)
+        assert list(tickets.used_tickets(one, 0)) == [number]
+
+
+def test_a_ticket_stays_withdrawn_if_who_withdrew_it_is_removed(cast: Cast, roster: Roster) -> None:
+    """By somebody who has not heard of it."""
+    (number,) = tickets.open_tickets(roster, 0)
+    gone = cast.say(roster, compose.withdraw(roster, cast.devices[1], number))
+    both = cast.joined(gone, cast.remove(roster, 0, 1))
+    assert not both.is_member(cast.devices[1])
+    assert tickets.open_tickets(both, 0) == {}
+
+
+def test_a_plain_member_withdraws_nothing(cast: Cast, roster: Roster) -> None:
+    """It is kept, as by those who do not know the kind, and has no effect."""
+    (number,) = tickets.open_tickets(roster, 0)
+    roster = cast.admit(roster, 0, 4, "member")
+    with pytest.raises(UserError) as refused:
+        compose.withdraw(roster, cast.devices[4], number)
+    assert refused.value.code == "not-admin"
+    data = encode_statement(WITHDRAW, roster.space, cast.devices[4], roster.heads(), Withdraw(number))
+    after = cast.say(roster, data)
+    assert after.heads() == (statement_id(data),)
+    assert list(tickets.open_tickets(after, 0)) == [number]
+
+
+def test_who_waits_believes_an_admin_that_it_knows_from_the_file(cast: Cast, roster: Roster) -> None:
+    """Its roster may be too old to take the statement in."""
+    (number,) = tickets.open_tickets(roster, 0)
+    later = cast.admit(cast.admit(roster, 0, 4), 0, 6, "member")
+
+    def told(by: int, ticket: bytes = number, signer: int | None = None) -> bool:
+        data = encode_statement(WITHDRAW, later.space, cast.devices[by], later.heads(), Withdraw(ticket))
+        signature = cast.signed(data).signature
+        if signer is not None:
+            signature = _signature(cast.cards[signer].public_key, signing_input(data))
+        return tickets.tells_withdrawn([SignedStatement(data, signature)], roster, EXPIRES_MS, cast.verify)
+
+    assert told(1)
+    assert not told(4)  # unknown to the file
+    assert not told(1, b"another ticket .")
+    assert not told(1, signer=4)
+    member = cast.admit(roster, 0, 6, "member")
+    by_member = cast.signed(encode_statement(WITHDRAW, roster.space, cast.devices[6], member.heads(), Withdraw(number)))
+    assert not tickets.tells_withdrawn([by_member], member, EXPIRES_MS, cast.verify)
+    by_admin = cast.signed(compose.withdraw(roster, cast.devices[1], number))
+    rubbish = SignedStatement(b"rubbish", bytes(64))
+    assert tickets.tells_withdrawn([rubbish, by_admin], roster, EXPIRES_MS, cast.verify)
+    assert not tickets.tells_withdrawn([by_admin], roster, EXPIRES_MS + 1, cast.verify)
+    assert not tickets.tells_withdrawn([by_admin], cast.founded(1, "work"), EXPIRES_MS, cast.verify)
 
 
 def test_what_is_forged_or_garbled_is_refused(cast: Cast, roster: Roster) -> None:

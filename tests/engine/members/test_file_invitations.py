@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from peerd.errors import UserError
+from peerd.protocol.control.relays import RelaySync
 from tests.engine.conftest import Device, Hands, MakeDevice, Until
 from tests.engine.relay.test_relaying import arrives
 from tests.engine.relay_scene import Relayed, new_stick
@@ -117,6 +118,58 @@ async def test_open_invitations_are_listed_until_they_are_used(inviter: Relayed,
     await guest.relays.look_again()
     await until(lambda: inviter.device.space.roster.is_member(guest.device.id))
     assert (await service.members("home")).tickets == []
+
+
+async def test_a_file_that_leaked_is_withdrawn(inviter: Relayed, guest: Relayed, make: MakeDevice) -> None:
+    """By any admin, and another lets nobody in by it who has heard of that. Of others a device comes still."""
+    desk, cellar = inviter.device, make("cellar")
+    await desk.admit(cellar)
+    leaked, leaked_code, _ = await inviter.files.invite(desk.space, 7)
+    other, other_code, _ = await inviter.files.invite(desk.space, 8)
+    await desk.tell(cellar)
+    (first, second) = (await cellar.service.members("home")).tickets
+    assert first.expires_ms < second.expires_ms
+    await Relayed(cellar, inviter.folder).files.withdraw(cellar.space, first.id)
+    await cellar.tell(desk)
+    assert (await desk.service.members("home")).tickets == [second]
+    await guest.files.ask(leaked, leaked_code, None)
+    await guest.relays.look_again()
+    for one in (guest, inviter, guest):
+        await one.relays.sync(RelaySync())
+    assert not desk.space.roster.is_member(guest.device.id)
+    await guest.files.ask(other, other_code, None)
+    await guest.relays.look_again()
+    for one in (guest, inviter, guest):
+        await one.relays.sync(RelaySync())
+    assert guest.device.space.roster.is_member(guest.device.id)
+
+
+async def test_what_nobody_may_come_by_is_not_withdrawn(
+    inviter: Relayed, guest: Relayed, make: MakeDevice, clock: Hands
+) -> None:
+    desk, attic = inviter.device, make("member")
+
+    async def refused(device: Device, ticket: str) -> str:
+        with pytest.raises(UserError) as problem:
+            await Relayed(device, inviter.folder).files.withdraw(device.space, ticket)
+        return problem.value.code
+
+    file, code, _ = await inviter.files.invite(desk.space, 1)
+    (one,) = (await desk.service.members("home")).tickets
+    assert await refused(desk, "no id") == "not-invited"
+    await desk.spaces.admit(desk.space, attic.spaces.card(), "member")
+    await attic.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    assert await refused(attic, one.id) == "not-admin"
+    await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    for relayed in (guest, inviter):
+        await relayed.relays.sync(RelaySync())
+    assert desk.space.roster.is_member(guest.device.id)
+    assert await refused(desk, one.id) == "not-invited"
+    await inviter.files.invite(desk.space, 1)
+    (one,) = (await desk.service.members("home")).tickets
+    clock.pass_s(24 * 3600 + 1)
+    assert await refused(desk, one.id) == "not-invited"
 
 
 async def test_a_member_is_told_that_it_is_one(inviter: Relayed, guest: Relayed) -> None:

@@ -14,6 +14,7 @@ from peerd.engine.members import petitioning
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.relay.keys import SpaceKeys
 from peerd.engine.relay.sealed_relay import SealedRelay
+from peerd.engine.relay.status import petition_state
 from peerd.errors import RelayTrouble
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay import names as relay_names
@@ -64,7 +65,7 @@ async def test_who_asks_with_a_clock_that_is_ahead_asks_again_when_it_is_right(
     space = await guest.files.ask(file, code, None)
     petition = space.petition
     assert petition is not None
-    space.petition = replace(petition, expires_ms=0)
+    space.petition = replace(petition, expires_ms=1)
     await guest.start()
     await guest.relays.sync(RelaySync())
     assert "create" not in guest.store.calls
@@ -202,6 +203,116 @@ async def test_a_second_device_with_the_same_file_is_left_waiting(inviter: Relay
     assert second.device.space.petition is not None
     assert not inviter.device.space.roster.is_member(second.device.id)
     await second.stop()
+
+
+async def test_who_waits_hears_that_the_invitation_was_withdrawn(inviter: Relayed, make: MakeDevice) -> None:
+    """Though its roster, the file's, cannot take in what was stated since; and it leaves nothing on the relay."""
+    desk = inviter.device
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await desk.admit(make("cellar"))
+    (ticket,) = tickets.open_tickets(desk.space.roster, 0)
+    await inviter.files.withdraw(desk.space, ticket.hex())
+    space = await guest.files.ask(file, code, None)
+    petition = space.petition
+    assert petition is not None
+    await guest.relays.look_again()
+    for one in (guest, inviter, guest):
+        await one.relays.sync(RelaySync())
+    assert not desk.space.roster.is_member(guest.device.id)
+    assert len(space.roster) < len(desk.space.roster) - 1  # who is in by now is not told
+    assert space.petition is not None
+    state, why, step = petition_state(space.petition, 0, ["stick"])
+    assert (state, "withdrawn" in why, "new one" in step) == ("removed", True, True)
+    left = {petition.name, petition.answers[0]}
+    assert left.isdisjoint(path.name for path in objects(inviter.folder))
+    await guest.stop()
+    attic = await guest.device.reopen()
+    again = await Relayed(attic, inviter.folder).start()
+    await again.relays.sync(RelaySync())
+    assert left.isdisjoint(path.name for path in objects(inviter.folder))
+    assert attic.space.petition == space.petition
+    await again.stop()
+
+
+async def test_a_second_that_waits_with_a_withdrawn_invitation_hears_of_it_too(
+    inviter: Relayed, make: MakeDevice
+) -> None:
+    """Where the answer for the first one lies still, which has gone."""
+    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+    (ticket,) = tickets.open_tickets(inviter.device.space.roster, 0)
+    await inviter.files.withdraw(inviter.device.space, ticket.hex())
+    first = Relayed(make("attic"), inviter.folder)
+    gone = (await first.files.ask(file, code, None)).petition
+    assert gone is not None
+    await inviter.store.prepare()
+    await inviter.store.create({gone.name: gone.sealed})
+    await inviter.relays.sync(RelaySync())
+    assert await inviter.store.lookup(gone.answers[:1], contents=False)
+    second = await Relayed(make("cellar"), inviter.folder).start()
+    space = await second.files.ask(file, code, None)
+    await second.relays.look_again()
+    for one in (second, inviter, second):
+        await one.relays.sync(RelaySync())
+    assert space.petition is not None
+    assert space.petition.expires_ms == 0
+    await second.stop()
+
+
+async def test_who_is_let_in_by_one_that_had_not_heard_of_the_withdrawal_is_in(
+    inviter: Relayed, make: MakeDevice, until: Until
+) -> None:
+    """Also where it was told of the withdrawal before."""
+    desk, cellar = inviter.device, make("cellar")
+    await desk.admit(cellar)
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    await desk.tell(cellar)
+    other = Relayed(cellar, inviter.folder)
+    (ticket,) = tickets.open_tickets(desk.space.roster, 0)
+    await inviter.files.withdraw(desk.space, ticket.hex())
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    space = await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    for one in (guest, inviter, guest):
+        await one.relays.sync(RelaySync())
+    assert space.petition is not None
+    assert space.petition.expires_ms == 0
+    await inviter.stop()
+    await cellar.spaces.admit(cellar.space, guest.device.spaces.card(), ticket=ticket)
+    await other.start()
+    await until(lambda: bool(other.relays.views().relays))
+    await other.relays.sync(RelaySync())
+    await guest.relays.sync(RelaySync())
+    assert space.petition is None
+    assert space.roster.is_member(guest.device.id)
+    await other.stop()
+    await guest.stop()
+
+
+async def test_nobody_is_let_in_by_a_ticket_that_is_withdrawn_while_the_relay_answers(
+    inviter: Relayed, make: MakeDevice
+) -> None:
+    desk = inviter.device
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    name = _place(inviter)
+    (ticket,) = tickets.open_tickets(desk.space.roster, 0)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    lookup = inviter.store.folder.lookup
+
+    async def late(names: list[str], *, contents: bool) -> object:
+        found = await lookup(names, contents=contents)
+        if name in found and tickets.open_tickets(desk.space.roster, 0):
+            await inviter.files.withdraw(desk.space, ticket.hex())
+        return found
+
+    inviter.store.folder.lookup = late  # type: ignore[assignment,method-assign]  # a hand at the folder
+    await guest.relays.look_again()
+    for one in (guest, inviter):
+        await one.relays.sync(RelaySync())
+    assert not tickets.open_tickets(desk.space.roster, 0)
+    assert not desk.space.roster.is_member(guest.device.id)
+    await guest.stop()
 
 
 async def test_nothing_is_asked_of_the_relay_while_nobody_is_invited(inviter: Relayed, until: Until) -> None:
