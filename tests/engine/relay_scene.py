@@ -122,7 +122,8 @@ class Relayed:
         times = RunningHands()
         sealer = Sealer(identity.seal, device.keys.open, times.random_bytes)
         self.relays = Relays(device.spaces, sealer, device.keys, times)
-        self.files = FileInvitations(device.spaces, sealer, device.keys, TicketKeys(), device.clock)
+        self.ticket_keys = TicketKeys()
+        self.files = FileInvitations(device.spaces, sealer, device.keys, self.ticket_keys, device.clock)
         self.plan = RelayPlan("folder", f"folder {folder}", str(folder), spaces, courier, self._open)
 
     def _open(self, _changed: Callable[[], None]) -> RelayStore:
@@ -137,7 +138,13 @@ class Relayed:
 
 
 class TicketKeys:
+    """`made`: the private halves of those that were made."""
+
+    def __init__(self) -> None:
+        self.made: list[bytes] = []
+
     def public_key_of(self, private: bytes) -> bytes:
+        self.made.append(private)
         return identity.public_key_of(private)
 
     def sign_with(self, private: bytes, data: bytes) -> bytes:

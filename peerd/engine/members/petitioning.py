@@ -234,7 +234,7 @@ class Petitioning:
             keys = [epochs.relay_keys(space.id, secret)]
             try:
                 data = self._sealing.open_object(name, one.data or b"", keys)
-                asked = tickets.read_petition(data, space.id, entitling, self._spaces.verify)
+                asked = tickets.read_petition(data, space.id, {which: ticket}, self._spaces.verify)
             except RemoteProtocolError as problem:
                 log.warning("petition refused", space=space.name, cause=str(problem))
                 continue

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from peerd.core.roster import tickets
+from peerd import identity
+from peerd.core.roster import epochs, tickets
 from peerd.engine.members import petitioning
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.relay.keys import SpaceKeys
@@ -19,6 +20,7 @@ from peerd.errors import RelayTrouble
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay.courier_steps import SeenHead
+from peerd.relay import sealing
 from tests.engine.conftest import Device, MakeDevice, Until
 from tests.engine.relay_scene import Relayed, new_stick, objects
 
@@ -72,6 +74,34 @@ async def test_who_asks_with_a_clock_that_is_ahead_asks_again_when_it_is_right(
     space.petition = petition
     await until(lambda: space.roster.is_member(guest.device.id))
     await guest.stop()
+
+
+async def test_who_has_a_file_that_is_withdrawn_does_not_come_by_the_place_of_another(
+    inviter: Relayed, make: MakeDevice
+) -> None:
+    """The roster in a file tells under what the petitions of other files are sealed."""
+    desk, attic = inviter.device, make("attic")
+    await inviter.files.invite(desk.space, 7, "member")
+    (leaked, ticket_of_leaked) = next(iter(tickets.open_tickets(desk.space.roster, 0).items()))
+    private = next(one for one in inviter.ticket_keys.made if identity.public_key_of(one) == ticket_of_leaked.key)
+    await inviter.files.withdraw(desk.space, leaked.hex())
+    await inviter.files.invite(desk.space, 7, "admin")
+    name = _place(inviter)
+    (other,) = tickets.open_tickets(desk.space.roster, 0).values()
+    asked = tickets.petition(
+        desk.space.id,
+        leaked,
+        attic.spaces.card(),
+        by_ticket=lambda told: identity.sign_with(private, told),
+        by_device=attic.keys.sign,
+    )
+    names_key = SpaceKeys(desk.space, desk.spaces).names()
+    keys = epochs.relay_keys(desk.space.id, tickets.petition_secret(desk.space.id, names_key, other.key))
+    await inviter.store.prepare()
+    await inviter.store.create({name: sealing.seal_object(name, asked, keys, bytes(range(24)))})
+    await inviter.relays.sync(RelaySync())
+    assert not await inviter.store.lookup([name], contents=False)
+    assert not desk.space.roster.is_member(attic.id)
 
 
 async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, make: MakeDevice, until: Until) -> None:
