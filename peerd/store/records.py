@@ -104,8 +104,7 @@ def append(
     connection: sqlite3.Connection, number: int, rows: PlainRows, ref_of: Mapping[bytes, int], table: Table
 ) -> None:
     """Write records of a collection that do not exist yet."""
-    lead_of = {origin: lone_lead(ref_of[origin]) for origin in {stamp.origin for stamp in rows.stamps}}
-    packed = {stamp: bytearray(lead_of[stamp.origin] + stamp.rest) for stamp in set(rows.stamps)}
+    packed = {stamp: bytearray(lone_lead(ref_of[stamp.origin]) + stamp.rest) for stamp in set(rows.stamps)}
     stamps = [packed[stamp] for stamp in rows.stamps]
     columns = (rows.keys, rows.shares, stamps, rows.bodies)
     width = len(columns)

@@ -170,23 +170,34 @@ class _Checks:
 
     def __init__(self, refs: Refs, path: Path) -> None:
         self.sums = [0] * BUCKETS
+        self._path = path
+        self._full = _FullStamps(refs, path)
+
+    def check(self, collection: str, found: _Columns) -> None:
+        """Raises StoreDamaged."""
+        full = list(map(self._full.__getitem__, found.stamps))
+        if shares_of(collection, found.keys, full, found.bodies, self.sums) != tuple(found.shares):
+            raise damaged(self._path, "a record is not what was written")
+
+
+class _FullStamps(dict[bytes, bytes]):
+    """With the origins themselves, by the packed stamps that are stored: those of one transaction are equal."""
+
+    def __init__(self, refs: Refs, path: Path) -> None:
+        super().__init__()
         self._refs = refs
         self._path = path
         # For the packed stamps of nearly every record we need not look at more than what stands for the origin.
         short = ((lone_lead(ref), lone_lead(origin)) for ref, origin in list(refs.origin_of.items()))
         self._lead_of = {lead: full for lead, full in short if len(lead) == SHORT_LEAD_BYTES}
 
-    def check(self, collection: str, found: _Columns) -> None:
+    def __missing__(self, stamps: bytes) -> bytes:
         """Raises StoreDamaged."""
-        lead_of = self._lead_of
-        try:
-            full = [lead_of[packed[:SHORT_LEAD_BYTES]] + packed[SHORT_LEAD_BYTES:] for packed in found.stamps]
-        except KeyError:
-            full = [self._in_full(packed) for packed in found.stamps]
-        if shares_of(collection, found.keys, full, found.bodies, self.sums) != tuple(found.shares):
-            raise damaged(self._path, "a record is not what was written")
+        lead = self._lead_of.get(stamps[:SHORT_LEAD_BYTES])
+        full = self[stamps] = self._decoded(stamps) if lead is None else lead + stamps[SHORT_LEAD_BYTES:]
+        return full
 
-    def _in_full(self, stamps: bytes) -> bytes:
+    def _decoded(self, stamps: bytes) -> bytes:
         try:
             return _encode(self._refs.decode_stamps(stamps))
         except (ValueError, LookupError, TypeError) as problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -36,8 +36,10 @@ _STAMPS_KEPT = 4_000
 _NAMES_KEPT = 1_000
 
 
-class LoneStamp(NamedTuple):
-    """Of a record that has one: as the digest counts it, its dot, and what follows the origin in its packed form."""
+class LoneStamp(Struct, frozen=True, eq=False, gc=False):
+    """Of a record that has one: as the digest counts it, its dot, and what follows the origin in its packed form. One
+    object stands for all records that have it, and is told from others as such.
+    """
 
     counted: bytes
     origin: bytes
@@ -108,12 +110,12 @@ class RowReader:
     def read(self, collection: str, rows: Iterable[StoredRow]) -> None:
         """Raises RemoteProtocolError: nobody could have written this."""
         _check_collection(collection)
-        plain: list[StoredRow] = []
+        keys: list[str] = []
         stamps: list[LoneStamp] = []
+        bodies: list[Body] = []
         visible = 0
         known, decode, are_known = self._stamps, _plain_body.decode, self._names.issuperset
-        for row in rows:
-            key, packed, body = row
+        for key, packed, body in rows:
             if not key or (len(key) > _SURELY_A_KEY and len(key.encode()) > limits.KEY_BYTES):
                 raise _malformed("a key")
             try:
@@ -125,20 +127,19 @@ class RowReader:
                 if len(body) > limits.FIELD_NAME_BYTES and not are_known(fields) and not self._names.take(fields):
                     born = 0
             if born:
-                plain.append(row)
+                keys.append(key)
                 stamps.append(stamp)
+                bodies.append(body)
             else:
                 visible += self._read_any(collection, key, packed, bytes(body))
-        if plain:
-            self._keep(collection, plain, stamps)
-        visible += len(plain)
+        if keys:
+            self._keep(collection, keys, stamps, bodies)
+        visible += len(keys)
         if visible:
             self.visible[collection] = self.visible.get(collection, 0) + visible
 
-    def _keep(self, collection: str, plain: list[StoredRow], stamps: list[LoneStamp]) -> None:
-        keys, packed, bodies = zip(*plain, strict=True)
-        for one in set(packed):
-            stamp = self._stamps[one]
+    def _keep(self, collection: str, keys: list[str], stamps: list[LoneStamp], bodies: list[Body]) -> None:
+        for stamp in set(stamps):
             self._saw(stamp.origin, stamp.seq)
         shares = shares_of(collection, keys, [stamp.counted for stamp in stamps], bodies, self.shares)
         self.plain.append(PlainRows(collection, keys, shares, stamps, bodies))

@@ -383,7 +383,7 @@ def test_a_stamp_in_a_longer_form_than_it_needs_is_the_same() -> None:
         read(("key", b"\x91\x94\x00\x01\x05\x02", body)),
     )
     assert long[1].rows == short[1].rows
-    assert long[0].plain == short[0].plain
+    assert msgspec.to_builtins(long[0].plain) == msgspec.to_builtins(short[0].plain) != []
 
 
 @pytest.mark.parametrize(
