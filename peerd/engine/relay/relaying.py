@@ -29,9 +29,10 @@ from peerd.errors import LinkLost, PeerdError, RelayTrouble, StoreError
 from peerd.logs import get
 from peerd.protocol.relay.courier import Courier
 from peerd.protocol.relay.courier_settings import CourierSettings
-from peerd.protocol.relay.courier_status import CourierStatus, Report
+from peerd.protocol.relay.courier_status import CourierStatus
 from peerd.protocol.relay.courier_steps import HEEDED, Moment, Sleep, Standing
 from peerd.protocol.relay.objects import Head
+from peerd.protocol.relay.reports import Report
 
 log = get(__name__)
 

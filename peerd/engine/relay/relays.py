@@ -32,7 +32,7 @@ from peerd.protocol.control.relays import (
     RelaySync,
     RelayView,
 )
-from peerd.protocol.relay.courier_status import Report
+from peerd.protocol.relay.reports import Report
 
 T = TypeVar("T")
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from peerd.core.clocks import Clock, covers, lacking
+from peerd.core.clocks import Clock, covers
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.stored import LogRow
 from peerd.protocol.relay import memory as relay_memory
 from peerd.protocol.relay.courier_choice import Choice
 from peerd.protocol.relay.courier_parts import Parts
 from peerd.protocol.relay.courier_settings import CourierSettings
-from peerd.protocol.relay.courier_status import CourierStatus, Report, Waiting
+from peerd.protocol.relay.courier_status import CourierStatus, reports_of, status_of
 from peerd.protocol.relay.courier_steps import (
     CheckSnapshot,
     Delete,
@@ -41,8 +41,10 @@ from peerd.protocol.relay.courier_steps import (
     Step,
     TakeSnapshot,
 )
+from peerd.protocol.relay.looking import Looking
 from peerd.protocol.relay.objects import Head, Manifest
 from peerd.protocol.relay.part_chain import PartChain
+from peerd.protocol.relay.reports import Report
 
 # Once failed, they let others go first.
 _WAY_GIVING = (FetchSegments, TakeSnapshot, CheckSnapshot, MakeSnapshot, MendRoster, LeaveFarewell, Delete)
@@ -59,11 +61,11 @@ class Courier:
         self._space = space
         self._us = device
         self._parts = Parts(device, settings, memory)
-        self._choice = Choice(self._parts)
+        self._looking = Looking(self._parts)
+        self._choice = Choice(self._parts, self._looking)
         self.part_chain = PartChain(self._parts.memory)  # for whoever takes a snapshot in
         self._step: Step | None = None
         self._standing: Standing | None = None  # when the step was chosen
-        self._success_ms: int | None = self._parts.memory.success_ms or None
 
     def next(self, standing: Standing, moment: Moment) -> Step:
         """What to do now. Asked again before its outcome was told, it counts the step as not done."""
@@ -80,43 +82,22 @@ class Courier:
 
     def status(self, standing: Standing, moment: Moment) -> CourierStatus:
         """How it stands, for people."""
-        parts = self._parts
-        picture, patience = parts.picture, parts.patience
-        waits = parts.leaving.waits.values()
-        behind = lacking(standing.clock, picture.offered)
-        paused = not patience.over(moment)
-        to_leave = lacking(picture.clock, standing.clock) if parts.polled_s is not None else 0
-        return CourierStatus(
-            last_success_ms=self._success_ms,
-            trouble=self.trouble,
-            paused_until_ms=_wall(patience.until_s, moment) if paused else None,
-            lasting=patience.lasting,
-            to_leave=Waiting(to_leave, min((wait.since_ms for wait in waits), default=None)),
-            to_fetch=Waiting(behind, parts.behind_ms if behind else None),
-            next_poll_ms=_wall(max(parts.polling.next_s, patience.until_s, moment.now_s), moment),
-            held_bytes=picture.held_bytes,
-            segments=len(parts.memory.segments),
-            snapshot_ms=picture.best.manifest.made_ms if picture.best else None,
-            heads=len(parts.view.readable(standing.members)),
-            reports=self.reports(standing),
-            renews_at_ms=parts.stream.renews_at_ms(moment),
-        )
+        return status_of(self._parts, standing, moment, has_looked=self._looking.looked_s is not None)
 
     def reports(self, standing: Standing) -> tuple[Report, ...]:
         """What a person should know of what members left."""
-        parts = self._parts
-        return tuple(one for one in parts.reports.all() if one.device in standing.members or one.device == parts.us)
+        return reports_of(self._parts, standing)
 
     @property
     def trouble(self) -> str:
         """The code of a failure that stands: the last step's, or why nothing can be left."""
-        return self._parts.patience.trouble or self._parts.full.trouble
+        return self._parts.health.trouble
 
     def has_to_leave(self, standing: Standing) -> bool:
         """Does the relay lack something that some active member is not known to have by a link?"""
         there = self._parts.picture.clock
         lacks = [dot for dot in standing.clock.items() if not covers(there, dot)]
-        return self._parts.polled_s is not None and any(not covers(standing.linked_clock, dot) for dot in lacks)
+        return self._looking.looked_s is not None and any(not covers(standing.linked_clock, dot) for dot in lacks)
 
     def heads(self) -> dict[bytes, Head]:
         """The heads of other members that can be read, as they were fetched last."""
@@ -128,8 +109,7 @@ class Courier:
 
     def failing_s(self, moment: Moment) -> float:
         """For how long nothing has worked, or nothing could be left: of the time for which this device ran."""
-        since_s = self._parts.memory.failing_s
-        return 0.0 if since_s is None else max(0.0, self._parts.ran.at(moment.now_s) - since_s)
+        return self._parts.health.failing_s(moment)
 
     # ---- hints
 
@@ -161,14 +141,14 @@ class Courier:
         self._parts.leaving.walk = None
         if replaced:
             self._parts.begin_anew(moment, elsewhere=True)
+            self._looking.looked_s = None
 
     def sync_now(self, moment: Moment) -> None:
         """A person wants it now: look at once, leave what the relay lacks, and acknowledge what was there."""
         parts = self._parts
         self._choice.hurry = True
         parts.polling.now(moment)
-        parts.patience.insist()
-        parts.full.insist()
+        parts.health.insist()
         parts.fetching.retry_now()
         parts.view.retry_now()
         parts.former.look_now()
@@ -179,30 +159,10 @@ class Courier:
 
     def polled(self, tags: Mapping[bytes, str], moment: Moment) -> None:
         """`tags` of the heads that are there, by device."""
-        parts = self._parts
         self._went_well(moment)
-        parts.polling.done(moment)
-        parts.reports.expire(moment.wall_ms)
-        parts.polled_s = moment.now_s
-        ours = tags.get(parts.us)
-        had_head = parts.memory.put is not None
-        fetch_ours = parts.unseen = parts.head.polled(ours)
-        if had_head and ours is None:
-            parts.collecting.doubt()
-            parts.report("relay-rolled-back", parts.us, "the head that we left is gone", moment)
         asked = self._step.devices if isinstance(self._step, Poll) else []
         self._step = None
-        for device in [device for device in parts.view.heads if device not in tags]:
-            if device in asked:
-                parts.gone(device, moment)
-            else:
-                parts.view.forget(device)
-        changed = parts.view.changed({device: tag for device, tag in tags.items() if device != parts.us})
-        changed = [device for device in changed if parts.former.worth(device, moment.now_s)]
-        again = [device for device in parts.view.incomplete(moment.now_s) if device in tags]
-        parts.to_fetch = dict.fromkeys([*([parts.us] if fetch_ours else []), *changed, *again])
-        if any(device not in parts.former.devices for device in changed):
-            parts.polling.lively(moment)
+        self._looking.polled(asked, tags, moment)
 
     def heads_fetched(
         self,
@@ -211,20 +171,11 @@ class Courier:
         ahead: Mapping[SegmentName, SeenSegment] | None = None,
     ) -> None:
         """By device; one that is left out is not there any more. `ahead`: segments that came with them."""
-        parts = self._parts
         self._went_well(moment)
         asked = self._step.devices if isinstance(self._step, FetchHeads) else list(heads)
         self._step = None
-        for device in asked:
-            parts.to_fetch.pop(device, None)
-            seen = heads.get(device)
-            if device == parts.us:
-                parts.see_ours(seen, moment)
-            elif seen is not None:
-                parts.see_head(device, seen, moment)
-            elif device in parts.view.heads:
-                parts.gone(device, moment)
-        parts.fetching.came_ahead(ahead or {})
+        self._looking.fetched(asked, heads, moment)
+        self._parts.fetching.came_ahead(ahead or {})
 
     @property
     def former(self) -> Head | None:
@@ -364,12 +315,9 @@ class Courier:
         """The step could not be done, as RelayTrouble says (its code, `retry_s`, `lasting`)."""
         parts = self._parts
         step, self._step = self._step, None
-        if parts.memory.failing_s is None:
-            parts.memory.failing_s = int(parts.ran.at(moment.now_s))
         parts.failed = type(step) if isinstance(step, _WAY_GIVING) else None
         if isinstance(step, FetchHeads):
-            for device in step.devices:
-                parts.to_fetch.pop(device, None)  # until the next look; others are not held up
+            self._looking.put_off(step.devices)
         if isinstance(step, PutHead) or (isinstance(step, PutSegment) and step.with_head):
             parts.polling.now(moment)  # our head may have arrived all the same
         if isinstance(step, LeaveFarewell) and lasting:
@@ -377,23 +325,9 @@ class Courier:
         if isinstance(step, MakeSnapshot):
             parts.making.failed(moment)
         is_full = trouble_code == "relay-full"
-        if isinstance(step, _LEAVING) and (is_full or not (lasting or retry_s or isinstance(step, MakeSnapshot))):
-            parts.full.failed(trouble_code, moment, retry_s, lasting=lasting)
-            return
-        parts.patience.failed(trouble_code, moment, retry_s, lasting=lasting)
-        if retry_s is not None:
-            parts.memory.paused_until_ms = _wall(parts.patience.until_s, moment)
+        is_of_step = is_full or not (lasting or retry_s or isinstance(step, MakeSnapshot))
+        adding = isinstance(step, _LEAVING) and is_of_step
+        parts.health.failed(trouble_code, moment, retry_s, lasting=lasting, adding=adding)
 
     def _went_well(self, moment: Moment, *, durable: bool = False) -> None:
-        parts = self._parts
-        parts.patience.succeeded()
-        self._success_ms = moment.wall_ms
-        if durable:
-            parts.full.succeeded()
-            parts.memory.success_ms = moment.wall_ms
-        if not self.trouble:
-            parts.memory.failing_s = None
-
-
-def _wall(at_s: float, moment: Moment) -> int:
-    return moment.wall_ms + int((at_s - moment.now_s) * 1000)
+        self._parts.health.went_well(moment, durable=durable)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from peerd.core.clocks import includes
 from peerd.protocol.relay.courier_parts import Parts
-from peerd.protocol.relay.courier_settings import DAY_S
 from peerd.protocol.relay.courier_steps import (
     Apply,
     FetchHeads,
@@ -21,6 +20,7 @@ from peerd.protocol.relay.courier_steps import (
     TakeSnapshot,
 )
 from peerd.protocol.relay.coverage import adds_to, extended, tops
+from peerd.protocol.relay.looking import Looking
 
 _HEADS = 8  # fetched at once
 _SEGMENTS_PER_HEAD = 8  # of a long way to leave
@@ -32,9 +32,10 @@ _SHORTEST_S = 0.5  # a sleep
 class Choice:
     """`hurry`: a person wants everything left now."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, looking: Looking) -> None:
         self.hurry = False
         self._parts = parts
+        self._looking = looking
         self._started = False
 
     def settle(self, standing: Standing, moment: Moment) -> None:
@@ -45,9 +46,7 @@ class Choice:
             parts.ran.keep(moment.now_s)
         if not self._started:
             self._started = True
-            pause_s = min((memory.paused_until_ms - moment.wall_ms) / 1000, DAY_S)
-            if pause_s > 0:
-                parts.patience.resume(moment.now_s + pause_s)
+            parts.health.resume(moment)
         if memory.copy_id != standing.copy_id:
             self._be_reborn(standing, moment)
         if parts.stream.renew(moment):
@@ -65,6 +64,7 @@ class Choice:
         if memory.copy_id:
             memory.put, memory.putting = None, []
             parts.begin_anew(moment)
+            self._looking.looked_s = None
         memory.copy_id = standing.copy_id
 
     def choose(self, standing: Standing, moment: Moment) -> Step:
@@ -73,12 +73,12 @@ class Choice:
         apply = parts.fetching.apply(standing.clock)
         if apply is not None:
             return apply
-        if not parts.patience.over(moment):
-            return Sleep(parts.patience.until_s)
-        if parts.polled_s is None or parts.polling.next_s <= moment.now_s:
+        if not parts.health.patience.over(moment):
+            return Sleep(parts.health.patience.until_s)
+        if self._looking.looked_s is None or parts.polling.next_s <= moment.now_s:
             return self._poll(standing)
         readable = {*standing.members, parts.us}
-        fetchable = [d for d in parts.to_fetch if d in readable or d in parts.former.devices][:_HEADS]
+        fetchable = [d for d in self._looking.to_fetch if d in readable or d in parts.former.devices][:_HEADS]
         if fetchable:
             return FetchHeads(fetchable, parts.fetching.likely(d for d in fetchable if d in readable))
         parts.look_around(standing, moment.now_s, moment.wall_ms)
@@ -91,7 +91,7 @@ class Choice:
         if again is not None:
             return again
         if self._may_write(moment):
-            parts.full.succeeded()  # what failed is not wanted any more
+            parts.health.full.succeeded()  # what failed is not wanted any more
         return Sleep(max(self._wake_s(standing, moment), moment.now_s + _SHORTEST_S))
 
     def _poll(self, standing: Standing) -> Poll:
@@ -123,12 +123,12 @@ class Choice:
 
     def _may_write(self, moment: Moment) -> bool:
         parts = self._parts
-        return self._knows_ours() and parts.full.over(moment)
+        return self._knows_ours() and parts.health.full.over(moment)
 
     def _knows_ours(self) -> bool:
         """Is nothing of ours on the relay that is yet to be looked at?"""
         parts = self._parts
-        return parts.stream.sound and parts.head.former is None and not parts.unseen
+        return parts.stream.sound and parts.head.former is None and not self._looking.unseen
 
     def _hear(self, moment: Moment) -> Step | None:
         """Somebody complains of what we left: is it true?"""
@@ -214,7 +214,7 @@ class Choice:
         if leaving.loads and (leaving.walk is None or len(leaving.loads) > _LOADS):
             return parts.stream.put(leaving.loads[0], with_head=not more)
         if leaving.walk is None:
-            if leaving.is_shared(standing, moment) and moment.now_s - (parts.polled_s or 0.0) > _FRESH_S:
+            if leaving.is_shared(standing, moment) and moment.now_s - (self._looking.looked_s or 0.0) > _FRESH_S:
                 return self._poll(standing)
             if not leaving.begin(standing, moment):
                 return None
@@ -244,7 +244,7 @@ class Choice:
             times += [parts.leaving.next_due_s(standing), parts.making.next_s()]
             times.append(parts.head.due_s(standing, parts.picture.offered, parts.memory.lost))
         elif parts.stream.sound:  # else what stands in our name is looked at first, and that has its own time
-            times.append(None if parts.full.over(moment) else parts.full.until_s)
+            times.append(None if parts.health.full.over(moment) else parts.health.full.until_s)
         else:
             walls.append(parts.stream.renew_at_ms())
         times += [moment.now_s + (wall - moment.wall_ms) / 1000 for wall in walls if wall is not None]

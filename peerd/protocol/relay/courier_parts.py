@@ -7,34 +7,28 @@ from peerd.protocol.relay import memory as relay_memory
 from peerd.protocol.relay.collecting import Collecting
 from peerd.protocol.relay.complaints import Complaints
 from peerd.protocol.relay.courier_settings import CourierSettings
-from peerd.protocol.relay.courier_status import Reports
-from peerd.protocol.relay.courier_steps import Damage, Moment, SeenHead, SegmentName, Standing, Step
+from peerd.protocol.relay.courier_steps import Moment, SegmentName, Standing, Step
 from peerd.protocol.relay.coverage import Coverage, extended, union
 from peerd.protocol.relay.fetching import Faults, Fetching
 from peerd.protocol.relay.former_heads import FormerHeads
+from peerd.protocol.relay.health import Health
 from peerd.protocol.relay.leaving import Leaving
 from peerd.protocol.relay.objects import Head, Manifest
 from peerd.protocol.relay.own_head import OwnHead
 from peerd.protocol.relay.own_stream import OwnStream
-from peerd.protocol.relay.pacing import Patience, Polling
+from peerd.protocol.relay.pacing import Polling
+from peerd.protocol.relay.reports import Reports
 from peerd.protocol.relay.running_time import RunningTime
 from peerd.protocol.relay.snapshot_making import SnapshotMaking
 from peerd.protocol.relay.view import Own, Picture, RelayView
 
-_OURS = {
-    "relay-damaged": "the head that we left is of no use",
-    "relay-rolled-back": "an older head than we left is there",
-    "relay-cloned": "somebody else writes heads as this device: another copy of it may be running",
-}
 _LOST = 500  # complaints in our head
-_FOR_OTHERS = "what it leaves there is sealed for other devices: this one was removed, or the file is not its"
 
 
 class Parts:
-    """`failed`: the kind of step that failed last, so that others get their turn. `to_fetch`: devices whose head is
-    another than the one we know; `unseen`: ours is among them, so we must not write over it. `verifying`: a segment of
-    ours that we look at because of a complaint. `taken`: the last snapshot that was merged into our copy. `behind_ms`:
-    since when the relay has what our copy lacks.
+    """`failed`: the kind of step that failed last, so that others get their turn. `verifying`: a
+    segment of ours that we look at because of a complaint. `taken`: the last snapshot that was merged into our copy.
+    `behind_ms`: since when the relay has what our copy lacks.
     """
 
     def __init__(self, device: bytes, settings: CourierSettings, memory: bytes | None) -> None:
@@ -51,16 +45,12 @@ class Parts:
         self.collecting = Collecting(device, self.memory, self.stream, settings)
         self.making = SnapshotMaking(self.memory, settings)
         self.polling = Polling(settings)
-        self.patience = Patience()
-        self.full = Patience()  # with what adds to the relay, whatever keeps it from that
+        self.health = Health(self.memory, self.ran)
         self.reports = Reports()
         self.picture = Picture({}, {}, None, {}, 0)
         self.offers: dict[bytes, tuple[Head, Coverage]] = {}  # streams to read
-        self.to_fetch: dict[bytes, None] = {}
         self.failed: type[Step] | None = None
-        self.unseen = False
         self.verifying: SegmentName | None = None
-        self.polled_s: float | None = None
         self.taken = b""
         self.behind_ms: int | None = None
 
@@ -97,7 +87,6 @@ class Parts:
         self.stream.renew(moment, free=True)
         self.leaving.reset(self.stream.promised)
         self.fetching.forget_positions()
-        self.polled_s = None
 
     def held(self, standing: Standing) -> Clock:
         """What is on the relay without a gap, as far as it was seen there: in streams that are believed, in ours as far
@@ -116,50 +105,6 @@ class Parts:
         return {device: head for device, (head, _) in self.offers.items() if device != self.us}
 
     # ---- what was seen there
-
-    def gone(self, device: bytes, moment: Moment) -> None:
-        """The head of a member, or of one that was, is not there any more."""
-        self.view.forget(device)
-        if device in self.former.devices:
-            return
-        self.report("relay-rolled-back", device, "the head that it left is gone", moment)
-
-    def see_head(self, device: bytes, seen: SeenHead, moment: Moment) -> None:
-        """The head of a member was fetched, or of one that was removed."""
-        self.view.learn(device, seen, moment.now_s)
-        if seen.damage is Damage.REMOVED:
-            self.former.told_nothing(device, moment.now_s)
-            return
-        if seen.head is None and seen.damage is Damage.UNKNOWN_KEY:
-            self.report("relay-unknown-key", device, _FOR_OTHERS, moment)
-            return
-        self.reports.clear("relay-unknown-key", device)
-        if seen.head is None:
-            what = seen.damage.value if seen.damage else Damage.UNREADABLE.value
-            self.report("relay-damaged", device, f"its head is of no use: {what}", moment)
-            return
-        self.reports.clear("relay-damaged", device)
-        if self.fetching.head_seen(device, seen.head):
-            self.reports.clear("relay-rolled-back", device)
-        else:
-            self.report("relay-rolled-back", device, "its head is an older one than we saw before", moment)
-        self.fetching.roster_seen(device, seen.missing, moment.now_s)
-
-    def see_ours(self, seen: SeenHead | None, moment: Moment) -> None:
-        """What stands in our name was fetched; None: nothing does any more."""
-        self.unseen = False
-        if seen is None:
-            self.polling.soon(moment)
-            return
-        code = self.head.seen(seen, moment)
-        if code or self.head.former is not None:
-            self.collecting.doubt()
-        if code:
-            self.report(code, self.us, _OURS[code], moment)
-        former = self.head.former
-        if former is not None:
-            self.fetching.head_seen(self.us, former)
-            self.collecting.adopt(former.snapshot, moment)
 
     def former_is_apart(self) -> None:
         """The head of an earlier life tells of another history: its snapshot is none of ours."""

@@ -1,29 +1,13 @@
-"""What a courier tells people."""
+"""How a courier stands, for people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 
-from peerd.protocol.relay.courier_settings import DAY_S
-from peerd.protocol.relay.courier_steps import SegmentName
-
-REPORTS = 200
-_PASSING = ("relay-rolled-back", "relay-cloned", "relay-swapped")
-
-
-class Report(Struct, frozen=True):
-    """Something about a device's objects on the relay that a person should know. `code`: `relay-damaged` (an object
-    does not open or makes no sense), `relay-rolled-back` (the relay went back to an earlier state), `relay-lost` (what
-    a head promises cannot be had), `relay-unknown-key` (a head is sealed for others than us), `relay-cloned` (somebody
-    else writes as this device), `relay-swapped` (a segment is not the one that was left in its place).
-    """
-
-    code: str
-    device: bytes
-    text: str
-    since_ms: int  # wall clock
+from peerd.core.clocks import lacking
+from peerd.protocol.relay.courier_parts import Parts
+from peerd.protocol.relay.courier_steps import Moment, Standing
+from peerd.protocol.relay.reports import Report
 
 
 class Waiting(Struct, frozen=True):
@@ -51,34 +35,30 @@ class CourierStatus(Struct, frozen=True):
     reports: tuple[Report, ...] = ()
 
 
-class Reports:
-    """What is wrong at the moment, one report of a kind per device."""
+def status_of(parts: Parts, standing: Standing, moment: Moment, *, has_looked: bool) -> CourierStatus:
+    """`has_looked`: is it known what lies there?"""
+    picture, patience = parts.picture, parts.health.patience
+    waits = parts.leaving.waits.values()
+    behind = lacking(standing.clock, picture.offered)
+    paused = not patience.over(moment)
+    to_leave = lacking(picture.clock, standing.clock) if has_looked else 0
+    return CourierStatus(
+        last_success_ms=parts.health.success_ms,
+        trouble=parts.health.trouble,
+        paused_until_ms=moment.wall_at(patience.until_s) if paused else None,
+        lasting=patience.lasting,
+        to_leave=Waiting(to_leave, min((wait.since_ms for wait in waits), default=None)),
+        to_fetch=Waiting(behind, parts.behind_ms if behind else None),
+        next_poll_ms=moment.wall_at(max(parts.polling.next_s, patience.until_s, moment.now_s)),
+        held_bytes=picture.held_bytes,
+        segments=len(parts.memory.segments),
+        snapshot_ms=picture.best.manifest.made_ms if picture.best else None,
+        heads=len(parts.view.readable(standing.members)),
+        reports=reports_of(parts, standing),
+        renews_at_ms=parts.stream.renews_at_ms(moment),
+    )
 
-    def __init__(self) -> None:
-        self._standing: dict[tuple[str, bytes], Report] = {}
 
-    def add(self, code: str, device: bytes, text: str, wall_ms: int) -> None:
-        """It is wrong, whether it was before or not."""
-        if len(self._standing) < REPORTS:
-            self._standing.setdefault((code, device), Report(code, device, text, wall_ms))
-
-    def clear(self, code: str, device: bytes) -> None:
-        self._standing.pop((code, device), None)
-
-    def expire(self, wall_ms: int) -> None:
-        """What may not be seen again is told for a day."""
-        for key, report in list(self._standing.items()):
-            if key[0] in _PASSING and wall_ms - report.since_ms > DAY_S * 1000:
-                del self._standing[key]
-
-    def lost(self, names: Sequence[SegmentName], wall_ms: int) -> None:
-        """What cannot be had now; nothing else of the kind is wrong any more."""
-        devices = {device for device, _, _ in names}
-        for code, device in list(self._standing):
-            if code == "relay-lost" and device not in devices:
-                self.clear(code, device)
-        for device in sorted(devices):
-            self.add("relay-lost", device, "something that its head promises cannot be had, and is left again", wall_ms)
-
-    def all(self) -> tuple[Report, ...]:
-        return tuple(self._standing[key] for key in sorted(self._standing))
+def reports_of(parts: Parts, standing: Standing) -> tuple[Report, ...]:
+    """What a person should know of what members left."""
+    return tuple(one for one in parts.reports.all() if one.device in standing.members or one.device == parts.us)

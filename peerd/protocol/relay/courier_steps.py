@@ -46,6 +46,10 @@ class Moment(Struct, frozen=True):
     chance: float
     entropy: bytes
 
+    def wall_at(self, at_s: float) -> int:
+        """What the wall clock shows at a moment of `now_s`, in ms."""
+        return self.wall_ms + int((at_s - self.now_s) * 1000)
+
 
 class Standing(Struct, frozen=True):
     """What a courier has to know of our side at the moment of an event.
