@@ -60,7 +60,7 @@ class Dialing:
         self._static: dict[Address, bytes | None] = {}  # address -> the device that answered there
         self._astray: dict[Address, Trouble] = {}  # of them, those where no member answers, and why
         self._introductions: set[asyncio.Task[None]] = set()
-        self._introduced_s: dict[bytes, float] = {}  # device -> when we last showed it who we are, while linked
+        self._introduced_s: dict[bytes, float] = {}  # device -> when we last showed it who we are
         self._random_ranks: dict[bytes, float] = {}
         self._admissions: dict[bytes, bytes] = {}  # space -> the admission by which we belong to it
         self._stopping = False
@@ -117,6 +117,7 @@ class Dialing:
             self._admissions[space.id] = us.admission
             for device in space.roster.members:
                 self._book.readmitted(device)
+                self._introduced_s.pop(device, None)  # there is something new to show
                 self.nudge(device)
 
     def _let_go_of_strangers(self) -> None:
@@ -195,7 +196,12 @@ class Dialing:
                     self._book.clones.answered_as_us(address)
                 self._reconsider(device, address)
                 return False
-            if problem.code in UNHEARD and not introduced and await self.introduce(device, address):
+            if (
+                problem.code in UNHEARD
+                and not introduced
+                and self._may_introduce(device)
+                and await self.introduce(device, address)
+            ):
                 return await self._dial(device, address, introduced=True)
             refused = problem.code in REFUSALS
             self._book.failed(device, Trouble(problem.code, str(problem), problem.next_step), refused=refused)
@@ -233,14 +239,20 @@ class Dialing:
         except TimeoutError:
             pass
 
+    def _may_introduce(self, device: bytes) -> bool:
+        """Once a minute at most, however often it refuses us or says what it does not share: it may know better."""
+        now_s = self._times.monotonic_s()
+        if now_s - self._introduced_s.get(device, -math.inf) < INTRODUCE_AGAIN_S:
+            return False
+        self._introduced_s[device] = now_s
+        return True
+
     # ---- one that is linked, and has not heard that we belong to another of its spaces
 
     def unshared(self, device: bytes) -> None:
-        """Show a linked device who we are, once a minute at most however often it says what it does not share."""
-        now_s = self._times.monotonic_s()
-        if self._stopping or now_s - self._introduced_s.get(device, -math.inf) < INTRODUCE_AGAIN_S:
+        """Show a linked device who we are."""
+        if self._stopping or not self._may_introduce(device):
             return
-        self._introduced_s[device] = now_s
         task = asyncio.create_task(self._introduce(device), name="introduce")
         self._introductions.add(task)
         task.add_done_callback(self._introductions.discard)

@@ -108,6 +108,19 @@ async def test_who_was_let_in_again_shows_that(three: tuple[Device, Device, Devi
     assert phone.id in laptop.space.roster.members
 
 
+async def test_who_was_let_in_again_shows_that_at_once(three: tuple[Device, Device, Device], until: Until) -> None:
+    """Though it showed its old admission just now, in vain."""
+    desk, laptop, phone = three
+    await desk.spaces.remove(desk.space, phone.id)
+    await laptop.space.learn(desk.space.roster.statements)
+    phone.dialing.refresh()
+    phone.dialing.sighted(laptop.id, [laptop.address])
+    await until(lambda: phone.book.note(laptop.id).state == "refused")
+    await desk.admit(phone)
+    phone.dialing.refresh()
+    await until(lambda: phone.id in laptop.space.roster.members)
+
+
 async def test_what_a_removed_sponsor_vouched_for_late_counts_nothing(
     two: tuple[Device, Device], make: MakeDevice
 ) -> None:
