@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, MutableMapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,18 @@ class Daemon:
         self._changes.stop()
         for task in self._spawned:
             task.cancel()
-        await self._lookout.stop()
+        async with AsyncExitStack() as last:  # whatever fails: a thread that is left would keep the process
+            last.callback(self._lock.release)
+            last.push_async_callback(self._spaces.close)
+            last.push_async_callback(self._housekeeping.note_time)
+            last.push_async_callback(self._relays.stop)
+            last.push_async_callback(self._bindings.stop)
+            last.push_async_callback(self._say_goodbye)
+            await self._lookout.stop()
+        if self._ready:  # else it never ran, and why is said by whoever started it
+            log.info("daemon stopped")
+
+    async def _say_goodbye(self) -> None:
         try:
             async with asyncio.timeout(GOODBYE_S), asyncio.TaskGroup() as beside:
                 beside.create_task(self._relays.leave_now())
@@ -249,13 +261,6 @@ class Daemon:
                     await self._mdns.stop()
         except TimeoutError:
             log.warning("stop took too long")
-        await self._bindings.stop()
-        await self._relays.stop()
-        await self._housekeeping.note_time()
-        await self._spaces.close()
-        self._lock.release()
-        if self._ready:  # else it never ran, and why is said by whoever started it
-            log.info("daemon stopped")
 
     async def _tell_status(self) -> None:
         while True:

@@ -12,6 +12,9 @@ exist, so that a log can be searched without guessing. Levels:
 A key outside the list is a bug. Strict (tests, `python -X dev`) it raises; otherwise it is dropped and its
 name is reported once. A value can come from a stranger, so it is cut and cannot break a line or paint a
 terminal. No value is a secret: `code` carries error codes only, what looks like a pairing code is withheld.
+
+A line that cannot be written, to a full disk or a terminal that was closed, stops nothing: how many there were
+is said as soon as one can be written again.
 """
 
 from __future__ import annotations
@@ -237,10 +240,34 @@ def _utc_now() -> str:
 # --- where it goes -----------------------------------------------------------------------------------
 
 
+class _Failed:
+    """How many lines could not be written since one could, and why."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.cause = ""
+
+
 class _Writer(structlog.WriteLogger):
-    def __init__(self, stream: TextIO, name: str) -> None:
+    """Raises nothing: whoever says something has work to do that must not end because nobody can read of it."""
+
+    def __init__(self, stream: TextIO, name: str, failed: _Failed) -> None:
         super().__init__(stream)
         self.name = name
+        self._failed = failed
+
+    def msg(self, message: str) -> None:
+        try:
+            super().msg(message)
+        except OSError as problem:
+            self._failed.count += 1
+            self._failed.cause = problem.strerror or str(problem)
+            return
+        if self._failed.count:
+            count, self._failed.count = self._failed.count, 0
+            get(__name__).warning("log could not be written", count=count, cause=self._failed.cause)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 class _Writers:
@@ -248,9 +275,10 @@ class _Writers:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._failed = _Failed()
 
     def __call__(self, name: str = "peerd") -> _Writer:
-        return _Writer(self._stream, name)
+        return _Writer(self._stream, name, self._failed)
 
 
 def _processors() -> list[Processor]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -202,6 +203,27 @@ async def test_signals_stop_it(build: Build, number: signal.Signals) -> None:
     assert desk.task is not None
     await asyncio.wait_for(desk.task, STOP_S)
     desk.task = None
+
+
+async def test_a_stop_that_fails_on_the_way_closes_everything_all_the_same(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of a database that stays open would keep the process, and its lock, for ever."""
+    desk = await build("desk")
+    await desk.service.create_space("home")
+    await desk.put("a", {"x": 1})
+    before = {thread for thread in threading.enumerate() if not thread.daemon}
+
+    async def fail() -> None:
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(desk.here._lookout, "stop", fail)
+    monkeypatch.setattr(desk.here._housekeeping, "note_time", fail)
+    with pytest.raises(RuntimeError, match="no more"):
+        await desk.stop()
+    assert not any(thread.is_alive() for thread in before if "worker" in thread.name)
+    await desk.start()
+    assert (await desk.service.read_record("home", "notes", "a")).value == {"x": 1}
 
 
 async def test_a_state_directory_that_cannot_be_made_is_told_with_a_next_step(tmp_path: Path) -> None:

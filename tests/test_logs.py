@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -227,3 +228,36 @@ def test_a_librarys_traceback_is_for_debugging_only() -> None:
 def test_configuring_twice_does_not_say_things_twice() -> None:
     logs.configure("info", "json")
     assert written("json", lambda: logging.getLogger("x").warning("once")).count("once") == 1
+
+
+# --- where nothing can be written ----------------------------------------------------------------------
+
+
+class Full(io.StringIO):
+    """A file on a disk that is full, until there is room."""
+
+    room = False
+
+    def flush(self) -> None:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_line_that_cannot_be_written_stops_nothing_and_is_counted() -> None:
+    stream = Full()
+
+    def say() -> None:
+        log.info("link opened")
+        log.error("commit failed")
+        stream.truncate(0)
+        stream.seek(0)
+        stream.room = True
+        log.info("link closed")
+        log.info("link opened")
+
+    lines = [json.loads(line) for line in written("json", say, stream=stream).splitlines()]
+    assert [(line["event"], line.get("count"), line.get("cause")) for line in lines] == [
+        ("link closed", None, None),
+        ("log could not be written", 2, "No space left on device"),
+        ("link opened", None, None),
+    ]

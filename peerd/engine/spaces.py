@@ -7,7 +7,7 @@ epochs are opened here and kept in memory only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from peerd.core.device_id import parse_device_id, short_id
 from peerd.core.names import check_space_name
@@ -64,8 +64,9 @@ class Spaces:
         await self.open_again(space.name)
 
     async def close(self) -> None:
-        for space in self.by_id.values():
-            await space.close()
+        async with AsyncExitStack() as each:  # though one of them fails
+            for space in self.by_id.values():
+                each.push_async_callback(space.close)
 
     def slowness(self) -> list[Slowness]:
         """What is kept of the commits of each open space."""

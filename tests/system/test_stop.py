@@ -50,6 +50,23 @@ def ended(device: Device) -> tuple[int, str]:
 # ---- stopping
 
 
+def test_a_log_that_cannot_be_written_holds_nothing_up(house: House) -> None:
+    """Its file is on a disk that is full, the terminal was closed: requests are answered, and a stop ends it."""
+    kitchen = house.device("kitchen", mdns=False)
+    kitchen.log = Path("/dev/full")
+    kitchen.start()
+    kitchen.create("home")
+    with Client(str(kitchen.socket)) as client:
+        for number in range(3):
+            at = path("spaces", "home", "records", "notes", str(number))
+            assert client.call("PUT", at, body={"x": 1}).status == 201
+        client.call("POST", path("reload"))  # each of these has a line for the log, too
+        client.call("POST", path("spaces"), body={"name": "work"})
+    assert kitchen.process is not None
+    kitchen.process.send_signal(signal.SIGTERM)
+    assert kitchen.process.wait(STOP_S) in {0, 120}  # 120: Python could not flush stderr at the very end
+
+
 def test_stopped_under_load(house: House, linked: list[Device]) -> None:
     """SIGTERM: goodbye to the peer, exit 0 within 5 s, and whatever was acknowledged is there afterwards."""
     kitchen, study = linked
