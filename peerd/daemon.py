@@ -10,6 +10,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, MutableMapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -270,9 +271,9 @@ class Daemon:
     # ---- what the parts say to each other
 
     def _on_space(self, space: Space) -> None:
-        for peer in space.peers.values():
+        for peer in space.presence.peers.values():
             self._book.remembered(peer.device, peer.name, peer.addresses)
-        space.peer_known = self._housekeeping.peer_known
+        space.presence.peer_known = partial(self._housekeeping.peer_known, space)
         self._switchboard.add_space(space)
         space.on_roster.append(lambda _: self._on_roster())
         self._on_roster()

@@ -70,7 +70,7 @@ async def parted(two: Two) -> Two:
 async def restored(two: Two) -> Two:
     """The laptop has deleted `notes/a` while the desk edited it."""
     desk, laptop = two
-    laptop.space.note_seen(desk.id)  # an author that is about restores its record itself
+    laptop.space.presence.note_seen(desk.id)  # an author that is about restores its record itself
     await desk.put("a", {"x": 0, "y": 0})
     await desk.tell(laptop)
     await desk.patch("a", set={"x": 1})

@@ -159,7 +159,7 @@ async def test_an_edit_that_is_parked_is_told_as_gone(two: tuple[Device, Device]
     assert events[-2].value == {"x": 1, "y": 0}
     assert events[-2].conflicts == ["(deleted)"]
     since = await now(laptop)
-    laptop.space.note_seen(desk.id)  # so that the author is waited for
+    laptop.space.presence.note_seen(desk.id)  # so that the author is waited for
     rows = (await desk.space.store.runs_after(0, 1 << 20)).rows
     edit = next(row.run for row in rows[1:] if row.run.origin == desk.space.commits.own_origin)
     await laptop.space.commits.take([at.announcement for at in desk.space.copy.origins.values()], [edit])

@@ -41,7 +41,7 @@ async def test_without_the_author_the_smallest_member_with_an_image_restores(two
     await desk.spaces.remove(desk.space, laptop.id)
     await meet(shelf, desk)
     for device in (desk, shelf):
-        device.space.note_seen((shelf if device is desk else desk).id)
+        device.space.presence.note_seen((shelf if device is desk else desk).id)
         await device.space.commits.restore_parked()
     await meet(shelf, desk)
     assert await desk.value("milk") == {"text": "milk", "done": True}

@@ -173,7 +173,7 @@ async def test_a_device_is_let_in_by_name(desk: Device, make: MakeDevice, until:
     assert (view.device, view.role, view.state) == (format_device_id(laptop.id), "member", "awaited")
     joined = await laptop.service.join(NewJoin(device=format_device_id(desk.id), host="desk"))
     assert joined.device == format_device_id(desk.id)
-    await until(lambda: desk.space.was_here(laptop.id))
+    await until(lambda: desk.space.presence.was_here(laptop.id))
     assert await refusal(desk.service.admit("home", format_device_id(laptop.id), "member")) == ("already-member", 409)
     assert await refusal(desk.service.admit("home", "AAAA", "member")) == ("bad-device-id", 400)
 

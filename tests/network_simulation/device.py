@@ -196,7 +196,7 @@ class Running:
     # ---- what the parts say to each other
 
     def _on_space(self, space: Space) -> None:
-        for peer in space.peers.values():
+        for peer in space.presence.peers.values():
             self.book.remembered(peer.device, peer.name, peer.addresses)
         self.device.ledger.open(space, self.device.replaced.setdefault(space.id, []))
         self.switchboard.add_space(space)

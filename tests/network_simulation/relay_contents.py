@@ -68,7 +68,7 @@ class Watch:
                 continue
             if member.now is None or space not in member.now.spaces.by_id:
                 continue
-            gone, active = _gone(before, head), member.now.spaces.by_id[space].active()
+            gone, active = _gone(before, head), member.now.spaces.by_id[space].presence.active()
             for other in members:
                 if other.id in active and not includes(other.clock_now(space), gone):
                     yield f"{member.name} gave up on {relay.name} what {other.name} does not have"

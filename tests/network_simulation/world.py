@@ -205,7 +205,7 @@ class World:
 
     def _look_at_trim(self, live: Space, gone: Clock) -> None:
         """What goes from a log is in the copy of every member that counts, unless that went back in time."""
-        active = live.active()
+        active = live.presence.active()
         for space in self.spaces:
             for device in space.inside if space.id == live.id else ():
                 counts = device.id in active and not device.has_gone_back and not self.was_forked(space)

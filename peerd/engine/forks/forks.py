@@ -168,7 +168,7 @@ class Forks:
 
     def _has_ours(self, peer: bytes, there: Differing) -> bool:
         """Has it said on a link, where it and we agreed, that it has this of our history?"""
-        known = self._space.peers.get(peer)
+        known = self._space.presence.peers.get(peer)
         return known is not None and covers(known.acks, (there.origin, there.seq))
 
     def forget_on_relay(self, relay: str, peer: bytes, origins: Collection[bytes] | None = None) -> None:

@@ -63,7 +63,7 @@ class Inbound:
         """What they said of the members counts all the same: the last word may be that we are none."""
         left = [one for effect in self._waiting if isinstance(effect, LearnStatements) for one in effect.statements]
         if left:
-            self._space.begin_to_learn(left)
+            self._space.learning.begin(left)
         self._waiting.clear()
         self._stopped = True
         self._work.set()
@@ -119,7 +119,7 @@ class Inbound:
         sent: Clock = {}
         for run in runs:
             sent[run.origin] = max(run.last, sent.get(run.origin, 0))
-        self._space.note_acks(self._theirs, sent)
+        self._space.presence.note_acks(self._theirs, sent)
 
     async def _take(self, announcements: list[Announcement], runs: list[Run], decoded: Decoded) -> None:
         """Through the commit door; while our disk is full, or fails, wait and try again."""

@@ -207,7 +207,7 @@ class SessionRunner:
             case CaughtUp():
                 self.on_caught_up(self)
             case Acked():
-                self.space.note_acks(self.theirs, effect.clock, whole=effect.whole)
+                self.space.presence.note_acks(self.theirs, effect.clock, whole=effect.whole)
             case RolledBack():
                 log.warning("copy went back in time", space=self.space.name, origin=effect.origin.hex())
                 self.space.went_back()
@@ -234,13 +234,13 @@ class SessionRunner:
 
     def _compared(self, *, equal: bool) -> None:
         if equal:
-            self.space.agrees_with(self.theirs)
+            self.space.provenance.agrees_with(self.theirs)
         if equal == self.diverged:
             self.diverged = not equal
             if equal:
                 log.info("copies agree", space=self.space.name, device=short_id(self.theirs))
             else:
-                doubt = self.space.doubt(self.theirs)
+                doubt = self.space.provenance.doubt(self.theirs)
                 more = {"cause": doubt} if doubt else {}
                 log.error("copies diverged", space=self.space.name, device=short_id(self.theirs), **more)
             self._look_at_sync()

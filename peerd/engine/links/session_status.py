@@ -44,7 +44,7 @@ def describe_session(status: PeerStatus, space: Space, session: SessionRunner, c
     elif session.diverged:
         status.state = "diverged"
         status.reason = "both have applied the same transactions, but their data differ: one copy is damaged"
-        if doubt := space.doubt(session.theirs):
+        if doubt := space.provenance.doubt(session.theirs):
             status.reason += f"; {doubt}"
         status.next_step = STEPS["diverged" if session.repairs.understood else "diverged-old"]
     else:

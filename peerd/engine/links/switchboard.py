@@ -242,7 +242,7 @@ class Switchboard:
         if self.links.get(runner.theirs) is runner:
             del self.links[runner.theirs]
             for space in self.shared_with(runner.theirs).values():
-                space.note_seen(runner.theirs)
+                space.presence.note_seen(runner.theirs)
             self._book.lost(runner.theirs, trouble)
             log.info("link closed", device=short_id(runner.theirs), cause=trouble.text)
             self.changed(runner.theirs)
@@ -314,7 +314,9 @@ class Switchboard:
         session.on_caught_up = self._pass_on
         session.repairs.others = partial(self.sessions, session.space)
         device, space = session.theirs, session.space
-        space.note_seen(device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:8])
+        space.presence.note_seen(
+            device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:8]
+        )
 
     def _on_turn(self, session: SessionRunner, behind: int) -> None:
         if behind < FAR_BEHIND or session.space.snapshots.is_of(session.theirs):

@@ -152,7 +152,7 @@ class Inviting:
             UserError: not-admin, already-member, too-busy. DiskFull, StoreError.
         """
         compose.check_admin(space.roster, self._keys.device)
-        if device in space.roster.members and space.was_here(device):  # else its join may have failed
+        if device in space.roster.members and space.presence.was_here(device):  # else its join may have failed
             raise UserError(f"that device is a member of {space.name} already", code="already-member", status=409)
         now_ms = self._times.wall_ms()
         for each in self._spaces.by_id.values():
@@ -282,7 +282,7 @@ class _Attempt:
         """Tell whoever invited how it ended."""
         invitation = self._invitation
         if isinstance(end, Finished) and self._space is not None:
-            self._space.note_seen(self._theirs)  # it has said that it keeps a copy
+            self._space.presence.note_seen(self._theirs)  # it has said that it keeps a copy
         if isinstance(end, Failed):
             log.warning("pairing refused", device=short_id(self._theirs), code=end.code, cause=end.text)
         if invitation is None or invitation.closed or not self._machine.took_window:

@@ -157,7 +157,7 @@ class Petitioning:
         before = any(one.device == device and one is not admission for one in space.roster.entries())
         announced = (origin.announcement for origin in space.copy.origins.values())
         wrote = any(one.admission == admission.id for one in announced)
-        return wrote or not space.roster.is_member(device) or (not before and space.was_here(device))
+        return wrote or not space.roster.is_member(device) or (not before and space.presence.was_here(device))
 
     # ---- the newcomer
 

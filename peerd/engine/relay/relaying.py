@@ -274,7 +274,7 @@ class CourierRunner:
     def _standing(self) -> Standing:
         space, ours = self.space, self._keys.device
         copy = space.copy
-        active = space.active() - {ours}
+        active = space.presence.active() - {ours}
         return Standing(
             clock=copy.clock(),
             positions=copy.positions(),
@@ -297,7 +297,9 @@ class CourierRunner:
 
     def _linked_clock(self, active: set[bytes]) -> Clock:
         """What every active member is known to have, by what it acknowledged on links."""
-        acks = [self.space.peers[device].acks if device in self.space.peers else {} for device in active]
+        acks = [
+            self.space.presence.peers[device].acks if device in self.space.presence.peers else {} for device in active
+        ]
         if not acks:
             return {}
         return {origin: least for origin in acks[0] if (least := min(one.get(origin, 0) for one in acks)) > 0}

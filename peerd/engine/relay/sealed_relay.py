@@ -164,7 +164,7 @@ class SealedRelay:
         told = relay_objects.head_signing_input(self._space.id, device, signed.data)
         if key is None or not self._spaces.verify(key, signed.signature, told):
             return SeenHead(found.tag, None, Damage.FORGED)
-        self._space.note_seen_on_relay(device, head.t_ms)
+        self._space.presence.note_seen_on_relay(device, head.t_ms)
         return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]), missing=missing)
 
     async def mend_roster(self) -> None:

@@ -81,7 +81,7 @@ class Snapshots:
         """A snapshot of our copy; its `parts` are read as they are asked for. It tells what we had where others stand,
         as far as they have said that to us, or elsewhere: `clocks`.
         """
-        standing = standing_at([*(peer.acks for peer in self._space.peers.values()), *clocks])
+        standing = standing_at([*(peer.acks for peer in self._space.presence.peers.values()), *clocks])
         return Outgoing(self._space, self._store, self.outgoing, standing)
 
     def pinned(self) -> int | None:

@@ -28,7 +28,7 @@ def snapshot_view(space: Space, now_s: float) -> SnapshotView | None:
 
 
 def taken_view(space: Space) -> TakenView | None:
-    taken = space.taken
+    taken = space.provenance.taken
     if taken is None:
         return None
     return TakenView(

@@ -81,7 +81,7 @@ class PeerStates:
     def _link_status(self, space: Space, device: bytes, name: str) -> PeerStatus:
         note = self._book.note(device)
         link = self._switchboard.links.get(device)
-        known = space.peers.get(device, StoredPeer(device))
+        known = space.presence.peers.get(device, StoredPeer(device))
         relays = self._relays()
         status = PeerStatus(device=format_device_id(device), name=note.name or name, state="offline")
         status.since_ms = note.since_ms or None
@@ -131,9 +131,9 @@ class PeerStates:
         seen_s = note.sighted_s
         if note.addresses and seen_s is not None and self._times.monotonic_s() - seen_s < DIALLED_S:
             return None
-        if not any(space.was_here(note.device) for space in shared):
+        if not any(space.presence.was_here(note.device) for space in shared):
             return NEVER_SEEN
-        met = any(space.peers[note.device].seen_ms for space in shared if note.device in space.peers)
+        met = any(space.presence.peers[note.device].seen_ms for space in shared if note.device in space.presence.peers)
         return DIALS_US if met and not note.addresses else NOT_FOUND
 
     # ---- wherever we know them from

@@ -188,11 +188,11 @@ class SpaceStates:
 
     def _member_state(self, space: Space, device: bytes, name: str) -> str:
         state = self._peers.peer(space, device, name).state
-        return NEVER_SEEN.text if state == "offline" and not space.was_here(device) else state
+        return NEVER_SEEN.text if state == "offline" and not space.presence.was_here(device) else state
 
 
 def _seen_ms(space: Space, device: bytes) -> int | None:
-    return space.peers[device].seen_ms or None if device in space.peers else None
+    return space.presence.peers[device].seen_ms or None if device in space.presence.peers else None
 
 
 def _stopped(space: Space) -> tuple[str, str, str] | None:

@@ -41,7 +41,7 @@ class Holders:
         ]
 
     def _member(self, space: Space, device: bytes) -> Holder:
-        peer = space.peers.get(device, StoredPeer(device, heard_ms=space.age.ms))
+        peer = space.presence.peers.get(device, StoredPeer(device, heard_ms=space.age.ms))
         seen = self.seen(space, device)
         clock = peer.acks if seen is None else join(peer.acks, seen.clock)
         silent_ms = space.age.ms - peer.heard_ms

@@ -83,10 +83,10 @@ class Housekeeping:
             unsaved, self._unsaved = self._unsaved, set()
             for space_id, device in unsaved:
                 space = self._spaces.by_id.get(space_id)
-                if space is None or device not in space.peers:
+                if space is None or device not in space.presence.peers:
                     continue
                 try:
-                    await space.store.save_peer(space.peers[device])
+                    await space.store.save_peer(space.presence.peers[device])
                 except StoreError as problem:
                     log.warning("peers not saved", space=space.name, code=problem.code, cause=str(problem))
 
@@ -138,9 +138,9 @@ class Housekeeping:
             try:
                 await self._grow_older(space, elapsed_ms)
                 for session in self._switchboard.sessions(space):  # a link may last for months
-                    space.note_seen(session.theirs)
+                    space.presence.note_seen(session.theirs)
                 gone = await self._trimming.trim(space, self.history_days(space.name) * DAY_MS)
-                for peer in list(space.peers.values()):
+                for peer in list(space.presence.peers.values()):
                     await space.store.save_peer(peer)
                 await self._spaces.renew_epoch(space)
                 await space.snapshots.forget_abandoned()

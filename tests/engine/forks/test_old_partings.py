@@ -33,7 +33,7 @@ async def trim(device: Device, *others: Device) -> None:
     those at which somebody stands.
     """
     for other in others:
-        device.space.note_acks(other.id, device.clock_now())
+        device.space.presence.note_acks(other.id, device.clock_now())
     device.housekeeping.history_days = lambda _: 0
     with patch.object(trimming, "ENDS_PER_ORIGIN", 0):
         await device.housekeeping.tidy(61 * DAY_MS)
@@ -48,7 +48,7 @@ async def long_ago(desk: Device, laptop: Device, *others: Device) -> tuple[Devic
         await laptop.put(name, {"text": "old", "more": 1})
     await laptop.tell(desk, *others)
     for other in others:
-        desk.space.note_acks(other.id, desk.clock_now())
+        desk.space.presence.note_acks(other.id, desk.clock_now())
     past, laptop = await past_of(laptop)
     await laptop.put("first", {"text": "of the first life"})
     await laptop.patch("edited", set={"text": "first"})
@@ -180,7 +180,7 @@ async def test_what_was_deleted_since_an_old_backup_stays_deleted(
     await laptop.tell(desk)
     for number in range(20):
         await desk.put("counter", {"n": number})
-    desk.space.note_acks(laptop.id, desk.clock_now())
+    desk.space.presence.note_acks(laptop.id, desk.clock_now())
     desk.housekeeping.history_days = lambda _: 0
     await desk.housekeeping.tidy(61 * DAY_MS)
     assert desk.space.copy.horizon() == desk.clock_now()
@@ -204,7 +204,7 @@ async def test_doubt_that_both_can_dispel_ends_with_a_new_session(
             await desk.tell(laptop)
     place = laptop.clock_now()
     assert sum(place.values()) == 6
-    desk.space.note_acks(laptop.id, place)
+    desk.space.presence.note_acks(laptop.id, place)
     await trim(desk)
     real = snapshot_reading._thinned
     hidden = [True]
@@ -233,6 +233,6 @@ async def test_of_many_ends_a_snapshot_tells_those_at_which_others_stand(
             await desk.tell(laptop)
     with pytest.raises(Doubt):
         await take(laptop, await made(desk))
-    desk.space.note_acks(laptop.id, laptop.clock_now())
+    desk.space.presence.note_acks(laptop.id, laptop.clock_now())
     assert await take(laptop, await made(desk))
     assert laptop.clock_now() == desk.clock_now()

@@ -42,7 +42,9 @@ async def test_it_has_what_it_wrote_itself(two: Two, wire: Wire, until: Until) -
     desk, laptop = two
     wire.connect(desk, laptop)
     await desk.put("a", {})
-    await until(lambda: desk.space.peers.get(laptop.id) is not None and desk.space.peers[laptop.id].acks)
+    await until(
+        lambda: desk.space.presence.peers.get(laptop.id) is not None and desk.space.presence.peers[laptop.id].acks
+    )
     await cut(desk, until)
     await laptop.put("b", {})
     await laptop.tell(desk)

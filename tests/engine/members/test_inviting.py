@@ -74,7 +74,7 @@ async def test_whoever_knows_the_code_is_admitted(desk: Device, laptop: Device) 
     assert laptop.space.roster.members.keys() == {desk.id, laptop.id}
     assert laptop.spaces.secrets(laptop.space).keys() == desk.spaces.secrets(desk.space).keys() != set()
     assert desk.space.roster.members[laptop.id].role == "admin"
-    assert desk.space.was_here(laptop.id), "it has said that it keeps a copy"
+    assert desk.space.presence.was_here(laptop.id), "it has said that it keeps a copy"
     assert desk.inviting.open is None
 
 
@@ -457,7 +457,7 @@ async def test_naming_a_member_is_refused(two: tuple[Device, Device]) -> None:
     """Unless it has never been here: its join may have failed."""
     desk, laptop = two
     await desk.inviting.await_device(desk.space, laptop.id, "admin")
-    desk.space.note_seen(laptop.id)
+    desk.space.presence.note_seen(laptop.id)
     with pytest.raises(UserError) as refused:
         await desk.inviting.await_device(desk.space, laptop.id, "admin")
     assert (refused.value.code, refused.value.status) == ("already-member", 409)

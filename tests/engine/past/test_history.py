@@ -102,7 +102,7 @@ async def test_a_transaction_is_shown_with_all_there_is_to_know(two: tuple[Devic
 
 async def test_a_restore_is_shown_as_one(two: tuple[Device, Device]) -> None:
     desk, laptop = two
-    laptop.space.note_seen(desk.id)
+    laptop.space.presence.note_seen(desk.id)
     await desk.put("a", {"x": 0, "y": 0})
     await desk.tell(laptop)
     await desk.patch("a", set={"x": 1})

@@ -169,7 +169,7 @@ async def test_a_delete_whose_run_is_trimmed_is_still_known(desk: Device) -> Non
 
 async def test_an_edit_that_met_a_delete_was_restored(two: tuple[Device, Device]) -> None:
     desk, laptop = two
-    laptop.space.note_seen(desk.id)
+    laptop.space.presence.note_seen(desk.id)
     await desk.put("a", {"x": 0, "y": 0})
     await desk.tell(laptop)
     await desk.patch("a", set={"x": 1})

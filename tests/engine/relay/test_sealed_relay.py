@@ -50,7 +50,7 @@ async def test_a_head_is_found_by_whose_it_is_and_tells_the_roster(
     (seen,) = (await ours.heads([attic.id, desk.id])).values()
     assert (seen.tag, seen.head, seen.damage) == (tag, HEAD, None)
     assert laptop.space.roster.is_member(attic.id)
-    assert laptop.space.peers[attic.id].seen_ms == 5
+    assert laptop.space.presence.peers[attic.id].seen_ms == 5
 
 
 async def test_a_head_is_replaced_only_by_who_knows_its_tag(

@@ -255,8 +255,8 @@ async def test_its_maker_is_waited_for_and_goes_on(
     await linked(desk, phone, until)
     await linked(laptop, phone, until)
     await agree(desk, laptop, phone)
-    assert phone.space.taken is not None
-    assert phone.space.taken.device == desk.id
+    assert phone.space.provenance.taken is not None
+    assert phone.space.provenance.taken.device == desk.id
     assert not laptop.space.snapshots.served
 
 
@@ -267,8 +267,8 @@ async def test_after_a_minute_another_member_begins_anew(
     phone.clock.pass_s(PATIENCE_S)
     await linked(laptop, phone, until)
     await agree(laptop, phone)
-    assert phone.space.taken is not None
-    assert phone.space.taken.device == laptop.id
+    assert phone.space.provenance.taken is not None
+    assert phone.space.provenance.taken.device == laptop.id
 
 
 async def test_so_many_at_once_and_the_next_one_asks_again(

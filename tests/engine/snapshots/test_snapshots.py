@@ -769,7 +769,7 @@ async def test_of_what_a_snapshot_replaced_so_many_ends_stay(
         await desk.put(f"{number:02}", {"a": 1})
     await desk.tell(laptop)
     await laptop.space.store.save_peer(StoredPeer(desk.id, acks=dict.fromkeys(desk.clock_now(), 7)))
-    desk.space.note_acks(laptop.id, laptop.clock_now())
+    desk.space.presence.note_acks(laptop.id, laptop.clock_now())
     await desk.put("more", {"a": 2})
     monkeypatch.setattr(snapshot_reading, "ENDS_PER_ORIGIN", 2)
     assert await take(laptop, await made(desk))

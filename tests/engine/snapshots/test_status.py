@@ -162,7 +162,7 @@ async def test_whose_snapshot_it_is_is_remembered_until_another_member_agrees(
     wire.connect(laptop, phone)
     await linked(laptop, phone, until)
     assert (await view(phone)).taken.agreed is True
-    await until(lambda: not phone.space._keeping)
+    await until(lambda: not phone.space.provenance._keeping)
     phone = await phone.reopen()
     assert (await view(phone)).taken.agreed is True
 
@@ -184,4 +184,4 @@ async def test_a_difference_names_who_made_the_snapshot(
     told = await peer(phone, laptop)
     assert (told.state, told.reason.partition("; ")[2]) == ("diverged", doubt)
     assert [one["cause"] for one in logged if one["event"] == "copies diverged" and "cause" in one] == [doubt]
-    assert phone.space.doubt(desk.id) == ""
+    assert phone.space.provenance.doubt(desk.id) == ""

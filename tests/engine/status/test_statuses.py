@@ -59,7 +59,7 @@ async def test_a_member_that_was_never_here_is_said_to_be_so(two: Two) -> None:
 async def test_a_member_that_dialled_us_and_left_no_address_is_waited_for(two: Two) -> None:
     """After a restart, say: there is nothing to switch on here, it comes by itself."""
     desk, laptop = two
-    desk.space.note_seen(laptop.id)
+    desk.space.presence.note_seen(laptop.id)
     assert "it dials us" in peer(desk, laptop).reason
     assert "network.peers" in peer(desk, laptop).next_step
     (view,) = desk.statuses.peers.everybody().peers
@@ -98,7 +98,7 @@ async def test_a_member_that_cannot_be_seen_is_not_found(two: Two) -> None:
 async def test_it_is_known_how_much_an_absent_member_lacks(linked: Two, until: Until) -> None:
     desk, laptop = linked
     await desk.put("a", {})
-    await until(lambda: peer(desk, laptop).ahead == 0 and desk.space.peers[laptop.id].acks == desk.clock_now())
+    await until(lambda: peer(desk, laptop).ahead == 0 and desk.space.presence.peers[laptop.id].acks == desk.clock_now())
     await desk.switchboard.stop()
     await until(lambda: not desk.switchboard.links)
     await desk.put("b", {})
@@ -557,7 +557,7 @@ async def test_members_are_listed_with_role_and_state(linked: Two, make: MakeDev
     }
     assert views["laptop"].seen_ms == desk.clock.wall_ms()
     assert views["reader"].seen_ms is None
-    desk.space.peers[desk.id] = StoredPeer(desk.id, seen_ms=5)  # others know it, and told it of itself
+    desk.space.presence.peers[desk.id] = StoredPeer(desk.id, seen_ms=5)  # others know it, and told it of itself
     (own,) = [one for one in (await desk.statuses.spaces.members(desk.space)).members if one.own]
     assert own.seen_ms is None
 

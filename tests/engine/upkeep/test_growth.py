@@ -37,7 +37,7 @@ async def test_a_member_holds_back_what_is_old_and_it_lacks(two: Two, clock: Han
     came_ms = clock.wall_ms()
     clock.pass_s(3600)
     await desk.put("b", {"x": 1})
-    desk.space.note_acks(laptop.id, dict.fromkeys(desk.clock_now(), 1))
+    desk.space.presence.note_acks(laptop.id, dict.fromkeys(desk.clock_now(), 1))
     assert await held_by(desk, laptop) == HoldingBack(active=True, silent_days=0)
     clock.tq = 0
     await desk.housekeeping.tidy(31 * DAY_MS)

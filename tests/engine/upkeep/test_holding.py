@@ -24,11 +24,11 @@ async def test_a_member_counts_until_it_was_silent_for_sixty_days(two: Two) -> N
     desk, laptop = two
     await desk.put("a", {})
     acks = desk.clock_now()
-    desk.space.note_acks(laptop.id, acks)
+    desk.space.presence.note_acks(laptop.id, acks)
     assert Holders().of(desk.space) == [Holder(laptop.id, "", acks, counts=True, silent_ms=0)]
     await desk.housekeeping.tidy(ACTIVE_MS)
     assert Holders().of(desk.space) == [Holder(laptop.id, "", acks, counts=False, silent_ms=ACTIVE_MS)]
-    desk.space.note_seen(laptop.id)
+    desk.space.presence.note_seen(laptop.id)
     assert Holders().of(desk.space)[0].counts
 
 
@@ -36,7 +36,7 @@ async def test_a_member_that_is_admitted_again_has_acknowledged_nothing(two: Two
     """It comes with an empty copy, and counts from then on."""
     desk, laptop = two
     await desk.put("a", {})
-    desk.space.note_acks(laptop.id, desk.clock_now())
+    desk.space.presence.note_acks(laptop.id, desk.clock_now())
     await desk.housekeeping.tidy(ACTIVE_MS)
     await desk.spaces.remove(desk.space, laptop.id)
     assert Holders().of(desk.space) == []
@@ -49,7 +49,7 @@ async def test_a_member_has_what_it_said_anywhere(two: Two) -> None:
     await desk.put("a", {})
     (origin,) = desk.clock_now()
     await desk.put("b", {})
-    desk.space.note_acks(laptop.id, {origin: 1})
+    desk.space.presence.note_acks(laptop.id, {origin: 1})
     holders = Holders()
     holders.seen = lambda _space, _device: SeenThere("nas", 1, {origin: 2})
     assert holders.of(desk.space)[0].clock == {origin: 2}

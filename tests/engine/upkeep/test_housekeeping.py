@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -130,7 +131,7 @@ async def test_whoever_stays_linked_is_seen(two: Two, wire: Wire, until: Until) 
     await until(lambda: desk.switchboard.sessions(desk.space))
     for _ in range(3):
         await desk.housekeeping.tidy(59 * DAY_MS)
-        assert desk.space.active() == {desk.id, laptop.id}
+        assert desk.space.presence.active() == {desk.id, laptop.id}
 
 
 async def test_a_space_that_cannot_be_tidied_stops_no_other(
@@ -156,7 +157,7 @@ async def test_a_space_that_cannot_be_tidied_stops_no_other(
 
 async def test_what_is_known_of_peers_outlives_a_crash(two: Two) -> None:
     desk, laptop = two
-    desk.space.note_seen(laptop.id, name="laptop", addresses=(("192.0.2.7", 7337),))
+    desk.space.presence.note_seen(laptop.id, name="laptop", addresses=(("192.0.2.7", 7337),))
     await desk.housekeeping.tidy(0)
     assert saved_peers(desk) == [(laptop.id, "laptop")]
 
@@ -171,21 +172,21 @@ async def test_a_new_address_is_kept_soon(two: Two, until: Until, monkeypatch: p
     """A crash in the hour after two devices were paired by hand must not part them for ever."""
     monkeypatch.setattr(housekeeping, "SAVE_PEERS_S", 0.0)
     desk, laptop = two
-    desk.space.peer_known = desk.housekeeping.peer_known
+    desk.space.presence.peer_known = partial(desk.housekeeping.peer_known, desk.space)
     desk.housekeeping.peer_known(desk.space, b"somebody who is gone again")
     async with running(desk.housekeeping.save_peers):
-        desk.space.note_seen(laptop.id, name="laptop", addresses=(("192.0.2.7", 7337),))
+        desk.space.presence.note_seen(laptop.id, name="laptop", addresses=(("192.0.2.7", 7337),))
         await until(lambda: saved_peers(desk) == [(laptop.id, "laptop")])
-        desk.space.note_seen(laptop.id)
+        desk.space.presence.note_seen(laptop.id)
         assert not desk.housekeeping._unsaved, "being seen again is no news"
-        desk.space.note_seen(laptop.id, name="desk's laptop")
+        desk.space.presence.note_seen(laptop.id, name="desk's laptop")
         await until(lambda: saved_peers(desk) == [(laptop.id, "desk's laptop")])
 
 
 async def test_peers_that_find_no_room_stop_nothing(two: Two, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "SAVE_PEERS_S", 0.0)
     desk, laptop = two
-    desk.space.peer_known = desk.housekeeping.peer_known
+    desk.space.presence.peer_known = partial(desk.housekeeping.peer_known, desk.space)
     asked = []
 
     async def full(peer: object) -> None:
@@ -194,18 +195,18 @@ async def test_peers_that_find_no_room_stop_nothing(two: Two, until: Until, monk
 
     monkeypatch.setattr(desk.space.store, "save_peer", full)
     async with running(desk.housekeeping.save_peers):
-        desk.space.note_seen(laptop.id, name="laptop")
+        desk.space.presence.note_seen(laptop.id, name="laptop")
         await until(lambda: asked)
         monkeypatch.undo()
         monkeypatch.setattr(housekeeping, "SAVE_PEERS_S", 0.0)
-        desk.space.note_seen(laptop.id, name="new laptop")
+        desk.space.presence.note_seen(laptop.id, name="new laptop")
         await until(lambda: saved_peers(desk) == [(laptop.id, "new laptop")])
 
 
 async def test_a_parked_record_whose_author_is_gone_is_restored_in_time(two: Two, clock: Hands, until: Until) -> None:
     """Its author was about when it was parked, and has not been seen for 60 days since."""
     desk, laptop = two
-    laptop.space.note_seen(desk.id)
+    laptop.space.presence.note_seen(desk.id)
     await desk.put("a", {"x": 0, "y": 0})
     await desk.tell(laptop)
     await laptop.delete("a")

@@ -43,7 +43,7 @@ async def met(desk: Device, laptop: Device, wire: Wire, until: Until) -> None:
     """Both are linked until they have the same and know it, and then part."""
     wire.connect(desk, laptop)
     for one, other in ((desk, laptop), (laptop, desk)):
-        await until(lambda one=one, other=other: one.space.peers[other.id].acks == one.clock_now())  # type: ignore[misc] # mypy cannot infer it
+        await until(lambda one=one, other=other: one.space.presence.peers[other.id].acks == one.clock_now())  # type: ignore[misc] # mypy cannot infer it
     await until(lambda: desk.clock_now() == laptop.clock_now())
     await apart(desk, laptop, until)
 
@@ -106,7 +106,7 @@ async def test_being_seen_counts_anew(two: Two) -> None:
     desk, laptop = two
     await desk.put("a", {"x": 1})
     await days(desk, 59)
-    desk.space.note_seen(laptop.id)
+    desk.space.presence.note_seen(laptop.id)
     await days(desk, 59)
     assert await log_of(desk) == [1]
     await days(desk, 1)
@@ -120,10 +120,10 @@ async def test_a_link_that_lasts_for_months_keeps_its_member_among_those_who_cou
     wire.connect(desk, laptop)
     await until(lambda: bool(desk.switchboard.sessions(desk.space)))
     await days(desk, 61)
-    assert laptop.id in desk.space.active()
+    assert laptop.id in desk.space.presence.active()
     await apart(desk, laptop, until)
     await days(desk, 61)
-    assert laptop.id not in desk.space.active()
+    assert laptop.id not in desk.space.presence.active()
 
 
 async def test_what_every_member_acknowledged_goes(two: Two, wire: Wire, until: Until) -> None:
@@ -177,11 +177,11 @@ async def test_time_off_alone_makes_nobody_silent(two: Two, clock: Hands, wire: 
     clock.now_ms += 90 * DAY_MS
     desk = await desk.reopen()
     await days(desk, 0)
-    assert desk.space.active() == {desk.id, laptop.id}
+    assert desk.space.presence.active() == {desk.id, laptop.id}
     assert await log_of(desk) == [1]
     clock.tq = 0
     await days(desk, 1)
-    assert desk.space.active() == {desk.id}
+    assert desk.space.presence.active() == {desk.id}
     assert await log_of(desk) == []
 
 
@@ -226,11 +226,11 @@ async def test_a_copy_that_went_back_in_time_acknowledges_less(two: Two, wire: W
     desk, laptop = two
     await desk.put("a", {"x": 1})
     await met(desk, laptop, wire, until)
-    desk.space.note_acks(laptop.id, dict.fromkeys(desk.clock_now(), 100))
+    desk.space.presence.note_acks(laptop.id, dict.fromkeys(desk.clock_now(), 100))
     await desk.put("b", {"x": 1})
-    assert sum(desk.space.peers[laptop.id].acks.values()) == 100
+    assert sum(desk.space.presence.peers[laptop.id].acks.values()) == 100
     wire.connect(desk, laptop)
-    await until(lambda: desk.space.peers[laptop.id].acks == desk.clock_now())
+    await until(lambda: desk.space.presence.peers[laptop.id].acks == desk.clock_now())
 
 
 async def test_a_snapshot_that_is_being_made_holds_the_log(desk: Device) -> None:
@@ -285,7 +285,7 @@ async def test_a_token_inside_a_run_that_went_begins_anew(desk: Device, make: Ma
     inside = to_word((desk.space.copy_id, 1, 1))
     assert [one.key for one in await told(desk, inside)] == ["b", None]
     await laptop.tell(desk)
-    desk.space.note_acks(laptop.id, {desk.space.commits.own_origin or b"": 1})
+    desk.space.presence.note_acks(laptop.id, {desk.space.commits.own_origin or b"": 1})
     await days(desk, 31)
     desk = await desk.reopen()
     assert await log_of(desk) == [2]
@@ -304,7 +304,7 @@ async def test_a_reader_that_lags_behind_begins_anew(desk: Device, make: MakeDev
     await laptop.put("d", {"x": 1})
     await laptop.tell(desk)
     theirs = laptop.space.commits.own_origin or b""
-    desk.space.note_acks(laptop.id, {theirs: 2})
+    desk.space.presence.note_acks(laptop.id, {theirs: 2})
     await days(desk, 31)
     assert await log_of(desk) == [1, 3]
     desk = await desk.reopen()
@@ -322,7 +322,7 @@ async def test_a_binding_that_lags_behind_reads_all_records(desk: Device, make: 
     before = await images.changed_after(0)
     assert before is not None
     assert len(before.names) == 3
-    desk.space.note_acks(laptop.id, {laptop.space.commits.own_origin or b"": 1})
+    desk.space.presence.note_acks(laptop.id, {laptop.space.commits.own_origin or b"": 1})
     await days(desk, 31)
     assert await log_of(desk) == [1, 2]
     assert await images.changed_after(0) is None
