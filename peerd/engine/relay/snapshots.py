@@ -52,7 +52,7 @@ class RelaySnapshots:
         Raises:
             RelayTrouble: some parts may be there.
         """
-        outgoing = self._space.snapshots.begin_outgoing(clocks)
+        outgoing = self._space.snapshots.serving.begin_outgoing(clocks)
         parts = outgoing.parts()
         count = size_bytes = 0
         chain = part_chain.first_chain(snapshot)

@@ -107,15 +107,16 @@ class SnapshotExchange:
                 await self._send(want)
             except (StoreError, LocalProtocolError) as problem:
                 log.warning("snapshot not served", space=self._space.name, code=problem.code, cause=str(problem))
-                await self._space.snapshots.end_serving(self._theirs)
+                await self._space.snapshots.serving.end_serving(self._theirs)
                 self._say(SnapshotRefuse(self._space.id, problem.code, "it cannot make a snapshot"))
 
     async def _send(self, want: SnapshotWant) -> None:
-        if want.count == 1 and not self._space.snapshots.is_serving(self._theirs, want.id):
-            if self._theirs not in self._space.snapshots.served:  # it was let go of: they asked for nothing for long
+        serving = self._space.snapshots.serving
+        if want.count == 1 and not serving.is_serving(self._theirs, want.id):
+            if self._theirs not in serving.served:  # it was let go of: they asked for nothing for long
                 self._say(SnapshotRefuse(self._space.id, "snapshot-gone", "it begins anew when it is asked for again"))
             return  # otherwise the rest of an attempt that has ended
-        served = await self._space.snapshots.serve(self._theirs, want.id, want.number)
+        served = await serving.serve(self._theirs, want.id, want.number)
         number = want.number if served.id == want.id else 0
         for _ in range(want.count):
             part = await served.part(number)

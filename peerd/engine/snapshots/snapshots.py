@@ -1,4 +1,4 @@
-"""Snapshots of one space: made of our copy for others, and taken in from others.
+"""Snapshots of one space: `serving` makes those of our copy for others; here those of others are taken in.
 
 A snapshot that comes in is kept beside the copy, part by part and durably, so one that was cut goes on where it
 stopped. Our copy goes on meanwhile. When the snapshot is whole, our records are merged into it, and then it takes the
@@ -8,28 +8,27 @@ place of ours in one short step inside the commit door.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peerd.core.batch import Fork
-from peerd.core.clocks import Clock, ReadClock
+from peerd.core.clocks import Clock
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.core.snapshots.intake import Authority, Intake, Standing
 from peerd.core.snapshots.parts import Begin, Part
 from peerd.core.snapshots.stored import Incoming, Phase, Switched
 from peerd.core.stored import Recopy
-from peerd.core.trimming import standing_at
 from peerd.engine.ports import Times
+from peerd.engine.snapshots.clearing import Clearing
 from peerd.engine.snapshots.filling import Filling
 from peerd.engine.snapshots.judging import check_ours, check_variants, is_further
-from peerd.engine.snapshots.making import Outgoing, Served
 from peerd.engine.snapshots.progress import Coming
+from peerd.engine.snapshots.serving import Serving
 from peerd.engine.store_ports import SnapshotStore
-from peerd.engine.upkeep.small_steps import SmallSteps
-from peerd.errors import DiskFull, RemoteProtocolError, StoreError
+from peerd.errors import DiskFull, RemoteProtocolError
 from peerd.logs import get
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 log = get(__name__)
 
-SERVED = 4  # devices at once
 ABANDONED_MS = 7 * 24 * 3600 * 1000
 PATIENCE_S = 60.0  # with the maker of one that was cut, while others have one too
 ROOM_TIMES = 2  # what its records take, and so much again
@@ -47,8 +45,7 @@ class Snapshots:
     """Of `space`, which is open."""
 
     def __init__(self, space: Space, store: SnapshotStore, times: Times) -> None:
-        self.outgoing: set[Outgoing] = set()
-        self.served: dict[bytes, Served] = {}  # by device
+        self.serving = Serving(space, store, times)
         self.fetching = asyncio.Lock()  # one at a time, from whomever
         self.coming: Coming | None = None  # while its parts come
         self._begun: tuple[bytes, float] | None = None  # who made the one that has begun, and when something of it came
@@ -56,87 +53,26 @@ class Snapshots:
         self._store = store
         self._times = times
         self._turn = asyncio.Lock()
-        self._clearing: asyncio.Task[None] | None = None
-        self._closed = False
+        self._clearing = Clearing(space.name, store, times)
 
     async def open(self) -> None:
         """Go on clearing away what an earlier life left; on a disk that is full somebody else begins with it later."""
         with suppress(DiskFull):
             found = await self._store.incoming()
             if found is not None and found.phase >= Phase.CLEARING:
-                self._clear_soon()
+                self._clearing.begin()
             elif found is not None and found.device:
                 self._begun = found.device, self._times.monotonic_s()
 
     async def close(self) -> None:
-        self._closed = True
-        for device in list(self.served):
-            await self.end_serving(device)
-        if self._clearing is not None:
-            await asyncio.wait([self._clearing])
-
-    # ---- out
-
-    def begin_outgoing(self, clocks: Iterable[ReadClock] = ()) -> Outgoing:
-        """A snapshot of our copy; its `parts` are read as they are asked for. It tells what we had where others stand,
-        as far as they have said that to us, or elsewhere: `clocks`.
-        """
-        standing = standing_at([*(peer.acks for peer in self._space.presence.peers.values()), *clocks])
-        return Outgoing(self._space, self._store, self.outgoing, standing)
+        await self._clearing.close()
+        await self.serving.close()
 
     def pinned(self) -> int | None:
         """The position in the log after which nothing may be trimmed, for those that are being made or taken in."""
         if self._turn.locked():  # what is touched while one is merged into our copy is looked up in the log
             return 0
-        return min((one.position or 0 for one in self.outgoing), default=None)
-
-    async def serve(self, device: bytes, snapshot: bytes, number: int) -> Served:
-        """What a device is being served: the snapshot that it names, if that can go on with this part, else another.
-        Whoever has not asked for a minute makes way; nobody else does, since none would ever be whole.
-
-        Raises:
-            StoreError: "snapshot-busy", so many take one in already.
-        """
-        served = self.served.pop(device, None)
-        if served is not None and (served.id != snapshot or not served.has(number)):
-            await served.close()
-            served = None
-        now_s = self._times.monotonic_s()
-        if served is None:
-            await self._make_way(now_s)
-            served = Served(self._times.random_bytes(16), self.begin_outgoing())
-        served.asked_s = now_s
-        self.served[device] = served
-        return served
-
-    async def _make_way(self, now_s: float) -> None:
-        for device, one in list(self.served.items()):
-            if len(self.served) < SERVED:
-                return
-            if not _goes_on(one, now_s):
-                await self.end_serving(device)
-        if len(self.served) >= SERVED:
-            raise StoreError(
-                f"{SERVED} devices take in a snapshot from here already",
-                code="snapshot-busy",
-                next_step="It is asked for again by itself.",
-            )
-
-    def is_sending(self, device: bytes) -> bool:
-        """Has it asked for a part in the last minute, with more to come? It may have got another one elsewhere."""
-        served = self.served.get(device)
-        return served is not None and _goes_on(served, self._times.monotonic_s())
-
-    def is_serving(self, device: bytes, snapshot: bytes) -> bool:
-        served = self.served.get(device)
-        return served is not None and served.id == snapshot
-
-    async def end_serving(self, device: bytes) -> None:
-        served = self.served.pop(device, None)
-        if served is not None:
-            await served.close()
-
-    # ---- in
+        return self.serving.pinned()
 
     async def begun(self) -> bytes | None:
         """The id of the one of which some parts are here."""
@@ -213,7 +149,7 @@ class Snapshots:
             finally:
                 self.coming = None
             self._begun = None
-            self._clear_soon()
+            self._clearing.begin()
             return True
 
     async def _take_over(self, standing: Standing, *, replaces: bool, settles: bool) -> None:
@@ -243,9 +179,7 @@ class Snapshots:
             if _is_of(found, snapshot):
                 return found.standing
             await self._give_up()
-        if self._clearing is not None:
-            await asyncio.wait([self._clearing])
-        await self._clear()
+        await self._clearing.finish()
         await self._store.begin(snapshot, maker)
         self._begun = maker, self._times.monotonic_s()
         return Standing()
@@ -320,19 +254,14 @@ class Snapshots:
         async with space.damage.turn:
             await _to_the_end(switching())
 
-    # ---- clearing away
-
     async def forget_abandoned(self) -> None:
         """Give up one that nobody went on with for a week of daemon time, and those that nobody asked us for since the
         last time.
         """
-        for device, served in list(self.served.items()):
-            if not served.was_asked:
-                await self.end_serving(device)
-            served.was_asked = False
+        await self.serving.forget_abandoned()
         found = await self._store.incoming()
         if found is not None and found.phase >= Phase.CLEARING:
-            self._clear_soon()
+            self._clearing.begin()
         elif found is not None and found.now_ms - found.age_ms > ABANDONED_MS and not self._turn.locked():
             async with self._turn:
                 await self._give_up()
@@ -340,36 +269,12 @@ class Snapshots:
     async def _give_up(self) -> None:
         self._begun = None
         await self._store.give_up()
-        self._clear_soon()
-
-    def _clear_soon(self) -> None:
-        if self._clearing is None or self._clearing.done():
-            self._clearing = asyncio.create_task(self._clear(), name="clear snapshot")
-
-    async def _clear(self) -> None:
-        """Some rows at a time, so that writers get their turn between."""
-
-        async def clear(size: int) -> int:
-            return int(not self._closed and await self._store.clear_some(size))
-
-        try:
-            await SmallSteps(_in_no_turn, self._times).do(clear)
-        except StoreError as problem:  # the next start goes on with it
-            log.warning("snapshot not cleared away", space=self._space.name, code=problem.code, cause=str(problem))
+        self._clearing.begin()
 
 
 async def _nothing() -> AsyncGenerator[bytes, None]:
     return
     yield
-
-
-async def _in_no_turn(work: Callable[[], Awaitable[None]]) -> None:
-    """What is cleared away, no commit knows of."""
-    await work()
-
-
-def _goes_on(served: Served, now_s: float) -> bool:
-    return served.goes_on and now_s - served.asked_s <= PATIENCE_S
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -61,11 +61,11 @@ def describe_behind(status: PeerStatus, space: Space, session: SessionRunner, no
 
 def is_sending(space: Space, session: SessionRunner) -> bool:
     """Does the other side take in a snapshot of ours?"""
-    return space.snapshots.is_sending(session.theirs) and session.machine.phase is not Phase.SETTLING
+    return space.snapshots.serving.is_sending(session.theirs) and session.machine.phase is not Phase.SETTLING
 
 
 def describe_sending(status: PeerStatus, space: Space, session: SessionRunner) -> None:
-    outgoing = space.snapshots.served[session.theirs].outgoing
+    outgoing = space.snapshots.serving.served[session.theirs].outgoing
     status.state = "syncing"
     status.reason = f"it takes in a snapshot from here: {outgoing.given:,} of {outgoing.expected:,} records are sent"
 

@@ -45,7 +45,7 @@ async def all_pages(on: Device, **chosen: Any) -> list[LogEntry]:
 async def snapshot_of(sender: Device, receiver: Device) -> None:
     """Let one take over the state of the other."""
     await receiver.space.learn(sender.space.roster.statements)
-    async with aclosing(sender.space.snapshots.begin_outgoing().parts()) as parts:
+    async with aclosing(sender.space.snapshots.serving.begin_outgoing().parts()) as parts:
         assert await receiver.space.snapshots.take_in(b"a snapshot of it", parts)
 
 

@@ -63,7 +63,7 @@ async def parts(two: tuple[Device, Device]) -> list[bytes]:
     desk, _ = two
     for number in range(10):
         await desk.put(f"{number:03}", {"text": "x" * 370_000})
-    async with aclosing(desk.space.snapshots.begin_outgoing().parts()) as made:
+    async with aclosing(desk.space.snapshots.serving.begin_outgoing().parts()) as made:
         return [part async for part in made]
 
 
@@ -177,7 +177,7 @@ async def large(two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch) -> 
     desk, _ = two
     for key in ("one", "two"):
         await desk.put(key, {"text": "x" * 3_000_000})
-    async with aclosing(desk.space.snapshots.begin_outgoing().parts()) as made:
+    async with aclosing(desk.space.snapshots.serving.begin_outgoing().parts()) as made:
         parts = [part async for part in made]
     assert len(parts) == 3 + 8 + 8 + 1
     return parts
@@ -212,7 +212,7 @@ async def test_many_records_are_read_in_slices(
     desk, _ = two
     for number in range(10):
         await desk.put(f"{number:03}", {"n": number}, collection=f"c{number % 2}")
-    async with aclosing(desk.space.snapshots.begin_outgoing().parts()) as made:
+    async with aclosing(desk.space.snapshots.serving.begin_outgoing().parts()) as made:
         parts = [part async for part in made]
     found = []
     for rows in (1, 3, 1_000):

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from peerd.core.snapshots import choice as snapshot_choice
 from peerd.engine.links.link_runner import LinkRunner
+from peerd.engine.snapshots.serving import SILENT_S
 from peerd.engine.snapshots.snapshots import PATIENCE_S
 from peerd.errors import StoreError
 from peerd.protocol.messages import Entries, SnapshotChunk, SnapshotOffer
@@ -163,7 +164,7 @@ async def test_of_several_members_one_sends_its_snapshot(
     await linked(desk, phone, until)
     await linked(laptop, phone, until)
     await agree(desk, laptop, phone)
-    assert len(desk.space.snapshots.served) + len(laptop.space.snapshots.served) == 1
+    assert len(desk.space.snapshots.serving.served) + len(laptop.space.snapshots.serving.served) == 1
 
 
 # ---- while it comes in
@@ -257,7 +258,7 @@ async def test_its_maker_is_waited_for_and_goes_on(
     await agree(desk, laptop, phone)
     assert phone.space.provenance.taken is not None
     assert phone.space.provenance.taken.device == desk.id
-    assert not laptop.space.snapshots.served
+    assert not laptop.space.snapshots.serving.served
 
 
 async def test_after_a_minute_another_member_begins_anew(
@@ -275,18 +276,18 @@ async def test_so_many_at_once_and_the_next_one_asks_again(
     full: tuple[Device, Device], make: MakeDevice, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody loses what has begun to somebody who comes later."""
-    monkeypatch.setattr("peerd.engine.snapshots.snapshots.SERVED", 1)
+    monkeypatch.setattr("peerd.engine.snapshots.serving.SERVED", 1)
     monkeypatch.setattr("peerd.engine.snapshots.exchange.AGAIN_S", 0.0)
     desk, laptop = full
     phone = make("phone")
     await desk.spaces.admit(desk.space, phone.spaces.card())
     await phone.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
     _, far = await halfway(laptop, desk, wire, until)
-    (served,) = desk.space.snapshots.served.values()
+    (served,) = desk.space.snapshots.serving.served.values()
     with capture_logs() as logged:
         wire.connect(phone, desk)
         await until(lambda: any(one.get("code") == "snapshot-busy" for one in logged))
-    assert list(desk.space.snapshots.served) == [laptop.id]
+    assert list(desk.space.snapshots.serving.served) == [laptop.id]
     assert session(phone, desk).machine.phase is Phase.BEHIND
     far.go_on()
     await linked(desk, laptop, until)
@@ -298,12 +299,12 @@ async def test_so_many_at_once_and_the_next_one_asks_again(
 async def test_who_does_not_ask_for_a_minute_makes_way(
     full: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peerd.engine.snapshots.snapshots.SERVED", 1)
+    monkeypatch.setattr("peerd.engine.snapshots.serving.SERVED", 1)
     desk, _ = full
-    served = await desk.space.snapshots.serve(b"one", bytes(16), 0)
+    served = await desk.space.snapshots.serving.serve(b"one", bytes(16), 0)
     assert await served.part(0)
     with pytest.raises(StoreError, match="1 devices take in a snapshot"):
-        await desk.space.snapshots.serve(b"two", bytes(16), 0)
-    desk.clock.pass_s(PATIENCE_S + 1)
-    await desk.space.snapshots.serve(b"two", bytes(16), 0)
-    assert list(desk.space.snapshots.served) == [b"two"]
+        await desk.space.snapshots.serving.serve(b"two", bytes(16), 0)
+    desk.clock.pass_s(SILENT_S + 1)
+    await desk.space.snapshots.serving.serve(b"two", bytes(16), 0)
+    assert list(desk.space.snapshots.serving.served) == [b"two"]

@@ -34,7 +34,7 @@ ONE, TWO = b"snapshot one    ", b"snapshot two    "
 
 async def made(device: Device) -> list[bytes]:
     """All parts of a snapshot."""
-    outgoing = device.space.snapshots.begin_outgoing()
+    outgoing = device.space.snapshots.serving.begin_outgoing()
     async with aclosing(outgoing.parts()) as parts:
         found = [part async for part in parts]
     assert outgoing.clock == device.clock_now()
@@ -43,7 +43,7 @@ async def made(device: Device) -> list[bytes]:
 
 async def made_while(device: Device, meanwhile: Callable[[], Awaitable[object]]) -> None:
     """The same, and after every part something happens."""
-    async with aclosing(device.space.snapshots.begin_outgoing().parts()) as parts:
+    async with aclosing(device.space.snapshots.serving.begin_outgoing().parts()) as parts:
         async for _ in parts:
             await meanwhile()
 
@@ -64,7 +64,8 @@ async def send(sender: Device, receiver: Device) -> None:
 
 
 async def cleared(device: Device, until: Until) -> None:
-    await until(lambda: device.space.snapshots._clearing is None or device.space.snapshots._clearing.done())
+    clearing = device.space.snapshots._clearing
+    await until(lambda: clearing._task is None or clearing._task.done())
     assert await device.space.store.snapshots.incoming() is None
 
 
@@ -291,7 +292,7 @@ async def test_what_is_written_while_it_is_made_is_in_it(two: tuple[Device, Devi
     desk, laptop = two
     for number in range(60):
         await desk.put(f"{number:02}", {"text": "x" * 20_000})
-    outgoing = desk.space.snapshots.begin_outgoing()
+    outgoing = desk.space.snapshots.serving.begin_outgoing()
     parts = []
     async with aclosing(outgoing.parts()) as coming:
         async for part in coming:
@@ -318,7 +319,7 @@ async def test_a_new_device_that_writes_while_it_is_made_is_in_it(two: tuple[Dev
     for number in range(60):
         await desk.put(f"{number:02}", {"text": "x" * 20_000})
     parts = []
-    async with aclosing(desk.space.snapshots.begin_outgoing().parts()) as coming:
+    async with aclosing(desk.space.snapshots.serving.begin_outgoing().parts()) as coming:
         async for part in coming:
             parts.append(part)
             if len(parts) == 4:
@@ -435,21 +436,21 @@ async def test_whoever_is_cancelled_leaves_the_reading_to_the_next(
         return await rows(*asked)
 
     monkeypatch.setattr(desk.space.store.snapshots, "rows", slow)
-    served = await desk.space.snapshots.serve(laptop.id, ONE, 0)
+    served = await desk.space.snapshots.serving.serve(laptop.id, ONE, 0)
     parts = [await served.part(0)]
     task = asyncio.create_task(_rest(served))
     for _ in range(20):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    again = await desk.space.snapshots.serve(laptop.id, served.id, 1)
+    again = await desk.space.snapshots.serving.serve(laptop.id, served.id, 1)
     assert again is served
     go.set()
     while (part := parts[-1]) is not None and not part[1]:
         parts.append(await again.part(len(parts)))
     assert await take(laptop, [part[0] for part in parts if part is not None])
     await check(laptop)
-    await desk.space.snapshots.end_serving(laptop.id)
+    await desk.space.snapshots.serving.end_serving(laptop.id)
 
 
 async def test_one_that_is_given_up_while_it_is_read_holds_nothing(
@@ -462,9 +463,9 @@ async def test_one_that_is_given_up_while_it_is_read_holds_nothing(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(desk.space.store.snapshots, "rows", never)
-    served = await desk.space.snapshots.serve(laptop.id, ONE, 0)
+    served = await desk.space.snapshots.serving.serve(laptop.id, ONE, 0)
     assert await served.part(0)
-    await desk.space.snapshots.end_serving(laptop.id)
+    await desk.space.snapshots.serving.end_serving(laptop.id)
     assert desk.space.snapshots.pinned() is None
 
 
@@ -737,7 +738,7 @@ async def test_what_is_left_from_an_earlier_life_is_cleared_away(
         await desk.put(f"{number:02}", {"a": 2})
     parts = await made(desk)
     with monkeypatch.context() as stopped:
-        stopped.setattr(laptop.space.snapshots, "_clear_soon", lambda: None)
+        stopped.setattr(laptop.space.snapshots._clearing, "begin", lambda: None)
         assert await take(laptop, parts)
     found = await laptop.space.store.snapshots.incoming()
     assert found is not None
@@ -888,9 +889,9 @@ async def test_a_snapshot_comes_over_the_link_and_the_session_goes_on(
     await phone.put("live too", {"a": 4})
     await until(lambda: phone.clock_now() == laptop.clock_now())
     await laptop.space.snapshots.forget_abandoned()
-    assert laptop.space.snapshots.served
+    assert laptop.space.snapshots.serving.served
     await laptop.space.snapshots.forget_abandoned()
-    assert not laptop.space.snapshots.served
+    assert not laptop.space.snapshots.serving.served
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -934,7 +935,7 @@ async def test_who_asks_on_after_long_is_told_that_it_is_gone_and_begins_anew(
 
     async def slow_at_the_seventh(standing: Any, decide: Any, parts: int) -> Any:
         if parts == 7 and 7 not in taken:
-            await laptop.space.snapshots.end_serving(phone.id)
+            await laptop.space.snapshots.serving.end_serving(phone.id)
         taken.append(parts)
         return await take_part(standing, decide, parts)
 
@@ -973,7 +974,9 @@ async def test_who_cannot_make_one_says_so(horizon: tuple[Device, Device], wire:
     damage(laptop, "UPDATE record SET share = share + 1 WHERE key = '003'")
     wire.connect(laptop, phone)
     await until(lambda: session(phone, laptop) and session(phone, laptop).machine.phase is SessionPhase.BEHIND)
-    await until(lambda: laptop.space.snapshots.served == {} and phone.clock_now().items() <= laptop.clock_now().items())
+    await until(
+        lambda: laptop.space.snapshots.serving.served == {} and phone.clock_now().items() <= laptop.clock_now().items()
+    )
     assert session(phone, laptop).machine.phase is SessionPhase.BEHIND
     assert phone.space.copy.visible == 1
 

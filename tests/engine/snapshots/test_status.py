@@ -70,7 +70,7 @@ async def test_who_asks_no_more_may_have_got_one_elsewhere(
 ) -> None:
     """Nothing says that it does not want the rest; after a minute it counts as no more than behind."""
     desk, laptop = half
-    monkeypatch.setattr("peerd.engine.snapshots.snapshots.PATIENCE_S", 0.0)
+    monkeypatch.setattr("peerd.engine.snapshots.serving.SILENT_S", 0.0)
     told = await peer(desk, laptop)
     assert "snapshot" not in told.reason
 

@@ -470,7 +470,7 @@ async def test_a_file_shows_what_a_snapshot_brought_and_took_away(bound: Bound, 
     bound.file.put("b", title="b", done=1)
     await bound.at_rest()
     before = desk.space.copy_id
-    assert await desk.space.snapshots.take_in(bytes(16), laptop.space.snapshots.begin_outgoing().parts())
+    assert await desk.space.snapshots.take_in(bytes(16), laptop.space.snapshots.serving.begin_outgoing().parts())
     await bound.at_rest()
     assert desk.space.copy_id != before
     assert bound.file.applied == Applied(desk.space.copy_id, desk.space.commits.last_position)

@@ -238,7 +238,7 @@ async def test_a_snapshot_that_is_being_made_holds_the_log(desk: Device) -> None
     desk.housekeeping.history_days = lambda _: 0
     await desk.put("a", {"x": 1})
     await days(desk, 1)
-    async with aclosing(desk.space.snapshots.begin_outgoing().parts()) as parts:
+    async with aclosing(desk.space.snapshots.serving.begin_outgoing().parts()) as parts:
         await anext(parts)
         await desk.put("b", {"x": 1})
         await days(desk, 1)
