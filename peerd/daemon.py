@@ -159,8 +159,8 @@ class Daemon:
         self._bindings.declared = lambda space: declared.bindings(self._settings, space)
         self._switchboard.changed = self._dialing.nudge
         self._inviting.window_changed = self._lookout.show
-        self._dialing.introduce = self._introducing.introduce
-        self._switchboard.unshared = self._dialing.unshared
+        self._dialing.introductions.introduce = self._introducing.introduce
+        self._switchboard.unshared = self._dialing.introductions.unshared
         self._joining.candidates = self._lookout.pairing_windows
         self._joining.everywhere = self._lookout.everybody
         self._joining.reached = self._dialing.let_in_by

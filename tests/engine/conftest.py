@@ -228,8 +228,8 @@ class Device:
         self.dialing = Dialing(self.spaces.by_id, self.switchboard, self.book, self, self.keys, clock)
         self.inviting = Inviting(self.spaces, self.keys, clock, lambda: self.name)
         self.introducing = Introducing(self.spaces.by_id, self.switchboard.shared_with, self, self.keys, clock)
-        self.dialing.introduce = self.introducing.introduce
-        self.switchboard.unshared = self.dialing.unshared
+        self.dialing.introductions.introduce = self.introducing.introduce
+        self.switchboard.unshared = self.dialing.introductions.unshared
         self.joining = Joining(self.spaces, self, self.keys, crypto, clock)
         self.lookout = Lookout(self.spaces, self.dialing, self.inviting, self.keys, clock, lambda: self.name)
         self.statuses = Statuses(

@@ -116,8 +116,8 @@ class Running:
         dialer = SimDialer(device.network, self.keys.device)
         self.dialing = Dialing(self.spaces.by_id, self.switchboard, self.book, dialer, self.keys, self.times)
         self.introducing = Introducing(self.spaces.by_id, self.switchboard.shared_with, dialer, self.keys, self.times)
-        self.dialing.introduce = self.introducing.introduce
-        self.switchboard.unshared = self.dialing.unshared
+        self.dialing.introductions.introduce = self.introducing.introduce
+        self.switchboard.unshared = self.dialing.introductions.unshared
         self.inviting = Inviting(self.spaces, self.keys, self.times, lambda: device.name)
         self.joining = Joining(self.spaces, dialer, self.keys, crypto, self.times)
         self.lookout = Lookout(self.spaces, self.dialing, self.inviting, self.keys, self.times, lambda: device.name)

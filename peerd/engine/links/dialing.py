@@ -7,14 +7,14 @@ the most promising first. Every nudge (a sighting, a network change, a wake-up) 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 
 from peerd.core.backoff import FRESH_S, delay_s
 from peerd.core.device_id import short_id
 from peerd.core.links import chosen
 from peerd.core.stored import Address
+from peerd.engine.links.introductions import Introductions
 from peerd.engine.links.peer_book import NOT_FOUND, UNHEARD, PeerBook, Trouble
 from peerd.engine.links.switchboard import Switchboard
 from peerd.engine.ports import Dialer, Keys, Link, Times
@@ -27,7 +27,6 @@ log = get(__name__)
 
 DIAL_S = 4.0
 SHORT_LINK_S = 5.0
-INTRODUCE_AGAIN_S = 60.0
 REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
 ELSEWHERE = frozenset({"wrong-device", "two-machines"})  # the one that we want is not there
 LAST_WORDS = UNHEARD | {"paused"}
@@ -36,8 +35,6 @@ _SPREAD_S = 0.2  # so that two devices that see each other rarely dial in the sa
 
 
 class Dialing:
-    """`introduce(device, address)` shows a member that does not know us who we are; true if it has listened."""
-
     def __init__(
         self,
         spaces: dict[bytes, Space],
@@ -47,7 +44,7 @@ class Dialing:
         keys: Keys,
         times: Times,
     ) -> None:
-        self.introduce: Callable[[bytes, Address], Awaitable[bool]] = _nobody_listens
+        self.introductions = Introductions(book, switchboard, times)
         self._spaces = spaces
         self._switchboard = switchboard
         self._book = book
@@ -59,8 +56,6 @@ class Dialing:
         self._let_in_by: set[bytes] = set()  # just now
         self._static: dict[Address, bytes | None] = {}  # address -> the device that answered there
         self._astray: dict[Address, Trouble] = {}  # of them, those where no member answers, and why
-        self._introductions: set[asyncio.Task[None]] = set()
-        self._introduced_s: dict[bytes, float] = {}  # device -> when we last showed it who we are
         self._random_ranks: dict[bytes, float] = {}
         self._admissions: dict[bytes, bytes] = {}  # space -> the admission by which we belong to it
         self._stopping = False
@@ -117,7 +112,7 @@ class Dialing:
             self._admissions[space.id] = us.admission
             for device in space.roster.members:
                 self._book.readmitted(device)
-                self._introduced_s.pop(device, None)  # there is something new to show
+                self.introductions.let_in_again(device)
                 self.nudge(device)
 
     def _let_go_of_strangers(self) -> None:
@@ -150,7 +145,8 @@ class Dialing:
 
     async def stop(self) -> None:
         self._stopping = True
-        tasks = [*self._tasks.values(), *self._introductions]
+        await self.introductions.stop()
+        tasks = list(self._tasks.values())
         self._tasks.clear()
         for task in tasks:
             task.cancel()
@@ -196,12 +192,7 @@ class Dialing:
                     self._book.clones.answered_as_us(address)
                 self._reconsider(device, address)
                 return False
-            if (
-                problem.code in UNHEARD
-                and not introduced
-                and self._may_introduce(device)
-                and await self.introduce(device, address)
-            ):
+            if problem.code in UNHEARD and not introduced and await self.introductions.refused(device, address):
                 return await self._dial(device, address, introduced=True)
             refused = problem.code in REFUSALS
             self._book.failed(device, Trouble(problem.code, str(problem), problem.next_step), refused=refused)
@@ -238,29 +229,6 @@ class Dialing:
                 await nudge.wait()
         except TimeoutError:
             pass
-
-    def _may_introduce(self, device: bytes) -> bool:
-        """Once a minute at most, however often it refuses us or says what it does not share: it may know better."""
-        now_s = self._times.monotonic_s()
-        if now_s - self._introduced_s.get(device, -math.inf) < INTRODUCE_AGAIN_S:
-            return False
-        self._introduced_s[device] = now_s
-        return True
-
-    # ---- one that is linked, and has not heard that we belong to another of its spaces
-
-    def unshared(self, device: bytes) -> None:
-        """Show a linked device who we are."""
-        if self._stopping or not self._may_introduce(device):
-            return
-        task = asyncio.create_task(self._introduce(device), name="introduce")
-        self._introductions.add(task)
-        task.add_done_callback(self._introductions.discard)
-
-    async def _introduce(self, device: bytes) -> None:
-        for address in self._book.note(device).addresses:
-            if await self.introduce(device, address):
-                return
 
     # ---- one static address
 
@@ -319,7 +287,3 @@ class Dialing:
         await self._run(link, asyncio.Event())
         self.nudge(link.theirs)
         return True
-
-
-async def _nobody_listens(_device: bytes, _address: Address) -> bool:
-    return False

@@ -87,6 +87,7 @@ class LinkRunner:
         self._times = times
         self._spaces = spaces
         self._theirs: set[bytes] = set()  # spaces that they say we share
+        self._has_welcome = False  # they have said it
         self._control: deque[Message] = deque()
         self._bulk: deque[tuple[Message, SessionRunner]] = deque()
         self._something = asyncio.Event()
@@ -136,6 +137,13 @@ class LinkRunner:
         """Say which spaces we share, now and whenever that changes; open and close sessions to match."""
         self.say(Welcome(sorted(self._spaces())))
         self._match_sessions()
+        if self.is_unshared:
+            self.on_unshared()
+
+    @property
+    def is_unshared(self) -> bool:
+        """Do they not name a space that we share by our rosters?"""
+        return self._has_welcome and not self._theirs.issuperset(self._spaces())
 
     def _match_sessions(self) -> None:
         if self._group is None:
@@ -204,9 +212,9 @@ class LinkRunner:
                 case None:
                     continue
                 case Welcome():
-                    self._theirs = set(message.spaces)
+                    self._theirs, self._has_welcome = set(message.spaces), True
                     self._match_sessions()
-                    if not self._theirs.issuperset(self._spaces()):
+                    if self.is_unshared:
                         self.on_unshared()
                 case Ping():
                     self.say(Pong(message.id, self._times.wall_ms(), self._times.quality()))

@@ -6,7 +6,7 @@ import asyncio
 from itertools import pairwise
 
 from peerd.core.stored import Address
-from peerd.engine.links.dialing import INTRODUCE_AGAIN_S
+from peerd.engine.links.introductions import AGAIN_S
 from peerd.net.link import INTRODUCE
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
@@ -42,5 +42,5 @@ async def test_who_was_removed_while_it_was_away_introduces_itself_once_a_minute
             scene.world.air.refresh()
             await asyncio.sleep(10)
         assert scene.network.dials - dials > 300
-        assert 2 <= len(when_s) <= 600 / INTRODUCE_AGAIN_S
-        assert min(two - one for one, two in pairwise(when_s)) >= INTRODUCE_AGAIN_S
+        assert 2 <= len(when_s) <= 600 / AGAIN_S
+        assert min(two - one for one, two in pairwise(when_s)) >= AGAIN_S

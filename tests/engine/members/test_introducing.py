@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from peerd.core.stored import Address
+from peerd.engine.links import introductions
 from peerd.engine.members import introducing
 from peerd.engine.members.introducing import IN_A_ROW
 from peerd.errors import LinkLost
@@ -47,26 +49,54 @@ async def test_a_newcomer_is_let_in_by_a_member_that_had_not_heard_of_it(
     assert await laptop.value("from") == {"by": "phone"}
 
 
+@pytest.mark.parametrize("before", ["linked", "apart"])
+@pytest.mark.parametrize("lost", [0, 2])
 async def test_a_link_that_stands_already_does_not_keep_the_newcomer_out_of_another_space(
-    two: tuple[Device, Device], make: MakeDevice, wire: Wire, until: Until
+    two: tuple[Device, Device],
+    make: MakeDevice,
+    wire: Wire,
+    until: Until,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    lost: int,
 ) -> None:
-    """They share a space and are linked; of the second one only the desk, which is gone, has told the phone."""
+    """They share a space and are linked; of the second one only the desk, which is gone, has told the phone. The first
+    introductions may be lost.
+    """
+    monkeypatch.setattr(introductions, "GRACE_S", 0.01)
+    monkeypatch.setattr(introductions, "AGAIN_S", 0.1)
     desk, laptop = two
     phone = make("phone")
     await desk.admit(phone)
     await desk.tell(laptop)
     work = await desk.spaces.found("work")
+    phone.book.sighted(laptop.id, [laptop.address])
+    tried = 0
+
+    async def introduce(device: bytes, address: Address) -> bool:
+        nonlocal tried
+        tried += 1
+        if tried > lost:
+            return await phone.introducing.introduce(device, address)
+        phone.clock.pass_s(introductions.AGAIN_S)
+        return False
+
+    phone.dialing.introductions.introduce = introduce
+    if before == "linked":
+        wire.connect(phone, laptop)
+        await until(
+            lambda: phone.id in laptop.switchboard.links and len(laptop.switchboard.links[phone.id].sessions) == 1
+        )
     for other in (laptop, phone):
         await desk.spaces.admit(work, other.spaces.card())
         await other.spaces.adopt(work.id, "work", work.roster.statements)
-    phone.book.sighted(laptop.id, [laptop.address])
-    wire.connect(phone, laptop)
+    if before == "apart":
+        wire.connect(phone, laptop)
     await until(lambda: phone.id in laptop.spaces.named("work").roster.members)
     await until(lambda: len(laptop.switchboard.links[phone.id].sessions) == 2)
-    dialled = len(wire.dialled)
-    phone.dialing.unshared(laptop.id)
-    await asyncio.sleep(0)
-    assert len(wire.dialled) == dialled, "not again so soon"
+    phone.dialing.introductions.unshared(laptop.id)
+    await asyncio.sleep(0.05)
+    assert tried == lost + 1, "not again so soon"
 
 
 async def test_a_stranger_leaves_no_trace(three: tuple[Device, Device, Device], make: MakeDevice, wire: Wire) -> None:
