@@ -51,6 +51,7 @@ ELSEWHERE: dict[str, str] = {
     "engine/provenance.py": "tests/engine/snapshots/test_status.py",
     "engine/relay/fork_talk.py": "tests/engine/forks/test_forks_on_relays.py",
     "engine/relay/ports.py": "nothing but interfaces",
+    "engine/relay/views.py": "tests/engine/relay/test_relays.py, tests/engine/relay/test_status.py",
     "core/repair/form.py": "tests/engine/repair/test_repairs.py, tests/protocol/test_vectors.py",
     "engine/repair/answers.py": "tests/engine/repair/test_repairs.py",
     "engine/repair/scrub_rounds.py": "tests/system/test_damage.py",

@@ -12,53 +12,28 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from peerd.core.clocks import Clock
-from peerd.core.device_id import format_device_id, short_id
-from peerd.engine.forks.forks import PAST_STEP, step_of
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.ports import RelayStore, Sealing
 from peerd.engine.relay.relaying import CourierRunner, RelayPlan
 from peerd.engine.relay.sealed_relay import SealedRelay
+from peerd.engine.relay.views import hindrance_in, trouble_in, view_of, view_without_courier
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
-from peerd.errors import PeerdError, RelayTrouble, UserError
-from peerd.logs import get
+from peerd.errors import RelayTrouble, UserError
 from peerd.protocol.control.relays import (
     RelayCheck,
     RelayCheckList,
-    RelayFinding,
     RelayList,
     RelayProbe,
     RelaySync,
     RelayView,
 )
-from peerd.protocol.relay.reports import Report
 
 T = TypeVar("T")
 
-log = get(__name__)
-
 LEAVE_S = 2.0  # of a stop that has to be over in 5 s
 SYNC_S = 45.0  # whoever asks waits for a minute, and asks again
-ASKED_STEP = (
-    "The device of an admin that uses the relay answers by itself. A file is good for one device: if another one has "
-    "used it, have a member make a new one with `peerctl invite SPACE --file PATH`."
-)
-_LEFT_ANEW = "what this device left there is not there any more as it was; all of it is left anew, at most now and then"
-_HOLDS_PAST = "this device was set back, and what it left there before does not go with what it has written since"
-_LEFT_ANEW_STEP = "Nothing; if it happens again and again, find out what deletes there or puts back an earlier state."
-_CLONED, _SEALED_FOR_OTHERS = "relay-cloned", "relay-unknown-key"
-_IN_THE_WAY = {  # of what is found there: nothing comes from that device, or goes to it
-    _CLONED: 'If so, make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
-    "relay-damaged": "Whoever made it is asked to leave it again when this device has run for an hour in all.",
-    "relay-lost": "Nothing: whoever has it leaves it again when it sees that it is missed.",
-    _SEALED_FOR_OTHERS: "Ask a member whether this device was removed. If so, what is written here stays here alone.",
-}
-_STEPS = {
-    **_IN_THE_WAY,
-    "relay-rolled-back": _LEFT_ANEW_STEP,
-    "relay-swapped": "Nothing: what is missing because of it is asked for again.",
-}
 
 
 class SeenThere(NamedTuple):
@@ -193,39 +168,17 @@ class Relays:
     # ---- for people
 
     def views(self) -> RelayList:
-        views = [self._view(runner) for runner in self._runners.values()]
+        views = [view_of(runner) for runner in self._runners.values()]
         told = {(view.relay, view.space) for view in views}
         here = {space.name: space for space in self._spaces.by_id.values()}
         for plan in self._plans.values():
             names = here if "*" in plan.spaces else plan.spaces
-            views += [self._idle(plan, name, here.get(name)) for name in names if (plan.name, name) not in told]
+            views += [self._idle(plan.name, name, here.get(name)) for name in names if (plan.name, name) not in told]
         return RelayList(relays=sorted(views, key=lambda view: (view.relay, view.space)))
 
-    def _idle(self, plan: RelayPlan, name: str, space: Space | None) -> RelayView:
-        """Of a space that has no courier."""
-        view = RelayView(relay=plan.name, space=name, state="trouble")
-        if space is None:
-            view.code, view.reason = "space-not-found", f"there is no space {name!r} on this device"
-            view.next_step = f"Create or join it, or take it out of [relay.{plan.name}]."
-        elif space.roster.is_member(self._keys.device):  # its courier is about to start
-            view.state = "working"
-        elif space.petition is not None:
-            view.state, view.reason = "waiting", "this device has asked to be let in, and no member has answered yet"
-            view.next_step = ASKED_STEP
-            petitioning = self._petitioning.get((plan.name, space.id))
-            if petitioning is not None and petitioning.trouble is not None:
-                _tell(view, petitioning.trouble)
-        else:
-            view.code, view.reason = "removed", self._why_outside(space)
-            view.next_step = "Ask a member to invite it again."
-        return view
-
-    def _why_outside(self, space: Space) -> str:
-        removal = space.roster.removed.get(self._keys.device)
-        if removal is None:
-            return "this device is no member of the space"
-        by = space.name_of(removal.by)
-        return f"this device was removed from the space{' by ' + by if by else ''}"
+    def _idle(self, relay: str, name: str, space: Space | None) -> RelayView:
+        petitioning = None if space is None else self._petitioning.get((relay, space.id))
+        return view_without_courier(relay, name, space, petitioning)
 
     def names_of(self, space: Space) -> list[str]:
         """The relays here that this space goes through."""
@@ -252,30 +205,14 @@ class Relays:
 
     def trouble_of(self, space: Space) -> tuple[str, str] | None:
         """What a person has to see to before a relay of this space works: cause and next step."""
-        for view in self._views_of(space):
-            if view.state == "trouble":
-                return f"{view.relay} relay: {view.reason}", view.next_step
-            for finding in view.findings:
-                if finding.code in {_CLONED, _SEALED_FOR_OTHERS}:
-                    called = finding.name or finding.device
-                    return f"{view.relay} relay: {called}: {finding.text}", _IN_THE_WAY[finding.code]
-        return None
+        return trouble_in(self._views_of(space))
 
     def hindrance(self, space: Space, device: bytes) -> tuple[str, str] | None:
         """Why no relay of this space brings anything from or to a member: cause and next step. None if one works."""
-        called, found = format_device_id(device), None
-        for view in self._views_of(space):
-            of_it = (one for one in view.findings if one.device == called and one.code in _IN_THE_WAY)
-            if view.reason:
-                found = f"{view.relay} relay: {view.reason}", view.next_step
-            elif (finding := next(of_it, None)) is not None:
-                found = f"{view.relay} relay: {finding.text}", _IN_THE_WAY[finding.code]
-            else:
-                return None
-        return found
+        return hindrance_in(self._views_of(space), device)
 
     def _views_of(self, space: Space) -> list[RelayView]:
-        return [self._view(runner) for (_, of), runner in self._runners.items() if of == space.id]
+        return [view_of(runner) for (_, of), runner in self._runners.items() if of == space.id]
 
     async def sync(self, wish: RelaySync) -> RelayList:
         """Look now, and answer when there is nothing left to do or it has failed; of what was asked for. Raises
@@ -329,59 +266,6 @@ class Relays:
             raise _not_found(wish.relay)
         space = None if wish.space is None else self._spaces.named(wish.space).id
         return [one for (relay, of), one in among.items() if wish.relay in {None, relay} and space in {None, of}]
-
-    def _view(self, runner: CourierRunner) -> RelayView:
-        status, trouble = runner.status(), runner.trouble
-        view = RelayView(relay=runner.relay, space=runner.space.name, state="working")
-        if status is not None:
-            view.state = "idle" if runner.settled.is_set() else "working"
-            view.last_success_ms = status.last_success_ms
-            view.to_send, view.to_send_since_ms = status.to_leave.transactions, status.to_leave.since_ms
-            view.to_fetch, view.to_fetch_since_ms = status.to_fetch.transactions, status.to_fetch.since_ms
-            view.held_bytes, view.limit_bytes = status.held_bytes, runner.settings.max_bytes
-            view.waits_until_ms, view.next_poll_ms = status.paused_until_ms, status.next_poll_ms
-            if status.renews_at_ms is not None:
-                view.state, view.waits_until_ms = "waiting", status.renews_at_ms
-                view.code, view.reason, view.next_step = "relay-rolled-back", _LEFT_ANEW, _LEFT_ANEW_STEP
-            view.findings = _findings(runner.space, runner.relay, status.reports)
-        if runner.holds_past:
-            view.state, view.code, view.reason, view.next_step = "trouble", "fork", _HOLDS_PAST, PAST_STEP
-        elif (not_taken := runner.not_taken()) is not None:
-            maker = runner.space.name_of(not_taken.maker) or short_id(not_taken.maker)
-            view.state, view.code = "trouble" if not_taken.lasting else "waiting", not_taken.code
-            view.reason = f"the snapshot that {maker} left there could not be taken in: {not_taken.cause}"
-            view.next_step = not_taken.next_step
-        elif trouble is not None:
-            _tell(view, trouble)
-        return view
-
-
-def _findings(space: Space, relay: str, reports: Sequence[Report]) -> list[RelayFinding]:
-    """What was left on another history than ours is not damaged, though none of it is taken."""
-    forks = space.forks.seen_on(relay)
-    forked = {fork.peer for fork in forks}
-    told = [(fork.peer, "fork", space.forks.in_words(fork), step_of(fork)) for fork in forks]
-    told += [
-        (one.device, one.code, one.text, _STEPS.get(one.code, ""))
-        for one in reports
-        if one.device not in forked or one.code != "relay-damaged"
-    ]
-    return [
-        RelayFinding(
-            device=format_device_id(device) if device else "",
-            name=space.name_of(device) if device else "",
-            code=code,
-            text=text,
-            next_step=next_step,
-        )
-        for device, code, text, next_step in told
-    ]
-
-
-def _tell(view: RelayView, trouble: PeerdError) -> None:
-    lasting = isinstance(trouble, RelayTrouble) and trouble.lasting
-    view.state = "trouble" if lasting or view.waits_until_ms is None else "waiting"
-    view.code, view.reason, view.next_step = trouble.code, str(trouble), trouble.next_step
 
 
 def _goes_through(space: Space, plan: RelayPlan) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from peerd.core.clocks import ReadClock, lacking
 from peerd.core.stored import StoredPetition
-from peerd.engine.relay.relays import ASKED_STEP, SeenThere
+from peerd.engine.relay.relays import SeenThere
+from peerd.engine.relay.views import ASKED_STEP
 from peerd.protocol.control.reports import PeerStatus
 
 RELAYED = "relayed"  # not linked, and seen on a relay that we both use

@@ -156,7 +156,7 @@ async def test_a_copy_that_writes_as_this_device_is_the_spaces_trouble(
     await ours.relays.sync(RelaySync())
     found = RelayFinding(code="relay-cloned", text="somebody else writes heads as this device")
     view = RelayView(relay="folder", space="home", state="idle", findings=[found])
-    monkeypatch.setattr(ours.relays, "_view", lambda _: view)
+    monkeypatch.setattr("peerd.engine.relay.relays.view_of", lambda _: view)
     cause, step = ours.relays.trouble_of(ours.device.space) or ("", "")
     assert "somebody else writes" in cause
     assert "A cloned machine" in step
