@@ -12,16 +12,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peerd.core import entry
 from peerd.core.chain import Run, first_hash, hash_after
 from peerd.core.clocks import Clock, ReadClock, includes, join
 from peerd.core.copy import CopyState
 from peerd.core.snapshots.intake import Standing
+from peerd.core.stored import Recopy
 from peerd.core.writes import Writes
 from peerd.engine.space import Space
 from peerd.protocol.relay.objects import Covers
+
+_ENDS_OF_ALL = "SELECT id, seq FROM main.origin"
 
 
 class Node(NamedTuple):
@@ -61,6 +64,7 @@ class Ledger:
 
         self._listen(space, listening)
         self._listen_to_snapshots(space)
+        self._listen_to_recopies(space)
         space.on_switch.append(switched)
         space.on_trim.append(lambda before: self._trimmed(space, before))
 
@@ -72,6 +76,24 @@ class Ledger:
             self.part_came(space)
 
         setattr(space.snapshots, "_moved", moved)  # noqa: B010 - a method of this one object
+
+    def _listen_to_recopies(self, space: Space) -> None:
+        """So little may be kept of a log that has gone that a copy with a variant which no close names cannot be
+        compared as far back as the parting.
+        """
+        real = space.recopying._write_all
+
+        async def write_all(beside: Any, pending: Recopy) -> tuple[int, int]:
+            if pending.forked and (forks := space.roster.closed_forks):
+                shared = await beside.shared(forks, forked=True)
+                was = dict(await beside._read(lambda connection: connection.execute(_ENDS_OF_ALL).fetchall()))
+                both = {fork: min(fork.seq, was.get(fork.origin, 0), space.copy.seq(fork.origin)) for fork in forks}
+                if any(shared.get(fork.origin, 0) < seq for fork, seq in both.items()):
+                    self.counts["gone over, parting not known"] += 1
+                    self.in_doubt.add(space.id)
+            return await real(beside, pending)
+
+        setattr(space.recopying, "_write_all", write_all)  # noqa: B010 - a method of this one object
 
     def _trimmed(self, space: Space, before: ReadClock) -> None:
         """What lies before a snapshot that was taken in is another matter."""
