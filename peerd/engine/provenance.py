@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from peerd.core.device_id import short_id
 from peerd.core.snapshots.stored import Taken
-from peerd.engine.store_ports import SnapshotStore
+from peerd.engine.snapshots.ports import SnapshotStore
 from peerd.errors import StoreError
 from peerd.logs import get
 

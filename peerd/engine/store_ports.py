@@ -1,25 +1,22 @@
-"""What the engine needs of the databases of the spaces."""
+"""What the engine needs of the databases of the spaces. What single rooms of it need beside that stands in their
+`ports`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from peerd.core.batch import Fork, Name, Reader
+from peerd.core.batch import Name, Reader
 from peerd.core.chain import Run
-from peerd.core.clocks import Dot, ReadClock
+from peerd.core.clocks import Dot
 from peerd.core.copy import CopyState
-from peerd.core.daemon_time import Age
 from peerd.core.forks import History
 from peerd.core.record import Record
-from peerd.core.repair.scrub import Counted, Finding, RowsChecked, RunsChecked, ScrubState, SharesRead
+from peerd.core.repair.scrub import ScrubState
 from peerd.core.roster.statements import SignedStatement
 from peerd.core.slowness import Slowness
-from peerd.core.snapshots.choice import Gap
-from peerd.core.snapshots.doubt import Doubts
-from peerd.core.snapshots.intake import SideWrites, Standing
-from peerd.core.snapshots.stored import Incoming, RowCursor, SnapshotRows, SnapshotStart, Switched
 from peerd.core.stored import (
     ArrivalPage,
     Awaited,
@@ -31,16 +28,17 @@ from peerd.core.stored import (
     RecordPage,
     RelayKept,
     SegmentId,
-    Sizes,
     StagedRun,
     StoredBinding,
     StoredPeer,
     StoredPetition,
 )
-from peerd.core.trimming import HeldBack, Plan, Trimmed
 from peerd.core.writes import Writes
 from peerd.engine.forks.aside_ports import Asides
 from peerd.engine.past.ports import Lookback
+from peerd.engine.repair.ports import ScrubStore
+from peerd.engine.snapshots.ports import SnapshotStore
+from peerd.engine.upkeep.ports import UpkeepStore
 from peerd.errors import StoreError
 
 T = TypeVar("T")
@@ -58,174 +56,6 @@ class Transaction(Reader, Protocol):
         ...
 
     def staged(self) -> Sequence[StagedRun]: ...
-
-
-class SnapshotStore(Protocol):
-    """What a space's database does for snapshots. Every method that writes is durable when it returns."""
-
-    async def gap(self, clock: Mapping[bytes, int], position: int) -> Gap:
-        """What a copy at `clock` lacks of the log, all of it behind `position`, beside the records."""
-        ...
-
-    async def start(self, standing: Mapping[bytes, Collection[int]]) -> SnapshotStart:
-        """Of many ends of runs that are kept, those at the positions `standing` are told in any case."""
-        ...
-
-    async def rows(self, after: RowCursor, max_bytes: int, known: int) -> SnapshotRows:
-        """Records after `after` ((0, "") is before the first) in the order of their keys: at least one if there is
-        any, else up to `max_bytes`; and the origins with a larger number than `known`. Raises StoreDamaged.
-        """
-        ...
-
-    async def incoming(self) -> Incoming | None:
-        """The snapshot that is kept beside the copy."""
-        ...
-
-    async def begin(self, snapshot: bytes, maker: bytes) -> None:
-        """Keep another one, of which nothing is here yet. There must be none. `maker` is the device that made it."""
-        ...
-
-    async def take(self, standing: Standing, decide: Callable[[Standing, Reader], SideWrites], parts: int) -> Standing:
-        """Write what a part brings, in one transaction; `parts` are in then. The reader reads what is beside. If
-        `decide` raises, nothing is written.
-        """
-        ...
-
-    async def merge(self, standing: Standing, doubts: Doubts) -> tuple[Standing, int]:
-        """Merge our rows into a whole snapshot, some at a time. Gives the position from which on `switch` has to merge
-        what was touched. `doubts` says which of the two copies is known to be damaged, and where.
-        """
-        ...
-
-    async def switch(self, standing: Standing, position: int, copy_id: bytes, doubts: Doubts) -> Switched:
-        """Put it in the place of our rows, in one transaction. Nobody else may be writing. Raises Fork."""
-        ...
-
-    async def hashes(self, ends: Sequence[tuple[bytes, int]]) -> Sequence[bytes | None]:
-        """8 bytes of what it says is the hash at these ends of runs (origin, seq); None where it does not say."""
-        ...
-
-    async def fork(self) -> Fork | None:
-        """Where it holds another history of an origin than our copy; a Doubt where nothing tells whether it does."""
-        ...
-
-    async def replace(
-        self, standing: Standing, copy_id: bytes, limits: Mapping[bytes, int], recopy: Recopy
-    ) -> Switched:
-        """Put it in the place of our rows and of our history, without merging, and keep what follows. `limits` are the
-        seqs after which origins went two ways. Nobody else may be writing.
-        """
-        ...
-
-    async def agreed(self) -> None:
-        """The copy whose place a snapshot took has had the same digest as that of another member than its maker."""
-        ...
-
-    async def give_up(self) -> None:
-        """It will not be put in place; if it is already, nothing happens."""
-        ...
-
-    async def clear_some(self, size: int) -> bool:
-        """Clear away some rows of what is not needed any more; False if nothing is left to do."""
-        ...
-
-
-class ScrubStore(Protocol):
-    """What a space's database does for its scrub. Every method that writes is durable when it returns; those that take
-    the state of the copy give what it is afterwards, and nothing else may be writing meanwhile.
-    """
-
-    async def rows(self, after: int, max_rows: int, max_bytes: int) -> RowsChecked:
-        """Records behind the place `after`, which is 0 at the beginning: at least one if there is any."""
-        ...
-
-    async def runs(self, after: int, max_bytes: int, verify: Callable[[bytes, bytes, bytes], bool]) -> RunsChecked:
-        """Runs of the log behind the position `after`: at least one if there is any. `verify(device, signature,
-        data)` is called in another thread.
-        """
-        ...
-
-    async def shares(
-        self, buckets: Collection[int], after: Name | None, up_to: Name | None, max_shares: int, max_rows: int
-    ) -> SharesRead:
-        """Records of some buckets of the digest, behind `after`, in the order of their names (by UTF-8 bytes) and up to
-        `up_to`: at most so many of them, and of those that have to be looked at.
-        """
-        ...
-
-    async def count(self, *, at_once: bool) -> Counted:
-        """Add up all records, beside whoever reads and writes; with hardly a pause if `at_once`."""
-        ...
-
-    async def run(self, origin: bytes, first: int) -> Run | None:
-        """The run of the log that begins there, if it can be read."""
-        ...
-
-    async def replace_run(self, run: Run, verify: Callable[[bytes, bytes, bytes], bool]) -> bool:
-        """Put a run in the place of the damaged one that begins and ends where it does. False if there is none, or if
-        chain or signature do not hold.
-        """
-        ...
-
-    async def seeds(self) -> Mapping[Dot, bytes]:
-        """The hash at the end of each run whose predecessor is not in the log any more, by where it ends."""
-        ...
-
-    async def load(self) -> tuple[ScrubState, list[Finding]]: ...
-    async def save(self, state: ScrubState) -> None: ...
-    async def note(self, findings: Sequence[Finding], *, keep_rows: bool = False) -> None:
-        """Keep findings, instead of those with their ids. With `keep_rows`, also the rows as they are now."""
-        ...
-
-    async def forget(self, older_than_ms: int) -> int:
-        """Those findings that are older, in daemon time, and those that are too many. Gives the smallest id left."""
-        ...
-
-    async def begin_anew(self, copy_id: bytes, scrub: ScrubState) -> None:
-        """Call the copy by another id, so that positions in it mean nothing any more, and keep `scrub`."""
-        ...
-
-    async def set_aside(
-        self, findings: Sequence[Finding], state: CopyState, owing: Callable[[CopyState], ScrubState]
-    ) -> CopyState:
-        """Take records that cannot be read out of the copy; their rows are kept with the findings, and what `owing`
-        makes of the copy as it is then.
-        """
-        ...
-
-    async def settle(self, counted: Counted, state: CopyState, scrub: ScrubState) -> CopyState:
-        """Let digest and counts say what the rows say, and keep `scrub`. Writes since it was counted have moved both
-        alike.
-        """
-        ...
-
-
-class UpkeepStore(Protocol):
-    """What keeps a space's database from growing. Each call is one short transaction, durable when it returns; `size`
-    says how much it may do, in rows and pages.
-    """
-
-    async def note_age(self, age: Age) -> None:
-        """The database is so old now: what is written from now on has that age. See `core.daemon_time`."""
-        ...
-
-    async def forget(self, before_ms: int, size: int) -> int:
-        """Forget local history from before that age. Gives how many rows went."""
-        ...
-
-    async def trim(self, plan: Plan, size: int) -> Trimmed:
-        """Let runs go that the plan allows to: of each origin the oldest. Nobody else may be writing."""
-        ...
-
-    async def held_back(self, clocks: Sequence[ReadClock], before_ms: int) -> Sequence[HeldBack]:
-        """What is older than that and lacking at each of these clocks."""
-        ...
-
-    async def give_back(self, pages: int) -> int:
-        """Make the file smaller by so many pages that hold nothing, if it has many. Gives how many went."""
-        ...
-
-    async def sizes(self) -> Sizes: ...
 
 
 class SpaceStore(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from peerd.engine.ports import Times
-from peerd.engine.store_ports import SnapshotStore
+from peerd.engine.snapshots.ports import SnapshotStore
 from peerd.engine.upkeep.small_steps import SmallSteps
 from peerd.errors import StoreError
 from peerd.logs import get

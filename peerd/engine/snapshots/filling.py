@@ -20,7 +20,7 @@ from peerd.core.snapshots.intake import Intake, SideOrigin, SideWrites, Standing
 from peerd.core.snapshots.parts import End, Group, Joiner, Part, Records
 from peerd.core.snapshots.rows import PlainRows
 from peerd.core.writes import RecordRow
-from peerd.engine.store_ports import SnapshotStore
+from peerd.engine.snapshots.ports import SnapshotStore
 
 AHEAD = 8
 JOINED_BYTES = 1300 << 10  # of parts with records in one transaction

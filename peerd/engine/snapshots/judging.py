@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from peerd.core.batch import Doubt, Fork
 from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.snapshots.intake import Standing
-from peerd.engine.store_ports import SnapshotStore, Transaction
+from peerd.engine.snapshots.ports import SnapshotStore
+from peerd.engine.store_ports import Transaction
 from peerd.errors import RemoteProtocolError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from peerd.core.record_form import digest_of
 from peerd.core.snapshots.parts import LEVEL, Begin, End, Ends, Origins, Part, Records, Runs, encode, portions
 from peerd.core.snapshots.stored import RowCursor, SnapshotRows, SnapshotStart
 from peerd.core.stored import LogRow
-from peerd.engine.store_ports import SnapshotStore
+from peerd.engine.snapshots.ports import SnapshotStore
 from peerd.errors import StoreDamaged, StoreError
 
 if TYPE_CHECKING:

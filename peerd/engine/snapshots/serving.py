@@ -9,7 +9,7 @@ from peerd.core.clocks import ReadClock
 from peerd.core.trimming import standing_at
 from peerd.engine.ports import Times
 from peerd.engine.snapshots.making import Outgoing, Served
-from peerd.engine.store_ports import SnapshotStore
+from peerd.engine.snapshots.ports import SnapshotStore
 from peerd.errors import StoreError
 
 if TYPE_CHECKING:

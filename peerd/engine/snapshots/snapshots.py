@@ -25,9 +25,9 @@ from peerd.engine.ports import Times
 from peerd.engine.snapshots.clearing import Clearing
 from peerd.engine.snapshots.filling import Filling
 from peerd.engine.snapshots.judging import check_ours, check_variants, is_further
+from peerd.engine.snapshots.ports import SnapshotStore
 from peerd.engine.snapshots.progress import Coming
 from peerd.engine.snapshots.serving import Serving
-from peerd.engine.store_ports import SnapshotStore
 from peerd.errors import DiskFull, RemoteProtocolError
 from peerd.logs import get
 
