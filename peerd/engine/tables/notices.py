@@ -66,10 +66,10 @@ async def parked(space: Space, runners: Mapping[str, BindingRunner]) -> list[Tab
     notices: list[TableNotice] = []
     for name, runner in sorted(runners.items()):
         groups: dict[tuple[str, str], list[Parked]] = {}
-        for one in runner.parked_now:
+        for one in runner.projecting.parked_now:
             groups.setdefault((one.collection, one.code), []).append(one)
         firsts = [group[0] for group in groups.values()]
-        told = await parked_rows(space, runner.binding.plan, runner.schema, firsts, runner.parked_now)
+        told = await parked_rows(space, runner.binding.plan, runner.schema, firsts, runner.projecting.parked_now)
         for row, group in zip(told, groups.values(), strict=True):
             count = (
                 f"{len(group)} rows of {row.table} are parked" if len(group) > 1 else f"a row of {row.table} is parked"

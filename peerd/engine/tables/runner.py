@@ -17,9 +17,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from peerd.core.batch import Name
 from peerd.core.stored import Note, StoredBinding
-from peerd.core.tables.changes import Applied, Harvest, Parked, RowImage, TableCount
+from peerd.core.tables.changes import Harvest, Parked, TableCount
 from peerd.core.tables.extending import News, news
 from peerd.core.tables.intents import intents_of
 from peerd.core.tables.proposals import Choices
@@ -30,14 +29,13 @@ from peerd.engine.commits import Commit
 from peerd.engine.ports import Times
 from peerd.engine.space import Space
 from peerd.engine.tables import renewed, shared_plans
-from peerd.engine.tables.images import ROWS_AT_ONCE, TableImages
 from peerd.engine.tables.ports import FileWatch, TableFile, TableFiles
+from peerd.engine.tables.projecting import UNFINISHED, Projecting
 from peerd.errors import StoreError, TableTrouble, UserError
 from peerd.logs import get
 
 log = get(__name__)
 
-_UNFINISHED = Applied(b"", 0)  # continues nothing: a full projection that is cut begins again
 _MAY_COME_BACK = frozenset({"file-missing", "file-replaced"})
 
 
@@ -50,7 +48,6 @@ class BindingRunner:
         self.trouble: StoreError | None = None
         self.not_captured: Sequence[tuple[str, str, str]] = ()
         self.held_now: Mapping[str, int] = {}
-        self.parked_now: Sequence[Parked] = ()
         self.missing: Sequence[str] = []  # tables that the application dropped
         self.news = News()  # what the application has added, and is not bound
         self.on_news: Callable[[], None] = lambda: None
@@ -58,14 +55,11 @@ class BindingRunner:
         self._space = space
         self._files = files
         self._times = times
-        self._images = TableImages(space, [table.collection for table in binding.plan.tables])
         self._schedule = Schedule()
+        self.projecting = Projecting(space, binding, self._schedule, times, self._harvest, self._rest)
         self._file: TableFile | None = None
         self.schema: Schema | None = None  # as it was looked at
         self._watch: FileWatch | None = None
-        self._behind: Applied | None = None  # the position in the file, as long as
-        self._ahead: Applied | None = None  # it shows everything up to here without being told
-        self._unkept: dict[Name, None] = {}  # what it shows up to there, and has not been told of
         self._in_the_way_s = 0.0  # of what the file told of that
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  # of whoever uses the file for more than one question
@@ -188,8 +182,8 @@ class BindingRunner:
         if self._file is None:
             binding = self.binding
             self._file = await self._files.open(Path(binding.database), binding.id, binding.plan, self.settings.brake)
-            self._ahead, self._in_the_way_s = None, 0.0
-            self._unkept.clear()
+            self._in_the_way_s = 0.0
+            self.projecting.opened()
             self._schedule.reading_disturbs = self._file.reading_disturbs()
         return self._file
 
@@ -214,7 +208,7 @@ class BindingRunner:
         await self._harvest()
         await self._project()
         self.held_now = await file.held()
-        self.parked_now = await file.parked()
+        self.projecting.parked_now = await file.parked()
         if self.settings.merging or self.settings.renewed:
             await self._have_met()
 
@@ -246,7 +240,7 @@ class BindingRunner:
             self.missing = [one.table for one in self.binding.plan.tables if one.table not in schema.tables]
             self.held_now = await file.held()
             await self._look_for_news(schema)
-        if await file.applied() == _UNFINISHED:  # a new column: the space may have cells for it
+        if await file.applied() == UNFINISHED:  # a new column: the space may have cells for it
             self._schedule.space_moved(self._times.monotonic_s())
 
     async def _look_for_news(self, schema: Schema) -> None:
@@ -275,85 +269,17 @@ class BindingRunner:
     # ---- project
 
     async def _project(self) -> None:
-        """Until the file shows all that the log has."""
         file = await self._opened()
         if self._space.recopying.pending is not None or renewed.waits(self._space, self.settings):
             return  # what only we had comes back in a moment; until then the file shows it
-        while True:
-            stored = await file.applied()
-            # Runs that change nothing in the file are not worth a transaction of it.
-            at = self._ahead if self._ahead is not None and stored == self._behind else stored
-            changed = None
-            if at is not None and at.copy_id == self._space.copy_id:
-                changed = await self._images.changed_after(at.position)
-            if changed is None:
-                await self._project_all(file)
-                continue
-            if at is not None and changed.position == at.position:
-                return
-            applied = Applied(self._space.copy_id, changed.position)
-            if await self._is_shown(file, changed.names):
-                self._behind, self._ahead = stored, applied
-            else:
-                await self._show(file, [*self._unkept, *changed.names], applied)
-                self._are_kept()
-                await self._rest()
-
-    async def _is_shown(self, file: TableFile, names: Sequence[Name]) -> bool:
-        """Is there nothing to write that cannot wait?"""
-        if not names:
-            return True
-        if len(self._unkept) + len(names) > ROWS_AT_ONCE or not await file.shows(await self._images.images(names)):
-            return False
-        self._unkept.update(dict.fromkeys(names))
-        self._schedule.shown_already(self._times.monotonic_s())
-        return True
+        await self.projecting.project(file)
 
     async def _keep(self) -> None:
-        """Tell the file what it shows."""
         file = await self._opened()
         await self._project()
-        if self._unkept and self._ahead is not None:
-            await self._show(file, list(self._unkept), self._ahead)
-        self._are_kept()
+        await self.projecting.keep(file)
 
-    def _are_kept(self) -> None:
-        self._unkept.clear()
-        self._schedule.kept()
-
-    async def _show(
-        self, file: TableFile, names: Sequence[Name], applied: Applied, images: Sequence[RowImage] | None = None
-    ) -> None:
-        """Project what these show, after harvests if need be; `images` if they have been read, else they are. Those of
-        parked records come along: their time may have come.
-        """
-        while True:
-            parked = [(one.collection, one.key) for one in await file.parked()]
-            wanted = list(await self._images.images(names) if images is None else images)
-            wanted += await self._images.images([name for name in parked if name not in set(names)])
-            projection = await file.project(wanted, applied, self._times.wall_ms())
-            if not projection.dirty:
-                if parked or projection.parked:
-                    self.parked_now = await file.parked()
-                return
-            await self._harvest()
-            images = None  # the harvest may have changed them
-
-    async def _project_all(self, file: TableFile) -> None:
-        """Everything: the file's position is unknown here, or the log no longer goes back so far."""
-        self._are_kept()
-        log.info("projecting everything", space=self._space.name, path=self.binding.database)
-        applied = Applied(self._space.copy_id, self._images.last_position)
-        collections = [table.collection for table in self.binding.plan.tables]
-        for collection in reversed(collections):  # children first: what is gone makes room
-            async for gone in self._images.gone(collection, await file.keys(collection)):
-                await self._show(file, _names(gone), _UNFINISHED, gone)
-                await self._rest()
-        for collection in collections:
-            async for page in self._images.pages(collection):
-                await self._show(file, _names(page), _UNFINISHED, page)
-                await self._rest()
-        await self._show(file, [], applied)
+    # ---- what people ask
 
     async def take_the_last(self) -> None:
         """Harvest what the application did until now, if that can be."""
@@ -363,8 +289,6 @@ class BindingRunner:
             except StoreError as problem:
                 log.warning("last changes not harvested", path=self.binding.database, code=problem.code)
 
-    # ---- what people ask
-
     async def counts(self) -> dict[str, TableCount]:
         """By table; raises StoreError if the file cannot be asked."""
         async with self._turn:
@@ -372,8 +296,8 @@ class BindingRunner:
 
     async def parked(self) -> Sequence[Parked]:
         async with self._turn:
-            self.parked_now = await (await self._opened()).parked()
-            return self.parked_now
+            self.projecting.parked_now = await (await self._opened()).parked()
+            return self.projecting.parked_now
 
     async def held(self) -> dict[str, int]:
         async with self._turn:
@@ -390,9 +314,5 @@ class BindingRunner:
         """Undo the held deletes of a table."""
         async with self._turn:
             file = await self._opened()
-            applied = await file.applied() or _UNFINISHED
-            await self._show(file, list(await file.restore(table)), applied)
-
-
-def _names(images: Sequence[RowImage]) -> list[Name]:
-    return [(image.collection, image.key) for image in images]
+            applied = await file.applied() or UNFINISHED
+            await self.projecting.show(file, list(await file.restore(table)), applied)

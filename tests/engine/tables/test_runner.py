@@ -350,7 +350,7 @@ async def test_what_is_parked_is_known_after_a_start(bound: Bound) -> None:
     shown = len(bound.file.projected)
     await bound.again()
     await bound.at_rest()
-    assert [one.key for one in bound.runner.parked_now] == ["a"]
+    assert [one.key for one in bound.runner.projecting.parked_now] == ["a"]
     assert len(bound.file.projected) == shown, "nothing was written to learn it"
 
 
@@ -396,7 +396,7 @@ async def test_what_was_shown_before_a_stop_is_told_after_it(bound: Bound) -> No
 
 
 async def test_what_is_shown_is_not_remembered_without_end(bound: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peerd.engine.tables.runner.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("peerd.engine.tables.projecting.ROWS_AT_ONCE", 2)
     await bound.begin()
     await bound.at_rest()
     for number in range(3):
