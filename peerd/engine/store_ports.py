@@ -26,18 +26,17 @@ from peerd.core.stored import (
     Opened,
     Recopy,
     RecordPage,
-    RelayKept,
-    SegmentId,
     StagedRun,
-    StoredBinding,
     StoredPeer,
     StoredPetition,
 )
 from peerd.core.writes import Writes
 from peerd.engine.forks.aside_ports import Asides
 from peerd.engine.past.ports import Lookback
+from peerd.engine.relay.ports import CourierStore
 from peerd.engine.repair.ports import ScrubStore
 from peerd.engine.snapshots.ports import SnapshotStore
+from peerd.engine.tables.ports import BindingStore
 from peerd.engine.upkeep.ports import UpkeepStore
 from peerd.errors import StoreError
 
@@ -75,6 +74,10 @@ class SpaceStore(Protocol):
     def asides(self) -> Asides: ...
     @property
     def lookback(self) -> Lookback: ...
+    @property
+    def bindings(self) -> BindingStore: ...
+    @property
+    def relays(self) -> CourierStore: ...
     async def transact(
         self,
         decide: Callable[[Transaction], tuple[Writes | None, T]],
@@ -132,18 +135,6 @@ class SpaceStore(Protocol):
     async def save_awaited(self, one: Awaited) -> None: ...
     async def drop_awaited(self, devices: Sequence[bytes]) -> None: ...
     async def save_petition(self, petition: StoredPetition | None) -> None: ...
-    async def bindings(self) -> Sequence[StoredBinding]: ...
-    async def save_binding(self, binding: StoredBinding) -> None:
-        """Keep name, database, plan and settings; the note is left as it is."""
-        ...
-
-    async def forget_binding(self, binding: bytes) -> None: ...
-    async def relay(self, relay: str) -> RelayKept: ...
-    async def save_relay(self, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
-        """Keep what is remembered of a relay, and these sealed segments instead of those before, in one step."""
-        ...
-
-    async def forget_relay(self, relay: str) -> None: ...
     async def stage(self, runs: Sequence[Run], max_bytes: int) -> list[StagedRun]:
         """Keep runs durably until they can be applied; those beyond `max_bytes` in all are left out."""
         ...

@@ -1,20 +1,44 @@
-"""The bindings of this device, and the note of the last transaction that each of them caused."""
+"""The bindings of this device, and the note of the last transaction that each of them caused. See the port
+`BindingStore`.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from peerd.core.clocks import Dot
 from peerd.core.stored import Note, StoredBinding
 from peerd.core.tables.plans import BindingPlan
+from peerd.store.database import Database
 from peerd.store.failures import damaged
+
+if TYPE_CHECKING:
+    from peerd.store.binding_copy import BindingCopy
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_plan = msgspec.msgpack.Decoder(BindingPlan).decode
+
+
+class Bindings:
+    """`copy` follows what is kept."""
+
+    def __init__(self, database: Database, copy: BindingCopy) -> None:
+        self._database = database
+        self._copy = copy
+
+    async def load(self) -> list[StoredBinding]:
+        return await self._database.read(lambda connection: load(connection, self._database.path))
+
+    async def save(self, binding: StoredBinding) -> None:
+        await self._database.write(self._copy.after(lambda connection: save(connection, binding)))
+
+    async def forget(self, binding: bytes) -> None:
+        await self._database.write(self._copy.after(lambda connection: forget(connection, binding)))
 
 
 def save(connection: sqlite3.Connection, binding: StoredBinding) -> None:

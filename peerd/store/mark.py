@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from peerd import logs
 from peerd.store.failures import translate
@@ -118,3 +119,29 @@ class MarkFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+class OwnMark:
+    """The mark of a database that is open: how far its own origin is. It is the owner of `file`."""
+
+    def __init__(self, file: MarkFile, mark: Mark) -> None:
+        self._file = file
+        self._mark = mark
+
+    def moved(self, origin: bytes, seq: int) -> None:
+        """A commit moved the own origin."""
+        self._write(replace(self._mark, origin=origin.hex(), seq=seq))
+
+    def forget(self) -> None:
+        """The own origin has ended."""
+        self._write(replace(self._mark, origin="", seq=0))
+
+    def close(self, *, clean: bool) -> None:
+        """`clean`: the database was closed in order."""
+        if clean:
+            self._file.write(replace(self._mark, clean=True), sync=True)
+        self._file.close()
+
+    def _write(self, mark: Mark) -> None:
+        self._mark = mark
+        self._file.write(mark)

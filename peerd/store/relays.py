@@ -1,4 +1,4 @@
-"""What is remembered of relays, and the sealed segments that are on their way to them."""
+"""What is remembered of relays, and the sealed segments that are on their way to them. See the port `CourierStore`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,29 @@ import sqlite3
 from collections.abc import Mapping
 
 from peerd.core.stored import RelayKept, SegmentId
+from peerd.store.database import Database, Outcome
+
+
+class Relays:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self, relay: str) -> RelayKept:
+        return await self._database.read(lambda connection: load(connection, relay))
+
+    async def save(self, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
+        def work(connection: sqlite3.Connection) -> Outcome[None]:
+            save(connection, relay, memory, outbox)
+            return Outcome(None)
+
+        await self._database.write(work)
+
+    async def forget(self, relay: str) -> None:
+        def work(connection: sqlite3.Connection) -> Outcome[None]:
+            forget(connection, relay)
+            return Outcome(None)
+
+        await self._database.write(work)
 
 
 def save(connection: sqlite3.Connection, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:

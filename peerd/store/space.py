@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from msgspec.structs import replace
-
 from peerd.core.batch import Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot, join
@@ -26,10 +24,7 @@ from peerd.core.stored import (
     Opened,
     Recopy,
     RecordPage,
-    RelayKept,
-    SegmentId,
     StagedRun,
-    StoredBinding,
     StoredPeer,
     StoredPetition,
 )
@@ -55,7 +50,7 @@ from peerd.store.database import Database, Outcome, open_database
 from peerd.store.lock import Lock
 from peerd.store.lookback import Lookback
 from peerd.store.machine import Machine, this_machine
-from peerd.store.mark import MarkFile
+from peerd.store.mark import MarkFile, OwnMark
 from peerd.store.opening import Opening, lock_of
 from peerd.store.roster_copy import RosterCopy
 from peerd.store.scrubs import Scrubs
@@ -87,15 +82,15 @@ class SpaceStore:
         self._refs = opening.refs
         self._meta = opening.meta
         self._lock = lock
-        self._mark_file = mark
-        self._mark = opening.mark
+        self._mark = OwnMark(mark, opening.mark)
         self._wall_ms = wall_ms
         self._closing: asyncio.Task[None] | None = None
         self.scrubs = Scrubs(database, opening.refs, opening.meta)
         self.upkeep = Upkeep(database, opening.refs, opening.meta)
-        self.snapshots = Snapshots(database, opening.refs, opening.meta, self._forget_own_origin, wall_ms)
+        self.snapshots = Snapshots(database, opening.refs, opening.meta, self._mark.forget, wall_ms)
         self._roster_copy = RosterCopy(database.path, opening.opened.statements)
-        self._binding_copy = BindingCopy(database.path, opening.bound)
+        self.bindings = bindings.Bindings(database, BindingCopy(database.path, opening.bound))
+        self.relays = relays.Relays(database)
         self.slowness = database.slowness
         self.asides = asides.Asides(database.path, opening.meta.space, threaded=threaded)
         self.lookback = Lookback(database, opening.refs, opening.meta)
@@ -185,12 +180,7 @@ class SpaceStore:
             return
         origin = self._refs.origin_of[written.own_origin]
         if moved or origin in writes.origins:
-            self._mark = replace(self._mark, origin=origin.hex(), seq=writes.state.seq(origin))
-            self._mark_file.write(self._mark)
-
-    def _forget_own_origin(self) -> None:
-        self._mark = replace(self._mark, origin="", seq=0)
-        self._mark_file.write(self._mark)
+            self._mark.moved(origin, writes.state.seq(origin))
 
     async def read(self, reading: Callable[[OpenTransaction], T]) -> T:
         """Run `reading` in one read transaction of another connection, in its thread."""
@@ -295,7 +285,7 @@ class SpaceStore:
 
         def ended() -> None:
             self._meta.own_origin = None
-            self._forget_own_origin()
+            self._mark.forget()
 
         await self._database.write(work)
 
@@ -306,32 +296,6 @@ class SpaceStore:
 
     async def unstage(self, numbers: Sequence[int]) -> None:
         await self._write(lambda connection: staging.unstage(connection, numbers))
-
-    # ---- bindings
-
-    async def bindings(self) -> list[StoredBinding]:
-        """Raises StoreDamaged."""
-        path = self._database.path
-        return await self._database.read(lambda connection: bindings.load(connection, path))
-
-    async def save_binding(self, binding: StoredBinding) -> None:
-        """Keep what it is; its note is left as it is."""
-        await self._database.write(self._binding_copy.after(lambda connection: bindings.save(connection, binding)))
-
-    async def forget_binding(self, binding: bytes) -> None:
-        await self._database.write(self._binding_copy.after(lambda connection: bindings.forget(connection, binding)))
-
-    # ---- relays
-
-    async def relay(self, relay: str) -> RelayKept:
-        return await self._database.read(lambda connection: relays.load(connection, relay))
-
-    async def save_relay(self, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
-        """Keep what is remembered of a relay, and these sealed segments instead of those before, in one step."""
-        await self._write(lambda connection: relays.save(connection, relay, memory, outbox))
-
-    async def forget_relay(self, relay: str) -> None:
-        await self._write(lambda connection: relays.forget(connection, relay))
 
     # ---- housekeeping
 
@@ -384,12 +348,12 @@ class SpaceStore:
         await asyncio.shield(self._closing)
 
     async def _close(self, *, clean: bool) -> None:
+        in_order = False
         try:
             await self._database.close()
-            if clean and not self.is_unsynced:
-                self._mark_file.write(replace(self._mark, clean=True), sync=True)
+            in_order = clean and not self.is_unsynced
         finally:
-            self._mark_file.close()
+            self._mark.close(clean=in_order)
             self._lock.release()
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:

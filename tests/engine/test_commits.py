@@ -110,22 +110,22 @@ BOUND = StoredBinding(b"b" * 16, "todo", "/home/ada/todo.db", BindingPlan("todo"
 async def test_a_note_is_durable_with_its_transaction_and_only_if_there_is_one(desk: Device) -> None:
     """What changes nothing is answered all the same, and the note before stays."""
     space = desk.space
-    await space.store.save_binding(BOUND)
+    await space.store.bindings.save(BOUND)
     put = Intent(Kind.PUT, "notes", "one", {"a": pack(1)})
     written = await space.commits.write([put], Note(BOUND.id, b"first"))
-    (stored,) = await space.store.bindings()
+    (stored,) = await space.store.bindings.load()
     assert (stored.note, stored.dot) == (b"first", written.dot)
     again = await space.commits.write([put], Note(BOUND.id, b"second"))
     assert again.dot is None
-    (stored,) = await space.store.bindings()
+    (stored,) = await space.store.bindings.load()
     assert stored.note == b"first"
 
 
 async def test_a_refused_transaction_leaves_no_note(desk: Device) -> None:
-    await desk.space.store.save_binding(BOUND)
+    await desk.space.store.bindings.save(BOUND)
     with pytest.raises(UserError, match="no record"):
         await desk.space.commits.write([Intent(Kind.PATCH, "notes", "one", {"a": pack(1)})], Note(BOUND.id, b"x"))
-    (stored,) = await desk.space.store.bindings()
+    (stored,) = await desk.space.store.bindings.load()
     assert stored.note is None
 
 

@@ -24,14 +24,14 @@ TODO = StoredBinding(b"b" * 16, "todo", "/home/ada/todo.db", PLAN, b"settings")
 
 
 async def test_a_binding_is_kept_until_it_is_forgotten(copy: Copy) -> None:
-    await copy.store.save_binding(TODO)
+    await copy.store.bindings.save(TODO)
     await copy.reopen()
-    assert await copy.store.bindings() == [TODO]
+    assert await copy.store.bindings.load() == [TODO]
     moved = replace(TODO, database="/home/ada/new.db")
-    await copy.store.save_binding(moved)
-    assert await copy.store.bindings() == [moved]
-    await copy.store.forget_binding(TODO.id)
-    assert await copy.store.bindings() == []
+    await copy.store.bindings.save(moved)
+    assert await copy.store.bindings.load() == [moved]
+    await copy.store.bindings.forget(TODO.id)
+    assert await copy.store.bindings.load() == []
 
 
 @pytest.mark.parametrize("change", ["restored", "moved", "power cut", "nothing"])
@@ -39,7 +39,7 @@ async def test_a_copy_that_was_not_here_before_does_not_know_the_bound_files(cop
     """They show the one that was; a copy that only lost the power is the one that was."""
     await copy.write([put("todo", "a", n=1)])
     bound = replace(TODO, settings=encode_settings(BindingSettings(include=("tasks",))))
-    await copy.store.save_binding(bound)
+    await copy.store.bindings.save(bound)
     await copy.reopen()
     before = copy.path.with_suffix(".before")
     shutil.copy(copy.path, before)
@@ -55,26 +55,26 @@ async def test_a_copy_that_was_not_here_before_does_not_know_the_bound_files(cop
         copy.mark_path.unlink()
     note = (await copy.open()).origin_note
     assert bool(note) == (change != "nothing")
-    (stored,) = await copy.store.bindings()
+    (stored,) = await copy.store.bindings.load()
     assert decode_settings(stored.settings).renewed == (change in {"restored", "moved"})
     assert replace(stored, settings=bound.settings) == bound
 
 
 async def test_saving_a_binding_leaves_its_note(copy: Copy) -> None:
-    await copy.store.save_binding(TODO)
+    await copy.store.bindings.save(TODO)
     await write(copy, [(Note(TODO.id, b"note"), Dot(b"o" * 16, 4))])
-    await copy.store.save_binding(TODO)
-    (stored,) = await copy.store.bindings()
+    await copy.store.bindings.save(TODO)
+    (stored,) = await copy.store.bindings.load()
     assert (stored.note, stored.dot) == (b"note", Dot(b"o" * 16, 4))
 
 
 async def test_a_binding_that_cannot_be_read_is_damage(copy: Copy) -> None:
-    await copy.store.save_binding(TODO)
+    await copy.store.bindings.save(TODO)
     with sqlite3.connect(copy.path) as connection:
         connection.execute("UPDATE binding SET plan = x'c1'")
     connection.close()
     with pytest.raises(StoreDamaged, match="a binding"):
-        await copy.store.bindings()
+        await copy.store.bindings.load()
 
 
 async def write(copy: Copy, notes: list[tuple[Note, Dot]]) -> None:
@@ -84,10 +84,10 @@ async def write(copy: Copy, notes: list[tuple[Note, Dot]]) -> None:
 
 
 async def test_the_note_of_a_transaction_replaces_the_one_before(copy: Copy) -> None:
-    await copy.store.save_binding(TODO)
+    await copy.store.bindings.save(TODO)
     await write(copy, [(Note(TODO.id, b"first"), Dot(b"o" * 16, 4))])
     await write(
         copy, [(Note(TODO.id, b"second"), Dot(b"o" * 16, 5)), (Note(b"?" * 16, b"nobody's"), Dot(b"o" * 16, 6))]
     )
-    (stored,) = await copy.store.bindings()
+    (stored,) = await copy.store.bindings.load()
     assert (stored.note, stored.dot) == (b"second", Dot(b"o" * 16, 5))

@@ -195,13 +195,13 @@ class Copy:
         install.install(self.connection, schema, self.app.plan, binding)
         settings = encode_settings(BindingSettings(merging=merging))
         stored = StoredBinding(binding, "app", str(self.path), self.app.plan, settings)
-        await self.device.space.store.save_binding(stored)
+        await self.device.space.store.bindings.save(stored)
         self.tell("bound")
 
     async def look(self) -> None:
         """Do all that there is to do, or crash."""
         if self.runner is None:
-            (stored,) = await self.device.space.store.bindings()
+            (stored,) = await self.device.space.store.bindings.load()
             self.runner = BindingRunner(self.device.space, stored, self._files, self.device.clock)  # type: ignore[arg-type]  # it is never started
             works = [self.runner._catch_up]
         else:

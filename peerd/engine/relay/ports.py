@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from peerd.core.roster.epochs import RelayKeys
+from peerd.core.stored import RelayKept, SegmentId
 from peerd.protocol.relay.objects import RelayObject, SignedHead
 
 
@@ -85,3 +86,16 @@ class TicketKeys(Protocol):
 
     def public_key_of(self, private: bytes) -> bytes: ...
     def sign_with(self, private: bytes, data: bytes) -> bytes: ...
+
+
+class CourierStore(Protocol):
+    """What couriers of a space have to find again, in its database. Every method that writes is durable when it
+    returns.
+    """
+
+    async def load(self, relay: str) -> RelayKept: ...
+    async def save(self, relay: str, memory: bytes, outbox: Mapping[SegmentId, bytes]) -> None:
+        """Keep what is remembered of a relay, and these sealed segments instead of those before, in one step."""
+        ...
+
+    async def forget(self, relay: str) -> None: ...

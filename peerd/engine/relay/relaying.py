@@ -177,7 +177,7 @@ class CourierRunner:
     async def _remembered(self) -> RelayKept:
         while True:
             try:
-                return await self.space.store.relay(self._place)
+                return await self.space.store.relays.load(self._place)
             except StoreError as trouble:
                 log.warning(
                     "relay failed", space=self.space.name, relay=self.relay, code=trouble.code, cause=str(trouble)

@@ -75,7 +75,7 @@ class RelaySteps:
         """What the courier remembers, and what is in the outbox, durably."""
         memory = courier.memory()
         if memory != self._saved:
-            await self._space.store.save_relay(self._place, memory, self._outbox)
+            await self._space.store.relays.save(self._place, memory, self._outbox)
             self._saved = memory
 
     async def perform(self, courier: Courier, step: Step) -> None:

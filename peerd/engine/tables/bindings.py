@@ -110,7 +110,7 @@ class Bindings:
     async def _open(self, space: Space) -> None:
         async with self._turn:
             try:
-                for stored in await space.store.bindings():
+                for stored in await space.store.bindings.load():
                     self._start(space, stored)
             except StoreError as problem:
                 log.error("bindings not read", space=space.name, code=problem.code, cause=str(problem))
@@ -177,7 +177,7 @@ class Bindings:
     async def _change_in_turn(self, space: Space, runner: BindingRunner, settings: BindingSettings) -> None:
         await runner.stop()
         stored = msgspec.structs.replace(runner.binding, settings=encode_settings(settings))
-        await space.store.save_binding(stored)
+        await space.store.bindings.save(stored)
         self._start(space, stored)
 
     # ---- bind
@@ -218,7 +218,7 @@ class Bindings:
         stored = StoredBinding(self._times.random_bytes(16), name, str(database), plan, encode_settings(settings))
         await self._files.bind(database, stored.id, plan, empty=first == "adopt", remembered=remembered)
         await shared_plans.share(space, plan, schema, known)
-        await space.store.save_binding(stored)
+        await space.store.bindings.save(stored)
         await self.memory.forget(space, name)
         self._start(space, stored)
         log.info("tables bound", space=space.name, path=str(database), count=len(plan.tables))
@@ -289,7 +289,7 @@ class Bindings:
             new = [one.number for one in extension.new]
             await self._files.extend(database, stored.id, stored.plan, new, again, empty=report.first == "adopt")
             await shared_plans.share(space, stored.plan, growth.schema, growth.known)
-            await space.store.save_binding(stored)
+            await space.store.bindings.save(stored)
         except PeerdError:
             runner.start()
             raise
@@ -321,7 +321,7 @@ class Bindings:
                     runner.start()
                     raise still_bound(space.name, name, problem) from problem
                 answer = unbound(name, database, cleaned=False, why=str(problem))
-            await space.store.forget_binding(runner.binding.id)
+            await space.store.bindings.forget(runner.binding.id)
             del self._runners[space.id][name]
             log.info("tables unbound", space=space.name, path=runner.binding.database)
             return answer

@@ -1,4 +1,4 @@
-"""What the engine needs of applications' files."""
+"""What the engine needs of applications' files, and of the database of a space for what is bound to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from peerd.core.clocks import Dot, ReadClock
+from peerd.core.stored import StoredBinding
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, SaidAgain, TableCount
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
@@ -152,3 +153,17 @@ class TableFiles(Protocol):
         goes; once a second where the system does not tell.
         """
         ...
+
+
+class BindingStore(Protocol):
+    """The bindings of a space, in its database. Every method that writes is durable when it returns."""
+
+    async def load(self) -> Sequence[StoredBinding]:
+        """All of them, by name. Raises StoreDamaged."""
+        ...
+
+    async def save(self, binding: StoredBinding) -> None:
+        """Keep name, database, plan and settings; the note is left as it is."""
+        ...
+
+    async def forget(self, binding: bytes) -> None: ...

@@ -200,7 +200,7 @@ class BindingRunner:
         renewed.check_filled(self._space, self.settings)
         file = await self._opened()
         await file.check()
-        for stored in await self._space.store.bindings():
+        for stored in await self._space.store.bindings.load():
             if stored.id == self.binding.id and stored.note is not None:
                 await file.settle(stored.note, stored.dot, late=True)
         if self.settings.renewed:
@@ -215,7 +215,7 @@ class BindingRunner:
     async def _have_met(self) -> None:
         self.settings = replace(self.settings, merging=False, renewed=False)
         self.binding = replace(self.binding, settings=encode_settings(self.settings))
-        await self._space.store.save_binding(self.binding)
+        await self._space.store.bindings.save(self.binding)
 
     # ---- harvest
 

@@ -211,16 +211,16 @@ async def test_a_courier_outlives_a_disk_that_is_full(
     """Also where there is nothing to do but to remember that, and when it has just begun."""
     desk, laptop = two
     monkeypatch.setattr(relaying, "STORE_AGAIN_S", 0.01)
-    store, asked = desk.space.store, 0
-    read, save = store.relay, store.save_relay
+    kept, asked = desk.space.store.relays, 0
+    read, save = kept.load, kept.save
 
     async def full(*_: object) -> NoReturn:
         nonlocal asked
         asked += 1
         raise DiskFull("no space left")
 
-    monkeypatch.setattr(store, "relay", full)
-    monkeypatch.setattr(store, "save_relay", full)
+    monkeypatch.setattr(kept, "load", full)
+    monkeypatch.setattr(kept, "save", full)
     await relay(desk)
     await relay(laptop)
     await desk.put("milk", {"n": 1})
@@ -229,10 +229,10 @@ async def test_a_courier_outlives_a_disk_that_is_full(
         return asked >= 5
 
     await comes_true(asked_often)
-    monkeypatch.setattr(store, "relay", read)
+    monkeypatch.setattr(kept, "load", read)
     asked = 0
     await comes_true(asked_often)
-    monkeypatch.setattr(store, "save_relay", save)
+    monkeypatch.setattr(kept, "save", save)
     await arrives(laptop, "milk")
 
 

@@ -35,7 +35,7 @@ async def test_a_sealed_segment_is_durable_before_the_relay_has_it(desk: Device)
             return b"sealed"
 
         async def put_segment(self, *_: Any) -> bool:
-            seen.append(dict((await space.store.relay(PLACE)).outbox))
+            seen.append(dict((await space.store.relays.load(PLACE)).outbox))
             return True
 
     kept = RelayKept(memory=b"as before", outbox={})
@@ -47,4 +47,4 @@ async def test_a_sealed_segment_is_durable_before_the_relay_has_it(desk: Device)
     await steps.perform(courier, PutSegment(STREAM, 1, segment))
     assert seen == [{(STREAM, 1): b"sealed"}]
     await steps.save(courier)
-    assert (await space.store.relay(PLACE)).outbox == {}
+    assert (await space.store.relays.load(PLACE)).outbox == {}

@@ -190,7 +190,7 @@ async def test_unbinding_takes_the_last_changes_and_leaves_rows_and_records(desk
     assert await keys_of(desk) == {"a", "b"}
     assert file_of(desk).binding is None
     assert set(file_of(desk).plain) == {"a", "b"}
-    assert await desk.space.store.bindings() == []
+    assert await desk.space.store.bindings.load() == []
     assert (await desk.bindings.list(desk.space)).bindings == []
     with pytest.raises(UserError) as refused:
         await desk.bindings.unbind(desk.space, "todo")
@@ -212,12 +212,12 @@ async def test_a_file_that_is_gone_stays_bound_unless_a_person_insists(
         await desk.bindings.unbind(desk.space, "todo")
     assert refused.value.code == "file-missing"
     assert "peerctl tables unbind home todo --force" in refused.value.next_step
-    assert len(await desk.space.store.bindings()) == 1
+    assert len(await desk.space.store.bindings.load()) == 1
     answer = await desk.bindings.unbind(desk.space, "todo", force=True)
     assert not answer.cleaned
     assert answer.left.startswith("there is no file; tables and triggers of peerd may be left")
     assert "--file PATH" in answer.next_step
-    assert await desk.space.store.bindings() == []
+    assert await desk.space.store.bindings.load() == []
 
 
 async def test_another_file_in_its_place_is_left_alone_and_said_to_be_another(desk: Device) -> None:
@@ -333,7 +333,7 @@ async def test_bindings_that_cannot_be_read_are_said_to_be_so(
     async def damaged() -> list[StoredBinding]:
         raise StoreDamaged("a binding cannot be read", next_step="Restore it.")
 
-    monkeypatch.setattr(desk.space.store, "bindings", damaged)
+    monkeypatch.setattr(desk.space.store.bindings, "load", damaged)
     desk.bindings.add_space(desk.space)
     await until(lambda: desk.bindings.troubles_of(desk.space))
     space = await desk.statuses.spaces.view(desk.space)
@@ -348,7 +348,7 @@ async def test_a_name_that_the_file_lacks_is_refused_and_nothing_changes(desk: D
         assert (refused.value.code, refused.value.status) == ("tables-unknown", 409)
         assert "--exclude taks: there is no table taks; perhaps tasks; --reference tasks.list" in str(refused.value)
     assert file_of(desk).binding is None
-    assert await desk.space.store.bindings() == []
+    assert await desk.space.store.bindings.load() == []
 
 
 async def test_a_wrong_name_in_the_configuration_is_in_the_status(desk: Device, until: Until) -> None:

@@ -65,7 +65,7 @@ async def test_a_new_table_is_named_and_bind_takes_it_in(bound: Device, until: U
     ((plan, new, again, empty),) = bound.files.extended
     assert (new, again, empty) == ({2}, {}, False)
     assert plan.tables[0] == binding.plan.tables[0]
-    (stored,) = await bound.space.store.bindings()
+    (stored,) = await bound.space.store.bindings.load()
     assert (stored.id, stored.plan) == (binding.id, plan)
     await at_rest(bound)
     assert reason_of(bound) == ""
@@ -131,7 +131,7 @@ async def test_a_file_that_cannot_be_extended_goes_on_as_it_was(bound: Device, m
     monkeypatch.setattr(bound.files, "extend", locked)
     with pytest.raises(TableTrouble):
         await bind(bound)
-    (stored,) = await bound.space.store.bindings()
+    (stored,) = await bound.space.store.bindings.load()
     assert [one.table for one in stored.plan.tables] == ["tasks"]
     file_of(bound).put("b", title="Salt")
     await at_rest(bound)

@@ -119,7 +119,7 @@ async def test_a_rebuilt_space_goes_on_with_its_file(
     assert await titles(desk) == wanted
     await until(lambda: laptop.clock_now() == desk.clock_now())
     assert await titles(laptop) == wanted
-    (stored,) = await desk.space.store.bindings()
+    (stored,) = await desk.space.store.bindings.load()
     await desk.bindings.stop()
     assert b"renewed\xc2" in stored.settings
 
@@ -172,4 +172,4 @@ async def test_a_space_that_was_forgotten_takes_its_bindings_along(bound: tuple[
     await desk.spaces.forget("home", delete=False)
     assert not beside.exists()
     await desk.spaces.adopt(laptop.space.id, "home", laptop.space.roster.statements)
-    assert await desk.space.store.bindings() == []
+    assert await desk.space.store.bindings.load() == []

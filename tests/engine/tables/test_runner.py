@@ -39,14 +39,14 @@ class Bound:
         if settings is not None:
             stored = StoredBinding(b"b" * 16, "todo", PATH, PLAN, encode_settings(settings))
             self.runner = BindingRunner(self.device.space, stored, self.files, RunningHands())
-        await self.device.space.store.save_binding(stored)
+        await self.device.space.store.bindings.save(stored)
         self.file.binding = BINDING.id
         self.runner.start()
 
     async def again(self) -> None:
         """A new runner of the same, as after a start."""
         await self.runner.stop()
-        (stored,) = await self.device.space.store.bindings()
+        (stored,) = await self.device.space.store.bindings.load()
         self.runner = BindingRunner(self.device.space, stored, self.files, RunningHands())
         self.runner.start()
 
@@ -195,7 +195,7 @@ async def test_rows_that_differ_in_nothing_are_settled_without_a_transaction(bou
     await bound.at_rest()
     assert bound.device.clock_now() == clock
     assert not bound.file.dirty
-    (stored,) = await bound.device.space.store.bindings()
+    (stored,) = await bound.device.space.store.bindings.load()
     assert not bound.runner.settings.merging
     assert stored.settings == encode_settings(BindingSettings())
 
