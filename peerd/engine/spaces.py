@@ -128,16 +128,27 @@ class Spaces:
     async def adopt(self, space_id: bytes, name: str, statements: Sequence[SignedStatement]) -> Space:
         """Our copy of a space that we were let into; of one that we were removed from, a new and empty copy."""
         existing = self.by_id.get(space_id)
-        failed = self._shelf.failed_name(space_id)
-        if existing is not None:
-            if self._goes_on(existing, statements):
-                await existing.learn(statements)
-                return existing
-            existing.makes_way = True
-            await self._end(existing)
-            name = existing.name
-        name = failed or self._free_name(name)
-        return await self._make_live(*await self._shelf.create(space_id, name, list(statements)))
+        if existing is None:
+            name = self._shelf.failed_name(space_id) or self._free_name(name)
+            return await self._make_live(*await self._shelf.create(space_id, name, list(statements)))
+        if self._goes_on(existing, statements):
+            await existing.learn(statements)
+            return existing
+        return await self._renew(existing, statements)
+
+    async def _renew(self, space: Space, statements: Sequence[SignedStatement]) -> Space:
+        """A new and empty copy in the place of this one, which is set aside. If there can be none, the old one stays,
+        among those that are opened again.
+        """
+        space.makes_way = True
+        await self._end(space)
+        try:
+            made = await self._shelf.create(space.id, space.name, list(statements))
+        except BaseException as problem:
+            why = problem if isinstance(problem, StoreError) else StoreError(f"{space.name} was closed")
+            self._shelf.lay_down(space.id, space.name, why, unsynced=space.store.is_unsynced)
+            raise
+        return await self._make_live(*made)
 
     async def _end(self, space: Space) -> None:
         await space.close()
@@ -191,10 +202,11 @@ class Spaces:
                 next_step="Keep the file. Restore a backup, or try `sqlite3 FILE .recover` on a copy of it.",
             )
         if live is not None:
-            live.makes_way = True
-            await self._end(live)
+            made = await self._renew(live, roster.statements)
+        else:
+            made = await self._make_live(*await self._shelf.create(space_id, name, roster.statements))
         log.info("space rebuilt", space=name)
-        return await self._make_live(*await self._shelf.create(space_id, name, roster.missing_from(frozenset())))
+        return made
 
     def _goes_on(self, space: Space, statements: Sequence[SignedStatement]) -> bool:
         """Is this copy still one that we may write to, or did our admission end, perhaps without our knowing?"""

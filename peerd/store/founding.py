@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from peerd.core.roster.statements import SignedStatement
@@ -31,7 +32,7 @@ async def create(
     threaded: bool = True,
 ) -> None:
     """Make the database of a new, empty copy of `space` at `path`, with its roster and what another copy of it had
-    bound. It is built beside `path`, and is there whole or not at all.
+    bound. It is built beside `path`, and is there whole or not at all: after a failure nothing is.
 
     Raises:
         StoreError: code "store-exists" if there is one; DiskFull, StoreBusy.
@@ -52,14 +53,22 @@ async def create(
         runner = await runners.start(lambda: connect_writer(new, checkpoints=True), threaded=threaded)
         try:
             await runner.run(lambda connection: committed(connection, fill))
+            await runner.run(_into_one_file)
         finally:
             await runner.close()
-        new.replace(path)
-        sync_folder(path.parent)
+        _put_in_place(new, path)
     except (sqlite3.Error, OSError) as problem:
         raise translate(problem, path) from problem
     finally:
+        _clear(new)
         lock.release()
+
+
+def _into_one_file(connection: sqlite3.Connection) -> None:
+    """What is still in the WAL does not go along. The close says nothing if it cannot copy it."""
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("another program reads it")
 
 
 def _prepare(path: Path, new: Path) -> None:
@@ -67,6 +76,21 @@ def _prepare(path: Path, new: Path) -> None:
         raise StoreError(
             f"{path} exists already.", code="store-exists", next_step="Open it, or move it away to begin anew."
         )
-    for name in (new.name, new.name + "-wal", new.name + "-shm"):
-        new.with_name(name).unlink(missing_ok=True)
+    _clear(new)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    new.replace(path)
+    try:
+        sync_folder(path.parent)
+    except OSError:
+        path.unlink()
+        raise
+
+
+def _clear(new: Path) -> None:
+    """What was left of building it. Where that is not possible it does no harm, and is cleared away the next time."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        with suppress(OSError):
+            new.with_name(new.name + suffix).unlink(missing_ok=True)

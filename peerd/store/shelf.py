@@ -123,19 +123,21 @@ class Shelf:
 
     async def create(self, space: bytes, name: str, statements: Sequence[SignedStatement]) -> tuple[Opened, SpaceStore]:
         """A new, empty copy, durable with its statements; it is there whole or not at all. An old copy of the same
-        space is set aside, not deleted; what was bound to it is bound to the new one.
+        space is set aside, not deleted; what was bound to it is bound to the new one. After a failure it stands where
+        it stood, and is in `failed` if it was.
         """
         path = self._spaces / f"{space.hex()}.db"
         bound = binding_copy.salvage(path)
-        if path.exists():
-            self._set_aside(path)
-        self._give_up(path.stem)
-        await founding.create(path, space, name, self._random_bytes, statements, bound, threaded=self._threaded)
+        aside = self._set_aside(path) if path.exists() else None
         try:
+            await founding.create(path, space, name, self._random_bytes, statements, bound, threaded=self._threaded)
             store = await self._open(path)
         except BaseException:
             self._delete(path)  # whoever asked is told that there is none
+            if aside is not None:
+                _move(aside, path)
             raise
+        self._give_up(path.stem)
         self._write_name(path, name)
         return store.opened, store
 
@@ -193,10 +195,7 @@ class Shelf:
         number = 1
         while (aside := self._aside / f"{path.stem}-{number}.db").exists():
             number += 1
-        for suffix in ("-wal", "-shm", ""):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.replace(aside.with_name(aside.name + suffix))
+        _move(path, aside)
         return aside
 
     def _delete(self, path: Path) -> None:
@@ -212,15 +211,21 @@ class Shelf:
         self._unsynced.discard(path.stem)
         return store
 
-    def _set_aside(self, path: Path) -> None:
+    def _set_aside(self, path: Path) -> Path:
         number = 1
         while (aside := path.with_name(f"{path.stem}.aside-{number}")).exists():
             number += 1
-        for suffix in ("-wal", "-shm", ""):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.replace(aside.with_name(aside.name + suffix))
+        _move(path, aside)
         log.info("old copy set aside", path=str(aside))
+        return aside
+
+
+def _move(path: Path, to: Path) -> None:
+    """A database that is not open, with what belongs to it."""
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(to.with_name(to.name + suffix))
 
 
 def _beside(path: Path) -> tuple[Path, ...]:

@@ -141,10 +141,11 @@ class SimShelf(Shelf):
         self.stores.append(store)
         return store
 
-    def _set_aside(self, path: Path) -> None:
+    def _set_aside(self, path: Path) -> Path:
         before = set(path.parent.iterdir())
-        super()._set_aside(path)
+        aside = super()._set_aside(path)
         self._made_way.update(set(path.parent.iterdir()) - before)
+        return aside
 
     async def abandon(self) -> None:
         """The process is gone: let go of the files without a word."""

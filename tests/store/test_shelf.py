@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from peerd.core.roster.statements import SignedStatement
-from peerd.errors import StoreBusy, StoreDamaged
+from peerd.errors import DiskFull, StoreBusy, StoreDamaged
+from peerd.store import founding
 from peerd.store.shelf import Shelf
 from tests.store.copies import DEVICE, NOW_MS, SPACE
 
@@ -118,6 +120,43 @@ async def test_an_older_copy_of_the_same_space_is_set_aside(shelf: Shelf, tmp_pa
     assert files == {f"{name}.db", f"{name}.aside-1", f"{name}.aside-2"}
     ((_, store),) = await shelf.open_all()
     await store.close()
+
+
+async def test_an_older_copy_stays_where_no_new_one_can_be_made(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason for which it could not be opened."""
+    _, store = await shelf.create(SPACE, "home", [])
+    await store.close()
+    path = tmp_path / "spaces" / f"{SPACE.hex()}.db"
+    path.write_bytes(b"no database" * 1000)
+    await shelf.open_all()
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(founding, "sync_folder", full)
+        with pytest.raises(DiskFull):
+            await shelf.create(SPACE, "home", [])
+    assert path.read_bytes() == b"no database" * 1000
+    assert isinstance(shelf.failed["home"], StoreDamaged)
+    _, store = await shelf.create(SPACE, "home", [])
+    assert shelf.failed == {}
+    await store.close()
+
+
+async def test_nothing_stays_of_a_copy_whose_folder_cannot_be_synced(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(founding, "sync_folder", full)
+    path = tmp_path / "spaces" / f"{SPACE.hex()}.db"
+    with pytest.raises(DiskFull):
+        await founding.create(path, SPACE, "home", random.Random(1).randbytes)
+    assert [one.name for one in path.parent.iterdir()] == [path.name + ".lock"]
 
 
 async def test_a_database_that_is_gone_is_missed(shelf: Shelf, tmp_path: Path) -> None:
