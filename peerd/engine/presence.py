@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Iterable
 from msgspec.structs import replace
 
 from peerd.core.clocks import Clock, join
-from peerd.core.stored import StoredPeer
+from peerd.core.stored import Address, StoredPeer
 from peerd.core.trimming import ACTIVE_MS, is_active
 from peerd.engine.commits import Commits
 from peerd.engine.ports import Times
 
 DAY_MS = 24 * 3600 * 1000
+ADDRESSES = 8  # of a device, that the next life of this daemon is told
 
 
 class Presence:
@@ -55,6 +56,13 @@ class Presence:
         now = {"seen_ms": self._times.wall_ms(), "heard_ms": self._age_ms()}
         peer = self.peers[device] = replace(before, **now, **changed)
         if (peer.name, peer.addresses) != (before.name, before.addresses):
+            self.peer_known(device)
+
+    def note_address(self, device: bytes, address: Address) -> None:
+        """A member listens there: where it is looked for first when nothing else tells where it is."""
+        before = self._of(device)
+        if address not in before.addresses:
+            self.peers[device] = replace(before, addresses=(address, *before.addresses)[:ADDRESSES])
             self.peer_known(device)
 
     def note_seen_on_relay(self, device: bytes, t_ms: int) -> None:

@@ -164,6 +164,9 @@ class Network:
     def call_at(self, at_s: float, work: Callable[[], None]) -> None:
         loop_here().call_at(at_s, work, context=self._context)
 
+    def _host_of(self, device: bytes) -> str:
+        return next((address[0] for address, host in self.hosts.items() if host.device == device), "sim")
+
     def is_parted(self, one: bytes, other: bytes) -> bool:
         return self.group_of.get(one, 0) != self.group_of.get(other, 0)
 
@@ -186,7 +189,7 @@ class Network:
         if refusal is not None:
             raise Refused(getattr(refusal, "detail", ""), code=getattr(refusal, "code", "unknown-device"))
         mine = SimLink(self, ours, host.device, address, dialed=True)
-        theirs = SimLink(self, host.device, ours, ("sim", 1), dialed=False)
+        theirs = SimLink(self, host.device, ours, (self._host_of(ours), 1), dialed=False)
         mine.other, theirs.other = theirs, mine
         mine.subprotocol = theirs.subprotocol = subprotocol
         self.links[mine] = self.links[theirs] = None

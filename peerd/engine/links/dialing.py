@@ -124,7 +124,9 @@ class Dialing:
 
     def sighted(self, device: bytes, addresses: Iterable[Address]) -> None:
         """Discovery saw a member there."""
+        addresses = tuple(addresses)
         self._book.sighted(device, addresses)
+        self._switchboard.sighted(device, addresses)
         self.nudge(device)
 
     def let_in_by(self, device: bytes, addresses: Iterable[Address]) -> None:

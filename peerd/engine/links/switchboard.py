@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
 from peerd.core.clocks import Clock, includes
 from peerd.core.device_id import short_id
 from peerd.core.links import newcomer_stays
+from peerd.core.stored import Address
 from peerd.engine.commits import Commit
 from peerd.engine.links.link_runner import DUPLICATE, Greeting, LinkRunner, greet
 from peerd.engine.links.peer_book import UNHEARD, PeerBook, Trouble
 from peerd.engine.links.session_runner import SessionRunner
 from peerd.engine.ports import Keys, Link, Times
+from peerd.engine.presence import ADDRESSES
 from peerd.engine.repair.repairs import CAPABILITY
 from peerd.engine.space import Space
 from peerd.errors import LinkLost, PeerdError, RemoteProtocolError, StoreError
@@ -85,6 +87,17 @@ class Switchboard:
 
     def shared_with(self, device: bytes) -> dict[bytes, Space]:
         return {one.id: one for one in self._spaces.values() if one.roster.is_member(device) and self._is_ours(one)}
+
+    def sighted(self, device: bytes, addresses: Iterable[Address]) -> None:
+        """Discovery saw it there. Where it is linked from one of these hosts, that one is its own, and the port is the
+        one that it listens on: a link that it dialled itself does not tell that.
+        """
+        runner = self.links.get(device)
+        host = runner.link.address[0] if runner is not None else None
+        for address in addresses:
+            if address[0] == host:
+                for space in self.shared_with(device).values():
+                    space.presence.note_address(device, address)
 
     def turned_away(self, device: bytes) -> tuple[int, str]:
         """What is said to a device that we share nothing with at the moment: a member may not be told that it was
@@ -315,7 +328,7 @@ class Switchboard:
         session.repairs.others = partial(self.sessions, session.space)
         device, space = session.theirs, session.space
         space.presence.note_seen(
-            device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:8]
+            device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:ADDRESSES]
         )
 
     def _on_turn(self, session: SessionRunner, behind: int) -> None:

@@ -133,6 +133,26 @@ async def test_a_device_that_is_away_is_dialled_less_and_less_and_at_once_when_s
 
 
 @in_virtual_time
+async def test_who_missed_two_changes_of_the_secret_finds_whoever_dialled_it() -> None:
+    """They recognise each other's announcements no more, and where it is now nobody knows."""
+    async with Scene(4) as scene:
+        away, other, *rest = scene.devices
+        other.running.dialing.sighted(away.id, [away.address])
+        await scene.until(lambda: other.id in away.running.switchboard.links)
+        assert scene.space(0).presence.peers[other.id].addresses == ()
+        scene.world.air.refresh()
+        await asyncio.sleep(5)
+        await away.stop()
+        for one in rest:
+            await one.stop()
+            await scene.do(1, partial(other.running.spaces.remove, scene.space(1), one.id))
+        away.address = ("elsewhere", 7337)
+        await away.start()
+        scene.world.air.refresh()
+        await scene.until(lambda: scene.space(0).roster == scene.space(1).roster, within_s=600)
+
+
+@in_virtual_time
 async def test_a_static_peer_is_found_without_discovery() -> None:
     async with Scene(2) as scene:
         scene.world.air.loss = 1.0

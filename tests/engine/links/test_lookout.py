@@ -10,10 +10,11 @@ import pytest
 
 from peerd.core.tags import MAX_TAGS, make_tag
 from peerd.engine.links import lookout
+from peerd.engine.presence import ADDRESSES
 
 if TYPE_CHECKING:
     from peerd.core.stored import Address
-    from tests.engine.conftest import Device, Hands, MakeDevice, Until
+    from tests.engine.conftest import Device, Hands, MakeDevice, Until, Wire
 
 NONCE = b"a nonce of 16 b."
 
@@ -51,6 +52,28 @@ async def test_a_member_is_recognised_and_dialled_there(two: tuple[Device, Devic
     assert desk.lookout.on_sighting(of(laptop))
     assert desk.book.note(laptop.id).addresses[0] == laptop.address
     assert desk.book.note(laptop.id).sighted_s == desk.clock.monotonic_s()
+
+
+async def test_where_a_linked_member_listens_is_kept(two: tuple[Device, Device], wire: Wire, until: Until) -> None:
+    """It dialled us, so its link shows its host alone; an announcement that names others may be anybody's."""
+    desk, laptop = two
+    _, far = wire.connect(laptop, desk)
+    await until(lambda: laptop.id in desk.switchboard.links and desk.switchboard.links[laptop.id].sessions != {})
+    presence, news = desk.space.presence, list[bytes]()
+    presence.peer_known = news.append
+    host, here = far.address[0], of(laptop)
+    desk.lookout.on_sighting(here._replace(addresses=(("192.0.2.66", 7337),)))
+    assert presence.peers[laptop.id].addresses == ()
+    for _ in range(2):
+        desk.lookout.on_sighting(here._replace(addresses=(("192.0.2.66", 7337), (host, 7338))))
+    assert presence.peers[laptop.id].addresses == ((host, 7338),)
+    assert news == [laptop.id], "what is known already is not written again"
+    for port in range(8000, 8020):
+        desk.lookout.on_sighting(here._replace(addresses=((host, port),)))
+    kept = presence.peers[laptop.id].addresses
+    assert (kept[0], len(kept)) == ((host, 8019), ADDRESSES)
+    again = await desk.reopen()
+    assert again.space.presence.peers[laptop.id].addresses == kept
 
 
 async def test_a_stranger_is_not(two: tuple[Device, Device], make: MakeDevice) -> None:
