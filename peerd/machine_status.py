@@ -67,6 +67,7 @@ class Machine:
             slowest_write_s=round(self._strain.slowest_write_s(), 3),
             stalls=stalled.times,
             longest_stall_s=round(stalled.longest_s, 3),
+            mdns_interfaces=[] if mdns is None else list(mdns.interfaces),
         )
 
     def listens(self) -> list[str]:

@@ -432,7 +432,7 @@ async def test_what_it_has_of_its_machine_is_told(build: Build) -> None:
 
 async def test_discovery_that_fails_is_a_problem(build: Build) -> None:
     class Failed:
-        state, problem = "failed", "no socket on any interface"
+        state, problem, interfaces = "failed", "no socket on any interface", ()
 
         async def stop(self) -> None:
             return

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from peerd import __version__
 from peerd.cli import exits
-from peerd.cli.machine import NOTE, OK, PROBLEM, Finding, of_machine
+from peerd.cli.causes import once
+from peerd.cli.machine import CLOCKS, DISK, NOTE, OK, PROBLEM, Finding, of_machine
 from peerd.cli.text import span
 from peerd.control.client import NotRunning, path
 from peerd.errors import PeerdError
@@ -24,10 +25,10 @@ LOW_BYTES: Final = 1024 * _MIB
 
 
 def examine(client: Client, *, deep: bool = False) -> tuple[list[Finding], int]:
-    """All findings and the exit code that belongs to them: notes do not count."""
+    """All findings, each cause once, and the exit code that belongs to them: notes do not count."""
     findings = []
     code = exits.OK
-    mdns = None
+    machine: dict[str, Any] = {}
     try:
         status = client.call("GET", path("status")).body
     except PeerdError as error:
@@ -38,8 +39,9 @@ def examine(client: Client, *, deep: bool = False) -> tuple[list[Finding], int]:
         findings += _of_daemon(client, status)
         if deep:
             findings += _of_databases(client)
-        mdns = (status.get("machine") or {}).get("mdns")
-    findings += of_machine(client.socket_path, mdns)
+        machine = status.get("machine") or {}
+    findings += of_machine(client.socket_path, machine.get("mdns"), machine.get("mdns_interfaces", ()))
+    findings = once(findings)
     if code == exits.OK and any(finding.state == PROBLEM for finding in findings):
         code = exits.DEGRADED
     return findings, code
@@ -59,7 +61,7 @@ def _of_daemon(client: Client, status: dict[str, Any]) -> Iterator[Finding]:
         client.call("GET", path("health", "ready"))
         yield Finding(OK, "ready", "all spaces are open")
     except PeerdError as error:
-        yield Finding(PROBLEM, "ready", str(error), error.next_step or "see the space below, and the daemon's log")
+        yield Finding(PROBLEM, "ready", str(error), error.next_step, cause=str(error))
     if machine := status.get("machine"):
         yield _of_port(machine)
         yield _of_disk(machine)
@@ -84,7 +86,7 @@ def _of_addresses(client: Client) -> Iterator[Finding]:
         return  # what is wrong with the daemon itself is said elsewhere
     for one in astray:
         said = f"{one['address']} leads to no member: {one['reason']}"
-        yield Finding(NOTE, "network.peers", said, one.get("next_step") or "")
+        yield Finding(NOTE, "network.peers", said, one.get("next_step") or "", cause=one["reason"], word=one["address"])
 
 
 def _of_databases(client: Client) -> Iterator[Finding]:
@@ -93,7 +95,8 @@ def _of_databases(client: Client) -> Iterator[Finding]:
             if error := check.get("error"):
                 yield Finding(PROBLEM, "database", str(error["detail"]), error.get("next_step") or "")
             elif problem := check.get("problem"):
-                yield Finding(PROBLEM, f"database {check['space']}", problem, check.get("next_step") or "")
+                step = check.get("next_step") or ""
+                yield Finding(PROBLEM, f"database {check['space']}", problem, step, cause=problem)
             else:
                 yield Finding(OK, f"database {check['space']}", "every page is as it was written")
     except PeerdError as error:
@@ -108,16 +111,16 @@ def _of_clocks(status: dict[str, Any]) -> Iterator[Finding]:
     if off_ms is not None:
         way = "ahead of" if off_ms > 0 else "behind"
         said = f"{span(abs(off_ms) / 1000)} {way} those of the others: nothing is lost by it"
-        yield Finding(PROBLEM, "clocks", said, "set it right: timedatectl set-ntp true")
+        yield Finding(PROBLEM, CLOCKS, said, "set it right: timedatectl set-ntp true")
     elif linked:
-        yield Finding(OK, "clocks", "not found wrong beside those of linked devices")
+        yield Finding(OK, CLOCKS, "not found wrong beside those of linked devices")
 
 
 def _of_relay(relay: dict[str, Any]) -> Finding:
     check = f"{relay['relay']} relay: {relay['space']}"
     if reason := relay.get("reason"):
         state = PROBLEM if relay["state"] == "trouble" else NOTE
-        return Finding(state, check, f"{relay['state']}: {reason}", relay.get("next_step") or "")
+        return _because(state, check, relay["state"], reason, relay.get("next_step") or "")
     if found := relay.get("findings"):
         called = found[0].get("name") or found[0].get("device") or ""
         return Finding(NOTE, check, f"{called}: {found[0]['text']}", "`peerctl relay status` shows all of it")
@@ -127,8 +130,12 @@ def _of_relay(relay: dict[str, Any]) -> Finding:
 def _of_place(check: str, place: dict[str, Any]) -> Finding:
     if reason := place.get("reason"):
         state = NOTE if place["state"] in _MAY_BE else PROBLEM
-        return Finding(state, check, f"{place['state']}: {reason}", place.get("next_step") or "")
+        return _because(state, check, place["state"], reason, place.get("next_step") or "")
     return Finding(OK, check, place["state"])
+
+
+def _because(state: str, check: str, word: str, reason: str, next_step: str) -> Finding:
+    return Finding(state, check, f"{word}: {reason}", next_step, cause=reason, word=word)
 
 
 def _of_port(machine: dict[str, Any]) -> Finding:
@@ -145,10 +152,10 @@ def _of_port(machine: dict[str, Any]) -> Finding:
 def _of_disk(machine: dict[str, Any]) -> Finding:
     free, where = machine.get("free_bytes"), machine["state_dir"]
     if free is None:
-        return Finding(PROBLEM, "disk", f"the room in {where} cannot be told", "is that directory still there?")
+        return Finding(PROBLEM, DISK, f"the room in {where} cannot be told", "is that directory still there?")
     said = f"{free // _MIB:,} MiB are free in {where}"
     if free < FULL_BYTES:
-        return Finding(PROBLEM, "disk", f"{said}: writes are about to be refused", "make room")
+        return Finding(PROBLEM, DISK, f"{said}: writes are about to be refused", "make room")
     if free < LOW_BYTES:
-        return Finding(NOTE, "disk", said, "make room before it is full: then nothing can be written")
-    return Finding(OK, "disk", said)
+        return Finding(NOTE, DISK, said, "make room before it is full: then nothing can be written")
+    return Finding(OK, DISK, said)

@@ -7,33 +7,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path("/")
 OK: Final = "ok"
 NOTE: Final = "note"
 PROBLEM: Final = "problem"
-MDNS_PORT: Final = 5353
+MDNS_PORT: Final = "mdns port"
+NETWORK: Final = "network"
+CLOCKS: Final = "clocks"
+DISK: Final = "disk"
+NO_MDNS: Final = "discovery does not work"  # how the daemon begins what it says of mDNS that failed
+_PORT: Final = 5353
 _UP: Final = 0x1
 _LOOPBACK: Final = 0x8
 _MULTICAST: Final = 0x1000
+_DOWN: Final = frozenset({"down", "lowerlayerdown", "notpresent", "dormant"})
 # 224.0.0.251, as /proc/net/igmp writes it on a little-endian and on a big-endian machine.
 _MDNS_GROUP: Final = ("FB0000E0", "E00000FB")
 
 
 class Finding(NamedTuple):
-    """`state` is ok, note (worth knowing, and as it may be meant) or problem (peerd cannot do its work)."""
+    """`state` is ok, note (worth knowing, and as it may be meant) or problem (peerd cannot do its work). `cause` is the
+    sentence in `detail` that says why, `word` what is so because of it; `affects` names what else that cause touches.
+    """
 
     state: str
     check: str
     detail: str
     next_step: str = ""
+    cause: str = ""
+    word: str = ""
+    affects: tuple[str, ...] = ()
 
 
-def of_machine(socket_path: str, mdns: str | None) -> Iterator[Finding]:
-    """What can be seen without the daemon; `mdns` is what it says of its own: running, failed or off, None unknown."""
+def of_machine(socket_path: str, mdns: str | None, heard_on: Sequence[str] = ()) -> Iterator[Finding]:
+    """What can be seen without the daemon; `mdns` is what it says of its own: running, failed or off, None unknown;
+    `heard_on` are the interfaces on which it listens.
+    """
     yield _clock()
-    yield _multicast(ROOT, mdns)
+    if not any(_networks(ROOT)):
+        yield Finding(
+            NOTE,
+            NETWORK,
+            "no network is up: no other machine can be reached",
+            "connect this machine; peerd goes on by itself then",
+        )
+    yield _multicast(ROOT, mdns, heard_on)
     if mdns == "failed":
         yield _mdns_port(ROOT)
     if linger := _linger(socket_path, ROOT):
@@ -54,10 +74,25 @@ def _clock() -> Finding:
     )
 
 
-def _multicast(root: Path, mdns: str | None) -> Finding:
+def _networks(root: Path) -> Iterator[str]:
+    """Interfaces that lead to other machines and are up, with a cable or an access point at the other end."""
+    for flags in (root / "sys/class/net").glob("*/flags"):
+        bits = int(_text(flags).strip() or "0", 16)
+        if bits & _UP and not bits & _LOOPBACK and _text(flags.parent / "operstate").strip() not in _DOWN:
+            yield flags.parent.name
+
+
+def _multicast(root: Path, mdns: str | None, heard_on: Sequence[str]) -> Finding:
     if mdns == "off":
         return Finding(NOTE, "multicast", "mDNS is off, as configured: devices are found by their addresses only")
     able = sorted(_multicast_interfaces(root))
+    if able and mdns == "running" and list(heard_on) == ["lo"]:
+        return Finding(
+            NOTE,
+            "multicast",
+            "mDNS is listened to on lo alone: only daemons on this machine are found",
+            f"if that is not meant so, name others under interfaces in [network]: {', '.join(able)}",
+        )
     if not able:
         return Finding(
             NOTE,
@@ -100,14 +135,14 @@ def _in_mdns_group(root: Path) -> set[str]:
 
 def _mdns_port(root: Path) -> Finding:
     """Who has the port of mDNS, when the daemon could not use it."""
-    holders = sorted(_holders(root, MDNS_PORT))
+    holders = sorted(_holders(root, _PORT))
     if not holders:
-        return Finding(OK, "mdns port", f"no other program has UDP port {MDNS_PORT}")
+        return Finding(OK, MDNS_PORT, f"no other program has UDP port {_PORT}")
     return Finding(
         PROBLEM,
-        "mdns port",
-        f"UDP port {MDNS_PORT} is in use by a program of {', '.join(holders)}, which may not share it",
-        f"see which it is: ss -ulpn 'sport = :{MDNS_PORT}'; stop it or let it share (systemd-resolved: "
+        MDNS_PORT,
+        f"UDP port {_PORT} is in use by a program of {', '.join(holders)}, which may not share it",
+        f"see which it is: ss -ulpn 'sport = :{_PORT}'; stop it or let it share (systemd-resolved: "
         "MulticastDNS=no), then restart peerd",
     )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from peerd.cli.arguments import Commands
+    from peerd.cli.machine import Finding
     from peerd.cli.output import Output
     from peerd.control.client import Client
 
@@ -20,8 +21,9 @@ def add(commands: Commands) -> None:
     doctor = commands.add(
         "doctor",
         "look for what commonly goes wrong on this machine and say what to do",
-        "Each finding is ok, a note (worth knowing, and it may be meant so) or a problem, with what to do. Exit code 3 "
-        "if the daemon cannot be reached, 4 if there is another problem; notes do not count.",
+        "Each finding is ok, a note (worth knowing, and it may be meant so) or a problem, with what to do. A cause is "
+        "told once, with what else it affects. Exit code 3 if the daemon cannot be reached, 4 if there is another "
+        "problem; notes do not count.",
     )
     doctor.add_argument(
         "--deep", action="store_true", help="read every page of every database too; takes long if they are large"
@@ -47,19 +49,26 @@ def run_doctor(arguments: argparse.Namespace, client: Client, out: Output) -> in
 
     findings, code = checkup.examine(client, deep=arguments.deep)
     if out.as_json:
-        out.document({"findings": [finding._asdict() for finding in findings]})
+        shown = ("state", "check", "detail", "next_step", "affects")
+        out.document({"findings": [{name: getattr(finding, name) for name in shown} for finding in findings]})
         return code
-    rows = [[finding.state, finding.check, finding.detail] for finding in findings]
     if not out.on_terminal:
-        out.table((), [[*row, finding.next_step] for row, finding in zip(rows, findings, strict=True)])
+        rows = [[one.state, one.check, one.detail, one.next_step, *_affected(one)] for one in findings]
+        out.table((), rows)
         return code
     styles = {"ok": "green", "note": "yellow", "problem": "red"}
     for finding in findings:
         state = out.styled(f"{finding.state:7}", styles[finding.state])
         out.raw(f"{state}  {out.styled(f'{finding.check:12}', 'bold')}  {out.styled(finding.detail, '')}")
+        if finding.affects:
+            out.text(f"         affects: {', '.join(finding.affects)}")
         if finding.next_step:
             out.text(f"         next: {finding.next_step}")
     return code
+
+
+def _affected(finding: Finding) -> list[str]:
+    return [", ".join(finding.affects)] if finding.affects else []
 
 
 def run_reload(_: argparse.Namespace, client: Client, out: Output) -> int:

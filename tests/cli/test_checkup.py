@@ -42,7 +42,7 @@ def test_a_healthy_machine_has_nothing_to_look_at(daemon: Any, peerctl: Any, mac
         ["ok", "multicast"],
     ]
     findings = json.loads(peerctl("doctor", "--json").out)["findings"]
-    assert findings[0] == {"state": "ok", "check": "socket", "detail": daemon.socket, "next_step": ""}
+    assert findings[0] == {"state": "ok", "check": "socket", "detail": daemon.socket, "next_step": "", "affects": []}
 
 
 def test_without_a_daemon_the_rest_is_examined_all_the_same(peerctl: Any, machine: Any) -> None:

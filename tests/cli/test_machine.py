@@ -66,3 +66,25 @@ def test_linger_matters_only_to_a_users_daemon_under_systemd(machine: Any, monke
     found = linger("/run/user/7/peerd/s")
     assert found is not None
     assert found.state == "ok"
+
+
+def test_a_network_without_a_cable_is_no_network(machine: Any) -> None:
+    """One that says nothing of it counts as up, and so does the loopback never."""
+
+    def networks() -> list[str]:
+        return [finding.detail for finding in examined.of_machine("/s", None) if finding.check == "network"]
+
+    assert networks() == []
+    machine("sys/class/net/eth0/operstate", "up\n")
+    assert networks() == []
+    machine("sys/class/net/eth0/operstate", "down\n")
+    assert networks() == ["no network is up: no other machine can be reached"]
+
+
+def test_mdns_on_the_loopback_alone_may_be_meant_so(machine: Any) -> None:
+    """And then nobody need listen elsewhere."""
+    machine("proc/net/igmp", "")
+    (alone,) = [one for one in examined.of_machine("/s", "running", ["lo"]) if one.check == "multicast"]
+    assert (alone.state, "eth0" in alone.next_step) == ("note", True)
+    (deaf,) = [one for one in examined.of_machine("/s", "running", ["eth0"]) if one.check == "multicast"]
+    assert deaf.state == "problem"

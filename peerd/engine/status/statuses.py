@@ -78,7 +78,7 @@ class Statuses:
                 id=format_device_id(self._keys.device),
                 name=self._device_name(),
                 state="paused",
-                reason="links with other devices are paused",
+                reason=PAUSED.text,
                 next_step=PAUSED.next_step,
             )
         degraded = problems or any(view.reason for view in views)

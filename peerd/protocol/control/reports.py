@@ -196,7 +196,8 @@ class DeviceStatus(Struct, kw_only=True):
 class MachineStatus(Struct, kw_only=True):
     """What the daemon has of its machine: addresses that are bound, mDNS (running, failed, off), room for data; file
     descriptors that are open (null: none is left to count them) and may be; of the last hour, the longest that a write
-    took (0: none took too long), how often the loop stood still, and for how long at most.
+    took (0: none took too long), how often the loop stood still, and for how long at most; the interfaces on which mDNS
+    is listened to.
     """
 
     listen: list[str] = []
@@ -208,6 +209,7 @@ class MachineStatus(Struct, kw_only=True):
     slowest_write_s: float = 0.0
     stalls: int = 0
     longest_stall_s: float = 0.0
+    mdns_interfaces: list[str] = []
 
 
 class Status(Struct, kw_only=True):
