@@ -62,6 +62,7 @@ ELSEWHERE: dict[str, str] = {
     "engine/upkeep/ports.py": "nothing but interfaces",
     "engine/store_ports.py": "nothing but interfaces",
     "engine/tables/ports.py": "nothing but interfaces",
+    "engine/tables/harvesting.py": "tests/engine/tables/test_runner.py, tests/engine/tables/test_notices.py",
     "engine/tables/projecting.py": "tests/engine/tables/test_runner.py, tests/tables/test_two_copies.py",
     "engine/links/outbound.py": "tests/engine/test_tail.py, tests/engine/forks/test_forks.py",
     "engine/links/session_runner.py": "tests/engine/links/, tests/network_simulation/test_histories.py",

@@ -121,7 +121,7 @@ class Bindings:
 
     def _start(self, space: Space, stored: StoredBinding) -> None:
         runner = BindingRunner(space, stored, self._files, self._times)
-        runner.on_news = lambda: self.settings_changed([space])
+        runner.harvesting.on_news = lambda: self.settings_changed([space])
         self._runners[space.id][stored.name] = runner
         runner.start()
 
@@ -164,7 +164,7 @@ class Bindings:
 
     async def _declared_more(self, space: Space, runner: BindingRunner, wish: NewBinding, brake: Brake) -> None:
         """The configuration means all tables if it names none. What leaves something open a person has to take in."""
-        found = runner.news
+        found = runner.harvesting.news
         undoubted = [table for table in found.tables if table not in {*found.doubtful, *wish.exclude}]
         if undoubted and not wish.include:
             more = msgspec.structs.replace(wish, include=undoubted, suggested=False)

@@ -36,20 +36,23 @@ def troubles(
             found = runner.trouble
             yield TableNotice(binding=name, code=found.code, reason=str(found), next_step=found.next_step)
     for name, runner in named:
-        if runner.missing:
+        if runner.harvesting.missing:
             yield TableNotice(
-                binding=name, code="table-missing", reason=missing_words(runner.missing), next_step=MISSING_STEP
+                binding=name,
+                code="table-missing",
+                reason=missing_words(runner.harvesting.missing),
+                next_step=MISSING_STEP,
             )
     for name, runner in named:
-        if runner.news:
+        if runner.harvesting.news:
             step = news_step(space.name, runner)
-            yield TableNotice(binding=name, code="table-new", reason=news_words(runner.news), next_step=step)
+            yield TableNotice(binding=name, code="table-new", reason=news_words(runner.harvesting.news), next_step=step)
     for name, runner in named:
         yield from _held(space, name, runner)
 
 
 def _held(space: Space, name: str, runner: BindingRunner) -> Iterator[TableNotice]:
-    for table, rows in sorted(runner.held_now.items()):
+    for table, rows in sorted(runner.harvesting.held_now.items()):
         command, named = f"peerctl tables held {space.name} {name}", shlex.quote(table)
         yield TableNotice(
             binding=name,
@@ -69,7 +72,9 @@ async def parked(space: Space, runners: Mapping[str, BindingRunner]) -> list[Tab
         for one in runner.projecting.parked_now:
             groups.setdefault((one.collection, one.code), []).append(one)
         firsts = [group[0] for group in groups.values()]
-        told = await parked_rows(space, runner.binding.plan, runner.schema, firsts, runner.projecting.parked_now)
+        told = await parked_rows(
+            space, runner.binding.plan, runner.harvesting.schema, firsts, runner.projecting.parked_now
+        )
         for row, group in zip(told, groups.values(), strict=True):
             count = (
                 f"{len(group)} rows of {row.table} are parked" if len(group) > 1 else f"a row of {row.table} is parked"

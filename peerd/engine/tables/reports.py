@@ -107,7 +107,8 @@ def news_words(found: News) -> str:
 def news_step(space: str, runner: BindingRunner) -> str:
     """How they are taken in, or left out for good."""
     command = f"peerctl tables bind {space} {shlex.quote(runner.binding.database)}"
-    leave = f", or --exclude {shlex.quote(runner.news.tables[0])} to leave it out" if runner.news.tables else ""
+    tables = runner.harvesting.news.tables
+    leave = f", or --exclude {shlex.quote(tables[0])} to leave it out" if tables else ""
     return f"`{command}` takes them in{leave}"
 
 
@@ -138,17 +139,18 @@ async def view_of(space: Space, runner: BindingRunner) -> BindingView:
             await _add_numbers(space, runner, view, tables)
         except StoreError as problem:
             view.reason, view.next_step = str(problem), problem.next_step
-        if runner.missing and not view.reason:
-            view.reason, view.next_step = missing_words(runner.missing), MISSING_STEP
-        if runner.news and not view.reason:
-            view.reason, view.next_step = news_words(runner.news), news_step(space.name, runner)
+        if runner.harvesting.missing and not view.reason:
+            view.reason, view.next_step = missing_words(runner.harvesting.missing), MISSING_STEP
+        if runner.harvesting.news and not view.reason:
+            view.reason, view.next_step = news_words(runner.harvesting.news), news_step(space.name, runner)
     else:
         view.reason, view.next_step = str(runner.trouble), runner.trouble.next_step
     held = any(table.held for table in tables.values())
     settled = "in step" if runner.settled.is_set() else "catching up"
     view.state = "trouble" if view.reason else "held" if held else settled
     view.not_captured = [
-        LeftOut(table=table, reason=f"row {key}: {why}") for table, key, why in runner.not_captured[:NOT_CAPTURED_SHOWN]
+        LeftOut(table=table, reason=f"row {key}: {why}")
+        for table, key, why in runner.harvesting.not_captured[:NOT_CAPTURED_SHOWN]
     ]
     return view
 
@@ -165,7 +167,7 @@ async def _add_numbers(
         if (table := tables.get(name)) is not None:
             table.rows, table.waiting, table.parked, table.held = count.rows, count.dirty, count.parked, count.held
     parked = await runner.parked()
-    view.parked = await parked_rows(space, runner.binding.plan, runner.schema, parked[:PARKED_SHOWN], parked)
+    view.parked = await parked_rows(space, runner.binding.plan, runner.harvesting.schema, parked[:PARKED_SHOWN], parked)
 
 
 async def held_view(runner: BindingRunner) -> HeldList:

@@ -12,26 +12,23 @@ Trouble with the file stops this binding alone, is shown, and is tried again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from peerd.core.stored import Note, StoredBinding
-from peerd.core.tables.changes import Harvest, Parked, TableCount
-from peerd.core.tables.extending import News, news
-from peerd.core.tables.intents import intents_of
-from peerd.core.tables.proposals import Choices
+from peerd.core.stored import StoredBinding
+from peerd.core.tables.changes import Parked, TableCount
 from peerd.core.tables.schedule import Schedule, Step
 from peerd.core.tables.settings import BindingSettings, decode_settings, encode_settings
-from peerd.core.tables.shape import Schema
 from peerd.engine.commits import Commit
 from peerd.engine.ports import Times
 from peerd.engine.space import Space
-from peerd.engine.tables import renewed, shared_plans
+from peerd.engine.tables import renewed
+from peerd.engine.tables.harvesting import Harvesting
 from peerd.engine.tables.ports import FileWatch, TableFile, TableFiles
 from peerd.engine.tables.projecting import UNFINISHED, Projecting
-from peerd.errors import StoreError, TableTrouble, UserError
+from peerd.errors import StoreError, TableTrouble
 from peerd.logs import get
 
 log = get(__name__)
@@ -46,19 +43,14 @@ class BindingRunner:
         self.binding = binding
         self.settings: BindingSettings = decode_settings(binding.settings)
         self.trouble: StoreError | None = None
-        self.not_captured: Sequence[tuple[str, str, str]] = ()
-        self.held_now: Mapping[str, int] = {}
-        self.missing: Sequence[str] = []  # tables that the application dropped
-        self.news = News()  # what the application has added, and is not bound
-        self.on_news: Callable[[], None] = lambda: None
         self.settled = asyncio.Event()
         self._space = space
         self._files = files
         self._times = times
         self._schedule = Schedule()
+        self.harvesting = Harvesting(space, binding, self._schedule, times, self._rest)
         self.projecting = Projecting(space, binding, self._schedule, times, self._harvest, self._rest)
         self._file: TableFile | None = None
-        self.schema: Schema | None = None  # as it was looked at
         self._watch: FileWatch | None = None
         self._in_the_way_s = 0.0  # of what the file told of that
         self._wake = asyncio.Event()
@@ -207,7 +199,7 @@ class BindingRunner:
             await renewed.say_what_was_lost(self._space, file, self.binding.plan)
         await self._harvest()
         await self._project()
-        self.held_now = await file.held()
+        self.harvesting.held_now = await file.held()
         self.projecting.parked_now = await file.parked()
         if self.settings.merging or self.settings.renewed:
             await self._have_met()
@@ -217,56 +209,10 @@ class BindingRunner:
         self.binding = replace(self.binding, settings=encode_settings(self.settings))
         await self._space.store.bindings.save(self.binding)
 
-    # ---- harvest
-
     async def _harvest(self) -> None:
         file = await self._opened()
-        more = not renewed.waits(self._space, self.settings)
-        while more:
-            harvest = await file.harvest(self._times.wall_ms())
-            await self._look_at_tables(file)
-            if harvest is None:
-                return
-            await self._take(file, harvest)
-            more = harvest.more
-            if more:
-                await self._rest()
-
-    async def _look_at_tables(self, file: TableFile) -> None:
-        """A harvest has read the schema again if it moved. What it does to an empty table is no change of a row."""
-        schema = await file.schema()
-        if schema is not self.schema:
-            self.schema = schema
-            self.missing = [one.table for one in self.binding.plan.tables if one.table not in schema.tables]
-            self.held_now = await file.held()
-            await self._look_for_news(schema)
-        if await file.applied() == UNFINISHED:  # a new column: the space may have cells for it
-            self._schedule.space_moved(self._times.monotonic_s())
-
-    async def _look_for_news(self, schema: Schema) -> None:
-        plan = self.binding.plan
-        known = shared_plans.taken_over(Choices(), await shared_plans.load(self._space, plan.name))
-        found = news(plan, schema, self.settings, known)
-        if found != self.news:
-            self.news = found
-            self.on_news()
-
-    async def _take(self, file: TableFile, harvest: Harvest) -> None:
-        """Commit, then settle."""
-        self.not_captured = harvest.troubles
-        edits = intents_of(harvest.edits, merging=self.settings.merging)
-        intents = self._space.forks.reread(edits, await file.applied())
-        dot = None
-        if intents:
-            try:
-                dot = (await self._space.commits.write(intents, Note(self.binding.id, harvest.note))).dot
-            except UserError as refusal:
-                raise TableTrouble(str(refusal), code=refusal.code, next_step=refusal.next_step) from refusal
-        await file.settle(harvest.note, dot)
-        if harvest.held or self.held_now:
-            self.held_now = await file.held()
-
-    # ---- project
+        if not renewed.waits(self._space, self.settings):
+            await self.harvesting.harvest(file, self.settings)
 
     async def _project(self) -> None:
         file = await self._opened()
@@ -301,8 +247,8 @@ class BindingRunner:
 
     async def held(self) -> dict[str, int]:
         async with self._turn:
-            self.held_now = await (await self._opened()).held()
-            return dict(self.held_now)
+            self.harvesting.held_now = await (await self._opened()).held()
+            return dict(self.harvesting.held_now)
 
     async def approve(self, table: str) -> None:
         """Let the held deletes of a table go on."""
