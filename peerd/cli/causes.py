@@ -21,11 +21,12 @@ _WEIGHT: Final = {OK: 0, NOTE: 1, PROBLEM: 2}
 MAKE_ROOM: Final = ("Make room on this device", "Free some space on that file system")
 _ON_THIS_MACHINE: Final = ("127.", "[::1]")
 _OUR_CLOCK: Final = "this device's clock is "  # how the daemon begins what it says of it
+REMOVED: Final = " says that this device was removed"
 NEVER_SEEN: Final = "admitted, never seen"
 
 
 def once(findings: list[Finding]) -> list[Finding]:
-    """Those that stay, where the first of each cause stood. The gravest state of a cause is kept."""
+    """Of each cause the finding that is nearest to it, with the gravest state of all that it touches."""
     for cause, affects in _known(findings):
         findings = _gathered(findings, cause, affects)
     nearest_first = sorted((one for one in findings if one.cause), key=lambda one: (len(one.cause), bool(one.word)))
@@ -53,6 +54,7 @@ def _names(finding: Finding) -> tuple[str, ...]:
 def _says_the_same(cause: Finding, one: Finding) -> bool:
     """A device names the space before the cause, a space the peer, a peer the relay."""
     same = one.cause == cause.cause or one.cause.endswith(f": {cause.cause}")
+    same = same or (one.cause.endswith(REMOVED) and cause.cause.endswith(REMOVED))  # whoever it is that says so
     return same and one.next_step in {"", cause.next_step}
 
 

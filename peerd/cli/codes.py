@@ -230,6 +230,8 @@ _OF_PEERS: Final = {
     "bad-statement": "A statement about members is not well formed or wrongly signed. It was not taken over.",
     "bye": "The other device said goodbye: it is stopping.",
     "credit": "The other device sent more than it was allowed to. The link was closed.",
+    "duplicate": "The other device has another link with this device's key, and keeps one. That is so for a moment "
+    'when both dial each other. If it goes on, two machines run with one key: docs/recovery.md, "A cloned machine".',
     "diverged": "The two copies have applied the same transactions and do not hold the same: one of them is damaged. "
     "They find out where and put it right by themselves; `peerctl status` says what was found. "
     'docs/recovery.md, "Copies diverged".',

@@ -47,7 +47,8 @@ def run_scrub(arguments: argparse.Namespace, client: Client, out: Output) -> int
     rows = [[moment(one["at_ms"]), one["found"], one["done"] or "open", one["text"]] for one in view["findings"]]
     out.table(("WHEN", "FOUND", "DONE", "WHAT"), rows)
     if view.get("next_step") and view.get("reason"):
-        out.talk(f"{view['reason']}\n  next: {view['next_step']}", "red")
+        out.talk(view["reason"], "red")
+        out.talk(f"  next: {view['next_step']}")
     return code
 
 

@@ -270,7 +270,8 @@ class Connection(asyncio.Protocol):
             request.close = True  # the stream ends here, in good order
         except Exception as error:  # noqa: BLE001 - it becomes the last line
             self._application.failed(error)
-            self._send_chunk(_lines.encode({"error": problems.document(error)}) + b"\n")
+            told = problems.document(error, request.names.get("space", ""))
+            self._send_chunk(_lines.encode({"error": told}) + b"\n")
         finally:
             self._streaming = False
             await stream.close()

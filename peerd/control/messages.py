@@ -100,13 +100,13 @@ class Stream:
             await self.source.aclose()
 
 
-def problem(error: BaseException) -> Answer:
+def problem(error: BaseException, space: str = "") -> Answer:
     """The answer that says why there is no other."""
     headers = []
     if isinstance(error, UserError) and error.status == 405:
         headers.append(("allow", ", ".join(str(method) for method in _listed(error.extra.get("allow")))))
     return Answer(
-        problems.encode(error),
+        problems.encode(error, space),
         status=problems.status_of(error),
         content_type=problems.CONTENT_TYPE,
         headers=headers,

@@ -143,11 +143,13 @@ def status_of(error: BaseException) -> int:
     return 500
 
 
-def document(error: BaseException) -> dict[str, object]:
-    """The problem document of any error. What is not meant for the caller is not told."""
+def document(error: BaseException, space: str = "") -> dict[str, object]:
+    """The problem document of any error, at a request for a `space`. What is not meant for the caller is not told."""
     status = status_of(error)
     if isinstance(error, PeerdError):
         code, detail, next_step = error.code, str(error)[:_SHOWN_CHARS], error.next_step
+        if isinstance(error, StoreError) and space:  # a store knows its file and not what its space is called
+            next_step = next_step.replace("NAME", space)
     else:
         code, detail = "internal", "peerd failed at this request"
         next_step = "Look into the log of the daemon; please report it."
@@ -167,10 +169,10 @@ def document(error: BaseException) -> dict[str, object]:
     return base
 
 
-def encode(error: BaseException) -> bytes:
+def encode(error: BaseException, space: str = "") -> bytes:
     """The document as JSON, whatever the error carries."""
     try:
-        return msgspec.json.encode(document(error))
+        return msgspec.json.encode(document(error, space))
     except (TypeError, UnicodeEncodeError):
         plain = UserError(ascii(str(error))[:_SHOWN_CHARS], code=ascii(getattr(error, "code", "internal"))[1:-1])
         plain.status = status_of(error)

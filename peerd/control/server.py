@@ -127,7 +127,7 @@ class ControlServer:
             return await route.handler(self._service, request)
         except Exception as error:  # noqa: BLE001 - whatever happened, the caller gets an answer
             self.failed(error)
-            return messages.problem(error)
+            return messages.problem(error, request.names.get("space", ""))
 
     def failed(self, error: Exception) -> None:
         if problems.status_of(error) < 500:

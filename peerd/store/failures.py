@@ -90,6 +90,11 @@ def _of_system(problem: OSError, path: Path) -> StoreError:
         return disk_full(path)
     if problem.errno == errno.EIO:
         return StoreError(f"The disk failed under {path}: {problem.strerror}.", next_step=_FAILED_STEP)
+    if problem.errno == errno.EROFS:
+        return StoreError(
+            f"{path} cannot be written: its file system is mounted read-only.",
+            next_step="Mount it for writing. If the kernel did that by itself, its log says why: look at the disk.",
+        )
     return StoreError(
         f"{path}: {problem.strerror or problem}.", next_step="Check owner and mode of the file and of its directory."
     )

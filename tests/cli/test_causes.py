@@ -10,6 +10,7 @@ import pytest
 
 from peerd.cli import causes
 from peerd.engine.links.peer_book import NEVER_SEEN
+from peerd.engine.status.peers import says_removed
 from peerd.store.failures import disk_full
 from tests.cli.test_checkup import PLACE, STATUS
 
@@ -156,6 +157,17 @@ def test_a_member_that_is_away_is_told_once_for_all_spaces(found: Any) -> None:
     assert (findings[0]["check"], findings[0]["affects"]) == ("home: nas", ["work: nas (offline)"])
 
 
+def test_a_removal_that_several_members_tell_of(found: Any) -> None:
+    step = "Ask a member to invite this device again."
+    nas, attic = (
+        place(name, f"{name} says that this device was removed", step, "refused") for name in ("nas", "attic")
+    )
+    home = space("home", nas, attic, reason=nas["reason"], step=step, state="degraded")
+    device = {"state": "degraded", "reason": f"home: {nas['reason']}", "next_step": step}
+    (finding,), _ = found(status(home, device=device))
+    assert finding["affects"] == ["device (degraded)", "home: nas (refused)", "home: attic (refused)"]
+
+
 def test_the_same_words_with_another_next_step_are_another_cause(found: Any) -> None:
     other = {**NOT_FOUND, "name": "attic", "next_step": "Name its address."}
     findings, _ = found(status(space("home", NOT_FOUND, other)))
@@ -193,4 +205,5 @@ def test_what_a_cause_affects_is_shown(daemon: Any, on_terminal: Any, peerctl: A
 
 def test_the_words_by_which_a_cause_is_known_are_the_daemons() -> None:
     assert NEVER_SEEN.text == causes.NEVER_SEEN
+    assert says_removed("nas").endswith(causes.REMOVED)
     assert disk_full(Path("/state/spaces/a1.db")).next_step.startswith(causes.MAKE_ROOM)

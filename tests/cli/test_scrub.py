@@ -66,7 +66,7 @@ def test_what_is_not_repaired_makes_a_bad_exit(daemon: Any, peerctl: Any) -> Non
     daemon.on("POST", "/v1/spaces/home/scrub", OPEN)
     got = peerctl("scrub", "home")
     assert got.code == 4
-    assert "next: look at the disk" in got.err
+    assert f"{OPEN['reason']}\n  next: look at the disk\n" in got.err
     assert got.out.split("\t")[1:3] == ["changed", "open"]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
+from peerd.errors import StoreDamaged
 from peerd.protocol.control.messages import Resolution
 from peerd.protocol.control.reports import NewJoin
 
@@ -21,6 +22,15 @@ async def test_a_space_is_created(talk: Any, service: Any) -> None:
     reply = await talk.ask("POST", "/v1/spaces", {"name": "home"})
     assert (reply.status, reply.headers["location"]) == (201, "/v1/spaces/home")
     assert service.calls == [("create_space", "home")]
+
+
+async def test_what_to_do_about_a_damaged_space_names_it(talk: Any, service: Any) -> None:
+    """So that it can be done as it is written; also in the last line of a stream."""
+    step = "`peerctl space rebuild NAME` gets a new copy."
+    for address in ("/v1/spaces/home/members", "/v1/spaces/home/changes?since=now&follow=1"):
+        service.failure = StoreDamaged("it is damaged", next_step=step)
+        told = await talk.ask("GET", address)
+        assert told.problem(500, "store-damaged")["next_step"] == "`peerctl space rebuild home` gets a new copy."
 
 
 async def test_a_space_is_forgotten(talk: Any, service: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import resource
@@ -196,6 +197,12 @@ async def test_a_file_that_may_not_be_read_is_named(make_copy: MakeCopy, tmp_pat
     assert "owner and mode" in raised.value.next_step
     copy.path = good
     await copy.open()
+
+
+def test_a_file_system_that_is_mounted_read_only_is_not_a_matter_of_modes(tmp_path: Path) -> None:
+    error = translate(OSError(errno.EROFS, os.strerror(errno.EROFS)), tmp_path / "lock")
+    assert "read-only" in str(error)
+    assert error.next_step.startswith("Mount it for writing")
 
 
 @pytest.mark.parametrize(

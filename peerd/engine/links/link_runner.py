@@ -25,6 +25,11 @@ log = get(__name__)
 
 GREETING_S = 5.0
 LAST_WORD_S = 1.0
+TOOK_ANOTHER = "they keep another link with this device's key"
+IF_IT_GOES_ON = (
+    "It is dialled again. If it goes on, two machines run with this key, one a copy of the other: see "
+    'docs/recovery.md, "A cloned machine".'
+)
 CONTROL_WAITING = 10_000  # messages that may wait for a peer that goes on talking
 DUPLICATE = 4409
 
@@ -220,10 +225,8 @@ class LinkRunner:
                     self.say(Pong(message.id, self._times.wall_ms(), self._times.quality()))
                 case Pong():
                     self._on_pong(message)
-                case Bye(reason="paused"):
-                    raise LinkLost(PAUSED, code="paused", next_step=RESUME_THERE)
                 case Bye():
-                    raise LinkLost(f"they said goodbye: {message.reason}", code="bye")
+                    raise _gone(message.reason)
                 case Hello():
                     raise RemoteProtocolError("a second HELLO", code="order")
                 case Error(space=None):
@@ -256,3 +259,12 @@ def _flatten(group: BaseExceptionGroup) -> list[BaseException]:
     for one in group.exceptions:
         found.extend(_flatten(one) if isinstance(one, BaseExceptionGroup) else [one])
     return found
+
+
+def _gone(why: str) -> LinkLost:
+    """What their goodbye says to people."""
+    if why == "paused":
+        return LinkLost(PAUSED, code="paused", next_step=RESUME_THERE)
+    if why == "duplicate":
+        return LinkLost(TOOK_ANOTHER, code="duplicate", next_step=IF_IT_GOES_ON)
+    return LinkLost(f"they said goodbye: {why}", code="bye")

@@ -95,6 +95,8 @@ class PeerStates:
             return status
         status.since_ms = link.opened_ms
         session = link.sessions.get(space.id)
+        if session is None and not space.roster.is_member(self._keys.device):
+            return status  # linked for another space's sake; this one says why it is not for its own
         if session is None:
             status.state = "connecting"
             status.reason = "linked, but that device has not said that it shares this space"

@@ -192,11 +192,21 @@ async def test_whoever_does_not_begin_with_hello_is_refused() -> None:
         (lambda _: b"\x00", "malformed"),
         (lambda _: b"\x93\x63\x00\x80", "unsupported"),
         (lambda _: codec.encode(Bye("done")), "bye"),
+        (lambda _: codec.encode(Bye("duplicate")), "duplicate"),
         (lambda space: codec.encode(Entries(space, [], [])), None),
         (lambda space: codec.encode(Credit(space, 5)), None),
         (lambda _: codec.encode(Want(b"another space...", {}, 5)), None),
     ],
-    ids=["a second hello", "garbage", "an unknown type", "goodbye", "no entries", "credit", "of no session"],
+    ids=[
+        "a second hello",
+        "garbage",
+        "an unknown type",
+        "goodbye",
+        "two links",
+        "no entries",
+        "credit",
+        "of no session",
+    ],
 )
 @in_virtual_time
 async def test_what_they_may_not_say_ends_the_link_and_what_they_may_does_not(

@@ -439,6 +439,22 @@ async def test_a_device_that_was_removed_says_by_whom(two: Two) -> None:
     assert [one.state for one in (await laptop.statuses.spaces.members(laptop.space)).members] == ["offline", "removed"]
 
 
+async def test_who_removed_this_device_and_is_linked_for_another_space_is_not_what_it_waits_for(
+    two: Two, wire: Wire, until: Until
+) -> None:
+    desk, laptop = two
+    wire.connect(desk, laptop)
+    await until(lambda: peer(laptop, desk).state == "in sync")
+    link = laptop.switchboard.links[desk.id]
+    await desk.spaces.remove(desk.space, laptop.id)
+    await until(lambda: not laptop.space.roster.is_member(laptop.id))
+    laptop.switchboard.links[desk.id] = link  # as where they share another space
+    link.sessions.pop(laptop.space.id, None)
+    found = peer(laptop, desk)
+    del laptop.switchboard.links[desk.id]
+    assert (found.state, found.reason, found.next_step) == ("offline", "", "")
+
+
 async def test_a_device_that_removed_itself_says_that_it_left(two: Two) -> None:
     _, laptop = two
     await laptop.spaces.remove(laptop.space, laptop.id)
