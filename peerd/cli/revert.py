@@ -165,7 +165,8 @@ class _Seen:
         if out.on_terminal and self._is_shown and self._lines > _SHOWN:
             out.talk(f"and {self._lines - _SHOWN:,} more; --json shows all")
         done = "would be put back" if would else "put back"
-        left = f"; {counted(self._left, 'record')} left as they are" if self._left else ""
+        they = "it is" if self._left == 1 else "they are"
+        left = f"; {counted(self._left, 'record')} left as {they}" if self._left else ""
         if not self.changes and not self._left:
             out.talk("there is nothing to undo")
             return

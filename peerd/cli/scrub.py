@@ -69,7 +69,9 @@ def show(space: Mapping[str, Any], out: Output) -> None:
         return
     parts = [f"{scrub['damaged']:,} damaged"] if scrub["damaged"] else []
     parts += [f"{scrub['repaired']:,} repaired"] if scrub["repaired"] else []
-    out.raw(f"  damage found in the last 30 days: {out.styled(', '.join(parts), 'yellow')}")
+    # Else it was another device's: the two differed, and nothing had to be done here.
+    of_ours = f"damage found in the last 30 days: {out.styled(', '.join(parts), 'yellow')}"
+    out.raw(f"  {of_ours if parts else 'looked at in the last 30 days, and in order here:'}")
     for one in found[:_IN_STATUS]:
         out.text(f"    {moment(one['at_ms'])}  {one['text']}")
     if (more := scrub["damaged"] + scrub["repaired"] - _IN_STATUS) > 0:

@@ -42,16 +42,19 @@ def replace(site: Site, copy_id: bytes, limits: Mapping[bytes, int], recopy: Rec
         "INSERT OR IGNORE INTO incoming_end (origin, seq, hash8)"
         " SELECT origin, seq, substr(head, 1, 8) FROM incoming_origin WHERE seq > 0"
     )
-    for origin, ref in refs.ref_of.items():
-        _forget_other_history(site, ref, limits.get(origin))
+    kept = {origin: _forget_other_history(site, ref, limits.get(origin)) for origin, ref in refs.ref_of.items()}
     side.exchange(connection)
-    _, before = meta.load(connection, refs, site.path)
+    standing, before = meta.load(connection, refs, site.path)
     for origin, was in before.origins.items():
         at = site.standing.origins.get(origin)
         device = was.announcement.device
         row = (0, first_hash(before.space, device, origin), refs.encode_clock({}, {}), b"", 0)
         if at is not None and at.seq:
             row = (at.seq, at.head, refs.encode_clock(at.context, refs.ref_of), at.signature, at.seq)
+            leap = (refs.ref_of[origin], min(kept[origin], at.seq) + 1, at.seq, arrived_ms, standing.age.ms)
+            connection.execute(
+                "INSERT OR IGNORE INTO leap (origin, first, last, arrived_ms, age_ms) VALUES (?, ?, ?, ?, ?)", leap
+            )
         connection.execute(
             "UPDATE origin SET seq = ?, head = ?, context = ?, signature = ?, horizon = ? WHERE ref = ?",
             (*row, refs.ref_of[origin]),
@@ -65,8 +68,10 @@ def replace(site: Site, copy_id: bytes, limits: Mapping[bytes, int], recopy: Rec
     return Switched(copy_id, state, True, scrub, meta.taken(connection), replaced=True)
 
 
-def _forget_other_history(site: Site, ref: int, limit: int | None) -> None:
-    """Of our log and our ends of an origin only what the snapshot shows to be of the same history may stay."""
+def _forget_other_history(site: Site, ref: int, limit: int | None) -> int:
+    """Of our log, our ends and our leaps of an origin only what the snapshot shows to be of the same history may stay:
+    up to which seq that is.
+    """
     connection = site.connection
     differing = [
         at
@@ -79,3 +84,5 @@ def _forget_other_history(site: Site, ref: int, limit: int | None) -> None:
     (agreed,) = connection.execute(_AGREED.format(ends=_ENDS), {"ref": ref, "below": below}).fetchone()
     connection.execute("DELETE FROM run WHERE origin = ? AND last > ?", (ref, agreed or 0))
     connection.execute("DELETE FROM run_end WHERE origin = ? AND seq > ?", (ref, agreed or 0))
+    connection.execute("DELETE FROM leap WHERE origin = ? AND last > ?", (ref, agreed or 0))
+    return int(agreed or 0)

@@ -21,6 +21,7 @@ from peerd.core.snapshots.intake import Authority, Intake, SideWrites, Standing
 from peerd.core.snapshots.merge import NO_DOUBTS
 from peerd.core.snapshots.parts import Begin, End, Ends, Joiner, Origins, Part, Records, encode
 from peerd.core.snapshots.stored import Phase
+from peerd.core.stored import Recopy
 from tests.store.copies import SPACE, Copy, write_number
 from tests.store.crashing import die_at
 
@@ -67,6 +68,19 @@ async def take_in(copy: Copy, parts: Sequence[Part], between: Callable[[], Await
         await between()
     while await store.clear_some(1_000):
         await between()
+
+
+async def put_in_place(copy: Copy, parts: Sequence[Part]) -> None:
+    """Instead of what is there, whose history is another one."""
+    store, intake = copy.store.snapshots, Intake(SPACE, AUTHORITY)
+    await store.begin(ID, b"maker")
+    standing = Standing()
+    for number, part in enumerate(parts, 1):
+        standing = await store.take(standing, partial(take, intake, part), number)
+    recopy = Recopy("aside", removes=True, forked=True)
+    copy.state = (await store.replace(standing, os.urandom(16), {}, recopy)).state
+    while await store.clear_some(1_000):
+        pass
 
 
 async def main(folder: Path, parts: bytes, *fail_point: str) -> None:

@@ -15,7 +15,7 @@ from peerd.store import lookback
 from peerd.store.migrate import migrate, migrations
 from peerd.store.refs import Refs
 from tests.store.copies import NOW_MS, Copy, MakeCopy, delete, patch, put
-from tests.store.snapshotting import made, take_in
+from tests.store.snapshotting import made, put_in_place, take_in
 from tests.store.test_history import grow_older
 
 DAY_MS = 86_400_000
@@ -156,6 +156,23 @@ async def test_a_snapshot_is_remembered_for_as_long_as_history(make_copy: MakeCo
     await receiver.write([delete("todo", "c")])
     await grow_older(receiver, 3 * DAY_MS, 2 * DAY_MS)
     assert run_sql(receiver, "SELECT count(*) FROM leap") == [(0,)]
+
+
+async def test_a_snapshot_in_the_place_of_a_copy_is_where_its_log_begins(make_copy: MakeCopy) -> None:
+    """And not where that was trimmed, which says nothing any more: what came in between may be of another history."""
+    sender, receiver = await make_copy("sender"), await make_copy("receiver")
+    await sender.write([put("todo", "a", n=1)])
+    parts = await made(sender)
+    for number in range(3):
+        await receiver.write([put("todo", str(number), n=1)])
+    await receiver.store.upkeep.trim(Plan({receiver.origin: 2}, EVERYTHING, EVERYTHING, {}), 100)
+    run_sql(receiver, "UPDATE space SET trimmed_ms = 5")
+    assert await receiver.store.lookback.reach() == Reach(5, None, None)
+    await put_in_place(receiver, parts)
+    await receiver.reopen()
+    assert await receiver.store.lookback.reach() == Reach(NOW_MS, None, NOW_MS)
+    dot = Dot(sender.origin, 1)
+    assert await receiver.store.lookback.read(lambda reader: reader.place(dot, 7)) == (0, NOW_MS, 1)
 
 
 async def test_history_begins_behind_what_was_forgotten(copy: Copy) -> None:

@@ -28,6 +28,10 @@ UNKNOWN_THERE = (
     "`peerctl status` there says more: it may not have heard of this device yet, have lost its copy of the space, or "
     "have forgotten it."
 )
+UNSHARED_THERE = (
+    "It may not have heard of the last change of members yet; another member will tell it. If it stays so, its copy is "
+    "lost or was forgotten there: invite it again, or `peerctl remove` it."
+)
 TROUBLED = frozenset({"blocked", "refused", "diverged"})  # a peer in one of these is a trouble of the space
 DIALLED_S = 10.0  # after a sighting; one that leads nowhere is known by then
 
@@ -100,7 +104,7 @@ class PeerStates:
         if session is None:
             status.state = "connecting"
             status.reason = "linked, but that device has not said that it shares this space"
-            status.next_step = "It may not have heard of the last change of members yet; another member will tell it."
+            status.next_step = UNSHARED_THERE
             return status
         status.since_ms = session.since_ms
         describe_session(status, space, session, self._clocks.of(device), self._times.monotonic_s())
