@@ -64,7 +64,8 @@ def restore(
     """Put the backup `source` in place of what the configured state directory has; None if `agreed` says no.
 
     Raises:
-        UserError: backup-not-found, backup-damaged, backup-newer, daemon-running, keys-missing, other-device.
+        UserError: backup-not-found, backup-damaged, backup-newer, daemon-running, keys-missing, other-device,
+            same-device.
         ConfigError, IdentityError, DiskFull, StoreError.
     """
     manifest = read_manifest(source)
@@ -94,7 +95,8 @@ def _restore(
     here = _device_here(state_dir / "identity", manifest)
     if not (manifest.has_keys or other_device or here == manifest.backup.device):
         raise _no_keys(here, state_dir / "identity", manifest)
-    other_device = other_device and here != manifest.backup.device
+    if other_device and here == manifest.backup.device:
+        raise _same_device(state_dir, manifest)
     keys = manifest.has_keys and not other_device
     becomes = keys and here not in {"", manifest.backup.device}
     plan = _plan(manifest, state_dir, becomes=becomes, other_device=other_device)
@@ -136,9 +138,22 @@ def _device_here(identity: Path, manifest: Manifest) -> str:
         raise
 
 
+def _same_device(state_dir: Path, manifest: Manifest) -> UserError:
+    return UserError(
+        f"{state_dir} has the keys of {_whose(manifest)} itself: with them a restore makes this machine that device",
+        code="same-device",
+        status=409,
+        next_step="Leave `--other-device` out if that is meant. To only read the backup here, or if that device runs "
+        "elsewhere, move `identity/`, `spaces/` and `marks/` of the state directory away first.",
+    )
+
+
+def _whose(manifest: Manifest) -> str:
+    return f"{manifest.backup.device_name} ({short_id(parse_device_id(manifest.backup.device))})"
+
+
 def _no_keys(here: str, identity: Path, manifest: Manifest) -> UserError:
-    theirs = manifest.backup.device
-    whose = f"{manifest.backup.device_name} ({short_id(parse_device_id(theirs))})"
+    whose = _whose(manifest)
     step = (
         "If a copy of its `identity/` exists anywhere, put it into the state directory and restore again. Otherwise "
         "`--other-device` restores what can be read: export it, or let another member invite this device anew."

@@ -349,6 +349,8 @@ _OF_BACKUPS: Final = {
     "then the copies can be read and exported, and another member can invite this device anew.",
     "other-device": "The backup is of another device than this one and was made without its keys. `--other-device` "
     "restores what can be read all the same.",
+    "same-device": "A restore with `--other-device` is for a machine that is another device than that of the backup. "
+    "This one has its keys. Leave the option out, or move `identity/`, `spaces/` and `marks/` away first.",
     "not-rebuilt": "Neither what is left of the space's database nor the copy of its roster beside it says that this "
     "device is a member. Let a member invite it again: it stays the member it was.",
     "only-copy": "Nobody else has a copy of this space, so there is nothing to rebuild it from. Keep the damaged file; "

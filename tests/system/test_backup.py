@@ -163,6 +163,18 @@ def test_a_machine_with_keys_of_another_device(house: House, tmp_path: Path) -> 
     house.agree("home", [other, study])
 
 
+def test_who_has_the_keys_of_the_backup_is_no_other_device(house: House, tmp_path: Path) -> None:
+    """Two machines with one key would come of it, where somebody asks for the opposite."""
+    kitchen, backup = house.devices[0], tmp_path / "backup"
+    kitchen.ctl("backup", str(backup), "--with-keys")
+    kitchen.stop()
+    before = {path: path.read_bytes() for path in kitchen.state_dir.rglob("*") if path.is_file()}
+    assert refused(kitchen, backup, "--other-device") == "same-device"
+    lock = kitchen.state_dir / "lock"
+    after = {path: path.read_bytes() for path in kitchen.state_dir.rglob("*") if path.is_file()}
+    assert {**after, lock: b""} == {**before, lock: b""}
+
+
 def test_spaces_that_the_backup_lacks_stay(house: House, tmp_path: Path) -> None:
     """Of the same device."""
     kitchen = house.devices[0]
