@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from peerd.cli.progress import Progress
 from peerd.cli.text import counted, span
 from peerd.control.client import Problem, path
+from peerd.errors import PeerdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,3 +82,21 @@ def watch_quietly(space: str, client: Client, out: Output) -> None:
         return
     except KeyboardInterrupt:
         out.talk("it goes on by itself; `peerctl status` says how far it is")
+
+
+def tell_if_lacking(space: str, client: Client, out: Output) -> None:
+    """Of a list of records: that this device's copy does not have yet all that others have. Says nothing if it does, or
+    if it cannot be told.
+    """
+    try:
+        view = client.call("GET", path("spaces", space)).body
+    except PeerdError:
+        return
+    behind = max((peer.get("behind") or 0 for peer in view.get("peers", ())), default=0)
+    if view.get("state") == "receiving":
+        out.talk(f"this device's copy of {space} is still being filled: what has not come yet is missing", "yellow")
+    elif behind:
+        out.talk(f"this device's copy of {space} lacks {counted(behind, 'transaction')} that others have", "yellow")
+    else:
+        return
+    out.talk("  next: `peerctl status` says how far it is")

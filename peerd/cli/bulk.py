@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from peerd.cli import exits
+from peerd.cli import arrival, exits
 from peerd.cli.arguments import Misused
 from peerd.cli.ndjson import BATCH_RECORDS, BadLine, Line, batches, read
 from peerd.cli.progress import Progress
@@ -193,6 +193,7 @@ def run_export(arguments: argparse.Namespace, client: Client, out: Output) -> in
             progress.advance(written, written)
     if not written:
         out.talk(f"{arguments.space} has no records in {arguments.collection}", "yellow")
+    arrival.tell_if_lacking(arguments.space, client, out)
     if keyless:
         out.talk(f"keys that stand in no field of their record: {keyless:,}; --key FIELD writes them", "yellow")
     return exits.OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from peerd.cli import exits
+from peerd.cli import arrival, exits
 from peerd.cli.arguments import Misused, from_argument_or_stdin, json_object
 from peerd.cli.text import counted, one_line
 from peerd.control.client import NotRunning, path
@@ -151,6 +151,7 @@ def run_list(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     if is_empty:
         like = f" whose keys begin with {arguments.prefix}" if arguments.prefix else ""
         out.talk(f"{arguments.space} has no records in {arguments.collection}{like}")
+        arrival.tell_if_lacking(arguments.space, client, out)
     return exits.OK
 
 

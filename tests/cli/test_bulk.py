@@ -233,6 +233,31 @@ def test_export_of_nothing_says_so(daemon: Any, peerctl: Any) -> None:
     assert peerctl("export", "home", "books") == (0, "", "home has no records in books\n")
 
 
+@pytest.mark.parametrize(
+    ("view", "says"),
+    [
+        ({"state": "receiving", "peers": [{"behind": 9}]}, "copy of home is still being filled: what has not come"),
+        (
+            {"state": "syncing", "peers": [{"behind": 0}, {"behind": 9}]},
+            "copy of home lacks 9 transactions that others",
+        ),
+        ({"state": "in sync", "peers": [{"behind": 0}, {"behind": None}]}, None),
+    ],
+)
+def test_what_a_copy_lacks_is_not_left_out_in_silence(
+    daemon: Any, peerctl: Any, view: dict[str, Any], says: str | None
+) -> None:
+    """An export of it would pass for a whole one, and an empty list for an empty space."""
+    daemon.on("GET", "/v1/spaces/home", view)
+    daemon.on("GET", "/v1/spaces/home/collections", {"collections": []})
+    daemon.on("GET", "/v1/spaces/home/records/books", {"records": [], "cursor": None})
+    for command in ("export", "list"):
+        got = peerctl(command, "home", "books")
+        assert got.code == 0
+        assert ("next: `peerctl status` says" in got.err) == (says is not None)
+        assert says is None or says in got.err
+
+
 def test_a_reader_of_an_export_may_leave(daemon: Any, start: Any) -> None:
     daemon.on("GET", RECORDS, {"records": [record("a", id="a", t="x" * 1000)] * 1000, "cursor": "again"})
     daemon.on("GET", "/v1/spaces/home/collections", {"collections": []})
