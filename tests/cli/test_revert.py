@@ -42,6 +42,11 @@ def answering(daemon: Any, *portions: list[dict[str, Any]]) -> None:
     daemon.on("GET", "/v1/status", {"device": {"id": "KITCHEN-AAAAAAB"}})
 
 
+def test_one_that_is_left_is_one(daemon: Any, peerctl: Any) -> None:
+    answering(daemon, [RECORDS[0], RECORDS[4]])
+    assert "1 record would be put back; 1 record left as it is" in peerctl("revert", "home", "abab:3", stdin="n\n").err
+
+
 def test_it_shows_what_would_be_done_and_asks(daemon: Any, peerctl: Any) -> None:
     answering(daemon, RECORDS[:2], RECORDS[2:])
     got = peerctl("revert", "home", "abab:3", stdin="y\n")
