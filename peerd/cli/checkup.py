@@ -55,7 +55,10 @@ def _of_daemon(client: Client, status: dict[str, Any]) -> Iterator[Finding]:
         )
     else:
         yield Finding(OK, "version", version or __version__)
-    yield _of_place("device", status["device"])
+    device = status["device"]
+    yield _of_place("device", device)
+    for one in device.get("further", ()):
+        yield _because(PROBLEM, "device", "degraded", one["reason"], one.get("next_step") or "")
     yield from _of_clocks(status)
     try:
         client.call("GET", path("health", "ready"))

@@ -74,6 +74,7 @@ def _list_status(found: Mapping[str, Any], out: Output) -> None:
     """One line per fact, the first word says of what."""
     device = found["device"]
     rows: list[list[object]] = [["device", device["name"], device["id"], device["state"], *_why(device)]]
+    rows += [["further", device["name"], *_why(one)] for one in device.get("further", ())]
     for space in found["spaces"]:
         name = space["name"]
         counts = [space["records"], space["conflicts"], space.get("parked", 0)]
@@ -109,7 +110,8 @@ def _show_status(found: Mapping[str, Any], out: Output) -> None:
     state = out.styled(device["state"], STATE_STYLES.get(device["state"], ""))
     version = out.styled(f"peerd {found['version']}", "dim") if found.get("version") else ""
     out.raw(f"{out.styled(device['name'], 'bold')}  {short(device['id'])}  {state}  {version}".rstrip())
-    _explain(device, out, indent="  ")
+    for one in (device, *device.get("further", ())):
+        _explain(one, out, indent="  ")
     if not found["spaces"]:
         out.talk("no space yet: `peerctl space create NAME`, or `peerctl join CODE`")
     for space in found["spaces"]:

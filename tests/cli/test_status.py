@@ -196,6 +196,23 @@ def test_device_prints_the_id_alone(daemon: Any, peerctl: Any) -> None:
     assert json.loads(peerctl("device", "--json").out)["id"] == OWN
 
 
+def test_everything_that_is_wrong_with_the_device_is_shown(daemon: Any, peerctl: Any, on_terminal: Any) -> None:
+    found = changed()
+    further = [{"reason": "no descriptors", "next_step": "raise the limit"}]
+    device = {**found["device"], "state": "degraded", "reason": "no socket", "next_step": "free it", "further": further}
+    daemon.on("GET", "/v1/status", {**found, "device": device})
+    assert "  no socket\n  next: free it\n  no descriptors\n  next: raise the limit\n" in plain(
+        on_terminal("status").out
+    )
+    line = f"further\t{device['name']}\tno descriptors\traise the limit"
+    assert line in peerctl("status").out.splitlines()
+    findings = [line for line in peerctl("doctor").out.splitlines() if line.startswith("problem\tdevice\t")]
+    assert findings == [
+        "problem\tdevice\tdegraded: no socket\tfree it",
+        "problem\tdevice\tdegraded: no descriptors\traise the limit",
+    ]
+
+
 PARKED = {
     "binding": "todo", "table": "tasks", "code": "parked-unique", "rows": 2,
     "reason": "2 rows of tasks are parked", "next_step": "rename one",

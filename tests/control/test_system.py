@@ -17,6 +17,7 @@ async def test_status_is_the_document_of_the_service(talk: Any, service: Any) ->
     assert reply.headers["content-type"] == "application/json"
     assert reply.json["device"] == {
         "id": "D", "name": "kitchen", "state": "ok", "reason": "", "next_step": "", "clock_off_ms": None,
+        "further": [],
     }  # fmt: skip
     assert reply.json["spaces"][0]["clock"] == {"aa": 3}
     assert service.calls == [("status",)]

@@ -15,7 +15,7 @@ from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.status.peers import PAUSED, PeerStates, shown
 from peerd.engine.status.spaces import SpaceStates
-from peerd.protocol.control.reports import DeviceStatus, Health, MachineStatus, SpaceView, Status
+from peerd.protocol.control.reports import DeviceStatus, FurtherReason, Health, MachineStatus, SpaceView, Status
 
 
 class Statuses:
@@ -80,6 +80,7 @@ class Statuses:
                 state="paused",
                 reason=PAUSED.text,
                 next_step=PAUSED.next_step,
+                further=_further(problems),
             )
         degraded = problems or any(view.reason for view in views)
         reason, step = problems[0] if problems else ("", "")
@@ -93,6 +94,7 @@ class Statuses:
             reason=reason,
             next_step=step,
             clock_off_ms=self.clocks.judgement().ours,
+            further=_further(problems[1:]),
         )
 
     # ---- for supervisors
@@ -120,3 +122,7 @@ class Statuses:
         linked = len(self._switchboard.links)
         spaces = len(self._spaces.by_id)
         return f"{spaces} space{'s' * (spaces != 1)}, {linked} peer{'s' * (linked != 1)} linked"
+
+
+def _further(problems: list[tuple[str, str]]) -> list[FurtherReason]:
+    return [FurtherReason(reason=cause, next_step=step) for cause, step in problems]

@@ -182,8 +182,15 @@ class NewSpace(Request):
     name: str
 
 
+class FurtherReason(Struct, kw_only=True):
+    reason: str
+    next_step: str = ""
+
+
 class DeviceStatus(Struct, kw_only=True):
-    """`clock_off_ms`: by how much this device's clock is ahead of those of the others, if they say that it is wrong."""
+    """`clock_off_ms`: by how much this device's clock is ahead of those of the others, if they say that it is wrong.
+    `further`: what else is wrong with the device as a whole, beside `reason`.
+    """
 
     id: str
     name: str
@@ -191,6 +198,7 @@ class DeviceStatus(Struct, kw_only=True):
     reason: str = ""
     next_step: str = ""
     clock_off_ms: int | None = None
+    further: list[FurtherReason] = []
 
 
 class MachineStatus(Struct, kw_only=True):

@@ -515,6 +515,17 @@ async def test_problems_of_the_edges_come_first(desk: Device) -> None:
     )  # fmt: skip
 
 
+async def test_one_problem_of_the_device_does_not_hide_the_others(desk: Device) -> None:
+    """Nor does a pause."""
+    desk.statuses.problems = lambda: [("no socket", "Set network.mdns."), ("no descriptors", "Raise the limit.")]
+    device = (await desk.statuses.status()).device
+    assert device.reason == "no socket"
+    assert [(one.reason, one.next_step) for one in device.further] == [("no descriptors", "Raise the limit.")]
+    await desk.service.pause()
+    device = (await desk.statuses.status()).device
+    assert (device.state, [one.reason for one in device.further]) == ("paused", ["no socket", "no descriptors"])
+
+
 async def test_settings_that_wait_for_a_restart_are_named(desk: Device) -> None:
     desk.statuses.restart_needed = ["device.name", "network.listen"]
     device = (await desk.statuses.status()).device
