@@ -283,7 +283,7 @@ def _lost(folder: Path, owned: Sequence[Path]) -> IdentityError:
         f"The keys of this device are missing in {folder}, but its spaces are there: {where} holds {owned[0].name}"
         + (f" and {len(owned) - 1} more." if len(owned) > 1 else "."),
         next_step=f"Put {DEVICE_KEY} and {SEALING_KEY} back from a backup. To begin anew as another device, "
-        f'move {where} away; see docs/recovery.md, "Lost keys".',
+        f'move {where} and {where.with_name("marks")} away; see docs/recovery.md, "Lost keys".',
     )
 
 

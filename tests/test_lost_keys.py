@@ -63,7 +63,7 @@ def test_with_spaces_it_does_not_start_and_says_what_to_do(config: Path) -> None
     assert done.returncode == 1
     said = done.stderr
     assert str(identity) in said
-    assert str(config.parent / "state" / "spaces") in said
+    assert all(str(config.parent / "state" / name) in said for name in ("spaces", "marks"))
     assert "backup" in said
     assert not list(identity.iterdir())
     for name, key in keys.items():
