@@ -8,6 +8,7 @@ from functools import partial
 from peerd.core.device_id import format_device_id
 from peerd.engine.forks.recopying import recopy_from
 from peerd.engine.relay.status import RELAYED
+from peerd.engine.upkeep.reopening import Reopening
 from peerd.protocol.control.reports import PeerStatus
 from peerd.protocol.relay.courier_settings import DAY_S
 from tests.network_simulation.device import Device
@@ -43,6 +44,8 @@ class _Settling:
         for device in world.devices:
             device.fault_now = lambda: None
             await world.start(device)
+            running = device.running
+            await device.do(Reopening(running.spaces, running.times).look)  # what a full disk had stopped
         for space in world.spaces:
             for device in world.devices:
                 if device not in space.inside:
