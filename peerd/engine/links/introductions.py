@@ -54,11 +54,7 @@ class Introductions:
             self._news[device].set()
         elif not self._stopping:
             news = self._news[device] = asyncio.Event()
-            task = self._linked[device] = asyncio.create_task(self._show(device, news), name="introduce")
-            task.add_done_callback(lambda _: self._ended(device))
-
-    def _ended(self, device: bytes) -> None:
-        del self._linked[device], self._news[device]
+            self._linked[device] = asyncio.create_task(self._go_on_showing(device, news), name="introduce")
 
     async def stop(self) -> None:
         self._stopping = True
@@ -66,6 +62,12 @@ class Introductions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _go_on_showing(self, device: bytes, news: asyncio.Event) -> None:
+        try:
+            await self._show(device, news)
+        finally:  # and not a moment later: what is news from now on begins anew
+            del self._linked[device], self._news[device]
 
     async def _show(self, device: bytes, news: asyncio.Event) -> None:
         """Until it is linked no more, or names them all."""
