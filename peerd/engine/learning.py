@@ -16,6 +16,7 @@ from peerd.core.roster.statements import SignedStatement
 from peerd.engine.commits import Commits
 from peerd.engine.ports import Keys
 from peerd.engine.store_ports import SpaceStore
+from peerd.engine.works import Works
 from peerd.logs import get
 
 log = get(__name__)
@@ -32,12 +33,11 @@ class Learning:
         self._store = store
         self._keys = keys
         self._grown = grown
-        self._begun: set[asyncio.Task[bool]] = set()
+        self._works = Works()
 
     async def close(self) -> None:
         """Let those end that have begun."""
-        if self._begun:
-            await asyncio.wait(self._begun)
+        await self._works.close()
 
     async def learn(self, statements: Iterable[SignedStatement]) -> bool:
         """Take in statements of a peer, or of our own. True if the roster grew."""
@@ -45,15 +45,7 @@ class Learning:
 
     def begin(self, statements: Iterable[SignedStatement]) -> asyncio.Task[bool]:
         """As `learn`, for those who do not wait."""
-        task = asyncio.create_task(self._learn(tuple(statements)), name="learn statements")
-        self._begun.add(task)
-        task.add_done_callback(self._learnt)
-        return task
-
-    def _learnt(self, task: asyncio.Task[bool]) -> None:
-        self._begun.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever asked has heard of it, or is gone
+        return self._works.begin(self._learn(tuple(statements)), "learn statements")
 
     async def _learn(self, offered: tuple[SignedStatement, ...]) -> bool:
         refusals: list[Refusal] = []

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from peerd.errors import StoreError
+
+T = TypeVar("T")
 
 
 class Works:
@@ -20,7 +22,7 @@ class Works:
     def __init__(self) -> None:
         self.is_closed = False
         self._lock = asyncio.Lock()
-        self._begun: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
         """Let those end that have begun. Idempotent."""
@@ -28,14 +30,14 @@ class Works:
         if self._begun:
             await asyncio.wait(self._begun)
 
-    def begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def begin(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Begin `work`, for which nobody needs to wait."""
         task = asyncio.create_task(work, name=name)
         self._begun.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._begun.discard(task)
         if not task.cancelled():
             task.exception()  # whoever asked has heard of it, or is gone
