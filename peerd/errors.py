@@ -20,6 +20,7 @@ The sentence of an error says what was wrong and what to do next; `docs/errors.m
 
 from __future__ import annotations
 
+MAKE_ROOM = "Make room on this device"
 PAUSED = "that device has paused its links"
 RESUME_THERE = "`peerctl resume` on that device ends it; it links again by itself then."
 
@@ -34,6 +35,12 @@ class PeerdError(Exception):
         super().__init__(message)
         self.code = code or type(self).code
         self.next_step = next_step
+
+    def step_in(self, space: str) -> str:
+        """The next step where it is told of this space. A store knows its file, and not what its space is called: its
+        commands say NAME.
+        """
+        return self.next_step.replace("NAME", space)
 
 
 class UserError(PeerdError):

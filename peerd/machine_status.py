@@ -14,6 +14,8 @@ from peerd.protocol.control.reports import MachineStatus
 from peerd.strain import Strain
 from peerd.supervise import Supervisor
 
+NO_MDNS = "discovery does not work"
+
 
 class Machine:
     """`mdns()` is None where discovery is switched off."""
@@ -41,7 +43,7 @@ class Machine:
         mdns = self._mdns()
         if mdns is not None and mdns.state == "failed":
             step = "Peers can be named under network.peers; or set network.mdns = false if that is meant to be so."
-            problems.append((f"discovery does not work: {mdns.problem}", step))
+            problems.append((f"{NO_MDNS}: {mdns.problem}", step))
         if self._control.obstacle is not None:
             problems.append(self._control.obstacle)
         for name, report in self._supervisor.reports().items():

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from peerd.cli.machine import CLOCKS, DISK, MDNS_PORT, NETWORK, NO_MDNS, NOTE, OK, PROBLEM, Finding
+from peerd.errors import MAKE_ROOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     Affects = Callable[[Finding], bool]
 
 _WEIGHT: Final = {OK: 0, NOTE: 1, PROBLEM: 2}
-MAKE_ROOM: Final = ("Make room on this device", "Free some space on that file system")
+ROOM: Final = (MAKE_ROOM, "Free some space on that file system")
 _ON_THIS_MACHINE: Final = ("127.", "[::1]")
-_OUR_CLOCK: Final = "this device's clock is "  # how the daemon begins what it says of it
+OUR_CLOCK: Final = "this device's clock is "  # how the daemon begins what it says of it
 REMOVED: Final = " says that this device was removed"
 NEVER_SEEN: Final = "admitted, never seen"
 
@@ -74,11 +75,11 @@ def _known(findings: list[Finding]) -> list[tuple[Finding, Affects]]:
 
 
 def _is_of_our_clock(one: Finding) -> bool:
-    return one.cause.startswith(_OUR_CLOCK)
+    return one.cause.startswith(OUR_CLOCK)
 
 
 def _wants_room(one: Finding) -> bool:
-    return one.next_step.startswith(MAKE_ROOM)
+    return one.next_step.startswith(ROOM)
 
 
 def _is_out_of_reach(one: Finding) -> bool:

@@ -148,8 +148,8 @@ def document(error: BaseException, space: str = "") -> dict[str, object]:
     status = status_of(error)
     if isinstance(error, PeerdError):
         code, detail, next_step = error.code, str(error)[:_SHOWN_CHARS], error.next_step
-        if isinstance(error, StoreError) and space:  # a store knows its file and not what its space is called
-            next_step = next_step.replace("NAME", space)
+        if isinstance(error, StoreError) and space:
+            next_step = error.step_in(space)
     else:
         code, detail = "internal", "peerd failed at this request"
         next_step = "Look into the log of the daemon; please report it."

@@ -347,5 +347,5 @@ class Service:
 
 
 def _damaged(name: str, problem: Exception) -> SpaceCheck:
-    step = problem.next_step.replace("NAME", name) if isinstance(problem, StoreError) else ""
+    step = problem.step_in(name) if isinstance(problem, StoreError) else ""
     return SpaceCheck(space=name, problem=str(problem), next_step=step)

@@ -24,7 +24,7 @@ from peerd.engine.repair.scrubbing import Scrubbing
 from peerd.engine.snapshots.snapshots import Snapshots
 from peerd.engine.staging import Staging
 from peerd.engine.store_ports import SpaceStore
-from peerd.errors import DiskFull, StoreDamaged, StoreError
+from peerd.errors import MAKE_ROOM, DiskFull, StoreDamaged, StoreError
 from peerd.logs import get
 from peerd.protocol.session import Ours
 
@@ -188,7 +188,7 @@ class Space:
         """Raises DiskFull."""
         if self.room_bytes() < 0:
             free_bytes, _ = self.store.room_bytes()
-            raise DiskFull(f"only {free_bytes >> 20} MiB are free on the disk", next_step="Make room on this device.")
+            raise DiskFull(f"only {free_bytes >> 20} MiB are free on the disk", next_step=f"{MAKE_ROOM}.")
 
     def room_bytes(self) -> int:
         """What others may fill of our disk. Not to the last byte: what is left is for our own writes."""

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from peerd.cli import causes
+from peerd import machine_status
+from peerd.cli import causes, machine
+from peerd.engine.links.clocks import OURS
 from peerd.engine.links.peer_book import NEVER_SEEN
 from peerd.engine.status.peers import says_removed
 from peerd.store.failures import disk_full
@@ -206,4 +208,6 @@ def test_what_a_cause_affects_is_shown(daemon: Any, on_terminal: Any, peerctl: A
 def test_the_words_by_which_a_cause_is_known_are_the_daemons() -> None:
     assert NEVER_SEEN.text == causes.NEVER_SEEN
     assert says_removed("nas").endswith(causes.REMOVED)
-    assert disk_full(Path("/state/spaces/a1.db")).next_step.startswith(causes.MAKE_ROOM)
+    assert disk_full(Path("/state/spaces/a1.db")).next_step.startswith(causes.ROOM)
+    assert OURS == causes.OUR_CLOCK
+    assert machine_status.NO_MDNS == machine.NO_MDNS

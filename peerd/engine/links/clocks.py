@@ -19,6 +19,7 @@ log = get(__name__)
 TICK_S = 60.0
 ASK_S = 300.0
 JUMP_MS = 5_000
+OURS = "this device's clock is "
 STEP = "Set it right: `timedatectl set-ntp true`. Nothing is lost by it, and nothing has to be reset afterwards."
 
 _UNITS = ((2 * 3600, 1, "s"), (2 * 86400, 3600, "h"), (2 * 31_556_952, 86400, "days"))
@@ -63,7 +64,7 @@ class Clocks:
     def problems(self) -> list[tuple[str, str]]:
         """What is wrong with ours: cause and next step."""
         ours = self.judgement().ours
-        return [] if ours is None else [(f"this device's clock is {in_words(ours)} of the others'", STEP)]
+        return [] if ours is None else [(f"{OURS}{in_words(ours)} of the others'", STEP)]
 
     async def watch(self) -> None:
         """Ask for the others' clocks every five minutes, and within one minute of a jump of ours. Until cancelled."""

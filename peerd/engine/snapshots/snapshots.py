@@ -28,7 +28,7 @@ from peerd.engine.snapshots.judging import check_ours, check_variants, is_furthe
 from peerd.engine.snapshots.ports import SnapshotStore
 from peerd.engine.snapshots.progress import Coming
 from peerd.engine.snapshots.serving import Serving
-from peerd.errors import DiskFull, RemoteProtocolError
+from peerd.errors import MAKE_ROOM, DiskFull, RemoteProtocolError
 from peerd.logs import get
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Snapshots:
             raise DiskFull(
                 f"a snapshot of {begin.records:,} records needs {1 + (needed_bytes >> 20):,} MiB for a while, and "
                 f"{max(0, room_bytes) >> 20:,} MiB of the disk are to be had",
-                next_step="Make room on this device; it goes on by itself.",
+                next_step=f"{MAKE_ROOM}; it goes on by itself.",
             )
 
     def _is_admitted(self, announcement: Announcement) -> bool:

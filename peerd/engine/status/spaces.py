@@ -89,7 +89,7 @@ class SpaceStates:
 
     def failed(self, name: str, failure: Exception) -> SpaceView:
         """Of one that cannot be read: nothing is known of it, least of all that it is empty."""
-        step = failure.next_step.replace("NAME", name) if isinstance(failure, PeerdError) else ""
+        step = failure.step_in(name) if isinstance(failure, PeerdError) else ""
         return SpaceView(
             name=name, id="", state="failed", records=0, conflicts=0, clock={}, digest="", peers=[],
             reason=str(failure), next_step=step, retry=self.retry(name),
@@ -199,7 +199,7 @@ def _stopped(space: Space) -> tuple[str, str, str] | None:
     """State, reason and next step of a space that this device cannot go on with as it is."""
     if (failure := space.store.failure) is not None:
         state = "failed" if space.is_damaged else "stopped"
-        return state, str(failure), failure.next_step.replace("NAME", space.name)
+        return state, str(failure), failure.step_in(space.name)
     if space.trouble is not None:
         code, text = space.trouble
         return "stopped", text, STEPS.get(code, "")
