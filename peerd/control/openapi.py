@@ -7,6 +7,7 @@ The committed file is what is served; a test holds it equal to the table.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -48,6 +49,9 @@ def describe(routes: Sequence[Route] = ROUTES) -> dict[str, Any]:
     kinds = [Problem]
     kinds += [kind for route in routes for kind in (route.body, route.answer) if _is_own(kind)]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
+    for schema in schemas.values():
+        if "description" in schema:  # a docstring: not every version of msgspec takes its indentation off
+            schema["description"] = inspect.cleandoc(schema["description"])
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
