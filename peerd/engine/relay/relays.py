@@ -178,7 +178,7 @@ class Relays:
 
     def _idle(self, relay: str, name: str, space: Space | None) -> RelayView:
         petitioning = None if space is None else self._petitioning.get((relay, space.id))
-        return view_without_courier(relay, name, space, petitioning)
+        return view_without_courier(relay, name, space, petitioning, self._times.wall_ms())
 
     def names_of(self, space: Space) -> list[str]:
         """The relays here that this space goes through."""

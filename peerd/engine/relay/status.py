@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from peerd.core.clocks import ReadClock, lacking
-from peerd.core.stored import StoredPetition
 from peerd.engine.relay.relays import SeenThere
-from peerd.engine.relay.views import ASKED_STEP
 from peerd.protocol.control.reports import PeerStatus
 
 RELAYED = "relayed"  # not linked, and seen on a relay that we both use
@@ -48,30 +44,3 @@ def describe_relayed(
 def is_behind_on_relay(peer: PeerStatus) -> bool:
     """Does either side lack something, as far as the relay tells?"""
     return peer.state == RELAYED and bool(peer.behind or peer.ahead)
-
-
-def petition_state(petition: StoredPetition, now_ms: int, relays: Sequence[str]) -> tuple[str, str, str]:
-    """State, reason and next step of a space that this device has asked to be let into by a file."""
-    if not petition.expires_ms:
-        return (
-            "removed",
-            "this device has asked to be let in, and a member has withdrawn the invitation",
-            "Ask a member for a new one (`peerctl invite SPACE --file PATH`).",
-        )
-    if petition.expires_ms <= now_ms:
-        return (
-            "removed",
-            "this device has asked to be let in, and by its clock the invitation has expired",
-            "Look whether the clock is right. If so, ask a member for a new one (`peerctl invite SPACE --file PATH`).",
-        )
-    if not relays:
-        return (
-            "waiting",
-            "this device asks to be let in, and no relay here has this space among its spaces",
-            "Configure the relay that the others use; see docs/relay.md.",
-        )
-    return (
-        "waiting",
-        f"this device has asked to be let in through {', '.join(relays)}, and no member has answered yet",
-        ASKED_STEP,
-    )

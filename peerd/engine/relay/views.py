@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from peerd.core.device_id import format_device_id, short_id
+from peerd.core.stored import StoredPetition
 from peerd.engine.forks.forks import PAST_STEP, step_of
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.relay.relaying import CourierRunner
@@ -13,7 +14,7 @@ from peerd.errors import PeerdError, RelayTrouble
 from peerd.protocol.control.relays import RelayFinding, RelayView
 from peerd.protocol.relay.reports import Report
 
-ASKED_STEP = (
+_ASKED_STEP = (
     "The device of an admin that uses the relay answers by itself. A file is good for one device: if another one has "
     "used it, have a member make a new one with `peerctl invite SPACE --file PATH`."
 )
@@ -61,8 +62,10 @@ def view_of(runner: CourierRunner) -> RelayView:
     return view
 
 
-def view_without_courier(relay: str, name: str, space: Space | None, petitioning: Petitioning | None) -> RelayView:
-    """Of a space, here called `name`, that has no courier."""
+def view_without_courier(
+    relay: str, name: str, space: Space | None, petitioning: Petitioning | None, now_ms: int
+) -> RelayView:
+    """Of a space, here called `name`, that has no courier. `now_ms`: wall clock."""
     view = RelayView(relay=relay, space=name, state="trouble")
     if space is None:
         view.code, view.reason = "space-not-found", f"there is no space {name!r} on this device"
@@ -70,14 +73,44 @@ def view_without_courier(relay: str, name: str, space: Space | None, petitioning
     elif space.roster.is_member(space.device):  # its courier is about to start
         view.state = "working"
     elif space.petition is not None:
-        view.state, view.reason = "waiting", "this device has asked to be let in, and no member has answered yet"
-        view.next_step = ASKED_STEP
-        if petitioning is not None and petitioning.trouble is not None:
-            _tell(view, petitioning.trouble)
+        state, view.reason, view.next_step = petition_state(space.petition, now_ms, [relay])
+        if state == "removed":
+            view.code = state
+        else:
+            view.state = "waiting"
+            if petitioning is not None and petitioning.trouble is not None:
+                _tell(view, petitioning.trouble)
     else:
         view.code, view.reason = "removed", _why_outside(space)
         view.next_step = "Ask a member to invite it again."
     return view
+
+
+def petition_state(petition: StoredPetition, now_ms: int, relays: Sequence[str]) -> tuple[str, str, str]:
+    """State, reason and next step of a space that this device has asked to be let into by a file."""
+    if not petition.expires_ms:
+        return (
+            "removed",
+            "this device has asked to be let in, and a member has withdrawn the invitation",
+            "Ask a member for a new one (`peerctl invite SPACE --file PATH`).",
+        )
+    if petition.expires_ms <= now_ms:
+        return (
+            "removed",
+            "this device has asked to be let in, and by its clock the invitation has expired",
+            "Look whether the clock is right. If so, ask a member for a new one (`peerctl invite SPACE --file PATH`).",
+        )
+    if not relays:
+        return (
+            "waiting",
+            "this device asks to be let in, and no relay here has this space among its spaces",
+            "Configure the relay that the others use; see docs/relay.md.",
+        )
+    return (
+        "waiting",
+        f"this device has asked to be let in through {', '.join(relays)}, and no member has answered yet",
+        _ASKED_STEP,
+    )
 
 
 def trouble_in(views: Iterable[RelayView]) -> tuple[str, str] | None:

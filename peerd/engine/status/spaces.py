@@ -13,7 +13,8 @@ from peerd.engine.links.peer_book import NEVER_SEEN
 from peerd.engine.links.session_status import STEPS
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.relays import Relays
-from peerd.engine.relay.status import is_behind_on_relay, petition_state
+from peerd.engine.relay.status import is_behind_on_relay
+from peerd.engine.relay.views import petition_state
 from peerd.engine.repair.scrub_status import describe_scrub
 from peerd.engine.snapshots.status import snapshot_view, taken_view
 from peerd.engine.space import Space

@@ -15,7 +15,7 @@ from peerd.engine.members import petitioning
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.relay.keys import SpaceKeys
 from peerd.engine.relay.sealed_relay import SealedRelay
-from peerd.engine.relay.status import petition_state
+from peerd.engine.relay.views import petition_state
 from peerd.errors import RelayTrouble
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay import names as relay_names
@@ -254,6 +254,8 @@ async def test_who_waits_hears_that_the_invitation_was_withdrawn(inviter: Relaye
     assert space.petition is not None
     state, why, step = petition_state(space.petition, 0, ["stick"])
     assert (state, "withdrawn" in why, "new one" in step) == ("removed", True, True)
+    (view,) = guest.relays.views().relays
+    assert (view.state, view.code, view.reason, view.next_step) == ("trouble", "removed", why, step)
     left = {petition.name, petition.answers[0]}
     assert left.isdisjoint(path.name for path in objects(inviter.folder))
     await guest.stop()

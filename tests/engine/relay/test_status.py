@@ -10,7 +10,8 @@ import pytest
 
 from peerd.core.stored import StoredPetition
 from peerd.engine.relay.relays import SeenThere
-from peerd.engine.relay.status import describe_relayed, is_behind_on_relay, petition_state
+from peerd.engine.relay.status import describe_relayed, is_behind_on_relay
+from peerd.engine.relay.views import petition_state
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.control.reports import PeerStatus
 from peerd.protocol.relay.collecting import Collecting
