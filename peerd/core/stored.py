@@ -102,15 +102,23 @@ class Awaited(Struct, frozen=True):
     expires_ms: int
 
 
+WITHDRAWN, USED = 0, -1  # times that no ticket has
+
+
 class StoredPetition(Struct, frozen=True):
     """That this device asks to be let in by a file: a sealed object for the relays, under this name; the answer stands
-    under one of `answers`. `expires_ms`: wall clock, until when it is worth asking; 0 if the invitation was withdrawn.
+    under one of `answers`. `expires_ms`: wall clock, until when it is worth asking; WITHDRAWN or USED once it is known
+    that nobody comes by the file any more, and why.
     """
 
     name: str
     sealed: bytes
     answers: tuple[str, ...]
     expires_ms: int
+
+    @property
+    def is_spent(self) -> bool:
+        return self.expires_ms in {WITHDRAWN, USED}
 
 
 AsideCursor: TypeAlias = tuple[str, str]  # collection, key

@@ -113,6 +113,14 @@ def tells_withdrawn(told: Iterable[SignedStatement], roster: Roster, expires_ms:
     return False
 
 
+def is_admin_by_file(roster: Roster, device: bytes, ticket: bytes) -> bool:
+    """Is this device an admin to whoever knows of the space what the file of this ticket says?"""
+    stated = roster.entry(ticket)
+    return stated is not None and any(
+        one.device == device and one.role == ADMIN and stated.saw(one) for one in roster.entries()
+    )
+
+
 def _withdrawals(roster: Roster) -> dict[bytes, SignedStatement]:
     """By the ids of the tickets. Those that do not count, too."""
     return {

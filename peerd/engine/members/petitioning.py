@@ -4,8 +4,9 @@
                 too: the first that opens was written after an admin has let us in, and its roster says so
     admin       as long as there is an open ticket, where its petition would lie is looked at; whoever asks in the right
                 way is admitted, and in the place of the petition lies an answer, a head that tells the roster alone.
-                Less and less often also for a ticket that is used, until whoever came by it was seen: the admin that
-                let it in may have died before it said so. And for one that was withdrawn: who asks with it is told
+                Less and less often also for a ticket that is used or was withdrawn, as long as it would be good: who
+                came by it may not have heard so, as the admin that let it in may have died before it said it, and
+                whoever else asks with it is told that nobody comes by it any more
     outsider    a device that was removed looks less and less often into the heads of the others: whoever removed it may
                 have been removed itself, and then the removal is void (`core.roster.removal`), and their heads are
                 sealed for this device, too
@@ -25,9 +26,9 @@ from peerd.core.device_id import short_id
 from peerd.core.roster import epochs, tickets
 from peerd.core.roster.lineage import Entry
 from peerd.core.roster.roster import Roster
-from peerd.core.roster.statements import SignedStatement, Ticket
-from peerd.core.roster.tickets import Used, Withdrawn
-from peerd.core.stored import StoredPetition
+from peerd.core.roster.statements import DeviceCard, Ticket
+from peerd.core.roster.tickets import Used
+from peerd.core.stored import USED, StoredPetition
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.keys import SpaceKeys
 from peerd.engine.relay.ports import RelayStore, Sealing
@@ -38,6 +39,7 @@ from peerd.errors import PeerdError, RelayTrouble, RemoteProtocolError, StoreErr
 from peerd.logs import get
 from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay import objects as relay_objects
+from peerd.protocol.relay import spent
 from peerd.protocol.relay.courier_steps import HEEDED
 from peerd.protocol.relay.objects import Head, SignedHead
 
@@ -137,19 +139,20 @@ class Petitioning:
         now_ms = self._times.wall_ms()
         open_ones = tickets.open_tickets(self.space.roster, now_ms)
         used = tickets.used_tickets(self.space.roster, now_ms)
-        unheard = {one: of for one, of in used.items() if not all(map(self._has_come, of.admissions))}
         withdrawn = tickets.withdrawn_tickets(self.space.roster, now_ms)
-        await self._clear(self._answered - unheard.keys())
-        if not open_ones and not unheard and not withdrawn:
+        await self._clear({one for one in self._answered if one not in used or self._have_come(used[one])})
+        entitling = open_ones | {one: gone.ticket for one, gone in (used | withdrawn).items()}
+        if not entitling:
             return None
-        await self._answer(open_ones, unheard, withdrawn)
-        if open_ones:
-            return self._times.uniform(*LOOK_S)
-        return self._less_and_less()
+        await self._answer(entitling)
+        return self._times.uniform(*LOOK_S) if open_ones else self._less_and_less()
 
     def _less_and_less(self) -> float:
         self._looks += 1
         return doubling_s(self._times.uniform(*LOOK_S), LONGEST_S, self._looks)
+
+    def _have_come(self, used: Used) -> bool:
+        return all(map(self._has_come, used.admissions))
 
     def _has_come(self, admission: Entry) -> bool:
         """Does a device that was let in know so? Of one that had been here before only what it wrote since tells."""
@@ -162,18 +165,18 @@ class Petitioning:
     # ---- the newcomer
 
     async def _ask(self, petition: StoredPetition) -> float | None:
-        if petition.expires_ms and petition.expires_ms <= self._times.wall_ms():
+        if not petition.is_spent and petition.expires_ms <= self._times.wall_ms():
             return self._less_and_less()  # it may be the clock that is wrong
         await self._store.prepare()
-        if petition.expires_ms:
+        if not petition.is_spent:
             await self._put(petition.name, petition.sealed)
         if await self._hear(petition):
             return None
         still = self.space.petition
-        return self._times.uniform(*LOOK_S) if still is not None and still.expires_ms else self._less_and_less()
+        return self._less_and_less() if still is None or still.is_spent else self._times.uniform(*LOOK_S)
 
     async def _hear(self, petition: StoredPetition) -> bool:
-        """Have we been let in? That may be said also where it was said that the invitation is withdrawn."""
+        """Have we been let in? That may be said also where it was said that nobody comes by the file any more."""
         found = await self._store.lookup(petition.answers, contents=True)
         for name, one in found.items():
             try:
@@ -189,11 +192,12 @@ class Petitioning:
                 log.info("space joined", space=self.space.name, device=short_id(signed.device))
                 self._admitted()
                 return True
-            roster = self.space.roster
-            if tickets.tells_withdrawn(head.statements, roster, petition.expires_ms, self._spaces.verify):
-                await self.space.ask(replace(petition, expires_ms=0))
+            why = spent.told(signed, head, self.space.roster, petition.expires_ms, self._spaces.verify)
+            if why is not None:
+                await self.space.ask(replace(petition, expires_ms=why))
                 await self._store.delete([petition.name, *petition.answers[:1]])
-                log.warning("invitation withdrawn", space=self.space.name)
+                cause = "used" if why == USED else "withdrawn"
+                log.warning("invitation good no more", space=self.space.name, cause=cause)
         return False
 
     # ---- the outsider
@@ -217,55 +221,57 @@ class Petitioning:
 
     # ---- the admin
 
-    async def _answer(
-        self, open_ones: dict[bytes, Ticket], unheard: dict[bytes, Used], withdrawn: dict[bytes, Withdrawn]
-    ) -> None:
-        """By a ticket that is used nobody is let in any more; who was is told so, if whoever let it in could not. Nor
-        is anybody by a withdrawn one; who asks is told that.
-        """
+    async def _answer(self, entitling: dict[bytes, Ticket]) -> None:
+        """See to the petitions of whoever asks with one of these tickets."""
         space, names_key = self.space, self._space_keys.names()
-        entitling = open_ones | {one: used.ticket for one, used in unheard.items()}
-        entitling |= {one: gone.ticket for one, gone in withdrawn.items()}
         names = {relay_names.ticket_name(names_key, one): one for one in entitling}
         found = await self._store.lookup(list(names), contents=True)
+        over = []
         for name, one in found.items():
             which, ticket = names[name], entitling[names[name]]
             secret = tickets.petition_secret(space.id, names_key, ticket.key)
-            keys = [epochs.relay_keys(space.id, secret)]
             try:
-                data = self._sealing.open_object(name, one.data or b"", keys)
+                data = self._sealing.open_object(name, one.data or b"", [epochs.relay_keys(space.id, secret)])
                 asked = tickets.read_petition(data, space.id, {which: ticket}, self._spaces.verify)
             except RemoteProtocolError as problem:
                 log.warning("petition refused", space=space.name, cause=str(problem))
+                over.append(name)
                 continue
-            used, answer = unheard.get(which), relay_names.answer_name(names_key, which)
-            if used is not None and asked.card.device not in {admission.device for admission in used.admissions}:
-                continue
-            if not space.roster.is_member(asked.card.device):
-                if which in withdrawn:
-                    await self._leave_answer(answer, [withdrawn[which].by], [asked.card.sealing_key])
-                if which not in tickets.open_tickets(space.roster, self._times.wall_ms()):
-                    continue  # and it may have been used or withdrawn just now
-                await self._spaces.admit(space, asked.card, ticket.role, which)
-            members = [member.sealing_key for member in space.roster.members.values()]
-            await self._leave_answer(answer, space.roster.statements, members)
+            if await self._see_to(which, ticket, asked.card):
+                over.append(name)
+        await self._store.delete(over)
+
+    async def _see_to(self, which: bytes, ticket: Ticket, card: DeviceCard) -> bool:
+        """By a ticket that is used or withdrawn nobody is let in any more: who was is told so, if whoever let it in
+        could not, and anybody else why it is not. False: by whom it would believe that is to do it.
+        """
+        space, place = self.space, relay_names.answer_name(self._space_keys.names(), which)
+        if not space.roster.is_member(card.device):
+            # It may have been used or withdrawn just now.
+            if which not in tickets.open_tickets(space.roster, self._times.wall_ms()):
+                head = spent.answer(space.roster, self._keys.device, which, self._times.wall_ms())
+                if head is not None:
+                    await self._leave_answer(place, head, [card.sealing_key])
+                    self._answered.discard(which)  # what lies there now is for whoever asked last
+                return head is not None
+            await self._spaces.admit(space, card, ticket.role, which)
+        used = tickets.used_tickets(space.roster, self._times.wall_ms()).get(which)
+        if used is None or card.device in {admission.device for admission in used.admissions}:
+            head = Head(0, self._times.wall_ms(), bytes(16), 1, bytes(32), statements=list(space.roster.statements))
+            await self._leave_answer(place, head, [member.sealing_key for member in space.roster.members.values()])
             self._answered.add(which)
-        await self._store.delete(list(found))
+        return True
 
     async def _clear(self, answered: set[bytes]) -> None:
         """Who came by these tickets knows it. It clears away itself, but we may have answered it once more since."""
         if answered:
-            key = self._space_keys.names()
-            places = [
-                place(key, one) for one in answered for place in (relay_names.ticket_name, relay_names.answer_name)
-            ]
-            await self._store.delete(places)
+            names_key = self._space_keys.names()
+            await self._store.delete([relay_names.answer_name(names_key, one) for one in answered])
             self._answered -= answered
 
-    async def _leave_answer(self, name: str, statements: Sequence[SignedStatement], readers: Sequence[bytes]) -> None:
+    async def _leave_answer(self, name: str, head: Head, readers: Sequence[bytes]) -> None:
         """In the place of any other: what another admin said is the same, or was said before it heard what we have."""
         space, ours = self.space, self._keys.device
-        head = Head(0, self._times.wall_ms(), bytes(16), 1, bytes(32), statements=list(statements))
         data = relay_objects.encode(head)
         signature = self._keys.sign(relay_objects.head_signing_input(space.id, ours, data))
         signed, like = SignedHead(ours, signature, data), len(space.roster.members)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from peerd.core.device_id import format_device_id, short_id
-from peerd.core.stored import StoredPetition
+from peerd.core.stored import WITHDRAWN, StoredPetition
 from peerd.engine.forks.forks import PAST_STEP, step_of
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.relay.relaying import CourierRunner
@@ -88,10 +88,13 @@ def view_without_courier(
 
 def petition_state(petition: StoredPetition, now_ms: int, relays: Sequence[str]) -> tuple[str, str, str]:
     """State, reason and next step of a space that this device has asked to be let into by a file."""
-    if not petition.expires_ms:
+    if petition.is_spent:
+        why = "another device has used the invitation file, which is good for one"
+        if petition.expires_ms == WITHDRAWN:
+            why = "a member has withdrawn the invitation"
         return (
             "removed",
-            "this device has asked to be let in, and a member has withdrawn the invitation",
+            f"this device has asked to be let in, and {why}",
             "Ask a member for a new one (`peerctl invite SPACE --file PATH`).",
         )
     if petition.expires_ms <= now_ms:

@@ -75,6 +75,13 @@ class Talk(Struct, frozen=True, array_like=True):
     whole: bool
 
 
+class Spent(Struct, frozen=True, array_like=True):
+    """Nobody comes by this ticket any more: `why` is "used" or "withdrawn"."""
+
+    ticket: Id16
+    why: Annotated[str, Meta(max_length=16)]
+
+
 class Head(Struct, frozen=True, omit_defaults=True):
     """`counter` grows with every head that the device writes. Its segments are `oldest` to `next` - 1 of `stream`,
     with `sizes`; `chain` is their chained hash. `positions` are what its copy has applied, and so what it acknowledges.
@@ -82,7 +89,8 @@ class Head(Struct, frozen=True, omit_defaults=True):
     in its history where the head of somebody else tells another one: whoever is behind that end, or far past it, could
     not find that out from `positions`. `talk` is for those, to find out where the two part.
 
-    The roster comes along, as statements or, if it is too large, as objects (id, key).
+    The roster comes along, as statements or, if it is too large, as objects (id, key). `spent` is in answers to
+    petitions alone.
     """
 
     counter: Seq = field(name="n")
@@ -101,6 +109,7 @@ class Head(Struct, frozen=True, omit_defaults=True):
 
     apart: Annotated[list[Position], Meta(max_length=1_000)] = field(name="f", default_factory=list)
     talk: Annotated[list[Talk], Meta(max_length=TALKS)] = field(name="k", default_factory=list)
+    spent: Spent | None = field(name="w", default=None)
 
     @property
     def clock(self) -> Clock:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from peerd import identity
 from peerd.core.roster import epochs, tickets
+from peerd.core.stored import USED, WITHDRAWN
 from peerd.engine.members import petitioning
 from peerd.engine.members.petitioning import Petitioning
 from peerd.engine.relay.keys import SpaceKeys
@@ -22,6 +23,7 @@ from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay.courier_steps import SeenHead
 from peerd.relay import sealing
 from tests.engine.conftest import Device, MakeDevice, Until
+from tests.engine.relay.test_relaying import arrives
 from tests.engine.relay_scene import Relayed, new_stick, objects
 
 
@@ -215,23 +217,53 @@ async def _die(*_: object) -> None:
     raise RelayTrouble("the answer got lost", code="relay-unreachable")
 
 
-async def test_a_second_device_with_the_same_file_is_left_waiting(inviter: Relayed, make: MakeDevice) -> None:
-    """Also while the first one may not have heard yet that it was let in."""
-    file, code, _ = await inviter.files.invite(inviter.device.space, 7)
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_second_device_with_the_same_file_hears_that_it_was_used(
+    inviter: Relayed,
+    make: MakeDevice,
+    heard: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Also while the first one may not have heard yet that it was let in, which hears it all the same. The second is
+    told nothing else, and leaves nothing on the relay.
+    """
+    desk = inviter.device
+    file, code, _ = await inviter.files.invite(desk.space, 7)
     first = await Relayed(make("attic"), inviter.folder).start()
     second = await Relayed(make("cellar"), inviter.folder).start()
     await first.files.ask(file, code, None)
     await first.relays.look_again()
     await first.relays.sync(RelaySync())
-    await first.stop()
+    if not heard:
+        await first.stop()
     await inviter.relays.sync(RelaySync())
-    assert inviter.device.space.roster.is_member(first.device.id)
-    await second.files.ask(file, code, None)
+    assert desk.space.roster.is_member(first.device.id)
+    if heard:
+        await first.relays.sync(RelaySync())
+        await first.device.put("milk", {"n": 1})
+        await first.relays.sync(RelaySync())
+        await arrives(desk, "milk")
+    space = await second.files.ask(file, code, None)
+    petition, known = space.petition, len(space.roster)
+    assert petition is not None
     await second.relays.look_again()
     for one in (second, inviter, second):
         await one.relays.sync(RelaySync())
-    assert second.device.space.petition is not None
-    assert not inviter.device.space.roster.is_member(second.device.id)
+    assert not desk.space.roster.is_member(second.device.id)
+    assert len(space.roster) == known
+    assert space.petition is not None
+    state, why, step = petition_state(space.petition, 0, ["stick"])
+    assert (state, "another device has used" in why, "new one" in step) == ("removed", True, True)
+    (view,) = second.relays.views().relays
+    assert (view.state, view.code, view.reason, view.next_step) == ("trouble", "removed", why, step)
+    left = {petition.name, petition.answers[0]}
+    assert left.isdisjoint(path.name for path in objects(inviter.folder))
+    if not heard:
+        first = await Relayed(first.device, inviter.folder).start()
+        for one in (first, inviter, first):
+            await one.relays.sync(RelaySync())
+    assert first.device.space.petition is None
+    assert first.device.space.roster.is_member(first.device.id)
+    await first.stop()
     await second.stop()
 
 
@@ -265,6 +297,47 @@ async def test_who_waits_hears_that_the_invitation_was_withdrawn(inviter: Relaye
     assert left.isdisjoint(path.name for path in objects(inviter.folder))
     assert attic.space.petition == space.petition
     await again.stop()
+
+
+@pytest.mark.parametrize("why", [USED, WITHDRAWN])
+async def test_who_waits_hears_it_from_an_admin_that_its_file_knows(
+    inviter: Relayed,
+    make: MakeDevice,
+    why: int,
+) -> None:
+    """Whoever came to be one later leaves the petition to it: to the file that is nobody, however it withdrew it."""
+    desk, cellar = inviter.device, make("cellar")
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    (ticket,) = tickets.open_tickets(desk.space.roster, 0)
+    await desk.admit(cellar)
+    later = Relayed(cellar, inviter.folder)
+    if why == USED:
+        await cellar.spaces.admit(cellar.space, make("shed").spaces.card(), ticket=ticket)
+    else:
+        await later.files.withdraw(cellar.space, ticket.hex())
+    await inviter.stop()
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    space = await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    await later.start()
+    await guest.relays.sync(RelaySync())
+    petition = space.petition
+    assert petition is not None
+    for one in (later, guest, later):
+        await one.relays.sync(RelaySync())
+    assert space.petition == petition
+    left = {path.name for path in objects(inviter.folder)}
+    assert (petition.name in left, petition.answers[0] in left) == (True, False)
+    await later.stop()
+    await cellar.tell(desk)
+    again = await Relayed(desk, inviter.folder).start()
+    for one in (again, guest):
+        await one.relays.sync(RelaySync())
+    assert space.petition is not None
+    assert space.petition.expires_ms == why
+    assert not desk.space.roster.is_member(guest.device.id)
+    await again.stop()
+    await guest.stop()
 
 
 async def test_a_second_that_waits_with_a_withdrawn_invitation_hears_of_it_too(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from peerd.core.stored import StoredPetition
+from peerd.core.stored import USED, WITHDRAWN, StoredPetition
 from peerd.engine.relay.relays import SeenThere
 from peerd.engine.relay.status import describe_relayed, is_behind_on_relay
 from peerd.engine.relay.views import petition_state
@@ -74,6 +74,8 @@ def test_who_is_refused_stays_so() -> None:
         (9, ["folder"], "waiting", "through folder"),
         (9, [], "waiting", "no relay here"),
         (5, ["folder"], "removed", "expired"),
+        (WITHDRAWN, ["folder"], "removed", "withdrawn"),
+        (USED, ["folder"], "removed", "used"),
     ],
 )
 def test_a_petition_says_what_it_waits_for(expires_ms: int, relays: list[str], state: str, words: str) -> None:
