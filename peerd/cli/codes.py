@@ -327,8 +327,8 @@ _OF_TICKETS: Final = {
     "file-unreadable": "A file that was named cannot be read; the sentence says why.",
     "file-unwritable": "A file that was named cannot be written; the sentence says why.",
     "file-exists": "A file of that name is there already, and is not overwritten. Choose another path.",
-    "not-invited": "No invitation file of that id is open: a device came by it, it was withdrawn, or it has expired. "
-    "`peerctl members SPACE` lists those by which one may still come.",
+    "not-invited": "No invitation file of that id is open: a device came by it, it was withdrawn, it has expired, "
+    "or the device that made it was removed. `peerctl members SPACE` lists those by which one may still come.",
     "roster-too-large": "The space has so many members that they do not fit into an invitation by file. Invite with a "
     "code on the same network.",
 }

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 
 from peerd.core.device_id import parse_device_id, short_id
 from peerd.core.names import check_space_name
-from peerd.core.roster import compose, epochs
+from peerd.core.roster import compose, epochs, tickets
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.slowness import Slowness
@@ -263,7 +263,8 @@ class Spaces:
         log.info("member admitted", space=space.name, device=short_id(card.device))
 
     async def remove(self, space: Space, device: bytes) -> None:
-        """Remove a device for good, with what it wrote as far as we have it; and change the secret of the space.
+        """Remove a device for good, with what it wrote as far as we have it, and the invitations by file that it has
+        made; and change the secret of the space.
 
         Raises:
             UserError: not-admin, not-member; only-member.
@@ -280,7 +281,10 @@ class Spaces:
             for origin, at in space.copy.origins.items()
             if at.announcement.device == device and at.seq
         }
-        await self._state(space, compose.remove(space.roster, self._keys.device, device, finals))
+        removal = compose.remove(space.roster, self._keys.device, device, finals)
+        for ticket in tickets.open_tickets_of(space.roster, device, self._times.wall_ms()):  # who waits is told so
+            await self._state(space, compose.withdraw(space.roster, self._keys.device, ticket))
+        await self._state(space, removal)
         log.info("member removed", space=space.name, device=short_id(device))
         await self.renew_epoch(space)
 

@@ -172,7 +172,7 @@ class Roster:
         """By device. Of several admissions of one device that are open the least deep is shown."""
         members = {}
         for device, admissions in self._lineage.admissions.items():
-            live = [one for one in admissions if self._is_open(one)]
+            live = [one for one in admissions if self.is_open(one)]
             if live:
                 members[device] = _member(min(live, key=lambda one: (one.depth, one.id)))
         return members
@@ -203,7 +203,8 @@ class Roster:
         admissions = self._lineage.admissions.get(device, ())
         return next((one.card.public_key for one in admissions if one.card), None)
 
-    def _is_open(self, admission: Entry) -> bool:
+    def is_open(self, admission: Entry) -> bool:
+        """Does it count, and does no removal that stands end it?"""
         return admission.id not in self._verdict.ended and admission.id not in self._verdict.void
 
     def _ended_by(self, admission: Entry) -> Entry:
@@ -229,7 +230,7 @@ class Roster:
         if admission is None or admission.card is None or admission.device != announcement.device:
             return 0
         closed = self._accepted.closed.get(origin)
-        if self._is_open(admission):
+        if self.is_open(admission):
             return closed.seq if closed else None
         final = self._accepted.finals.get(origin)
         last = final.seq if final else 0

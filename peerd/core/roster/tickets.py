@@ -11,6 +11,9 @@ seen among the members. When a ticket is over is judged by the clock of the admi
 Any admin may *withdraw* a ticket: no admin that has heard of it lets anybody in by it. An admission that counts stands
 all the same: who came before, or by an admin that had not heard of it, is a member. A withdrawal holds also where its
 author was removed and it is void, since to let somebody in by a file that leaked is worse than to let nobody in.
+
+With the admission under which a ticket was stated it ends too: whoever stole a device, or has it no more, has the keys
+of its tickets, and would come in again by one that it had made in time.
 PROTOCOL.md, "Tickets".
 """
 
@@ -73,8 +76,16 @@ def open_tickets(roster: Roster, now_ms: int) -> dict[bytes, Ticket]:
     """The tickets that a device may still come by, by their ids."""
     gone = _withdrawals(roster)
     return {
-        one: found.ticket for one, found in _tickets(roster, now_ms).items() if not found.admissions and one not in gone
+        one: found.ticket
+        for one, found in _tickets(roster, now_ms).items()
+        if not found.admissions and one not in gone and _stated_by_a_member(roster, one)
     }
+
+
+def open_tickets_of(roster: Roster, device: bytes, now_ms: int) -> list[bytes]:
+    """Those of them that this device has stated."""
+    found = (roster.entry(one) for one in open_tickets(roster, now_ms))
+    return [entry.id for entry in found if entry is not None and entry.statement.author == device]
 
 
 def used_tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
@@ -119,6 +130,12 @@ def is_admin_by_file(roster: Roster, device: bytes, ticket: bytes) -> bool:
     return stated is not None and any(
         one.device == device and one.role == ADMIN and stated.saw(one) for one in roster.entries()
     )
+
+
+def _stated_by_a_member(roster: Roster, ticket: bytes) -> bool:
+    """Under an admission that has not ended: whoever took the device has the keys of its tickets too."""
+    entry = roster.entry(ticket)
+    return entry is not None and entry.acting is not None and roster.is_open(entry.acting)
 
 
 def _withdrawals(roster: Roster) -> dict[bytes, SignedStatement]:

@@ -81,6 +81,21 @@ def test_a_ticket_of_somebody_who_was_removed_at_the_same_time_is_void(cast: Cas
     assert tickets.open_tickets(cast.joined(stated, removed), 0) == {}
 
 
+def test_a_ticket_ends_with_the_admission_of_who_stated_it(cast: Cast) -> None:
+    """Though who removed it knew of the ticket: whoever has the device has the ticket's key."""
+    both = cast.space_of(0, 1, 2)
+    stated = cast.say(both, compose.ticket(both, cast.devices[1], KEY, EXPIRES_MS))
+    (number,) = tickets.open_tickets_of(stated, cast.devices[1], 0)
+    assert tickets.open_tickets_of(stated, cast.devices[0], 0) == []
+    removed = cast.remove(stated, 0, 1)
+    assert tickets.open_tickets(removed, 0) == {}
+    assert tickets.open_tickets_of(removed, cast.devices[1], 0) == []
+    again = cast.admit(removed, 0, 1)
+    assert tickets.open_tickets(again, 0) == {}
+    used = cast.say(stated, compose.admit(stated, cast.devices[2], cast.cards[5], ticket=number))
+    assert list(tickets.used_tickets(cast.remove(used, 0, 1), 0)) == [number]
+
+
 def test_only_admins_make_tickets(cast: Cast) -> None:
     roster = cast.admit(cast.space_of(0), 0, 1, "member")
     with pytest.raises(UserError) as refused:

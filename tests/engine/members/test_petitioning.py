@@ -340,6 +340,26 @@ async def test_who_waits_hears_it_from_an_admin_that_its_file_knows(
     await guest.stop()
 
 
+async def test_nobody_comes_by_an_invitation_of_a_device_that_was_removed(inviter: Relayed, make: MakeDevice) -> None:
+    """A thief has made one in time, and all know of it. Whoever waits with it is told that it is withdrawn."""
+    desk, laptop = inviter.device, make("laptop")
+    await desk.admit(laptop)
+    thief = Relayed(laptop, inviter.folder)
+    file, code, _ = await thief.files.invite(laptop.space, 7)
+    await laptop.tell(desk)
+    assert tickets.open_tickets(desk.space.roster, 0)
+    await desk.spaces.remove(desk.space, laptop.id)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    space = await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    for one in (guest, inviter, guest):
+        await one.relays.sync(RelaySync())
+    assert desk.space.roster.members.keys() == {desk.id}
+    assert space.petition is not None
+    assert space.petition.expires_ms == WITHDRAWN
+    await guest.stop()
+
+
 async def test_a_second_that_waits_with_a_withdrawn_invitation_hears_of_it_too(
     inviter: Relayed, make: MakeDevice
 ) -> None:
