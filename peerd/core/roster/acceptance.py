@@ -1,7 +1,9 @@
 """How far the origins of those who left are accepted, and what a member has to vouch for.
 
-The maximum of what standing removals and counting vouches say stands; of equal numbers with different hashes (a fork)
-the smaller hash, since holders of the larger one do the recopy.
+The maximum of what members say in standing removals and in vouches stands; of equal numbers with different hashes (a
+fork) the smaller hash, since holders of the larger one do the recopy. The word of who is no member any more does not
+count, or a device could vouch, before it is removed, for what it will write afterwards. Whoever has applied what it had
+vouched for in good faith vouches for that anew.
 
 A close that names both variants of a fork lets one of them stand, whoever the origin's device is: of all that closes
 name behind one common end, the run with the smallest hash, and what follows it. Nothing of the others is accepted. A
@@ -16,7 +18,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from peerd.core.origin import Announcement
-from peerd.core.roster.lineage import Lineage
+from peerd.core.roster.lineage import Entry, Lineage
 from peerd.core.roster.removal import Verdict
 from peerd.core.roster.statements import FINALS, Close, Final, Remove, Vouch
 
@@ -58,9 +60,9 @@ def accepted(lineage: Lineage, verdict: Verdict) -> Accepted:
         if entry.id in verdict.void:
             continue
         match entry.body:
-            case Remove() as body if entry.id in verdict.standing:
+            case Remove() as body if entry.id in verdict.standing and _is_of_member(entry, verdict):
                 _raise(finals, body.finals)
-            case Vouch() as body:
+            case Vouch() as body if _is_of_member(entry, verdict):
                 _raise(finals, body.finals)
             case Close() as body if body.ends:
                 ends.setdefault((body.origin, body.seq, body.hash), set()).update(body.ends)
@@ -69,6 +71,10 @@ def accepted(lineage: Lineage, verdict: Verdict) -> Accepted:
                 if before is None or _order(body) < _order(before):
                     closed[body.origin] = body
     return Accepted(finals, closed, _forks(ends))
+
+
+def _is_of_member(entry: Entry, verdict: Verdict) -> bool:
+    return entry.acting is not None and verdict.is_open(entry.acting)
 
 
 def _forks(ends: Mapping[tuple[bytes, int, bytes], set[Final]]) -> dict[bytes, tuple[ClosedFork, ...]]:

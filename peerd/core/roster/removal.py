@@ -39,6 +39,10 @@ class Verdict:
     ended: dict[bytes, Entry]
     void: dict[bytes, Entry]
 
+    def is_open(self, admission: Entry) -> bool:
+        """Does it count, and does no removal that stands end it?"""
+        return admission.id not in self.ended and admission.id not in self.void
+
 
 def judge(lineage: Lineage) -> Verdict:
     """Decide which removals stand, then what counts. Linear in the statements, but for rings of removals."""

@@ -205,7 +205,7 @@ class Roster:
 
     def is_open(self, admission: Entry) -> bool:
         """Does it count, and does no removal that stands end it?"""
-        return admission.id not in self._verdict.ended and admission.id not in self._verdict.void
+        return self._verdict.is_open(admission)
 
     def _ended_by(self, admission: Entry) -> Entry:
         return self._verdict.ended.get(admission.id) or self._verdict.void[admission.id]

@@ -47,12 +47,46 @@ def test_a_removal_ends_each_origin_where_the_remover_stood(cast: Cast) -> None:
     assert after.limit_of(origin, known) == 7
 
 
-def test_who_leaves_says_where_its_origins_end(cast: Cast) -> None:
-    """Its own removal counts, with what it names."""
+def test_who_leaves_does_not_say_where_its_origins_end(cast: Cast) -> None:
+    """It could go on writing; those who have what it wrote say so."""
     roster = cast.space_of(0, 1)
     known = _announced(cast, roster, 1)
-    left = cast.remove(roster, 1, 1, {origin_of(roster.space, known): Final(4, b"4" * 8)})
-    assert left.limit(known) == 4
+    origin = origin_of(roster.space, known)
+    left = cast.remove(roster, 1, 1, {origin: Final(1 << 62, b"4" * 8)})
+    assert left.limit(known) == 0
+    due = vouches_due(left, cast.devices[0], {origin: (4, b"4" * 8)}, {origin: known})
+    assert cast.say(left, compose.vouch(left, cast.devices[0], due)).limit(known) == 4
+
+
+@pytest.mark.parametrize("helped", [False, True])
+def test_nobody_vouches_for_what_it_will_write_when_it_is_removed(cast: Cast, *, helped: bool) -> None:
+    """Before its removal, to the knowledge of all, or by the removal that another stolen device states: whoever is no
+    member has no say.
+    """
+    roster = cast.space_of(0, 1, 2)
+    known = _announced(cast, roster, 2)
+    finals = {origin_of(roster.space, known): Final(1 << 62, b"x" * 8)}
+    if helped:
+        stolen = cast.remove(roster, 1, 2, finals)
+        assert stolen.limit(known) == 1 << 62
+        removed = cast.remove(stolen, 0, 1)
+    else:
+        stolen = cast.say(roster, compose.vouch(roster, cast.devices[2], finals))
+        removed = cast.remove(stolen, 0, 2)
+    assert removed.limit(known) == 0
+    assert not removed.accepts(known, 1)
+
+
+def test_what_a_member_vouched_for_that_left_is_vouched_for_anew(cast: Cast) -> None:
+    """By whoever has applied it."""
+    roster = cast.space_of(0, 1, 2, 3)
+    known = _announced(cast, roster, 3)
+    origin = origin_of(roster.space, known)
+    removed = cast.remove(roster, 1, 3, {origin: Final(7, b"7" * 8)})
+    left = cast.remove(removed, 0, 1)
+    assert left.limit(known) == 0
+    due = vouches_due(left, cast.devices[2], {origin: (7, b"7" * 8)}, {origin: known})
+    assert cast.say(left, compose.vouch(left, cast.devices[2], due)).limit(known) == 7
 
 
 def test_vouches_raise_and_the_maximum_stands(cast: Cast) -> None:
