@@ -7,7 +7,8 @@ vouched for in good faith vouches for that anew.
 
 A close that names both variants of a fork lets one of them stand, whoever the origin's device is: of all that closes
 name behind one common end, the run with the smallest hash, and what follows it. Nothing of the others is accepted. A
-close that does not name two bounds the origin: nothing beyond its seq is accepted, the smallest seq of several stands.
+close that does not name two says no more than that the origin's device is to take another one. It bounds nothing: any
+member may state it, and what some have applied and the others must not would part them for ever.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class ClosedFork(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """`closed` are the closes that bound an origin, `forks` what the others say, in the order of their seqs."""
+    """`closed` are the origins that closes name, `forks` what those of two variants say, in the order of their seqs."""
 
     finals: dict[bytes, Final]
-    closed: dict[bytes, Close]
+    closed: frozenset[bytes]
     forks: dict[bytes, tuple[ClosedFork, ...]]
 
 
@@ -54,7 +55,7 @@ class Limits(Protocol):
 def accepted(lineage: Lineage, verdict: Verdict) -> Accepted:
     """What all counting statements say together about where origins end."""
     finals: dict[bytes, Final] = {}
-    closed: dict[bytes, Close] = {}
+    closed: set[bytes] = set()
     ends: dict[tuple[bytes, int, bytes], set[Final]] = {}
     for entry in lineage.entries.values():
         if entry.id in verdict.void:
@@ -64,13 +65,11 @@ def accepted(lineage: Lineage, verdict: Verdict) -> Accepted:
                 _raise(finals, body.finals)
             case Vouch() as body if _is_of_member(entry, verdict):
                 _raise(finals, body.finals)
-            case Close() as body if body.ends:
-                ends.setdefault((body.origin, body.seq, body.hash), set()).update(body.ends)
             case Close() as body:
-                before = closed.get(body.origin)
-                if before is None or _order(body) < _order(before):
-                    closed[body.origin] = body
-    return Accepted(finals, closed, _forks(ends))
+                closed.add(body.origin)
+                if body.ends:
+                    ends.setdefault((body.origin, body.seq, body.hash), set()).update(body.ends)
+    return Accepted(finals, frozenset(closed), _forks(ends))
 
 
 def _is_of_member(entry: Entry, verdict: Verdict) -> bool:
@@ -120,7 +119,3 @@ def _raise(finals: dict[bytes, Final], by: Mapping[bytes, Final]) -> None:
 
 def _falling(hash_there: bytes) -> int:
     return -int.from_bytes(hash_there, "big")
-
-
-def _order(close: Close) -> tuple[int, bytes, tuple[bytes, ...]]:
-    return close.seq, close.hash, close.next

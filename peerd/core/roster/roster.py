@@ -24,7 +24,7 @@ from peerd.core.origin import Announcement, origin_of
 from peerd.core.roster.acceptance import Accepted, ClosedFork, accepted
 from peerd.core.roster.lineage import Entry, Lineage
 from peerd.core.roster.removal import Verdict, judge
-from peerd.core.roster.statements import ADMIN, GENESIS, Close, Final, Genesis, SignedStatement, Verify, statement_id
+from peerd.core.roster.statements import ADMIN, GENESIS, Final, Genesis, SignedStatement, Verify, statement_id
 from peerd.errors import RemoteProtocolError
 
 PENDING = 512
@@ -229,12 +229,10 @@ class Roster:
         admission = self._lineage.entries.get(announcement.admission)
         if admission is None or admission.card is None or admission.device != announcement.device:
             return 0
-        closed = self._accepted.closed.get(origin)
         if self.is_open(admission):
-            return closed.seq if closed else None
+            return None
         final = self._accepted.finals.get(origin)
-        last = final.seq if final else 0
-        return min(last, closed.seq) if closed else last
+        return final.seq if final else 0
 
     def limit(self, announcement: Announcement) -> int | None:
         """The last accepted seq of the origin that is announced so; None if there is no limit."""
@@ -249,10 +247,6 @@ class Roster:
         """Where an ended origin ends, as far as anybody has said: the last accepted seq and the hash there."""
         return self._accepted.finals.get(origin)
 
-    def closed(self, origin: bytes) -> Close | None:
-        """The statement that bounds a forked origin: the earliest of several."""
-        return self._accepted.closed.get(origin)
-
     def forks(self, origin: bytes) -> tuple[ClosedFork, ...]:
         """Where the origin went two ways, and which stands, as closes say; in the order of their seqs."""
         return self._accepted.forks.get(origin, ())
@@ -263,7 +257,7 @@ class Roster:
 
     def is_closed(self, origin: bytes) -> bool:
         """Nobody writes to it any more, its own device least of all."""
-        return origin in self._accepted.closed or origin in self._accepted.forks
+        return origin in self._accepted.closed
 
     # ---- for the rules that stand on it (epochs, new statements)
 

@@ -11,7 +11,7 @@ author knew: what a statement's author had seen is what can be reached through i
     3 remove    one admission of a device ends; how much of what it wrote is accepted
     4 vouch     a member has applied more of what an ended admission wrote
     5 epoch     a secret of the space, sealed to its members
-    6 close     an origin that went two ways ends at the last common transaction
+    6 close     an origin that went two ways: nobody writes to it any more, and one of the two stands
     7 ticket    an invitation by file: whoever has its key may ask to be admitted, until it expires or one is
     8           reserved: kept and forwarded, without effect
   128 withdraw  nobody is let in by this ticket any more
