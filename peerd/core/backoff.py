@@ -1,8 +1,8 @@
 """When to dial again: exponential with full jitter (Brooker, "Exponential Backoff and Jitter", 2015).
 
 A peer that was linked or sighted lately is worth a try every second or two, since it is most likely coming back; one
-that has been away longer is asked less and less, up to every five minutes. A sighting starts over. Whatever else is
-tried again and again without chance doubles its pauses in the same way.
+that has been away longer, or refuses us, is asked less and less, up to every five minutes. A sighting starts over.
+Whatever else is tried again and again without chance doubles its pauses in the same way.
 """
 
 from __future__ import annotations

@@ -220,12 +220,16 @@ class Dialing:
             self.nudge(address)
 
     async def _wait(self, nudge: asyncio.Event, device: bytes) -> None:
-        """Until it is time to try again: at once when the link is lost, else after the back-off or a nudge."""
+        """Until it is time to try again: at once when the link is lost, else after the back-off or a nudge. A refusal
+        does not pass by itself, however lately the device was seen; whatever ends it is a nudge.
+        """
         note = self._book.note(device)
         if device in self._switchboard.links:
             await nudge.wait()
             return
-        away_s = FRESH_S if note.sighted_s is None else self._times.monotonic_s() - note.sighted_s
+        away_s = FRESH_S
+        if note.sighted_s is not None and note.state != "refused":
+            away_s = self._times.monotonic_s() - note.sighted_s
         try:
             async with asyncio.timeout(delay_s(max(1, note.attempts), away_s, self._times.uniform)):
                 await nudge.wait()

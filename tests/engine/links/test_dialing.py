@@ -133,6 +133,33 @@ async def test_a_device_that_is_away_is_dialled_less_and_less_and_at_once_when_s
 
 
 @in_virtual_time
+async def test_who_is_refused_in_sight_dials_less_and_less_and_at_once_when_something_changes() -> None:
+    """Unlike one that is only about to come back: what it says does not pass by itself."""
+    async with Scene(2) as scene:
+        await scene.link_all()
+        here, gone = scene.devices
+        await gone.stop()
+        await scene.do(0, partial(here.running.spaces.remove, scene.space(0), gone.id))
+        await gone.start()
+        scene.world.air.refresh()
+        await asyncio.sleep(10)
+        note = gone.running.book.note(here.id)
+        assert note.trouble is not None
+        assert (note.state, note.trouble.code) == ("refused", "removed")
+        before = scene.network.dials
+        await asyncio.sleep(290)
+        assert scene.network.dials - before < 15
+        before = scene.network.dials
+        scene.world.air.refresh()
+        await asyncio.sleep(1)
+        assert scene.network.dials > before, "it shows itself anew"
+        await scene.do(0, lambda: here.running.spaces.admit(scene.space(0), gone.running.spaces.card()))
+        assert len(live_links(scene)) == 0
+        await scene.do(1, lambda: scene.space(1).learn(scene.space(0).roster.statements))
+        await scene.until(lambda: len(live_links(scene)) == 2, within_s=2)
+
+
+@in_virtual_time
 async def test_who_missed_two_changes_of_the_secret_finds_whoever_dialled_it() -> None:
     """They recognise each other's announcements no more, and where it is now nobody knows."""
     async with Scene(4) as scene:
