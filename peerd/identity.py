@@ -179,9 +179,14 @@ def seal(recipient: bytes, plaintext: bytes, info: bytes, aad: bytes = b"") -> b
     with X25519, HKDF-SHA256 and ChaCha20-Poly1305, as enc then ciphertext. It does not say who sealed it.
 
     `info` and `aad` are both bound by the key schedule, as u32(length of info) + info + aad; HPKE's own aad
-    is empty. ValueError if the public key is not one.
+    is empty. ValueError if the public key has another length. Some of 32 bytes are points of small order, to which
+    nothing can be sealed and which only somebody who means harm has on its card: then nobody can read it.
     """
-    return _SUITE.encrypt(plaintext, X25519PublicKey.from_public_bytes(recipient), _bound(info, aad))
+    key = X25519PublicKey.from_public_bytes(recipient)
+    try:
+        return _SUITE.encrypt(plaintext, key, _bound(info, aad))
+    except ValueError:
+        return _SUITE.encrypt(plaintext, X25519PrivateKey.generate().public_key(), _bound(info, aad))
 
 
 def _bound(info: bytes, aad: bytes) -> bytes:

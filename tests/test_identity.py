@@ -286,10 +286,18 @@ def test_a_seal_is_bound_to_all_of_its_context(ours: Identity) -> None:
 
 
 def test_sealing_to_what_is_no_key_is_a_bug(ours: Identity) -> None:
-    """A public key of another size, or a point that takes part in no exchange, is refused."""
-    for key in (b"short", bytes(32)):
-        with pytest.raises(ValueError):  # noqa: PT011 - the library's sentence is its own affair
-            seal(key, b"", b"")
+    """A public key has 32 bytes."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's sentence is its own affair
+        seal(b"short", b"", b"")
+
+
+@pytest.mark.parametrize("y", [0, 1, (1 << 255) - 20])
+def test_what_is_sealed_to_a_point_of_small_order_is_for_nobody(ours: Identity, y: int) -> None:
+    """A member that has one on its card must not keep the others from sealing anything; it looks like any other."""
+    sealed = seal(y.to_bytes(32, "little"), b"secret", b"info")
+    assert len(sealed) == len(seal(ours.sealing_public_key, b"secret", b"info"))
+    with pytest.raises(RemoteProtocolError):
+        ours.open(sealed, b"info")
 
 
 def test_the_certificate_says_nothing(ours: Identity) -> None:

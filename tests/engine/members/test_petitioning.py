@@ -106,6 +106,35 @@ async def test_who_has_a_file_that_is_withdrawn_does_not_come_by_the_place_of_an
     assert not desk.space.roster.is_member(attic.id)
 
 
+async def test_a_key_to_which_nothing_can_be_sealed_keeps_nobody_from_being_let_in(
+    inviter: Relayed, make: MakeDevice, until: Until
+) -> None:
+    """Whoever comes with one can read nothing; but all others go on."""
+    desk, attic = inviter.device, make("attic")
+    await desk.spaces.renew_epoch(desk.space)
+    names_key = SpaceKeys(desk.space, desk.spaces).names()
+    await inviter.files.invite(desk.space, 7)
+    ((ticket, stated),) = tickets.open_tickets(desk.space.roster, 0).items()
+    (private,) = inviter.ticket_keys.made
+    asked = tickets.petition(
+        desk.space.id,
+        ticket,
+        replace(attic.spaces.card(), sealing_key=bytes(32)),
+        by_ticket=lambda told: identity.sign_with(private, told),
+        by_device=attic.keys.sign,
+    )
+    keys = epochs.relay_keys(desk.space.id, tickets.petition_secret(desk.space.id, names_key, stated.key))
+    await inviter.store.prepare()
+    await inviter.store.create({(name := _place(inviter)): sealing.seal_object(name, asked, keys, bytes(range(24)))})
+    await inviter.relays.sync(RelaySync())
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    guest = await Relayed(make("cellar"), inviter.folder).start()
+    await guest.files.ask(file, code, None)
+    await guest.relays.look_again()
+    await until(lambda: guest.device.space.petition is None)
+    await guest.stop()
+
+
 async def test_a_petition_that_was_left_again_does_not_stay(inviter: Relayed, make: MakeDevice, until: Until) -> None:
     """The guest looks once more between being let in and reading so."""
     file, code, _ = await inviter.files.invite(inviter.device.space, 7)
