@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from peerd.control.client import Client
 
 # What is wrong with a place in these states is not wrong with it alone: it may be meant so, or end by itself.
-_MAY_BE: Final = frozenset({"offline", "connecting", "receiving", "syncing", "relayed", "paused"})
+_MAY_BE: Final = frozenset({"offline", "connecting", "receiving", "syncing", "relayed", "paused", "waiting"})
 _MIB: Final = 1 << 20
 FULL_BYTES: Final = 64 * _MIB
 LOW_BYTES: Final = 1024 * _MIB

@@ -33,7 +33,8 @@ def add(commands: Commands) -> None:
         "show for every space and peer whether it is in sync, and if not, why",
         "SINCE is how long the peer has been in sync, or has not been; without a session, when its link came or went. "
         "Exit code 4 if the daemon says why this device or a space is not well, else 5 if conflicts are open or rows "
-        "of tables are parked. A peer that is offline or catching up is neither.",
+        "of tables are parked. A peer that is offline or catching up is neither, nor is a join that waits to be "
+        "answered.",
     )
     status.set_defaults(run=run_status)
     peers = commands.add("peers", "list the other devices, how they are reached, and why not")
@@ -60,7 +61,8 @@ def run_status(_: argparse.Namespace, client: Client, out: Output) -> int:
 
 def _verdict(found: Mapping[str, Any]) -> int:
     # Whether a peer's trouble is one of the space's is the daemon's to say: a peer always has a reason to be offline.
-    if any(place.get("reason") for place in (found["device"], *found["spaces"])):
+    # So has a space that waits for a member to let this device in.
+    if any(place.get("reason") and place["state"] != "waiting" for place in (found["device"], *found["spaces"])):
         return exits.DEGRADED
     return exits.CONFLICTS if any(_waits(space) for space in found["spaces"]) else exits.OK
 

@@ -90,6 +90,19 @@ def test_what_may_be_meant_so_is_a_note_and_no_failure(
     assert notes == ["device", "port", "disk", "home: nas", "clock", "multicast"]
 
 
+def test_a_join_that_waits_to_be_answered_is_a_note_with_its_next_step(daemon: Any, peerctl: Any, machine: Any) -> None:
+    """It may take days, and ends by itself when the invitation expires. Once, though its relay says the same."""
+    waits = {"state": "waiting", "reason": "no member has answered yet", "next_step": "wait"}
+    spaces = [{**STATUS["spaces"][0], **waits, "peers": []}]
+    daemon.on("GET", "/v1/status", {**STATUS, "spaces": spaces})
+    daemon.on("GET", "/v1/health/ready", {"live": True, "ready": True})
+    daemon.on("GET", "/v1/relays", {"relays": [{"relay": "folder", "space": "home", **waits}]})
+    got = peerctl("doctor")
+    assert got.code == 0
+    told = [line.split("\t") for line in got.out.splitlines() if "no member has answered" in line]
+    assert [one[:4] for one in told] == [["note", "space home", "waiting: no member has answered yet", "wait"]]
+
+
 @pytest.mark.parametrize(
     ("free_bytes", "state"), [(None, "problem"), (10 << 20, "problem"), (500 << 20, "note"), (2 << 30, "ok")]
 )

@@ -123,6 +123,7 @@ def test_a_daemon_without_spaces_says_how_to_begin(daemon: Any, on_terminal: Any
         (changed(reason="the disk is full", next_step="make room", state="blocked"), 4),
         (changed(device={"reason": "the clock stands still"}), 4),
         (changed(reason="nas: refused", conflicts=3), 4),
+        (changed(reason="no member has answered yet", next_step="wait", state="waiting"), 0),
         (changed(peers=[OFFLINE]), 0),
         (changed(peers=[OFFLINE], conflicts=3), 5),
         (changed(peers=[{**IN_SYNC, "state": "syncing", "behind": 5}]), 0),

@@ -105,7 +105,7 @@ def petition_state(petition: StoredPetition, now_ms: int, relays: Sequence[str])
         )
     if not relays:
         return (
-            "waiting",
+            "degraded",
             "this device asks to be let in, and no relay here has this space among its spaces",
             "Configure the relay that the others use; see docs/relay.md.",
         )

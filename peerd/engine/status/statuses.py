@@ -82,10 +82,11 @@ class Statuses:
                 next_step=PAUSED.next_step,
                 further=_further(problems),
             )
-        degraded = problems or any(view.reason for view in views)
+        # Whoever waits to be let in may do so for days, and nothing is wrong with that: the space alone says so.
+        troubled = next((view for view in views if view.reason and view.state != "waiting"), None)
+        degraded = problems or troubled is not None
         reason, step = problems[0] if problems else ("", "")
-        if degraded and not problems:
-            troubled = next(view for view in views if view.reason)
+        if troubled is not None and not problems:
             reason, step = f"{troubled.name}: {troubled.reason}", troubled.next_step
         return DeviceStatus(
             id=format_device_id(self._keys.device),
@@ -110,7 +111,7 @@ class Statuses:
         for space in self._sorted():
             peers = self.peers.of(space)
             state, reason, _ = self.spaces.state_of(space, peers, ())
-            if state in {"failed", "stopped", "removed"}:
+            if state in {"failed", "stopped", "removed", "waiting"}:
                 return f"{space.name}: {reason}"
             for peer in peers:
                 if peer.state != "in sync" and (peer.state != RELAYED or is_behind_on_relay(peer)):

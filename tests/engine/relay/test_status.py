@@ -72,7 +72,7 @@ def test_who_is_refused_stays_so() -> None:
     ("expires_ms", "relays", "state", "words"),
     [
         (9, ["folder"], "waiting", "through folder"),
-        (9, [], "waiting", "no relay here"),
+        (9, [], "degraded", "no relay here"),
         (5, ["folder"], "removed", "expired"),
         (WITHDRAWN, ["folder"], "removed", "withdrawn"),
         (USED, ["folder"], "removed", "used"),
@@ -182,6 +182,14 @@ async def test_a_space_that_waits_to_be_let_in_says_so(both: tuple[Relayed, Rela
     attic.statuses.relays = guest.relays
     await guest.files.ask(file, code, None)
     view = await attic.statuses.spaces.view(attic.space)
-    assert (view.state, "no relay here" in view.reason) == ("waiting", True)
+    assert (view.state, "no relay here" in view.reason) == ("degraded", True)
+    assert (await attic.statuses.status()).device.state == "degraded", "somebody has to configure one"
+    await guest.start()
+    view = await attic.statuses.spaces.view(attic.space)
+    assert (view.state, "no member has answered yet" in view.reason, bool(view.next_step)) == ("waiting", True, True)
+    device = (await attic.statuses.status()).device
+    assert (device.state, device.reason, device.next_step) == ("running", "", ""), "nothing is wrong with that"
+    health = attic.statuses.health()
+    assert (health.converged, "no member has answered yet" in health.reason) == (False, True)
     assert [(peer.state, peer.reason, peer.next_step) for peer in view.peers] == 2 * [("offline", "", "")]
     await guest.stop()
