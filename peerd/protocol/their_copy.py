@@ -17,6 +17,7 @@ class TheirCopy:
     def __init__(self) -> None:
         self.clock: Clock = {}
         self.summary: Summary | None = None
+        self._is_other_history = False
 
     def summed_up(self, message: Summary) -> None:
         """Raises RemoteProtocolError if they have said so before."""
@@ -27,6 +28,10 @@ class TheirCopy:
     def meet(self, summary: Summary, ours: CopyState, own_origin: bytes | None) -> list[Effect]:
         """Theirs is what the summary says: what that means, beside ours."""
         self.clock = {origin: seq for origin, seq, _ in summary.positions}
+        heads = {(origin, seq): hash8 for origin, seq, hash8 in ours.positions()}
+        self._is_other_history = any(
+            heads.get((origin, seq), hash8) != hash8 for origin, seq, hash8 in summary.positions
+        )
         effects: list[Effect] = [Acked(dict(self.clock), whole=True)]
         if own_origin is not None and self.clock.get(own_origin, 0) > ours.seq(own_origin):
             effects.append(RolledBack(own_origin))
@@ -39,8 +44,12 @@ class TheirCopy:
             raise RemoteProtocolError("they claim more origins than a space has", code="too-large", close_code=4413)
 
     def compared(self, their_digest: bytes, ours: CopyState) -> list[Effect]:
-        """Where both have the same transactions, whether both have the same data."""
-        return [Compared(their_digest == digest.summary(ours.digest))] if self.clock == ours.clock() else []
+        """Where both have the same transactions, whether both have the same data. Of a fork nothing is said: equal
+        numbers are other transactions there.
+        """
+        if self._is_other_history or self.clock != ours.clock():
+            return []
+        return [Compared(their_digest == digest.summary(ours.digest))]
 
     def behind(self, ours: CopyState) -> int:
         """Transactions that they are known to have and we have not."""

@@ -38,7 +38,7 @@ def test_it_is_summed_up_once(desk: Any) -> None:
 
 def test_what_a_summary_means_beside_ours(desk: Any) -> None:
     theirs, held = TheirCopy(), digest.summary(desk.state.digest)
-    at = (desk.origin, 2, b"........")
+    (at,) = desk.state.positions()
     assert theirs.meet(summary(desk, (THEIRS, 7, bytes(8))), desk.state, desk.origin) == [
         Acked({THEIRS: 7}, whole=True)
     ]
@@ -49,6 +49,13 @@ def test_what_a_summary_means_beside_ours(desk: Any) -> None:
     further = (desk.origin, 3, b"........")
     assert RolledBack(desk.origin) in theirs.meet(summary(desk, further), desk.state, desk.origin)
     assert RolledBack(desk.origin) not in theirs.meet(summary(desk, further), desk.state, None)
+
+
+def test_of_a_fork_no_digests_are_compared(desk: Any) -> None:
+    """At equal clocks two histories of one origin hold different data; neither copy is damaged."""
+    theirs, fork = TheirCopy(), (desk.origin, 2, b"........")
+    assert theirs.meet(summary(desk, fork), desk.state, desk.origin) == [Acked({desk.origin: 2}, whole=True)]
+    assert theirs.compared(bytes(16), desk.state) == []
 
 
 def test_it_only_grows_by_what_they_say_later_and_to_a_bound(desk: Any) -> None:
