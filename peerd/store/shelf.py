@@ -26,6 +26,7 @@ log = get(__name__)
 
 _ID = re.compile("[0-9a-f]{32}")
 _NAME_BYTES = 256
+_TRACES = frozenset({".name", ".roster", ".bindings", ".mark"})
 _LASTING = frozenset({"store-newer", "store-missing"})  # no waiting helps
 
 
@@ -69,11 +70,17 @@ class Shelf:
         Raises:
             StoreBusy: another peerd has this state directory.
         """
-        for path in sorted(self._spaces.glob("*.roster")):
-            database = path.with_suffix(".db")
-            if not database.exists() and _ID.fullmatch(path.stem):
+        for stem in self._remembered():
+            database = self._spaces / f"{stem}.db"
+            if not database.exists():
                 self._fail(database, _missing(database))
         return await self._open_each(sorted(self._spaces.glob("*.db")))
+
+    def _remembered(self) -> list[str]:
+        """The ids of the spaces of which anything says that they are on this device."""
+        traces = [*self._spaces.iterdir(), *self._marks.iterdir()]
+        found = {one.stem for one in traces if one.suffix in _TRACES}
+        return sorted(stem for stem in found if _ID.fullmatch(stem))
 
     def passing(self) -> list[str]:
         """The names of those that could not be opened for a reason that may have passed: a full disk, one that could
@@ -128,12 +135,16 @@ class Shelf:
         """
         path = self._spaces / f"{space.hex()}.db"
         bound = binding_copy.salvage(path)
+        before = {one for one in self._traces(path) if one.exists()}
         aside = self._set_aside(path) if path.exists() else None
         try:
             await founding.create(path, space, name, self._random_bytes, statements, bound, threaded=self._threaded)
             store = await self._open(path)
         except BaseException:
             self._delete(path)  # whoever asked is told that there is none
+            for trace in self._traces(path):
+                if trace not in before:
+                    trace.unlink(missing_ok=True)  # else it would be missed at the next start
             if aside is not None:
                 _move(aside, path)
             raise
@@ -147,9 +158,8 @@ class Shelf:
         try:
             aside = None if delete else self._move_aside(path)
             self._delete(path)
-            mark = self._marks / f"{path.stem}.mark"
             older = upgrading.copies(path, self._backups) if delete else []
-            for beside in (*_beside(path), lock_of(path), mark, *older):
+            for beside in (*self._traces(path), lock_of(path), *older):
                 beside.unlink(missing_ok=True)
         except OSError as problem:
             raise translate(problem, path) from problem
@@ -164,6 +174,18 @@ class Shelf:
     def failed_name(self, space: bytes) -> str | None:
         """The other way round."""
         return next((name for name, stem in self._stems.items() if stem == space.hex()), None)
+
+    def _traces(self, path: Path) -> tuple[Path, ...]:
+        """The small files that tell of a database."""
+        return (
+            path.with_suffix(".name"),
+            roster_copy.place(path),
+            binding_copy.place(path),
+            self._mark(path),
+        )
+
+    def _mark(self, path: Path) -> Path:
+        return self._marks / f"{path.stem}.mark"
 
     def _give_up(self, stem: str) -> str | None:
         """It is in `failed` no longer: the name by which it was."""
@@ -203,9 +225,8 @@ class Shelf:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
 
     async def _open(self, path: Path) -> SpaceStore:
-        mark = self._marks / f"{path.stem}.mark"
         store = await SpaceStore.open(
-            path, self._device, mark, self._random_bytes, self._wall_ms,
+            path, self._device, self._mark(path), self._random_bytes, self._wall_ms,
             threaded=self._threaded, backups=self._backups, alone=path.stem in self._unsynced,
         )  # fmt: skip
         self._unsynced.discard(path.stem)
@@ -226,11 +247,6 @@ def _move(path: Path, to: Path) -> None:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.replace(to.with_name(to.name + suffix))
-
-
-def _beside(path: Path) -> tuple[Path, ...]:
-    """The small files beside a database."""
-    return path.with_suffix(".name"), roster_copy.place(path), binding_copy.place(path)
 
 
 def _missing(path: Path) -> StoreError:

@@ -13,6 +13,7 @@ import pytest
 from peerd.core.roster.statements import SignedStatement
 from peerd.errors import DiskFull, StoreBusy, StoreDamaged
 from peerd.store import founding
+from peerd.store import space as space_store
 from peerd.store.shelf import Shelf
 from tests.store.copies import DEVICE, NOW_MS, SPACE
 
@@ -172,6 +173,39 @@ async def test_a_database_that_is_gone_is_missed(shelf: Shelf, tmp_path: Path) -
     _, store = await shelf.create(SPACE, "home", shelf.salvage(SPACE))
     assert (shelf.failed, store.opened.statements) == ({}, (STATEMENT, later))
     await store.close()
+
+
+@pytest.mark.parametrize("left", ["spaces/{}.roster", "spaces/{}.name", "spaces/{}.bindings", "marks/{}.mark"])
+async def test_any_trace_of_a_database_tells_that_it_is_gone(shelf: Shelf, tmp_path: Path, left: str) -> None:
+    """Whatever else was lost with it: no space goes without a word. It is forgotten with its last trace."""
+    _, store = await shelf.create(SPACE, "home", [STATEMENT])
+    await store.close()
+    trace = tmp_path / left.format(SPACE.hex())
+    trace.touch()
+    for path in [*(tmp_path / "spaces").iterdir(), *(tmp_path / "marks").iterdir()]:
+        if path != trace:
+            path.unlink()
+    assert await shelf.open_all() == []
+    name = "home" if trace.suffix == ".name" else SPACE.hex()
+    assert {name: why.code for name, why in shelf.failed.items()} == {name: "store-missing"}
+    shelf.forget(SPACE, delete=False)
+    assert (await shelf.open_all(), shelf.failed) == ([], {})
+    assert not trace.exists()
+
+
+async def test_no_trace_is_left_of_a_copy_that_could_not_be_made(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be missed at the next start."""
+
+    async def full(*_: object, **__: object) -> None:
+        raise DiskFull("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(space_store, "open_database", full)
+        with pytest.raises(DiskFull):
+            await shelf.create(SPACE, "home", [STATEMENT])
+    assert (await shelf.open_all(), shelf.failed) == ([], {})
 
 
 @pytest.mark.parametrize("beside", [None, b"no roster", b""])
