@@ -50,6 +50,10 @@ _FIRST_DAY = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LAST_DAY = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 _MAX_KEY_FILE_BYTES = 4096
+_ANEW = (
+    "remove it there, move identity/, spaces/ and marks/ of the state directory away, start peerd, and join again; "
+    'see docs/recovery.md, "Lost keys".'
+)
 _PrivateKey = Ed25519PrivateKey | X25519PrivateKey
 
 
@@ -110,7 +114,7 @@ class Identity:
                 raise IdentityError(
                     f"The key {folder / name} is missing, but {folder / present[0]} is there.",
                     next_step=f"Put {name} back from a backup. If this device is in no space yet, "
-                    f"delete {folder / present[0]} too, and both are made anew.",
+                    f"delete {folder / present[0]} too, and both are made anew. Otherwise {_ANEW}",
                 )
         if private:
             _check_folder(folder)
@@ -258,8 +262,7 @@ def _read(path: Path, *, private: bool) -> _PrivateKey | object:
     if private and mode & 0o077:
         raise IdentityError(
             f"Others can use the key {path} (mode {mode:04o}).",
-            next_step=f"chmod 600 {path}; if somebody may have copied it, remove this device from its "
-            "spaces, delete both keys and join again.",
+            next_step=f"chmod 600 {path}. If somebody may have copied it, {_ANEW}",
         )
     if private and found.st_uid != os.geteuid():
         raise IdentityError(
@@ -277,8 +280,7 @@ def _read(path: Path, *, private: bool) -> _PrivateKey | object:
 def _damaged(path: Path, why: str) -> IdentityError:
     return IdentityError(
         f"The key {path} is damaged: {why}.",
-        next_step=f"Put {path.name} back from a backup. Without one this device is lost to its spaces: "
-        f"remove it there, delete {DEVICE_KEY} and {SEALING_KEY} in {path.parent}, and join again.",
+        next_step=f"Put {path.name} back from a backup. Without one this device is lost to its spaces: {_ANEW}",
     )
 
 

@@ -132,7 +132,7 @@ def test_a_damaged_key_is_named_and_left_alone(folder: Path, name: str, damage: 
     with pytest.raises(IdentityError, match="damaged") as refused:
         Identity.load_or_create(folder)
     assert str(path) in str(refused.value)
-    assert refused.value.next_step
+    assert f"Put {name} back from a backup." in refused.value.next_step
     assert contents(folder) == left
 
 

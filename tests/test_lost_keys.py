@@ -70,3 +70,21 @@ def test_with_spaces_it_does_not_start_and_says_what_to_do(config: Path) -> None
         (identity / name).write_bytes(key)
         (identity / name).chmod(0o600)
     asyncio.run(run_once(config))
+
+
+def test_who_has_no_backup_of_a_damaged_key_begins_anew_as_it_is_told(config: Path) -> None:
+    """With what is said, and nothing else, it starts."""
+    asyncio.run(run_once(config, "home"))
+    state = config.parent / "state"
+    (state / "identity" / DEVICE_KEY).write_bytes(b"rotten")
+    done = subprocess.run(
+        [sys.executable, "-m", "peerd", "--config", str(config)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "move identity/, spaces/ and marks/ of the state directory away" in done.stderr) == (
+        1,
+        True,
+    )
+    for name in ("identity", "spaces", "marks"):
+        (state / name).rename(config.parent / name)
+    asyncio.run(run_once(config))
+    assert (state / "identity" / DEVICE_KEY).exists()
