@@ -74,5 +74,5 @@ def show(space: Mapping[str, Any], out: Output) -> None:
     out.raw(f"  {of_ours if parts else 'looked at in the last 30 days, and in order here:'}")
     for one in found[:_IN_STATUS]:
         out.text(f"    {moment(one['at_ms'])}  {one['text']}")
-    if (more := scrub["damaged"] + scrub["repaired"] - _IN_STATUS) > 0:
+    if (more := max(len(found), scrub["damaged"] + scrub["repaired"]) - _IN_STATUS) > 0:
         out.text(f"    and {more:,} more: `peerctl scrub {space['name']}`, or `peerctl status --json`")

@@ -92,6 +92,9 @@ def test_status_tells_of_damage(daemon: Any, peerctl: Any, on_terminal: Any) -> 
     theirs = {**FINDING, "done": "equal", "text": "this device's copy and nas's differed: the same as nas has"}
     daemon.on("GET", "/v1/status", status({**VIEW, "findings": [theirs]}))
     assert "  looked at in the last 30 days, and in order here:\n" in on_terminal("status", "--no-color").out
+    many = {**VIEW, "repaired": 3, "findings": [theirs, *[FINDING] * 3]}
+    daemon.on("GET", "/v1/status", status(many))
+    assert "    and 1 more: `peerctl scrub home`" in on_terminal("status", "--no-color").out
     daemon.on("GET", "/v1/status", status(OPEN))
     assert peerctl("status").code == 4
     assert "1 damaged" in on_terminal("status").out

@@ -67,7 +67,7 @@ class Findings:
         """Likewise, where they are durable."""
         self.all += findings
         for one in findings:
-            what = f"{one.collection} {one.key}".strip()
+            what = _called(one)
             device = None if one.device is None else short_id(one.device)
             log.error("damage found", space=self._name, key=what, cause=one.found, device=device)
 
@@ -76,7 +76,7 @@ class Findings:
         changed = [one for one in self.open if one.name in names]
         for one in changed:
             one.done, one.device = how, device or one.device
-            log.info("damage repaired", space=self._name, key=f"{one.collection} {one.key}", cause=how)
+            log.info("damage repaired", space=self._name, key=_called(one), cause=how)
         if changed:
             await self._store.scrubs.note(changed)
 
@@ -101,3 +101,8 @@ class Findings:
         """They are told for 30 days of daemon time."""
         first = await self._store.scrubs.forget(KEPT_MS)
         self.all = [one for one in self.all if one.id >= first] if first else []
+
+
+def _called(finding: Finding) -> str:
+    """A record by its collection and key, a run by its origin and number."""
+    return f"{finding.collection} {finding.key}".strip()
