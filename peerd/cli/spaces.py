@@ -13,7 +13,7 @@ from peerd.control.client import Problem, path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from peerd.cli.arguments import Commands
     from peerd.cli.output import Output
@@ -262,20 +262,25 @@ def _withdraw(ticket: str, arguments: argparse.Namespace, client: Client, out: O
 
 
 def _named(
-    members: Iterable[dict[str, Any]], tickets: Iterable[dict[str, Any]], wanted: str
+    members: Sequence[dict[str, Any]], tickets: Iterable[dict[str, Any]], wanted: str
 ) -> tuple[dict[str, Any] | None, str]:
     """The one member with this id, short id or name, or the id of the one invitation file; None and "" if there is
-    none. Two are an error.
+    none. Two are an error; by its name one that was removed is meant only if no member is called so.
     """
     plain = wanted.replace("-", "").replace(" ", "").upper()
     found = [
         member for member in members if member["device"].replace("-", "") == plain or short(member["device"]) == plain
-    ] or [member for member in members if member["name"] == wanted]
+    ] or _called(members, wanted)
     files = [one["id"] for one in tickets if wanted.lower() in {one["id"], one["id"][:TICKET_CHARS]}]
     if len(found) + len(files) > 1:
         ids = ", ".join((*(short(member["device"]) for member in found), *files))
         raise Misused(f"{wanted} may be any of {ids}", code="ambiguous-device", next_step="give one of these ids")
     return found[0] if found else None, files[0] if files else ""
+
+
+def _called(members: Sequence[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
+    found = [member for member in members if member["name"] == wanted]
+    return [member for member in found if member["state"] != "removed"] or found
 
 
 def run_collection(arguments: argparse.Namespace, client: Client, out: Output) -> int:

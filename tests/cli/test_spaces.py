@@ -183,6 +183,14 @@ def test_remove_does_not_guess_between_two_of_one_name(daemon: Any, peerctl: Any
     assert not [asked for asked in daemon.asked if asked.method == "DELETE"]
 
 
+def test_remove_means_the_member_of_two_of_one_name_if_the_other_was_removed(daemon: Any, peerctl: Any) -> None:
+    nas, phone = ({**member, "name": "nas"} for member in MEMBERS["members"])
+    daemon.on("GET", WHERE, {"members": [{**nas, "state": "removed"}, phone]})
+    daemon.on("DELETE", f"{WHERE}/{PHONE}", None, status=204)
+    got = peerctl("remove", "home", "nas", "--yes")
+    assert (got.code, got.err) == (0, "removed nas (PHONEAAP) from home\n")
+
+
 def test_remove_asks_and_takes_silence_for_no(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", WHERE, MEMBERS)
     daemon.on("DELETE", f"{WHERE}/{PHONE}", None, status=204)
