@@ -103,10 +103,13 @@ def _multicast(root: Path, mdns: str | None, heard_on: Sequence[str]) -> Finding
     listening = sorted(_in_mdns_group(root) & set(able))
     if listening:
         return Finding(OK, "multicast", f"mDNS is listened to on {', '.join(listening)}")
+    where = ", ".join(able)
+    if mdns is None:  # without a daemon nobody need listen
+        return Finding(NOTE, "multicast", f"{where} can do it; whether peerd listens there shows while it runs")
     return Finding(
-        PROBLEM if mdns else NOTE,  # without a daemon nobody need listen
+        PROBLEM,
         "multicast",
-        f"nothing listens to mDNS on {', '.join(able)}",
+        f"nothing listens to mDNS on {where}",
         "check interfaces under [network], and that the daemon runs in this network namespace",
     )
 

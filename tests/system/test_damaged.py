@@ -191,4 +191,5 @@ def test_a_damaged_space_is_not_in_the_backup_and_the_others_are(house: House, t
     done = kitchen.run("backup", str(tmp_path / "backup"))
     assert done.returncode == 4
     assert "home is not in it" in done.stderr
+    assert "`peerctl space rebuild home`" in done.stderr
     assert len(list((tmp_path / "backup" / "spaces").glob("*.db"))) == 1

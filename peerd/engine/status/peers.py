@@ -29,9 +29,10 @@ UNKNOWN_THERE = (
     "have forgotten it."
 )
 UNSHARED_THERE = (
-    "It may not have heard of the last change of members yet; another member will tell it. If it stays so, its copy is "
-    "lost or was forgotten there: invite it again, or `peerctl remove` it."
+    "It may not have heard of the last change of members yet; another member will tell it. If it stays so, `peerctl "
+    "status` there says whether its copy failed. If it was forgotten there: invite it again, or `peerctl remove` it."
 )
+OTHER_KEYS = "If it was one, its keys were changed: put `identity/` of the state directory back from a backup."
 TROUBLED = frozenset({"blocked", "refused", "diverged"})  # a peer in one of these is a trouble of the space
 DIALLED_S = 10.0  # after a sighting; one that leads nowhere is known by then
 

@@ -18,7 +18,7 @@ from peerd.engine.relay.views import petition_state
 from peerd.engine.repair.scrub_status import describe_scrub
 from peerd.engine.snapshots.status import snapshot_view, taken_view
 from peerd.engine.space import Space
-from peerd.engine.status.peers import TROUBLED, PeerStates, removed_step, says_removed
+from peerd.engine.status.peers import OTHER_KEYS, TROUBLED, PeerStates, removed_step, says_removed
 from peerd.engine.tables.notices import asks_for_nobody, in_words
 from peerd.engine.upkeep.growth import Growth
 from peerd.errors import PeerdError, StoreError
@@ -135,7 +135,8 @@ class SpaceStates:
             return petition_state(space.petition, self._times.wall_ms(), self._relay_names(space))
         removal = space.roster.removed.get(self._keys.device)
         if removal is None:
-            return "removed", f"this device is no member of {space.name}; its copy can be read", removed_step(space)
+            step = f"{removed_step(space)} {OTHER_KEYS}"
+            return "removed", f"this device is no member of {space.name}; its copy can be read", step
         by = space.name_of(removal.by)
         what = f"was removed from {space.name}{' by ' + by if by else ''}"
         if removal.by == self._keys.device:

@@ -33,8 +33,9 @@ def check_filled(space: Space, settings: BindingSettings) -> None:
     if waits(space, settings):
         names = sorted(space.name_of(one) for one in space.others())
         whom = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        were = "was" if len(names) == 1 else "were"
         raise TableTrouble(
-            f"its file waits until this copy of {space.name} has been filled: since then {whom} was not met",
+            f"its file waits until this copy of {space.name} has been filled: since then {whom} {were} not met",
             code=WAITS,
             next_step="It goes on by itself when a member or a relay that has the data was reached; what the "
             "application writes meanwhile is kept. If none of them ever comes back, remove them (`peerctl remove "

@@ -138,5 +138,5 @@ class _Copying:
 
 
 def _not(name: str, failure: Exception) -> NotBackedUp:
-    step = failure.next_step if isinstance(failure, PeerdError) else ""
+    step = failure.step_in(name) if isinstance(failure, PeerdError) else ""
     return NotBackedUp(name=name, reason=str(failure), next_step=step)

@@ -402,8 +402,8 @@ async def test_a_linked_device_that_does_not_share_the_space_yet(linked: Two) ->
     (status,) = desk.statuses.peers.of(work)
     assert status.state == "connecting"
     assert "has not said that it shares this space" in status.reason
+    assert "`peerctl status` there" in status.next_step, "where its copy failed"
     assert "invite it again" in status.next_step, "where it was forgotten"
-    assert status.next_step
 
 
 # --- the device and its spaces --------------------------------------------------------------------------

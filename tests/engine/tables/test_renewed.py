@@ -104,6 +104,8 @@ async def test_a_rebuilt_space_goes_on_with_its_file(
 
     await desk.spaces.rebuild("home")
     await until(lambda: code_of(desk) == "copy-filling")
+    (notice,) = await desk.bindings.notices_of(desk.space)
+    assert notice.reason.endswith("since then laptop was not met")
     app.do("INSERT INTO notes (title) VALUES ('meanwhile')")
     app.do("UPDATE notes SET mark = '!' WHERE title = 'early'")
     app.do("DELETE FROM notes WHERE title = 'gone here'")
