@@ -39,7 +39,6 @@ ELSEWHERE: dict[str, str] = {
     "core/tables/changes.py": "nothing but the shapes of values",
     "core/tables/plans.py": "nothing but the shapes of values",
     "core/stored.py": "nothing but the shapes of values",
-    "engine/arrival.py": "the inner half of the commit door: tests/engine/test_commits.py",
     "engine/upkeep/backups.py": "tests/system/test_backup.py",
     "engine/repair/findings.py": "tests/engine/repair/test_scrubbing.py, tests/engine/repair/test_repairs.py",
     "engine/repair/log_repairs.py": "tests/engine/repair/test_repairs.py",

@@ -354,8 +354,8 @@ class Batch:
 
 
 def _check_shape(run: Run, entries: Sequence[Entry | PlainPut]) -> None:
-    if run.first < 1 or not run.entries:
-        raise Forged("a run without a beginning")
+    if run.first < 1 or run.last > limits.INT64_MAX or not run.entries:
+        raise Forged("a run without a beginning, or beyond the last seq that there is")
     if len(run.entries) > limits.RUN_ENTRIES:
         raise Forged("a run of more than 1,000 entries")
     if len(run.entries) > 1 and sum(map(len, run.entries)) > limits.RUN_BYTES:

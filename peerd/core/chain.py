@@ -9,21 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Annotated, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from peerd.core.limits import INT64_MAX
+from peerd.core.origin import Id16
 
 _CHAIN_TAG = b"peerd/1 chain\0"
 _RUN_TAG = b"peerd/1 run\0"
 _entry_hash = blake2b(digest_size=32)
 
 
+Signature: TypeAlias = Annotated[bytes, Meta(max_length=64)]
+
+
 class Run(Struct, array_like=True, frozen=True, gc=False):
     """The transactions of one group commit: sent, staged, applied, trimmed and relayed whole."""
 
-    origin: bytes
-    first: int
+    origin: Id16
+    first: Annotated[int, Meta(ge=0, le=INT64_MAX)]
     entries: tuple[bytes, ...]
-    signature: bytes
+    signature: Signature
 
     @property
     def last(self) -> int:

@@ -7,7 +7,7 @@ is syncing share the next one (`group_commit`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from peerd.core.batch import Author, Batch, Name
 from peerd.core.chain import Run
 from peerd.core.clocks import Dot, ReadClock
 from peerd.core.copy import CopyState
+from peerd.core.device_id import short_id
 from peerd.core.intents import Intent
 from peerd.core.origin import Announcement
 from peerd.core.repair.scrub import ScrubState
@@ -38,6 +39,10 @@ from peerd.engine.tables.bound_collections import BoundCollections
 from peerd.engine.tail import Tail
 from peerd.engine.works import Works
 from peerd.engine.writing import Written
+from peerd.errors import LinkLost
+from peerd.logs import get
+
+log = get(__name__)
 
 RESTORES_AT_ONCE = 1_000
 
@@ -134,9 +139,14 @@ class Commits:
     # ---- runs of others
 
     async def take(
-        self, announcements: Sequence[Announcement], runs: Sequence[Run], decoded: Decoded | None = None
+        self,
+        announcements: Sequence[Announcement],
+        runs: Sequence[Run],
+        decoded: Decoded | None = None,
+        bringers: Collection[bytes] = (),
     ) -> None:
-        """Apply what can be applied, stage what must wait, durably. `decoded` has what was decoded ahead.
+        """Apply what can be applied, stage what must wait, durably. `decoded` has what was decoded ahead, and
+        `bringers` are the devices that have brought them.
 
         Raises:
             RemoteProtocolError: a run is forged, or its author unknown; nothing of this call was applied.
@@ -144,10 +154,10 @@ class Commits:
             StoreError: nothing was written.
             LinkLost: the staging area is full; another link brings them again.
         """
-        await self._works.do(lambda: self._take(announcements, runs, decoded or Decoded()))
+        arrival = Arrival(announcements, runs, decoded or Decoded(), bringers)
+        await self._works.do(lambda: self._take(runs, arrival))
 
-    async def _take(self, announcements: Sequence[Announcement], runs: Sequence[Run], decoded: Decoded) -> None:
-        arrival = Arrival(announcements, runs, decoded)
+    async def _take(self, runs: Sequence[Run], arrival: Arrival) -> None:
 
         def decide(_: Transaction, batch: Batch) -> None:
             arrival.apply(batch, self.roster, self.staging)
@@ -163,6 +173,10 @@ class Commits:
         await self.staging.drop(self._store, arrival.worthless)
         if arrival.waiting:
             await self.staging.keep(self._store, arrival.waiting)
+        for device in arrival.surplus:
+            log.warning("too many origins", device=short_id(device))
+        if arrival.left_out:
+            raise LinkLost("runs of too many new origins wait", code="staging-full")
 
     # ---- the roster
 

@@ -22,6 +22,7 @@ from peerd.logs import get
 log = get(__name__)
 
 STAGING_BYTES = ENTRY_BYTES + (64 << 20)
+STAGING_RUNS = 10_000  # each is looked at after every commit
 STAGED_MS = 60 * 24 * 3600 * 1000  # by the age of the database
 Attempt = Callable[[Batch, Run], Verdict]
 LimitOf = Callable[[bytes, Announcement], int | None]
@@ -93,7 +94,8 @@ class Staging:
         """
         there = {(one.run.origin, one.run.first, one.run.signature): one.run for one in self.runs.values()}
         fresh = [run for run in runs if there.get((run.origin, run.first, run.signature)) != run]
-        kept = await store.stage(fresh, STAGING_BYTES) if fresh else []
+        fitting = fresh[: max(0, STAGING_RUNS - len(self.runs))]
+        kept = await store.stage(fitting, STAGING_BYTES) if fitting else []
         self.runs.update((one.number, one) for one in kept)
         if len(kept) < len(fresh):
             raise LinkLost("too much waits for what it depends on", code="staging-full")

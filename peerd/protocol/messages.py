@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from peerd.core.chain import Run
+from peerd.core.chain import Run, Signature
 from peerd.core.origin import Announcement, Id16, Id32
 from peerd.core.roster.statements import SignedStatement
 
@@ -125,7 +125,7 @@ class Part(Message, frozen=True, omit_defaults=True):
     number: Annotated[int, Meta(ge=0, le=1 << 10)] = field(name="n")
     count: Annotated[int, Meta(ge=2, le=1 << 10)] = field(name="of")
     data: bytes = field(name="b")
-    signature: bytes = field(name="x", default=b"")
+    signature: Signature = field(name="x", default=b"")
     origins: Annotated[list[Announcement], Meta(max_length=10_000)] = field(name="o", default_factory=list)
 
 

@@ -148,6 +148,15 @@ def test_a_run_is_signed_over_its_chain(ours: Copy, theirs: Copy) -> None:
     assert theirs.take(run) is Verdict.APPLIED
 
 
+def test_no_run_ends_beyond_the_last_seq(ours: Copy, theirs: Copy) -> None:
+    """However early it comes: it could be kept nowhere until its turn."""
+    run = ours.write(put("one"))
+    theirs.know(ours)
+    with pytest.raises(Forged, match="last seq"):
+        theirs.take(replace(run, first=limits.INT64_MAX, entries=run.entries * 2))
+    assert theirs.take(replace(run, first=limits.INT64_MAX)) is Verdict.WAITING
+
+
 def test_a_refused_run_leaves_no_trace(ours: Copy, theirs: Copy) -> None:
     run = ours.write(put("one"))
     theirs.know(ours)

@@ -126,7 +126,7 @@ class Inbound:
         while True:
             try:
                 self._space.check_room()
-                await self._space.commits.take(announcements, runs, decoded)
+                await self._space.commits.take(announcements, runs, decoded, (self._theirs,))
             except StoreError as problem:
                 if isinstance(problem, StoreDamaged) or problem.code == "stopping":
                     raise

@@ -233,7 +233,7 @@ class RelaySteps:
         decoded = Decoded(known)
         await decoded.decode(step.runs, self._space.copy)
         try:
-            await self._space.commits.take(step.origins, step.runs, decoded)
+            await self._space.commits.take(step.origins, step.runs, decoded, step.devices)
         except (RemoteProtocolError, Fork, NeedsNewer) as problem:
             log.warning("run refused", space=self._space.name, relay=self._relay, cause=str(problem))
             return str(problem)
