@@ -89,6 +89,12 @@ class StoreDamaged(StoreError):
     code = "store-damaged"
 
 
+class StoreClosed(StoreError):
+    """The database was closed under what was being done, because somebody asked for that: nothing is wrong with it."""
+
+    code = "store-closed"
+
+
 class TableTrouble(StoreError):
     """An application's database cannot be read or written at the moment, or is not the one that was bound."""
 

@@ -147,7 +147,8 @@ _OF_THE_DAEMON: Final = {
     "store-busy": "Another process holds the space's database. Only one daemon may use a state directory.",
     "store-damaged": "A database is not what was written to it. Stop the daemon, keep the file, look at the disk; a "
     "fresh copy can be had from any other member.",
-    "store-closed": "The database was closed under a request, because the daemon is stopping.",
+    "store-closed": "The database was closed under a request: the daemon is stopping, or the space gets a new copy. "
+    "Try again in a moment.",
     "store-exists": "There is a database already where a new one was to be made. Open it, or move it away.",
     "disk-slow": "Writes to the disk of this device take seconds. Nothing is lost: what is not written yet was not "
     "acknowledged. Look what else writes to it, and into the kernel's log. It is told while it lasts, and 5 minutes "

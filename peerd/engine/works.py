@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from peerd.errors import StoreError
+from peerd.errors import StoreClosed
 
 T = TypeVar("T")
 
@@ -48,14 +48,14 @@ class Works:
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None, None]:
-        """While nothing else is done. Raises StoreError "stopping" if that is over."""
+        """While nothing else is done. Raises StoreClosed "stopping" if that is over."""
         async with self._lock:
             if self.is_closed:
-                raise StoreError("the space is being closed", code="stopping")
+                raise StoreClosed("the space is being closed", code="stopping")
             yield
 
     async def do(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` alone and whole. Raises what it raises, and StoreError "stopping"."""
+        """Do `work` alone and whole. Raises what it raises, and StoreClosed "stopping"."""
 
         async def doing() -> None:
             async with self.alone():

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from peerd.core.slowness import Slowness
-from peerd.errors import StoreDamaged, StoreError
+from peerd.errors import StoreClosed, StoreDamaged, StoreError
 from peerd.logs import get
 from peerd.store import runners, unsynced
 from peerd.store.checkpoints import Checkpoints, Gates
@@ -237,7 +237,7 @@ class Database:
 
     def _check(self) -> None:
         if self._closing:
-            raise StoreError(f"{self.path} is closed.", code="store-closed", next_step="Start the daemon again.")
+            raise StoreClosed(f"{self.path} is closed.", next_step="Try again in a moment.")
 
     def size_bytes(self) -> int:
         """What the files take on disk, the WAL included."""

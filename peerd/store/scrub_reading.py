@@ -13,7 +13,7 @@ from peerd.core.clocks import Dot
 from peerd.core.record_form import bucket_of, decode_record, digest_of
 from peerd.core.repair.scrub import BrokenRun, Counted, RowsChecked, RunsChecked, SharesRead, Suspect, is_sound
 from peerd.core.writes import PARKED, flags_of
-from peerd.errors import StoreError
+from peerd.errors import StoreClosed
 from peerd.store import log
 from peerd.store.records import unsigned
 from peerd.store.refs import Refs
@@ -160,7 +160,7 @@ def count(connection: sqlite3.Connection, is_over: Callable[[], bool], pause_s: 
     gets it.
 
     Raises:
-        StoreError: the database is being closed.
+        StoreClosed.
     """
     (kept,) = connection.execute("SELECT digest FROM space").fetchone()
     names = dict(connection.execute("SELECT number, name FROM collection"))
@@ -172,7 +172,7 @@ def count(connection: sqlite3.Connection, is_over: Callable[[], bool], pause_s: 
             sums[bucket_of(names[number], key)] += share
             visible[number] += not flags & PARKED
         if is_over():
-            raise StoreError("the space is being closed", code="stopping")
+            raise StoreClosed("the space is being closed", code="stopping")
         if pause_s:
             time.sleep(pause_s)
     counted = digest.moved(digest.EMPTY, enumerate(sums))

@@ -33,7 +33,7 @@ from peerd.engine.commits import Commit
 from peerd.engine.forks.aside_ports import Beside
 from peerd.engine.forks.carrying import carry_over
 from peerd.engine.ports import Times
-from peerd.errors import StoreDamaged, StoreError, UserError
+from peerd.errors import StoreClosed, StoreDamaged, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.control.recopy import AsideView, Recopied
 from peerd.protocol.control.reports import AsideNotice
@@ -252,7 +252,7 @@ class Recopying:
                 return written, unreadable
             self.pending = pending = replace(pending, cursor=page.cursor)
             await self._space.store.save_recopy(pending)
-        raise StoreError("the space is being closed", code="stopping")
+        raise StoreClosed("the space is being closed", code="stopping")
 
     async def _write(self, pairs: Sequence[AsidePair], shared: Clock, removes: bool) -> int:  # noqa: FBT001 - passed on
         written: set[Name] = set()

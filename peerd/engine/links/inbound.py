@@ -18,7 +18,7 @@ from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.engine.decoded import Decoded
 from peerd.engine.space import Space
-from peerd.errors import DiskFull, StoreDamaged, StoreError
+from peerd.errors import DiskFull, StoreClosed, StoreDamaged, StoreError
 from peerd.logs import get
 from peerd.protocol.effects import ApplyRuns, Effect, LearnStatements, Send
 from peerd.protocol.messages import Notice
@@ -128,7 +128,7 @@ class Inbound:
                 self._space.check_room()
                 await self._space.commits.take(announcements, runs, decoded, (self._theirs,))
             except StoreError as problem:
-                if isinstance(problem, StoreDamaged) or problem.code == "stopping":
+                if isinstance(problem, StoreDamaged | StoreClosed):
                     raise
                 went_on, self.stalled = self.stalled is None, problem
                 if went_on:

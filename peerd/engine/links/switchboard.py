@@ -25,7 +25,7 @@ from peerd.engine.ports import Keys, Link, Times
 from peerd.engine.presence import ADDRESSES
 from peerd.engine.repair.repairs import CAPABILITY
 from peerd.engine.space import Space
-from peerd.errors import LinkLost, PeerdError, RemoteProtocolError, StoreError
+from peerd.errors import LinkLost, PeerdError, RemoteProtocolError, StoreClosed, StoreError
 from peerd.logs import get
 from peerd.protocol import codec
 from peerd.protocol.messages import MAJOR, MINOR, Hello
@@ -236,6 +236,8 @@ class Switchboard:
             log.warning("peer refused", device=device, code=problem.code, cause=str(problem))
             hint = "That device does not keep the protocol: is its peerd damaged or newer?"
             return Trouble(problem.code, f"refused here: {problem}", hint), problem.close_code
+        except StoreClosed as closed:
+            return Trouble(closed.code, "a space of both was closed here", "It is dialled again by itself."), 1000
         except StoreError as problem:
             log.warning("link closed by our store", device=device, code=problem.code, cause=str(problem))
             return Trouble(problem.code, f"our own disk: {problem}", problem.next_step), 4500

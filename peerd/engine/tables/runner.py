@@ -28,7 +28,7 @@ from peerd.engine.tables import renewed
 from peerd.engine.tables.harvesting import Harvesting
 from peerd.engine.tables.ports import FileWatch, TableFile, TableFiles
 from peerd.engine.tables.projecting import UNFINISHED, Projecting
-from peerd.errors import StoreError, TableTrouble
+from peerd.errors import StoreClosed, StoreError, TableTrouble
 from peerd.logs import get
 
 log = get(__name__)
@@ -159,7 +159,8 @@ class BindingRunner:
             self._schedule.succeeded()
 
     async def _failed(self, problem: StoreError) -> None:
-        if self.trouble is None or self.trouble.code != problem.code:
+        was = None if self.trouble is None else self.trouble.code
+        if problem.code != was and not isinstance(problem, StoreClosed):
             log.warning(
                 "binding stopped",
                 space=self._space.name, path=self.binding.database, code=problem.code, cause=str(problem),

@@ -14,7 +14,7 @@ from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.upkeep.holding import Holders
 from peerd.engine.upkeep.trimming import Trimming
-from peerd.errors import StoreError
+from peerd.errors import StoreClosed, StoreError
 from peerd.logs import get
 
 log = get(__name__)
@@ -144,6 +144,8 @@ class Housekeeping:
                     await space.store.save_peer(peer)
                 await self._spaces.renew_epoch(space)
                 await space.snapshots.forget_abandoned()
+            except StoreClosed:
+                continue
             except StoreError as problem:
                 log.warning("housekeeping failed", space=space.name, code=problem.code, cause=str(problem))
                 continue

@@ -11,6 +11,7 @@ import pytest
 
 from peerd.engine.links import switchboard
 from peerd.engine.links.switchboard import Switchboard
+from peerd.errors import StoreClosed
 from peerd.protocol.effects import Blocked
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
@@ -133,6 +134,32 @@ async def test_a_device_that_is_no_longer_wanted_is_let_go() -> None:
         view = await scene.view(other.number)
         assert view.state == "removed"
         assert remover.name in view.reason
+
+
+@in_virtual_time
+async def test_a_space_that_is_closed_under_a_link_is_no_trouble_of_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+    log_events: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """Somebody has asked for it: the link begins anew, and nobody is warned."""
+    async with Scene(2) as scene:
+        await scene.link_all()
+        commits = scene.space(1).commits
+        ends = iter([StoreClosed("the space is being closed", code="stopping")])
+        take = commits.take
+
+        async def closing(*what: Any) -> None:
+            for end in ends:
+                raise end
+            await take(*what)
+
+        monkeypatch.setattr(commits, "take", closing)
+        before = len(log_events())
+        await scene.put(0, "a", text="hello")
+        await scene.until(lambda: scene.clocks_equal() and bool(scene.devices[1].running.switchboard.links))
+        assert next(ends, None) is None
+        assert [event["event"] for event in log_events()[before:] if event["level"] != "info"] == []
+        assert "link closed" in [event["event"] for event in log_events()[before:]]
 
 
 def test_from_here_on_catching_up_takes_turns() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from peerd.core.stored import StoredBinding
 from peerd.core.tables.changes import Applied
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.engine.tables.runner import BindingRunner
-from peerd.errors import TableTrouble
+from peerd.errors import StoreClosed, StoreError, TableTrouble
 from peerd.protocol.control.messages import CollectionChange, PolicyName
 from tests.engine.conftest import PATIENCE_S, Device, MakeDevice, RunningHands, Until
 from tests.engine.fake_files import PLAN, FakeDatabase, FakeFiles
@@ -210,6 +211,19 @@ async def test_trouble_is_shown_and_tried_again_and_the_space_goes_on(bound: Bou
     await bound.at_rest()
     assert bound.runner.trouble is None
     assert bound.file.plain == {"a": {"title": "Milk"}}
+
+
+@pytest.mark.parametrize(
+    ("problem", "warned"),
+    [(TableTrouble("the file is locked", code="file-locked"), ["file-locked"]), (StoreClosed("it is closed"), [])],
+)
+async def test_of_a_space_that_is_closed_nobody_is_warned(
+    bound: Bound, problem: StoreError, warned: list[str], log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    bound.file.trouble = problem
+    await bound.begin()
+    await bound.in_trouble()
+    assert [one["code"] for one in log_events() if one["event"] == "binding stopped"] == warned
 
 
 async def test_a_file_that_comes_back_is_looked_at_at_once(bound: Bound) -> None:

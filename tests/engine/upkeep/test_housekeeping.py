@@ -13,7 +13,7 @@ import pytest
 
 from peerd.core.roster import compose, epochs
 from peerd.engine.upkeep import housekeeping, small_steps
-from peerd.errors import DiskFull
+from peerd.errors import DiskFull, StoreClosed
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, Hands, MakeDevice, Pipe, Until, Wire
@@ -153,6 +153,22 @@ async def test_a_space_that_cannot_be_tidied_stops_no_other(
     (event,) = [one for one in log_events() if one["event"] == "housekeeping failed"]
     assert (event["space"], event["code"], event["cause"]) == ("work", "disk-full", "no space left")
     desk.spaces.by_id[work.id] = work
+
+
+async def test_a_space_that_is_closed_meanwhile_is_no_failure(
+    desk: Device, monkeypatch: pytest.MonkeyPatch, log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """As when it is rebuilt."""
+    asked: list[object] = []
+
+    async def closed(age: object) -> int:
+        asked.append(age)
+        raise StoreClosed("closed")
+
+    monkeypatch.setattr(desk.space.store.upkeep, "note_age", closed)
+    await desk.housekeeping.tidy(DAY_MS)
+    assert len(asked) == 1
+    assert [one for one in log_events() if one["level"] == "warning"] == []
 
 
 async def test_what_is_known_of_peers_outlives_a_crash(two: Two) -> None:
