@@ -6,13 +6,14 @@ epochs are opened here and kept in memory only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from itertools import islice
 
 from peerd.core.device_id import parse_device_id, short_id
 from peerd.core.names import check_space_name
 from peerd.core.roster import compose, epochs, tickets
-from peerd.core.roster.roster import Roster
+from peerd.core.roster.roster import Member, Roster
 from peerd.core.roster.statements import ADMIN, DeviceCard, Final, SignedStatement, decode_statement
 from peerd.core.slowness import Slowness
 from peerd.core.stored import Opened
@@ -256,8 +257,8 @@ class Spaces:
         """
         secrets = self.secrets(space)
         wraps = {
-            one: self._crypto.seal(card.sealing_key, secret, epochs.wrap_info(space.id, one, card.device))
-            for one, secret in secrets.items()
+            one: self._crypto.seal(card.sealing_key, secrets[one], epochs.wrap_info(space.id, one, card.device))
+            for one in epochs.handed_on(space.roster, secrets)
         }
         await self._state(space, compose.admit(space.roster, self._keys.device, card, role, wraps, ticket))
         log.info("member admitted", space=space.name, device=short_id(card.device))
@@ -315,10 +316,16 @@ class Spaces:
         one = epochs.epoch_id(roster.space, secret)
         wraps = {
             device: self._crypto.seal(member.sealing_key, secret, epochs.wrap_info(roster.space, one, device))
-            for device, member in roster.members.items()
+            for device, member in islice(self._ourselves_first(roster), epochs.WRAPS_AT_ONCE)
         }
         number = epochs.next_number(roster)
         return compose.signed(compose.new_epoch(roster, self._keys.device, number, one, wraps), self._keys.sign)
+
+    def _ourselves_first(self, roster: Roster) -> Iterator[tuple[bytes, Member]]:
+        """The members by whom a new secret must be known: whoever has no wrap at first gets one of us."""
+        ours = self._keys.device
+        yield ours, roster.members[ours]
+        yield from ((device, member) for device, member in roster.members.items() if device != ours)
 
     async def _state(self, space: Space, data: bytes) -> None:
         await space.learn([compose.signed(data, self._keys.sign)])

@@ -9,6 +9,7 @@ import pytest
 from peerd.core import chain
 from peerd.core.chain import Run
 from peerd.core.origin import Announcement, origin_of
+from peerd.core.roster.statements import FINALS
 from peerd.engine import arrival, staging
 from peerd.errors import LinkLost
 from tests.engine.conftest import MakeDevice
@@ -21,7 +22,7 @@ async def _lives(device: Any, count: int, *, first: int = 1) -> list[tuple[Annou
     space = device.space
     found = []
     for number in range(count):
-        life = Announcement(device.id, space.roster.members[device.id].admission, bytes([number + 1]) * 16)
+        life = Announcement(device.id, space.roster.members[device.id].admission, (number + 1).to_bytes(16, "big"))
         origin = origin_of(space.id, life)
         head = chain.hash_after(chain.first_hash(space.id, device.id, origin), old.entries)
         signature = device.keys.sign(chain.signed_bytes(space.id, origin, first, head))
@@ -105,3 +106,15 @@ async def test_so_many_runs_wait(two: Any, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(LinkLost):
         await laptop.space.commits.take(announced(desk), later)
     assert len(laptop.space.commits.staging) == 2
+
+
+async def test_however_many_origins_a_device_has_it_can_be_removed(two: Any) -> None:
+    """Also more than a statement can name: the remover vouches for what it has of the others, in the same step."""
+    desk, laptop = two
+    await desk.put("one", {"n": 1})
+    lives = await _lives(desk, FINALS + 6)
+    await laptop.space.commits.take([life for life, _ in lives], [run for _, run in lives], None, (laptop.id,))
+    await laptop.spaces.remove(laptop.space, desk.id)
+    roster = laptop.space.roster
+    assert not roster.is_member(desk.id)
+    assert {roster.limit(life) for life, _ in lives} == {1}

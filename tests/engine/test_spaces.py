@@ -6,8 +6,12 @@ import asyncio
 
 import pytest
 
+from peerd import identity
 from peerd.core.roster import compose, epochs
+from peerd.core.roster.statements import DeviceCard, SignedStatement
 from peerd.errors import DiskFull, UserError
+from peerd.identity import Identity
+from tests.engine.conftest import Device, MakeDevice
 from tests.network_simulation.joining import let_in, pair
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
@@ -195,3 +199,47 @@ async def test_spaces_of_the_same_devices_do_not_mix() -> None:
             (1, "right"): keys["right"], (2, "right"): keys["right"],
         }  # fmt: skip
         assert len(scene.network.links) == 6, "one link for each pair, whatever they share"
+
+
+async def test_however_many_secrets_a_member_states_others_can_be_let_in(two: tuple[Device, Device]) -> None:
+    """More than an admission has room for, by an admin that is removed then: they count, as all had seen them."""
+    desk, laptop = two
+    roster, stated = laptop.space.roster, list[SignedStatement]()
+    for number in range(2, 700):
+        secret = number.to_bytes(32, "big")
+        one = epochs.epoch_id(roster.space, secret)
+        wraps = {
+            desk.id: identity.seal(desk.keys.sealing_public_key, secret, epochs.wrap_info(roster.space, one, desk.id))
+        }
+        stated.append(compose.signed(compose.new_epoch(roster, laptop.id, number, one, wraps), laptop.keys.sign))
+        roster, _ = roster.with_statements(stated[-1:])
+    await desk.space.learn(stated)
+    await desk.spaces.remove(desk.space, laptop.id)
+    assert len(desk.spaces.secrets(desk.space)) == 700
+    other = Identity.load_or_create(desk.folder / "other")
+    attic = DeviceCard(other.public_key, other.sealing_public_key, "attic")
+    await desk.spaces.admit(desk.space, attic)
+    assert desk.space.roster.is_member(attic.device)
+    handed = {one for one, _ in epochs.wraps_to(desk.space.roster, attic.device)}
+    first, now = epochs.first(desk.space.roster), epochs.current(desk.space.roster)
+    assert first is not None
+    assert now is not None
+    assert {first.id, now.id} <= handed
+
+
+async def test_a_new_secret_reaches_however_many_members_a_few_at_a_time(
+    desk: Device, make: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement has room for so many; whoever makes it is among the first, and goes on."""
+    others = [make("laptop"), make("attic"), make("cellar"), make("shed")]
+    await desk.admit(*others)
+    monkeypatch.setattr(epochs, "WRAPS_AT_ONCE", 2)
+    await desk.spaces.remove(desk.space, others[0].id)
+    now = epochs.current(desk.space.roster)
+    assert now is not None
+    assert len(now.recipients) == 2
+    assert now.id in desk.spaces.secrets(desk.space)
+    await desk.spaces.renew_epoch(desk.space)
+    now = epochs.current(desk.space.roster)
+    assert now is not None
+    assert now.recipients == desk.space.roster.members.keys()

@@ -7,6 +7,7 @@ once), the ones that carry what the statement stands on come first; the rest are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from msgspec import UNSET, Struct
 
@@ -16,6 +17,7 @@ from peerd.core.roster.statements import (
     ADMIT,
     CLOSE,
     EPOCH,
+    FINALS,
     HEADS,
     NAME_BYTES,
     REMOVE,
@@ -100,7 +102,8 @@ def withdraw(roster: Roster, author: bytes, ticket: bytes) -> bytes:
 
 
 def remove(roster: Roster, author: bytes, device: bytes, finals: Finals) -> bytes:
-    """`author` removes a device. `finals`: of each of its origins, what the author has applied.
+    """`author` removes a device. `finals`: of each of its origins, what the author has applied. What a statement has no
+    room for it has to vouch for, as for whatever it has applied beyond what is accepted (`acceptance.vouches_due`).
 
     Raises:
         UserError: "not-admin", or "not-member" if the device is none.
@@ -115,7 +118,8 @@ def remove(roster: Roster, author: bytes, device: bytes, finals: Finals) -> byte
             status=404,
             next_step="`peerctl members` lists those who are.",
         )
-    return _encode(roster, author, REMOVE, Remove(device, member.admission, dict(finals)), member.admission)
+    body = Remove(device, member.admission, dict(islice(finals.items(), FINALS)))
+    return _encode(roster, author, REMOVE, body, member.admission)
 
 
 def vouch(roster: Roster, author: bytes, finals: Finals) -> bytes:

@@ -14,6 +14,7 @@ Old epochs are kept for reading. PROTOCOL.md, "Key epochs".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from peerd.core.roster.roster import Member, Roster
 from peerd.core.roster.statements import Admit, Epoch
 
 SECRET_BYTES = 32
+WRAPS_AT_ONCE = 400  # that surely fit into a statement
 
 _ID_TAG = b"peerd/1 epoch\0"
 _WRAP_TAG = b"peerd/1 wrap\0"
@@ -139,8 +141,9 @@ def next_number(roster: Roster) -> int:
 
 
 def without_wrap(roster: Roster, epoch: KeyEpoch) -> list[Member]:
-    """The members to whom nobody has sealed this epoch yet, by device id."""
-    return [member for device, member in sorted(roster.members.items()) if device not in epoch.recipients]
+    """The members to whom nobody has sealed this epoch yet, by device id; not more than a statement has room for."""
+    lacking = [member for device, member in sorted(roster.members.items()) if device not in epoch.recipients]
+    return lacking[:WRAPS_AT_ONCE]
 
 
 def wraps_to(roster: Roster, device: bytes) -> list[tuple[bytes, bytes]]:
@@ -155,6 +158,19 @@ def wraps_to(roster: Roster, device: bytes) -> list[tuple[bytes, bytes]]:
             case Admit() as body if entry.device == device:
                 wraps.extend(sorted(body.wraps.items()))
     return wraps
+
+
+def handed_on(roster: Roster, known: Iterable[bytes]) -> list[bytes]:
+    """Of these epochs (ids) those that a newcomer is given: all, or, where somebody has stated very many, the first,
+    from which the names on relays come, and the last ones.
+    """
+    numbers = {one.id: one.number for one in epochs(roster)}
+    ordered = sorted(known, key=lambda one: (numbers.get(one, 0), one))
+    last = ordered[-WRAPS_AT_ONCE:]
+    founders = first(roster)
+    if founders is not None and founders.id in ordered and founders.id not in last:
+        last[0] = founders.id
+    return last
 
 
 def _derived(tag: bytes, space: bytes, secret: bytes) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from peerd.core.roster import compose, epochs
 
 if TYPE_CHECKING:
@@ -144,3 +146,22 @@ def test_keys_differ_by_purpose_space_and_secret() -> None:
     }
     assert len(made) == 12
     assert len({epochs.wrap_info(b"s" * 16, e * 16, d * 32) for e in (b"1", b"2") for d in (b"1", b"2")}) == 4
+
+
+def test_a_newcomer_is_given_what_a_statement_has_room_for(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a member has stated very many: the first, from which names come, and the last ones. One at a time all get
+    a new one.
+    """
+    roster = _home(cast)
+    for number in (2, 3):
+        roster = _state(cast, roster, 0, number, 0)
+    ids = [one.id for one in epochs.epochs(roster)]
+    assert epochs.handed_on(roster, reversed(ids)) == ids
+    assert epochs.handed_on(roster, []) == []
+    monkeypatch.setattr(epochs, "WRAPS_AT_ONCE", 2)
+    assert epochs.handed_on(roster, ids) == [ids[0], ids[2]]
+    assert epochs.handed_on(roster, ids[1:]) == ids[1:]
+    monkeypatch.setattr(epochs, "WRAPS_AT_ONCE", 1)
+    now = epochs.current(roster)
+    assert now is not None
+    assert [one.device for one in epochs.without_wrap(roster, now)] == [cast.devices[1]]
