@@ -41,6 +41,7 @@ from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay import objects as relay_objects
 from peerd.protocol.relay import spent
 from peerd.protocol.relay.courier_steps import HEEDED
+from peerd.protocol.relay.head_signatures import is_signed
 from peerd.protocol.relay.objects import Head, SignedHead
 
 log = get(__name__)
@@ -184,8 +185,10 @@ class Petitioning:
                 head = relay_objects.decode_head(signed.data)
             except RemoteProtocolError:
                 continue  # of a time before we were let in
-            await self.space.learn(head.statements)
-            if self.space.roster.is_member(self._keys.device):
+            larger, _ = self.space.roster.with_statements(head.statements)
+            by_a_member = larger.is_member(signed.device) and is_signed(signed, larger, self._spaces.verify)
+            if by_a_member and larger.is_member(self._keys.device):
+                await self.space.learn(head.statements)
                 await self.space.ask(None)
                 # The petition too: it may have been left again after it was answered.
                 await self._store.delete([petition.name, *petition.answers[:1]])

@@ -1,8 +1,8 @@
 """A relay as a courier speaks of it: devices, streams and numbers on this side, names and sealed bytes on the other.
 
-What is fetched is opened here, and the roster in a head is learnt before the head's signature is looked at: its author
-may be somebody of whom only that roster tells. What does not open, or says nonsense, is told as damage: it harms
-nothing, and the courier reports it.
+What is fetched is opened here. Nothing of a head is learnt before its signature was looked at, though its author may be
+somebody of whom only the roster in it tells: whoever was removed still knows names, and to which keys heads are sealed.
+What does not open, or says nonsense, is told as damage: it harms nothing, and the courier reports it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay import objects as relay_objects
 from peerd.protocol.relay.courier_steps import Damage, Delete, SeenHead, SeenSegment, SegmentName
 from peerd.protocol.relay.damage import damage_of
+from peerd.protocol.relay.head_signatures import is_signed, roster_that_knows
 from peerd.protocol.relay.objects import Head, RelayObject, Segment, SignedHead
 
 LOOKUP_NAMES = 200
@@ -121,7 +122,7 @@ class SealedRelay:
         """If it is a head of its own, perhaps it says that it has been let in again."""
         try:
             signed = self._sealing.open_head(name, there.data or b"", self._space.id, self._space_keys.opening())
-            statements, _ = await self._roster.read(relay_objects.decode_head(signed.data))
+            statements, _ = await self._roster.read(signed.device, relay_objects.decode_head(signed.data))
         except RemoteProtocolError:
             return False
         await self._space.learn(self._news(device, statements))
@@ -147,25 +148,38 @@ class SealedRelay:
         try:
             signed = self._sealing.open_head(name, found.data or b"", self._space.id, self._space_keys.opening())
             head = relay_objects.decode_head(signed.data)
-            statements, missing = await self._roster.read(head)
+            statements, missing = await self._roster.read(signed.device, head)
         except RemoteProtocolError as problem:
             return SeenHead(found.tag, None, damage_of(problem))
         if signed.device != device and device == self._keys.device:
-            await self._space.learn(statements)
-            return SeenHead(found.tag, None, Damage.FAREWELL)
+            return await self._farewell(found, signed, statements)
         if signed.device != device:
             return SeenHead(found.tag, None, Damage.FORGED)
-        await self._space.learn(self._news(device, statements))
+        if self._is_former(device):
+            await self._space.learn(self._news(device, statements))
         if self._is_former(device):
             return SeenHead(found.tag, None, Damage.REMOVED, missing)
-        key = self._space.roster.public_key(device)
-        if key is None and missing:  # they may tell whose head it is
+        larger = roster_that_knows(device, self._space.roster, statements)
+        if larger.public_key(device) is None and missing:  # they may tell whose head it is
             return SeenHead(found.tag, None, Damage.INCOMPLETE, missing)
-        told = relay_objects.head_signing_input(self._space.id, device, signed.data)
-        if key is None or not self._spaces.verify(key, signed.signature, told):
+        if not larger.is_member(device) or not is_signed(signed, larger, self._spaces.verify):
             return SeenHead(found.tag, None, Damage.FORGED)
+        await self._space.learn(statements)
+        if self._is_former(device):
+            return SeenHead(found.tag, None, Damage.REMOVED, missing)
         self._space.presence.note_seen_on_relay(device, head.t_ms)
         return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]), missing=missing)
+
+    async def _farewell(
+        self, found: RelayObject, signed: SignedHead, statements: Sequence[SignedStatement]
+    ) -> SeenHead:
+        """Under our own name: does it tell that we were removed? Or is it at least a member that says otherwise?"""
+        larger, _ = self._space.roster.with_statements(statements)
+        if not larger.is_member(self._keys.device) or (
+            larger.is_member(signed.device) and is_signed(signed, larger, self._spaces.verify)
+        ):
+            await self._space.learn(statements)
+        return SeenHead(found.tag, None, Damage.FAREWELL)
 
     async def mend_roster(self) -> None:
         """Somebody misses a part of the roster that our head names: leave it again if it is true."""

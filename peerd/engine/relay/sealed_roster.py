@@ -94,8 +94,8 @@ class SealedRoster:
 
     # ---- theirs
 
-    async def read(self, head: Head) -> tuple[list[SignedStatement], list[bytes]]:
-        """What the roster of a head says, and the ids of the parts that are not there or do not open."""
+    async def read(self, device: bytes, head: Head) -> tuple[list[SignedStatement], list[bytes]]:
+        """What the roster of a head of this device says, and the ids of the parts that are not there or are others."""
         if not head.roster_parts:
             return head.statements, []
         names_key = self._space_keys.names()
@@ -106,6 +106,8 @@ class SealedRoster:
         missing: list[bytes] = []
         for name, (part, secret) in names.items():
             plain = self._opened(name, found[name], secret) if name in found else None
+            if plain is not None and relay_roster.part_id(device, plain) != part:
+                plain = None  # whoever could read the head once knows its secret
             try:
                 statements += relay_roster.join([plain] if plain is not None else [])
             except RemoteProtocolError:

@@ -153,6 +153,30 @@ async def test_of_a_removed_device_only_a_roster_is_heard_that_makes_it_a_member
     assert (seen.head, seen.damage) == (None, Damage.REMOVED)
 
 
+async def test_nothing_is_learnt_of_what_a_removed_device_leaves_in_the_name_of_others(
+    two: tuple[Device, Device], make: MakeDevice, open_relay: Open
+) -> None:
+    """It knows the names and to whom heads are sealed, and could fill every roster with what it states for nothing."""
+    desk, laptop = two
+    attic = make("attic")
+    await desk.admit(attic)
+    await desk.tell(laptop)
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.tell(attic)
+    await laptop.spaces.admit(laptop.space, make("accomplice").spaces.card())
+    ours, of_laptop = await open_relay(attic), await open_relay(laptop)
+    before = attic.space.roster
+    forging = SealedRelay(laptop.space, laptop.spaces, of_laptop._store, of_laptop._sealing, _As(laptop, desk.id))
+    await forging.put_head(HEAD, None)
+    name = of_laptop._head_name(attic.id)  # where a farewell would lie
+    sealed = of_laptop._seal(name, await of_laptop._roster.put_into(HEAD), [attic.keys.sealing_public_key])
+    await of_laptop._store.create({name: sealed})
+    seen = await ours.heads([desk.id, attic.id])
+    assert [seen[one].damage for one in (desk.id, attic.id)] == [Damage.FORGED, Damage.FAREWELL]
+    assert attic.space.roster == before
+    assert attic.space.roster.pending == ()
+
+
 class _As:
     """The desk's keys under the laptop's id."""
 

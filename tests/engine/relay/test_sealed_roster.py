@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from peerd.core.roster import epochs
 from peerd.engine.relay.keys import SpaceKeys
 from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.protocol.relay import names as relay_names
@@ -66,8 +67,27 @@ async def test_a_head_that_names_parts_without_end_costs_little(
         return await lookup(names, contents=contents)
 
     monkeypatch.setattr(ours._store, "lookup", counting)
-    statements, missing = await ours._roster.read(told)
+    statements, missing = await ours._roster.read(two[0].id, told)
     assert (statements, len(missing), looked) == ([], relay_roster.PARTS, [relay_roster.PARTS])
+
+
+async def test_a_part_of_a_roster_is_what_was_left_there(
+    two: tuple[Device, Device], make: MakeDevice, open_relay: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever could read the head once knows its secret, and may be removed by now."""
+    monkeypatch.setattr(relay_roster, "INLINE_BYTES", 100)
+    desk, laptop = two
+    ours, theirs = await open_relay(desk), await open_relay(laptop)
+    await ours.put_head(HEAD, None)
+    told = await ours._roster.put_into(HEAD)
+    ((part, secret),) = told.roster_parts
+    name = relay_names.roster_name(ours._space_keys.names(), part)
+    there = (await ours._store.lookup([name], contents=False))[name]
+    await laptop.spaces.admit(laptop.space, make("accomplice").spaces.card())
+    (plain,) = relay_roster.split(laptop.space.roster.statements)
+    sealed = ours._sealing.seal_object(name, plain, epochs.relay_keys(desk.space.id, secret))
+    assert await ours._store.replace(name, sealed, there.tag)
+    assert await theirs._roster.read(desk.id, told) == ([], [part])
 
 
 @pytest.mark.parametrize("lost", [True, False])
