@@ -10,13 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-from peerd import __version__, logs
+from peerd import __version__, logs, standard_streams
 from peerd.config import check, load
 from peerd.errors import ConfigError, PeerdError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Give the exit code: 0 after a stop that was asked for, 1 for a failure, 2 for a bad configuration."""
+    standard_streams.fill_in()
     options = _parser().parse_args(arguments)
     if options.command == "check-config":
         return _check_config(options.config)

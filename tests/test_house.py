@@ -140,8 +140,8 @@ ELSEWHERE: dict[str, str] = {
     "tables/seniority.py": "who makes way for whom: tests/tables/test_placing.py",
 }
 
-# What peerctl may load of peerd, so that it starts at once: itself and the client of the socket.
-PEERCTL_MAY_LOAD = re.compile(r"peerd(\.errors|\.cli(\..+)?|\.control(\.client|\.exchange)?)?")
+# What peerctl may load of peerd, so that it starts at once: itself, the client of the socket, what any program needs.
+PEERCTL_MAY_LOAD = re.compile(r"peerd(\.errors|\.standard_streams|\.cli(\..+)?|\.control(\.client|\.exchange)?)?")
 SLOW_LIBRARIES = ("aiohttp", "aiosqlite", "cryptography", "httptools", "msgspec", "structlog", "websockets", "zeroconf")
 
 

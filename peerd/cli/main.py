@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from peerd import __version__
+from peerd import __version__, standard_streams
 from peerd.cli import (
     backups,
     bulk,
@@ -82,6 +82,7 @@ def _add_common(target: argparse.ArgumentParser, *, for_commands: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Only argparse ends the process itself, for help and usage."""
+    standard_streams.fill_in()
     try:
         return _run(argv)
     except KeyboardInterrupt:
