@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from peerd.core.device_id import short_id
 from peerd.core.links import LinkFacts
 from peerd.engine.links.session_runner import SessionRunner
 from peerd.engine.ports import Link, Times
@@ -85,6 +86,8 @@ class LinkRunner:
         self.on_session: Callable[[SessionRunner], None] = lambda _: None
         self.on_end: Callable[[SessionRunner], None] = lambda _: None
         self.on_unshared: Callable[[], None] = lambda: None  # they do not name a space that we share by our rosters
+        self.removed_from: Callable[[bytes], bool] = lambda _: False  # were they, by our roster of this space?
+        self.says_removed: set[bytes] = set()  # spaces of which they say that we were removed
         self.offset_ms: float | None = greeting.offset_ms
         self.their_quality = greeting.theirs.tq  # what they say of their clock
         self.bulk_bytes = 0  # of frames with entries, as they are
@@ -93,6 +96,7 @@ class LinkRunner:
         self._spaces = spaces
         self._theirs: set[bytes] = set()  # spaces that they say we share
         self._has_welcome = False  # they have said it
+        self._turned_away: set[bytes] = set()  # spaces of which we have said the same
         self._control: deque[Message] = deque()
         self._bulk: deque[tuple[Message, SessionRunner]] = deque()
         self._something = asyncio.Event()
@@ -141,9 +145,21 @@ class LinkRunner:
     def share(self) -> None:
         """Say which spaces we share, now and whenever that changes; open and close sessions to match."""
         self.say(Welcome(sorted(self._spaces())))
+        self._welcomed()
+
+    def _welcomed(self) -> None:
+        """What we share by our rosters, or by theirs, is not what it was."""
         self._match_sessions()
+        self._turn_away()
         if self.is_unshared:
             self.on_unshared()
+
+    def _turn_away(self) -> None:
+        """Whoever names a space from which it was removed may not have heard of that, and has no session to hear it."""
+        removed = {one for one in self._theirs if self.removed_from(one)}
+        for space_id in sorted(removed - self._turned_away):
+            self.say(Error("removed", "this device was removed", space_id))
+        self._turned_away = removed
 
     @property
     def is_unshared(self) -> bool:
@@ -162,6 +178,7 @@ class LinkRunner:
             if space_id in self._theirs and space_id not in self.sessions:
                 session = SessionRunner(space, self.theirs, self, self._times)
                 self.sessions[space_id] = session
+                self.says_removed.discard(space_id)
                 self.on_session(session)
                 session.start(self._group)
 
@@ -218,9 +235,7 @@ class LinkRunner:
                     continue
                 case Welcome():
                     self._theirs, self._has_welcome = set(message.spaces), True
-                    self._match_sessions()
-                    if self.is_unshared:
-                        self.on_unshared()
+                    self._welcomed()
                 case Ping():
                     self.say(Pong(message.id, self._times.wall_ms(), self._times.quality()))
                 case Pong():
@@ -231,6 +246,8 @@ class LinkRunner:
                     raise RemoteProtocolError("a second HELLO", code="order")
                 case Error(space=None):
                     raise LinkLost(message.text or message.code, code=message.code)
+                case Error(code="removed", space=bytes() as space_id) if space_id not in self.sessions:
+                    self._removed(space_id)
                 case _:
                     self._to_session(message)
 
@@ -238,6 +255,13 @@ class LinkRunner:
         session = self.sessions.get(getattr(message, "space", b""))
         if session is not None:  # else: it belongs to a session that has just ended on our side
             session.received(message)  # type: ignore[arg-type] # every message with a space is a session's
+
+    def _removed(self, space_id: bytes) -> None:
+        space = self._spaces().get(space_id)
+        if space is not None and space_id not in self.says_removed:
+            self.says_removed.add(space_id)
+            cause = "they say that this device was removed"
+            log.warning("session blocked", space=space.name, device=short_id(self.theirs), code="removed", cause=cause)
 
     def _on_pong(self, message: Pong) -> None:
         if self._pinged is None or message.id != self._pinged[0]:

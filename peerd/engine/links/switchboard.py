@@ -106,6 +106,11 @@ class Switchboard:
         removed = any(device in space.roster.removed for space in self._spaces.values())
         return (4403, "removed") if removed else (4401, "unknown-device")
 
+    def _is_removed(self, device: bytes, space_id: bytes) -> bool:
+        """From a space of which we are a member."""
+        space = self._spaces.get(space_id)
+        return space is not None and space.roster.is_member(self._keys.device) and device in space.roster.removed
+
     def _is_ours(self, space: Space) -> bool:
         return space.trouble is None and not space.is_damaged and space.roster.is_member(self._keys.device)
 
@@ -194,6 +199,7 @@ class Switchboard:
         runner.on_session = self._on_session
         runner.on_end = self._on_end
         runner.on_unshared = lambda: self.unshared(link.theirs)
+        runner.removed_from = lambda space: self._is_removed(link.theirs, space)
         self.links[link.theirs] = runner
         self._book.linked(link.theirs, greeting.theirs.name, greeting.theirs.software)
         log.info("link opened", device=short_id(link.theirs), address=f"{link.address[0]} {link.address[1]}")

@@ -102,6 +102,10 @@ class PeerStates:
         session = link.sessions.get(space.id)
         if session is None and not space.roster.is_member(self._keys.device):
             return status  # linked for another space's sake; this one says why it is not for its own
+        if session is None and space.id in link.says_removed:
+            status.state = "refused"
+            status.reason, status.next_step = says_removed(status.name or status.device), removed_step(space)
+            return status
         if session is None:
             status.state = "connecting"
             status.reason = "linked, but that device has not said that it shares this space"

@@ -456,6 +456,33 @@ async def test_who_removed_this_device_and_is_linked_for_another_space_is_not_wh
     assert (found.state, found.reason, found.next_step) == ("offline", "", "")
 
 
+async def test_who_was_removed_from_one_of_two_spaces_is_told_of_it_on_the_link_of_the_other(
+    two: Two, wire: Wire, until: Until
+) -> None:
+    """It was away when that happened, and has nobody else to hear it from. An admission ends it."""
+    desk, laptop = two
+    ours, theirs = desk.space, laptop.space
+    work = await desk.spaces.found("work")
+    await desk.spaces.admit(work, laptop.spaces.card())
+    shared = await laptop.spaces.adopt(work.id, "work", work.roster.statements)
+    await desk.spaces.remove(ours, laptop.id)
+    wire.connect(desk, laptop)
+
+    def told() -> tuple[str, str]:
+        (one,) = laptop.statuses.peers.of(theirs)
+        return one.state, one.reason
+
+    await until(lambda: told() == ("refused", "desk says that this device was removed"))
+    assert theirs.roster.is_member(laptop.id), "as far as it has heard"
+    view = await laptop.statuses.spaces.view(theirs)
+    assert (view.state, view.reason) == ("degraded", "desk says that this device was removed")
+    assert "invite this device again" in view.next_step
+    await until(lambda: [one.state for one in laptop.statuses.peers.of(shared)] == ["in sync"])
+
+    await desk.spaces.admit(ours, laptop.spaces.card())
+    await until(lambda: told()[0] != "refused")
+
+
 async def test_a_device_that_removed_itself_says_that_it_left(two: Two) -> None:
     _, laptop = two
     await laptop.spaces.remove(laptop.space, laptop.id)
