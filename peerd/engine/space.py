@@ -157,6 +157,7 @@ class Space:
         """There is nothing that another member or a relay has and we lack, or there is no other member."""
         if not self.is_filled:
             self.is_filled = True
+            self.recopying.count_anew()
             self._ring(Commit(own=False, foreign=False, lacking=[]))
 
     def _renamed(self, copy_id: bytes) -> None:

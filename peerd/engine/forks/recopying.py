@@ -146,6 +146,11 @@ class Recopying:
             self._counted_at = position, now_s
             self._counting = asyncio.create_task(self._count(), name="compare old copies")
 
+    def count_anew(self) -> None:
+        """Our copy is filled: what was found out beside an empty one means nothing."""
+        self._counted.clear()
+        self._counted_at = None
+
     async def _count(self) -> None:
         try:
             self._counted = {found.aside.name: found for found in await self.found()}

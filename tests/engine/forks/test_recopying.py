@@ -15,7 +15,7 @@ from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.store.asides import Beside
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device, Until
+    from tests.engine.conftest import Device, Until, Wire
 
 Two = tuple["Device", "Device"]
 
@@ -208,6 +208,22 @@ async def test_it_is_offered_until_it_is_taken_in(two: Two, until: Until) -> Non
     await laptop.tell(desk)
     await laptop.space.recopying.take_in("latest")
     assert laptop.space.recopying.notices() == []
+
+
+async def test_what_an_empty_copy_lacks_is_counted_again_when_it_is_filled(two: Two, wire: Wire, until: Until) -> None:
+    """Who looks at once after joining is not told that everything is missing."""
+    desk, laptop = two
+    for number in range(5):
+        await desk.put(f"{number}", {"text": "theirs"})
+    await desk.tell(laptop)
+    await laptop.put("a", {"text": "mine"})
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    await laptop.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    await until(lambda: laptop.space.recopying.notices()[0].differing == 6)
+    wire.connect(desk, laptop)
+    await until(lambda: laptop.space.is_filled)
+    await until(lambda: laptop.space.recopying.notices()[0].differing == 1)
 
 
 async def test_what_is_no_old_copy_of_this_space_is_refused(two: Two, tmp_path: Path) -> None:
