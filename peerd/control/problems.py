@@ -6,6 +6,7 @@ next step come from where the error was raised. A status that an error names its
 
 from __future__ import annotations
 
+import errno
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from peerd.errors import ConfigError, DiskFull, PeerdError, RelayTrouble, StoreB
 CONTENT_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:peerd:error:"
 _SHOWN_CHARS: Final = 2_000
+_MAY_PASS: Final = frozenset({"store-failed", "too-many-files"})  # the same request may be done another time
 
 
 class Code(NamedTuple):
@@ -134,13 +136,24 @@ def status_of(error: BaseException) -> int:
         return error.status if 400 <= error.status <= 599 else 500
     if isinstance(error, DiskFull):
         return 507
-    if isinstance(error, StoreBusy) or (isinstance(error, StoreError) and error.code == "store-failed"):
+    if isinstance(error, StoreBusy) or (isinstance(error, StoreError) and error.code in _MAY_PASS):
         return 503
     if isinstance(error, ConfigError):
         return 422
     if isinstance(error, TableTrouble | RelayTrouble):
         return 409
     return 500
+
+
+def understood(error: Exception) -> Exception:
+    """A failure that is no bug of peerd's, whatever it met in; else the error as it is."""
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return StoreError(
+            "no file descriptors are left",
+            code="too-many-files",
+            next_step="Raise the limit: LimitNOFILE= in the unit, or `ulimit -n` where peerd is started.",
+        )
+    return error
 
 
 def document(error: BaseException, space: str = "") -> dict[str, object]:

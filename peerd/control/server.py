@@ -125,7 +125,8 @@ class ControlServer:
             return messages.problem(refusal("stopping", "the daemon is stopping", "Try again when it is back."))
         try:
             return await route.handler(self._service, request)
-        except Exception as error:  # noqa: BLE001 - whatever happened, the caller gets an answer
+        except Exception as caught:  # noqa: BLE001 - whatever happened, the caller gets an answer
+            error = problems.understood(caught)
             self.failed(error)
             return messages.problem(error, request.names.get("space", ""))
 

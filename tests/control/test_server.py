@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -79,6 +80,15 @@ async def test_what_fails_here_is_logged_what_fails_there_is_not(talk: Any, serv
     failed = [line for line in log_events() if line["event"] == "request failed"]
     assert len(failed) == 1
     assert "ZeroDivisionError" in failed[0]["exception"]
+
+
+async def test_that_no_files_are_left_is_no_bug_wherever_it_is_met(talk: Any, service: Any, log_events: Any) -> None:
+    """A library may want to read a file of its own, at the first use of a part of it."""
+    service.failure = OSError(errno.EMFILE, "Too many open files", "/somewhere/module.py")
+    problem = (await talk.ask("GET", "/v1/peers")).problem(503, "too-many-files")
+    assert "LimitNOFILE=" in problem["next_step"]
+    (line,) = [line for line in log_events() if line["event"] == "request failed"]
+    assert (line["level"], line["code"], "exception" in line) == ("warning", "too-many-files", False)
 
 
 async def test_many_clients_at_once(serve: Any, connect: Any, service: Any) -> None:
