@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from peerd.core import digest
 from peerd.core.repair.scrub import LOG, ScrubState
@@ -29,6 +29,8 @@ PAUSE_S = 0.02
 PAUSE_AT_ONCE_S = 0.001
 WITHIN_S = 20.0
 ALARM_S = 600.0
+AGAIN_S = 60.0
+A_STEP = 1e-9  # of a round
 
 
 class Scrubbing:
@@ -46,8 +48,10 @@ class Scrubbing:
         self._damage = damage
         self._lock = asyncio.Lock()
         self._over = False
+        self._ending = asyncio.Event()
         self._alarmed_s: float | None = None
         self._round: asyncio.Task[None] | None = None
+        self._again: asyncio.Task[None] | None = None
         self.trouble: StoreError | None = None  # what kept it from going on, the last time
 
     @property
@@ -57,6 +61,9 @@ class Scrubbing:
     async def close(self) -> None:
         """Stop at the end of the step."""
         self._over = True
+        self._ending.set()
+        if self._again is not None:
+            await asyncio.wait({self._again})
         if self._round is not None:
             await asyncio.wait({self._round})
         async with self._lock:
@@ -122,8 +129,23 @@ class Scrubbing:
                 yield
             except StoreError as problem:
                 self.trouble = problem
+                self._look_again()
                 raise
             self.trouble = None
+
+    def _look_again(self) -> None:
+        if not self._over and (self._again is None or self._again.done()):
+            self._again = asyncio.create_task(self._until_it_goes(), name="scrub again")
+
+    async def _until_it_goes(self) -> None:
+        """What it met with may pass, and would be told for an hour after that."""
+        while self.trouble is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S):
+                    await self._ending.wait()
+                return
+            with suppress(StoreError):
+                await self.some(A_STEP)
 
     async def _begin(self) -> None:
         if self.state.copy_id != self._copy_id():

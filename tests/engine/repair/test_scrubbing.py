@@ -13,7 +13,7 @@ from peerd.core import digest
 from peerd.core.repair.scrub import ScrubState
 from peerd.core.values import pack
 from peerd.engine.repair import mending, scrubbing
-from peerd.errors import StoreDamaged
+from peerd.errors import StoreDamaged, StoreError
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Device, Until
@@ -39,6 +39,30 @@ async def test_a_value_that_is_none_any_more_is_told_as_damage_and_can_be_writte
         await desk.value("a")
     await desk.put("a", {"text": "fine", "other": 1})
     assert await desk.value("a") == {"text": "fine", "other": 1}
+
+
+async def test_what_keeps_it_from_looking_is_told_until_it_is_over(
+    desk: Device, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not until the next hour, in which it would look again anyhow."""
+    monkeypatch.setattr(scrubbing, "AGAIN_S", 0.01)
+    await desk.put("a", {"text": "good"})
+    failures = 0
+
+    async def none_left(*_: object) -> None:
+        nonlocal failures
+        failures += 1
+        raise StoreError("no file descriptors are left", code="too-many-files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.space.store.scrubs, "rows", none_left)
+        with pytest.raises(StoreError):
+            await desk.space.scrub.round()
+        await until(lambda: failures > 2)
+        view = await desk.statuses.spaces.view(desk.space)
+        assert (view.state, "no file descriptors" in view.reason) == ("degraded", True)
+    await until(lambda: desk.space.scrub.trouble is None)
+    assert (await desk.statuses.spaces.view(desk.space)).state == "alone"
 
 
 def findings(device: Device) -> list[tuple[str, str, str]]:
