@@ -63,7 +63,6 @@ ELSEWHERE: dict[str, str] = {
     "engine/tables/ports.py": "nothing but interfaces",
     "engine/tables/harvesting.py": "tests/engine/tables/test_runner.py, tests/engine/tables/test_notices.py",
     "engine/tables/projecting.py": "tests/engine/tables/test_runner.py, tests/tables/test_two_copies.py",
-    "engine/links/outbound.py": "tests/engine/test_tail.py, tests/engine/forks/test_forks.py",
     "engine/links/session_runner.py": "tests/engine/links/, tests/network_simulation/test_histories.py",
     "engine/status/peers.py": "tests/engine/status/test_statuses.py",
     "engine/status/spaces.py": "tests/engine/status/test_statuses.py",

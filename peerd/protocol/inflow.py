@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from peerd.core.chain import Run
 from peerd.core.limits import ENTRY_BYTES
-from peerd.core.origin import Announcement
+from peerd.core.origin import Announcement, origin_of
 from peerd.errors import RemoteProtocolError
 from peerd.protocol.messages import CREDIT_BYTES, FRAME_BYTES, Entries, Part
 
@@ -26,6 +26,16 @@ class Taken(Struct, frozen=True):
     run: Run | None = None
     introduced: list[Announcement] = []
     owed_bytes: int = 0
+
+
+def announced(message: Entries, space: bytes) -> list[Announcement]:
+    """The announcements of origins that have runs in it. Others may be made up without end, and nobody gives credit for
+    them: they are not kept until these runs are applied.
+    """
+    if len(message.origins) <= len(message.runs):
+        return list(message.origins)
+    authors = {run.origin for run in message.runs}
+    return [one for one in message.origins if origin_of(space, one) in authors]
 
 
 class Inflow:

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peerd.core.roster.lineage import STATEMENTS
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import SignedStatement, statement_id
 from peerd.protocol.effects import Effect, LearnStatements, Send
 from peerd.protocol.messages import STATEMENTS_PER_FRAME, RosterMessage
 
 _STATEMENTS_BYTES = 256 << 10  # in one frame
+_TOLD = 2 * STATEMENTS
 
 
 class RosterExchange:
@@ -41,6 +43,8 @@ class RosterExchange:
     def received(self, message: RosterMessage, ours: Roster) -> list[Effect]:
         """What they say of theirs: statements are to be learnt, and `tell` comes after that."""
         self._theirs = message.digest
+        if len(self._told) > _TOLD:  # they make statements up
+            self._told.intersection_update(ours.ids())
         self._told.update(statement_id(signed.data) for signed in message.statements)
         return [LearnStatements(list(message.statements))] if message.statements else self.tell(ours)
 

@@ -43,7 +43,7 @@ from peerd.protocol.effects import (
     WantSnapshot,
     WantTurn,
 )  # fmt: skip
-from peerd.protocol.inflow import Inflow
+from peerd.protocol.inflow import Inflow, announced
 from peerd.protocol.messages import (
     Ack,
     Credit,
@@ -285,7 +285,7 @@ class Session:
         if isinstance(message, Entries):
             size = self._inflow.entries(message)
             self._know({run.origin: run.last for run in message.runs})
-            return [ApplyRuns(list(message.origins), list(message.runs), size)]
+            return [ApplyRuns(announced(message, self._space), list(message.runs), size)]
         taken = self._inflow.part(message)
         effects: list[Effect] = [Send(Credit(self._space, taken.credit_bytes))] if taken.credit_bytes else []
         if taken.run is not None:

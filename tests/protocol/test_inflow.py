@@ -6,9 +6,9 @@ import pytest
 
 from peerd.core.chain import Run
 from peerd.core.limits import ENTRY_BYTES
-from peerd.core.origin import Announcement
+from peerd.core.origin import Announcement, origin_of
 from peerd.errors import RemoteProtocolError
-from peerd.protocol.inflow import Inflow
+from peerd.protocol.inflow import Inflow, announced
 from peerd.protocol.messages import CREDIT_BYTES, FRAME_BYTES, PART_BYTES, Entries, Part
 
 SPACE, ORIGIN = b"s" * 16, b"o" * 16
@@ -122,3 +122,12 @@ def test_what_is_owed_for_parts_comes_back_when_the_entry_is_applied() -> None:
         returned += inflow.release(taken.owed_bytes)
         assert returned == seq * 4 * len(HALF)
     assert inflow._owed_bytes == 0
+
+
+def test_announcements_are_kept_of_what_comes_with_them() -> None:
+    """There may be ten thousand others in every frame, for which nobody gives credit."""
+    made = [Announcement(b"d" * 32, b"a" * 16, bytes([number]) * 16) for number in range(4)]
+    run = Run(origin_of(SPACE, made[2]), 1, (b"x",), b"g" * 64)
+    assert announced(Entries(SPACE, [run], made), SPACE) == [made[2]]
+    assert announced(Entries(SPACE, [], made), SPACE) == []
+    assert announced(Entries(SPACE, [run], made[:1]), SPACE) == made[:1]

@@ -319,6 +319,21 @@ def test_a_roster_that_they_lack_is_told_causes_first_and_once(here: Here, devic
     assert sends(here.hear(RosterMessage(here.space, b"\1" * 16)), RosterMessage) == []
 
 
+def test_of_statements_that_are_made_up_nothing_is_remembered_for_long(
+    here: Here, device: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only as many as a roster may have; what they have told of ours they are not told again."""
+    monkeypatch.setattr(roster_exchange, "_TOLD", 100)
+    here.copy.admit(device("a"))
+    here.in_phase(Phase.SETTLING)
+    exchange = here.session._rosters
+    here.hear(RosterMessage(here.space, bytes(16), list(here.copy.roster.statements)))
+    for number in range(1_000):
+        here.hear(RosterMessage(here.space, bytes(16), [SignedStatement(b"%d" % number, bytes(64))]))
+    assert len(exchange._told) <= 102
+    assert sends(here.hear(RosterMessage(here.space, b"\1" * 16)), RosterMessage) == []
+
+
 @pytest.mark.parametrize(("size", "count"), [(60_000, 40), (100, 5_000), (1, 1)])
 def test_any_number_of_statements_fits_frames_that_a_receiver_takes(size: int, count: int) -> None:
     """Neither more bytes nor more statements than a frame may have, in their order."""

@@ -1,8 +1,9 @@
 """What came on one session, taken into our copy in the order in which it came.
 
 Several frames of runs go in one commit if they have piled up, and the next ones are decoded beside that commit. No
-more waits here than our credit allows. While our disk takes no writes, what came waits and is tried again: no credit is
-returned meanwhile, so they stop sending.
+more runs wait here than our credit allows, and while more is said of members than is learnt so fast, nothing more is
+read of the link. While our disk takes no writes, what came waits and is tried again: no credit is returned meanwhile,
+so they stop sending.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ log = get(__name__)
 
 FULL_DISK_S = 15.0
 COMMIT_BYTES = 1 << 20  # of runs in one SQL transaction
+STATEMENTS_WAITING = 16  # messages
 
 
 class Inbound:
@@ -45,6 +47,8 @@ class Inbound:
         known: Callable[[], ReadClock],
     ) -> None:
         self.stalled: StoreError | None = None
+        self.room = asyncio.Event()  # for more statements
+        self.room.set()
         self._space = space
         self._theirs = theirs
         self._machine = machine
@@ -67,10 +71,18 @@ class Inbound:
         self._waiting.clear()
         self._stopped = True
         self._work.set()
+        self.room.set()
 
     def came(self, effect: LearnStatements | ApplyRuns) -> None:
         self._waiting.append(effect)
         self._work.set()
+        self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        if sum(isinstance(one, LearnStatements) for one in self._waiting) < STATEMENTS_WAITING:
+            self.room.set()
+        else:
+            self.room.clear()
 
     async def _work_off(self, tasks: asyncio.TaskGroup) -> None:
         applying: asyncio.Task[None] | None = None
@@ -84,6 +96,7 @@ class Inbound:
                 if self._stopped:
                     return  # `stop` has seen to it
                 self._waiting.popleft()
+                self._look_for_room()
                 await self._space.learn(effect.statements)
                 self._perform(self._machine.roster_changed(self._space.ours()))
             else:

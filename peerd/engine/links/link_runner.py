@@ -249,12 +249,13 @@ class LinkRunner:
                 case Error(code="removed", space=bytes() as space_id) if space_id not in self.sessions:
                     self._removed(space_id)
                 case _:
-                    self._to_session(message)
+                    await self._to_session(message)
 
-    def _to_session(self, message: Message) -> None:
+    async def _to_session(self, message: Message) -> None:
         session = self.sessions.get(getattr(message, "space", b""))
         if session is not None:  # else: it belongs to a session that has just ended on our side
             session.received(message)  # type: ignore[arg-type] # every message with a space is a session's
+            await session.room()
 
     def _removed(self, space_id: bytes) -> None:
         space = self._spaces().get(space_id)

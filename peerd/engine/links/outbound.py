@@ -15,6 +15,8 @@ from peerd.engine.space import Space
 from peerd.protocol.effects import CheckPositions, Effect, FindPosition, ReadLog
 from peerd.protocol.session import Session
 
+LOOKS_WAITING = 64
+
 Look: TypeAlias = ReadLog | FindPosition | CheckPositions
 
 
@@ -38,6 +40,8 @@ class Outbound:
         self._times = times
         self._perform = perform
         self._forks = forks
+        self.room = asyncio.Event()  # for more looks: until then nothing more is read of the link
+        self.room.set()
         self._waiting: deque[Look] = deque()
         self._work = asyncio.Event()
         self._stopped = False
@@ -50,10 +54,13 @@ class Outbound:
         self._waiting.clear()
         self._stopped = True
         self._work.set()
+        self.room.set()
 
     def asked(self, look: Look) -> None:
         self._waiting.append(look)
         self._work.set()
+        if len(self._waiting) >= LOOKS_WAITING:
+            self.room.clear()
 
     async def _work_off(self) -> None:
         while not self._stopped:
@@ -61,12 +68,15 @@ class Outbound:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            match self._waiting.popleft():
-                case FindPosition() as look:
+            look = self._waiting.popleft()
+            if len(self._waiting) < LOOKS_WAITING:
+                self.room.set()
+            match look:
+                case FindPosition():
                     await self._find_position(look)
-                case CheckPositions() as look:
+                case CheckPositions():
                     await self._check_positions(look)
-                case ReadLog() as look:
+                case ReadLog():
                     await self._read_log(look)
 
     async def _find_position(self, look: FindPosition) -> None:

@@ -127,6 +127,11 @@ class SessionRunner:
             self.repairs.their_digest = message.digest
         self._perform(self.machine.received(message, self.space.ours(), self._now()))
 
+    async def room(self) -> None:
+        """For what they may say next: until then nobody should listen to it."""
+        await self.inbound.room.wait()
+        await self._outbound.room.wait()
+
     def bulk_sent(self, message: Message) -> None:
         if isinstance(message, SnapshotChunk):
             self._exchange.sent()

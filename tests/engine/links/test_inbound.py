@@ -1,4 +1,4 @@
-"""What a peer said just before its goodbye is taken in, however slow our disk is."""
+"""What a peer says of members: just before its goodbye it is taken in, however slow our disk is, and never piles up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from peerd.core.roster.statements import SignedStatement
 from peerd.engine.links import inbound
+from peerd.protocol import codec
+from peerd.protocol.messages import RosterMessage
 from peerd.protocol.session import Phase
 
 
@@ -56,3 +59,34 @@ async def test_a_removal_with_a_goodbye_right_behind_it(
     gate.set()
     await until(lambda: not space.roster.is_member(laptop.id))
     await until(lambda: told)
+
+
+async def test_while_more_is_said_than_is_learnt_nothing_more_is_read(
+    make: Any, wire: Any, until: Callable[[Callable[[], object]], Awaitable[None]]
+) -> None:
+    """Or whoever says it without end fills our memory. When there is room again, the rest is read."""
+    desk, laptop = make("desk"), make("laptop")
+    await desk.spaces.found("home")
+    await desk.admit(laptop)
+    _near, far = wire.connect(desk, laptop)
+    await until(lambda: _streaming(desk) and _streaming(laptop))
+    (session,) = laptop.switchboard.sessions(laptop.space)
+    gate, learn = asyncio.Event(), laptop.space.learn
+
+    async def slowly(statements: Any) -> bool:
+        await gate.wait()
+        return bool(await learn(statements))
+
+    laptop.space.learn = slowly
+    garbage = codec.encode(RosterMessage(desk.space.id, bytes(16), [SignedStatement(b"garbage", bytes(64))]))
+    for _ in range(3 * inbound.STATEMENTS_WAITING):
+        far._arrived.put_nowait(garbage)
+    await until(lambda: len(session.inbound._waiting) >= inbound.STATEMENTS_WAITING)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(session.inbound._waiting) == inbound.STATEMENTS_WAITING
+    assert far._arrived.qsize() > inbound.STATEMENTS_WAITING
+    gate.set()
+    await until(far._arrived.empty)
+    await desk.put("one", {"n": 1})
+    await until(lambda: laptop.space.copy.clock() == desk.space.copy.clock())
