@@ -39,19 +39,19 @@ class Learning:
         """Let those end that have begun."""
         await self._works.close()
 
-    async def learn(self, statements: Iterable[SignedStatement]) -> bool:
-        """Take in statements of a peer, or of our own. True if the roster grew."""
-        return await asyncio.shield(self.begin(statements))
+    async def learn(self, statements: Iterable[SignedStatement], bringer: bytes | None = None) -> bool:
+        """Take in statements of a peer (`bringer`), or of our own. True if the roster grew."""
+        return await asyncio.shield(self.begin(statements, bringer))
 
-    def begin(self, statements: Iterable[SignedStatement]) -> asyncio.Task[bool]:
+    def begin(self, statements: Iterable[SignedStatement], bringer: bytes | None = None) -> asyncio.Task[bool]:
         """As `learn`, for those who do not wait."""
-        return self._works.begin(self._learn(tuple(statements)), "learn statements")
+        return self._works.begin(self._learn(tuple(statements), bringer), "learn statements")
 
-    async def _learn(self, offered: tuple[SignedStatement, ...]) -> bool:
+    async def _learn(self, offered: tuple[SignedStatement, ...], bringer: bytes | None) -> bool:
         refusals: list[Refusal] = []
 
         def grow(roster: Roster, copy: CopyState) -> Roster:
-            larger, _ = roster.with_statements(offered)
+            larger, _ = roster.with_statements(offered, bringer)
             refusals[:] = larger.refused
             return self._with_vouches(larger, copy)
 

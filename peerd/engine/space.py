@@ -268,9 +268,9 @@ class Space:
             return set(self.awaited)
         return self.awaited.keys() & (self.roster.removed.keys() - before.removed.keys())
 
-    async def learn(self, statements: Iterable[SignedStatement]) -> bool:
-        """Take in statements of a peer, or of our own; see `learning`. True if the roster grew."""
-        return await self.learning.learn(statements)
+    async def learn(self, statements: Iterable[SignedStatement], bringer: bytes | None = None) -> bool:
+        """Take in statements of a peer (`bringer`), or of our own; see `learning`. True if the roster grew."""
+        return await self.learning.learn(statements, bringer)
 
     async def _grown(self, before: Roster) -> None:
         if self.roster.closed_forks != before.closed_forks:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from peerd.core.origin import Id16
 from peerd.core.roster.statements import (
@@ -43,9 +44,25 @@ from peerd.errors import RemoteProtocolError
 
 STATEMENTS = 10_000
 STATEMENTS_BYTES = 32 << 20
-STATEMENTS_PER_AUTHOR = 2_000  # one member that floods the roster leaves room for its removal
-BYTES_PER_AUTHOR = 8 << 20
 DEPTH = 255
+
+
+class Room(NamedTuple):
+    """How much there may be of one author."""
+
+    statements: int
+    size_bytes: int
+
+
+# One member that floods the roster leaves room for its removal. And it must not tell one copy so much, and another one
+# so much else, that neither has room for what the other knows: then what either states rests on what the other cannot
+# take in, its removal too. So of a plain member, which has little to say, much less is taken from itself than from
+# others.
+OF_ONE_AUTHOR = Room(5_000, 16 << 20)
+FROM_AN_ADMIN = Room(2_000, 8 << 20)
+FROM_A_MEMBER = Room(300, 2 << 20)
+
+AUTHOR = b"?"  # whoever has brought something that had to wait
 
 _ADMINS_ONLY = frozenset({ADMIT, REMOVE, EPOCH, TICKET})
 
@@ -125,8 +142,9 @@ class Lineage:
             self.tips,
         )
 
-    def take(self, signed: SignedStatement, verify: Verify) -> Entry | Id16:
-        """Take a statement in; the answer is the id of a head that is not here yet if it has to wait for one.
+    def take(self, signed: SignedStatement, verify: Verify, bringer: bytes | None = None) -> Entry | Id16:
+        """Take a statement in; the answer is the id of a head that is not here yet if it has to wait for one. `bringer`
+        is the device that has handed it on; AUTHOR, perhaps its author.
 
         Raises:
             RemoteProtocolError: it is no statement of this space, nothing entitles its author to make it, the
@@ -145,7 +163,7 @@ class Lineage:
         speaker = entry.card if entry.acting is None else entry.acting.card
         if speaker is None or not verify(speaker.public_key, signed.signature, signing_input(signed.data)):
             raise _refused("its signature is not its author's", "bad-signature")
-        self._check_room(statement.author, len(signed.data))
+        self._check_room(entry, bringer)
         self._keep(entry)
         return entry
 
@@ -207,13 +225,17 @@ class Lineage:
         if body.number == 1 and [self.entries[head].statement.kind for head in statement.heads] != [GENESIS]:
             raise _refused("the first epoch stands on the genesis alone")
 
-    def _check_room(self, author: bytes, size_bytes: int) -> None:
+    def _check_room(self, entry: Entry, bringer: bytes | None) -> None:
+        author, size_bytes, room = entry.statement.author, len(entry.signed.data), OF_ONE_AUTHOR
+        if bringer in {author, AUTHOR}:
+            is_plain = entry.acting is not None and entry.acting.role != ADMIN
+            room = FROM_A_MEMBER if is_plain else FROM_AN_ADMIN
         count, written_bytes = self.written.get(author, (0, 0))
         if (
             len(self.entries) >= STATEMENTS
             or self.size_bytes + size_bytes > STATEMENTS_BYTES
-            or count >= STATEMENTS_PER_AUTHOR
-            or written_bytes + size_bytes > BYTES_PER_AUTHOR
+            or count >= room.statements
+            or written_bytes + size_bytes > room.size_bytes
         ):
             raise _refused("the roster is full", "roster-full")
 

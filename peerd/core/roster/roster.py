@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.roster.acceptance import Accepted, ClosedFork, accepted
-from peerd.core.roster.lineage import Entry, Lineage
+from peerd.core.roster.lineage import AUTHOR, Entry, Lineage
 from peerd.core.roster.removal import Verdict, judge
 from peerd.core.roster.statements import ADMIN, GENESIS, Final, Genesis, SignedStatement, Verify, statement_id
 from peerd.errors import RemoteProtocolError
@@ -78,8 +78,11 @@ class Roster:
         self._verify = verify
         self._lineage = Lineage(space)
 
-    def with_statements(self, new: Iterable[SignedStatement]) -> tuple[Roster, tuple[SignedStatement, ...]]:
+    def with_statements(
+        self, new: Iterable[SignedStatement], bringer: bytes | None = None
+    ) -> tuple[Roster, tuple[SignedStatement, ...]]:
         """This roster and these statements, and those that are new in it, causes first: keep them in that order.
+        `bringer` is the device that has handed them on: not as much of its own is taken in as from others.
 
         Nothing that one statement does wrong keeps the others out: see `refused`. What is pending is taken in when
         what it waits for arrives; of more than 512 the rest is forgotten, to be offered again.
@@ -88,12 +91,13 @@ class Roster:
         added: list[SignedStatement] = []
         refused: list[Refusal] = []
         waiting: dict[bytes, list[SignedStatement]] = {}
+        waited = frozenset(self.pending)
         queue = list(dict.fromkeys((*self.pending, *new)))[::-1]
         while queue:
             signed = queue.pop()
             before = len(lineage.entries)
             try:
-                entry = lineage.take(signed, self._verify)
+                entry = lineage.take(signed, self._verify, AUTHOR if signed in waited else bringer)
             except RemoteProtocolError as error:
                 refused.append(Refusal(statement_id(signed.data), error.code, str(error)))
                 continue

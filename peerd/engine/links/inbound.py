@@ -67,7 +67,7 @@ class Inbound:
         """What they said of the members counts all the same: the last word may be that we are none."""
         left = [one for effect in self._waiting if isinstance(effect, LearnStatements) for one in effect.statements]
         if left:
-            self._space.learning.begin(left)
+            self._space.learning.begin(left, self._theirs)
         self._waiting.clear()
         self._stopped = True
         self._work.set()
@@ -97,7 +97,7 @@ class Inbound:
                     return  # `stop` has seen to it
                 self._waiting.popleft()
                 self._look_for_room()
-                await self._space.learn(effect.statements)
+                await self._space.learn(effect.statements, self._theirs)
                 self._perform(self._machine.roster_changed(self._space.ours()))
             else:
                 self._waiting.popleft()

@@ -105,7 +105,7 @@ class Introducing:
             if not statements:
                 continue
             try:
-                await space.learn(statements)
+                await space.learn(statements, device)
             except PeerdError as problem:
                 log.warning("introduction failed", space=space.name, device=short_id(device), cause=str(problem))
             else:

@@ -188,7 +188,7 @@ class Petitioning:
             larger, _ = self.space.roster.with_statements(head.statements)
             by_a_member = larger.is_member(signed.device) and is_signed(signed, larger, self._spaces.verify)
             if by_a_member and larger.is_member(self._keys.device):
-                await self.space.learn(head.statements)
+                await self.space.learn(head.statements, signed.device)
                 await self.space.ask(None)
                 # The petition too: it may have been left again after it was answered.
                 await self._store.delete([petition.name, *petition.answers[:1]])

@@ -125,7 +125,7 @@ class SealedRelay:
             statements, _ = await self._roster.read(signed.device, relay_objects.decode_head(signed.data))
         except RemoteProtocolError:
             return False
-        await self._space.learn(self._news(device, statements))
+        await self._space.learn(self._news(device, statements), device)
         return signed.device != device
 
     def _news(self, device: bytes, statements: Sequence[SignedStatement]) -> Sequence[SignedStatement]:
@@ -156,7 +156,7 @@ class SealedRelay:
         if signed.device != device:
             return SeenHead(found.tag, None, Damage.FORGED)
         if self._is_former(device):
-            await self._space.learn(self._news(device, statements))
+            await self._space.learn(self._news(device, statements), device)
         if self._is_former(device):
             return SeenHead(found.tag, None, Damage.REMOVED, missing)
         larger = roster_that_knows(device, self._space.roster, statements)
@@ -164,7 +164,7 @@ class SealedRelay:
             return SeenHead(found.tag, None, Damage.INCOMPLETE, missing)
         if not larger.is_member(device) or not is_signed(signed, larger, self._spaces.verify):
             return SeenHead(found.tag, None, Damage.FORGED)
-        await self._space.learn(statements)
+        await self._space.learn(statements, device)
         if self._is_former(device):
             return SeenHead(found.tag, None, Damage.REMOVED, missing)
         self._space.presence.note_seen_on_relay(device, head.t_ms)
@@ -178,7 +178,7 @@ class SealedRelay:
         if not larger.is_member(self._keys.device) or (
             larger.is_member(signed.device) and is_signed(signed, larger, self._spaces.verify)
         ):
-            await self._space.learn(statements)
+            await self._space.learn(statements, signed.device)
         return SeenHead(found.tag, None, Damage.FAREWELL)
 
     async def mend_roster(self) -> None:

@@ -73,9 +73,9 @@ async def test_while_more_is_said_than_is_learnt_nothing_more_is_read(
     (session,) = laptop.switchboard.sessions(laptop.space)
     gate, learn = asyncio.Event(), laptop.space.learn
 
-    async def slowly(statements: Any) -> bool:
+    async def slowly(statements: Any, bringer: bytes) -> bool:
         await gate.wait()
-        return bool(await learn(statements))
+        return bool(await learn(statements, bringer))
 
     laptop.space.learn = slowly
     garbage = codec.encode(RosterMessage(desk.space.id, bytes(16), [SignedStatement(b"garbage", bytes(64))]))
