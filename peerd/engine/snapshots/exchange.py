@@ -1,7 +1,8 @@
 """Snapshots on one session: theirs, if their log does not reach back to what we have; and ours, if they ask.
 
 Whoever takes one in asks for its parts, a few at a time, and for the next when it takes one up. So it sets the pace,
-nothing piles up, and after a cut it asks on from what is durable: the maker keeps the last few parts for that.
+nothing piles up, and after a cut it asks on from what is durable: the maker keeps the last few parts for that. One is
+taken in at a time; so whoever sends nothing for long makes way for others that have one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from peerd.protocol.session import Phase, Session
 log = get(__name__)
 
 AGAIN_S = 30.0
+SILENT_S = 180.0  # of who was asked for a part, on a link that stands
 LOOK_S = 1.0  # whether the maker of one that was cut is back
 _PASSING = frozenset({"snapshot-gone", "snapshot-busy"})  # codes of refusals after which the next attempt goes better
 _DAMAGED = 'The copy there is damaged: see docs/recovery.md, "Copies diverged". Another member may serve one.'
@@ -33,6 +35,7 @@ _STEPS = {
     "needs-newer": "Update peerd on this device.",
     "fork": "One of the two was restored from a copy. Keep both running; see docs/recovery.md.",
 }
+_SILENT = "nothing of its snapshot has come for three minutes"
 _NO_ID = bytes(16)
 _Message: TypeAlias = SnapshotWant | SnapshotChunk | SnapshotRefuse
 
@@ -68,6 +71,7 @@ class SnapshotExchange:
         self._coming: asyncio.Queue[SnapshotChunk | SnapshotRefuse | None] = asyncio.Queue(2 * SNAPSHOT_PARTS)
         self.trouble: SnapshotTrouble | None = None  # of the last attempt
         self._refusal: SnapshotRefuse | None = None
+        self._silent = False
         self._gone = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._fetching: asyncio.Task[None] | None = None
@@ -160,7 +164,7 @@ class SnapshotExchange:
         """Nothing here is a reason to end the link: the session does without if it can, and else the next attempt may
         go better.
         """
-        self._refusal = None
+        self._refusal, self._silent = None, False
         try:
             done = await self._take_in(replaces=replaces)
         except DiskFull as full:
@@ -177,9 +181,14 @@ class SnapshotExchange:
                 self._on_fork(problem)
         else:
             self.trouble = None
+            if self._silent:
+                log.warning("snapshot not taken", space=self._space.name, cause=_SILENT)
+                self.trouble = SnapshotTrouble(_SILENT, _STEPS["snapshot-refused"])
             if replaces:
                 return done
-            if self._refusal is not None and self._refusal.code not in _PASSING:
+            if self._silent:
+                self._do_without()
+            elif self._refusal is not None and self._refusal.code not in _PASSING:
                 said = f"that device makes none: {self._refusal.text}"
                 self.trouble = SnapshotTrouble(said, _STEPS.get(self._refusal.code, ""))
                 self._do_without()
@@ -214,7 +223,12 @@ class SnapshotExchange:
         return None
 
     async def _next(self) -> SnapshotChunk | SnapshotRefuse | None:
-        came = await self._coming.get()
+        try:
+            async with asyncio.timeout(SILENT_S):
+                came = await self._coming.get()
+        except TimeoutError:
+            self._silent = True
+            return None
         if isinstance(came, SnapshotRefuse):
             self._refusal = came
         return came

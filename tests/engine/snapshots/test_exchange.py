@@ -13,7 +13,7 @@ from peerd.protocol.messages import SnapshotWant
 from peerd.protocol.session import Phase
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device, Until
+    from tests.engine.conftest import Device, MakeDevice, Until
 
 
 async def test_one_that_no_longer_comes_makes_way_for_the_one_that_settles_a_fork(
@@ -36,3 +36,38 @@ async def test_one_that_no_longer_comes_makes_way_for_the_one_that_settles_a_for
         assert {type(one) for one in said} == {SnapshotWant}
         exchange.stop()
         assert not await replacing
+
+
+async def test_one_of_which_nothing_comes_makes_way_for_that_of_another_member(
+    two: tuple[Device, Device], make: MakeDevice, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its maker may have promised it only to keep us from the others. It is asked again later."""
+    monkeypatch.setattr("peerd.engine.snapshots.exchange.SILENT_S", 0.05)
+    monkeypatch.setattr("peerd.engine.snapshots.exchange.AGAIN_S", 0.01)
+    desk, laptop = two
+    attic = make("attic")
+    machine = cast("Any", SimpleNamespace(phase=Phase.BEHIND, without_snapshot=lambda _ours: []))
+    asked: list[bytes] = []
+    exchanges = [
+        SnapshotExchange(
+            laptop.space,
+            device,
+            machine,
+            lambda _message, device=device: asked.append(device),  # type: ignore[misc] # of this turn
+            lambda _effects: None,
+            lambda _fork: None,
+        )
+        for device in (desk.id, attic.id)
+    ]
+    async with asyncio.TaskGroup() as group:
+        for one in exchanges:
+            one.start(group)
+            one.fetch()
+        await until(lambda: len(asked) == 4)
+        assert asked == [desk.id, attic.id] * 2
+        trouble = exchanges[0].trouble
+        assert trouble is not None
+        assert "nothing of its snapshot" in trouble.cause
+        machine.phase = Phase.STREAMING
+        for one in exchanges:
+            one.stop()
