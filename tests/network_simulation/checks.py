@@ -209,7 +209,7 @@ def _check_at_rest(device: Device, live: Space, members: list[bytes], *, was_for
             raise Wrong(f"{device.name}: bytes are owed or queued")
         if session.diverged:
             raise Wrong(f"{device.name} thinks that copies diverged")
-    if live.id in running.switchboard._receiving or running.switchboard._waiting.get(live.id):
+    if live.id in running.switchboard.turns.receiving or running.switchboard.turns.waiting.get(live.id):
         raise Wrong(f"{device.name}: somebody still has a turn, or waits for one")
 
 

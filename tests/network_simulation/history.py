@@ -13,7 +13,7 @@ from unittest.mock import patch
 from peerd.core import limits
 from peerd.core.snapshots import choice as snapshot_choice
 from peerd.core.snapshots import parts as snapshot
-from peerd.engine.links import inbound, switchboard
+from peerd.engine.links import inbound, switchboard, turns
 from peerd.engine.snapshots import making as snapshot_making
 from peerd.engine.upkeep import small_steps
 from peerd.protocol import inflow, outflow, wanting
@@ -38,7 +38,7 @@ RELAYED_WAYS = ("both", "relays")
 
 SMALL = (
     (limits, "RUN_BYTES", 4_000),
-    (switchboard, "FAR_BEHIND", 30),
+    (turns, "FAR_BEHIND", 30),
     (wanting, "NEARLY", 5),
     (inbound, "COMMIT_BYTES", 4_000),
     (outflow, "EXPRESS_LAG", 4),

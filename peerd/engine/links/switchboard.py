@@ -1,9 +1,4 @@
-"""All live links: which of two stays, who may catch up from whom, and the doorbell to every session of a space.
-
-Catching up takes turns: while one session of a space is far behind and receiving, the others wait, so that the same
-bulk does not arrive from everybody at once. Whatever a waiting peer commits meanwhile comes through the one that is
-being received from, or when its own turn comes.
-"""
+"""All live links: which of two stays, and the doorbell to every session of a space."""
 
 from __future__ import annotations
 
@@ -21,6 +16,7 @@ from peerd.engine.commits import Commit
 from peerd.engine.links.link_runner import DUPLICATE, Greeting, LinkRunner, greet
 from peerd.engine.links.peer_book import UNHEARD, PeerBook, Trouble
 from peerd.engine.links.session_runner import SessionRunner
+from peerd.engine.links.turns import Turns
 from peerd.engine.ports import Keys, Link, Times
 from peerd.engine.presence import ADDRESSES
 from peerd.engine.repair.repairs import CAPABILITY
@@ -32,7 +28,6 @@ from peerd.protocol.messages import MAJOR, MINOR, Hello
 
 log = get(__name__)
 
-FAR_BEHIND = 2_000  # transactions: from here on catching up takes turns
 COLLECT_S = 1.0
 PROBE_S = 1.0
 STOP_S = 3.0
@@ -58,8 +53,7 @@ class Switchboard:
         self._software = software
         self._boot = times.random_bytes(8)
         self._dials = 0
-        self._receiving: dict[bytes, SessionRunner] = {}  # space -> who has the turn
-        self._waiting: dict[bytes, list[SessionRunner]] = {}
+        self.turns = Turns()
         self._leaving: set[asyncio.Task[None]] = set()
         self._doubts: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -78,8 +72,7 @@ class Switchboard:
     def remove_space(self, space: Space) -> None:
         """It is no longer open here."""
         self.share()
-        self._receiving.pop(space.id, None)
-        self._waiting.pop(space.id, None)
+        self.turns.forget(space.id)
 
     def share(self) -> None:
         for link in list(self.links.values()):
@@ -328,43 +321,17 @@ class Switchboard:
         if ending:
             await asyncio.wait(ending, timeout=STOP_S)
 
-    # ---- turns
+    # ---- sessions
 
     def _on_session(self, session: SessionRunner) -> None:
-        session.on_turn = self._on_turn
-        session.on_caught_up = self._pass_on
+        session.on_turn = self.turns.wanted
+        session.on_caught_up = self.turns.pass_on
         session.repairs.others = partial(self.sessions, session.space)
         device, space = session.theirs, session.space
         space.presence.note_seen(
             device, name=self._book.note(device).name, addresses=self._book.note(device).addresses[:ADDRESSES]
         )
 
-    def _on_turn(self, session: SessionRunner, behind: int) -> None:
-        if behind < FAR_BEHIND or session.space.snapshots.is_of(session.theirs):
-            session.take_turn()  # of a snapshot that was cut, only its maker sends the rest
-            return
-        holder = self._receiving.setdefault(session.space.id, session)
-        if holder is session:
-            session.take_turn()
-        else:
-            self._waiting.setdefault(session.space.id, []).append(session)
-
-    def _pass_on(self, session: SessionRunner) -> None:
-        """Caught up, or gone: the next one may receive."""
-        space_id = session.space.id
-        waiting = self._waiting.get(space_id, [])
-        if session in waiting:
-            waiting.remove(session)
-        if self._receiving.get(space_id) is session:
-            del self._receiving[space_id]
-        while waiting and space_id not in self._receiving:
-            following = waiting.pop(0)
-            self._on_turn(following, following.machine.behind(session.space.ours()))
-
     def _on_end(self, session: SessionRunner) -> None:
         log.info("session closed", space=session.space.name, device=short_id(session.theirs))
-        self._pass_on(session)
-
-    def has_turn(self, session: SessionRunner) -> bool:
-        """Is it receiving the bulk, or free to?"""
-        return self._receiving.get(session.space.id) in {None, session}
+        self.turns.pass_on(session)

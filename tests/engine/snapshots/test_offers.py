@@ -226,7 +226,7 @@ async def cut(
     laptop has its turn to send.
     """
     monkeypatch.setattr("peerd.engine.snapshots.exchange.LOOK_S", 0.0)
-    monkeypatch.setattr("peerd.engine.links.switchboard.FAR_BEHIND", 1)
+    monkeypatch.setattr("peerd.engine.links.turns.FAR_BEHIND", 1)
     monkeypatch.setattr("peerd.protocol.wanting.NEARLY", 1)
     desk, laptop = two
     phone = make("phone")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
-from peerd.engine.links import inbound, switchboard
+from peerd.engine.links import inbound, turns
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import wanting
 from peerd.protocol.control.reports import PeerStatus
@@ -292,7 +292,7 @@ async def test_what_they_have_not_acknowledged_is_ahead(linked: Two, until: Unti
 async def test_whoever_waits_for_its_turn_says_so(
     desk: Device, make: MakeDevice, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switchboard, "FAR_BEHIND", 1)
+    monkeypatch.setattr(turns, "FAR_BEHIND", 1)
     monkeypatch.setattr(wanting, "NEARLY", 1)
     laptop, tablet = make("laptop"), make("tablet")
     await desk.admit(laptop, tablet)
