@@ -64,7 +64,7 @@ class House:
         await until(lambda: self.socket.exists() or (self.task is not None and self.task.done()))
         if self.task.done():
             await self.task
-        await until(lambda: self.here._listener.addresses)
+        await until(lambda: self.here.parts.listener.addresses)
 
     @property
     def here(self) -> Daemon:
@@ -73,16 +73,16 @@ class House:
 
     @property
     def service(self) -> Any:
-        return self.here._service
+        return self.here.parts.service
 
     @property
     def host(self) -> str:
-        host, port = self.here._listener.addresses[0]
+        host, port = self.here.parts.listener.addresses[0]
         return f"{host}:{port}"
 
     async def stop(self) -> None:
         if self.task is not None:
-            self.here._supervisor.stop()
+            self.here.parts.supervisor.stop()
             task, self.task = self.task, None
             await asyncio.wait_for(task, STOP_S)
 
@@ -99,8 +99,8 @@ class House:
         await self.service.write("home", [ChangeRequest(kind="put", collection="notes", key=key, value=value)])
 
     def peer(self) -> Any:
-        (space,) = self.here._spaces.by_id.values()
-        (peer,) = self.here._statuses.peers.of(space)
+        (space,) = self.here.parts.spaces.by_id.values()
+        (peer,) = self.here.parts.statuses.peers.of(space)
         return peer
 
 
@@ -154,7 +154,7 @@ async def test_it_finds_everything_again(two: tuple[House, House]) -> None:
     """Spaces, records, and without discovery the addresses of its peers."""
     desk, laptop = two
     await desk.put("a", {"x": 1})
-    await until(lambda: laptop.peer().behind == 0 and laptop.here._spaces.named("home").copy.visible == 1)
+    await until(lambda: laptop.peer().behind == 0 and laptop.here.parts.spaces.named("home").copy.visible == 1)
     await laptop.stop()
     await until(lambda: desk.peer().state == "offline")
     assert desk.peer().reason
@@ -176,7 +176,7 @@ async def test_a_stop_waits_for_nobody(two: tuple[House, House]) -> None:
                b"Content-Length: %d\r\n\r\n%s" % (len(body), body))  # fmt: skip
     await inviting.readuntil(b'"code"')
     await desk.stop()
-    assert desk.here._inviting.open is None
+    assert desk.here.parts._inviting.open is None
     for one in (writer, also):
         one.close()
         await one.wait_closed()
@@ -217,8 +217,8 @@ async def test_a_stop_that_fails_on_the_way_closes_everything_all_the_same(
     async def fail() -> None:
         raise RuntimeError("no more")
 
-    monkeypatch.setattr(desk.here._lookout, "stop", fail)
-    monkeypatch.setattr(desk.here._housekeeping, "note_time", fail)
+    monkeypatch.setattr(desk.here.parts.lookout, "stop", fail)
+    monkeypatch.setattr(desk.here.parts.housekeeping, "note_time", fail)
     with pytest.raises(RuntimeError, match="no more"):
         await desk.stop()
     assert not any(thread.is_alive() for thread in before if "worker" in thread.name)
@@ -261,7 +261,7 @@ async def test_a_start_that_fails_leaves_nothing_behind(build: Build, tmp_path: 
 
 
 def said(house: House, device: bytes, subprotocol: str) -> str | None:
-    refusal = house.here._authorise(device, subprotocol, ("192.0.2.1", 1))
+    refusal = house.here.parts._authorise(device, subprotocol, ("192.0.2.1", 1))
     return refusal.code if refusal is not None else None
 
 
@@ -284,13 +284,13 @@ async def test_strangers_learn_nothing(build: Build) -> None:
 async def test_a_removed_device_is_told_so_and_by_whom(two: tuple[House, House]) -> None:
     desk, laptop = two
     await desk.service.remove("home", "laptop")
-    home = laptop.here._spaces.named("home")
-    await until(lambda: not home.roster.is_member(laptop.here._switchboard._keys.device))
+    home = laptop.here.parts.spaces.named("home")
+    await until(lambda: not home.roster.is_member(laptop.here.parts.switchboard._keys.device))
     view = await laptop.service.space("home")
     assert view.state == "removed"
     assert "by desk" in view.reason
-    await until(lambda: not desk.here._switchboard.links)
-    assert said(desk, laptop.here._switchboard._keys.device, SYNC) == "removed"
+    await until(lambda: not desk.here.parts.switchboard.links)
+    assert said(desk, laptop.here.parts.switchboard._keys.device, SYNC) == "removed"
     with pytest.raises(UserError) as refused:
         await laptop.put("a", {})
     assert refused.value.code == "removed"
@@ -299,12 +299,12 @@ async def test_a_removed_device_is_told_so_and_by_whom(two: tuple[House, House])
 async def test_whoever_was_removed_may_join_again(two: tuple[House, House]) -> None:
     desk, laptop = two
     await laptop.put("old", {})
-    await until(lambda: desk.here._spaces.named("home").copy.visible == 1)
+    await until(lambda: desk.here.parts.spaces.named("home").copy.visible == 1)
     await desk.service.remove("home", "laptop")
     await pair(desk, laptop)
     await until(lambda: desk.peer().state == laptop.peer().state == "in sync")
     await laptop.put("new", {})
-    await until(lambda: desk.here._spaces.named("home").copy.visible == 2)
+    await until(lambda: desk.here.parts.spaces.named("home").copy.visible == 2)
     assert list((laptop.folder / "state" / "spaces").glob("*.aside-1"))
 
 
@@ -312,13 +312,13 @@ async def test_a_pause_is_no_refusal(two: tuple[House, House]) -> None:
     """The other side is told that it may come back, not that nobody knows it."""
     desk, laptop = two
     await desk.service.pause()
-    await until(lambda: not laptop.here._switchboard.links)
-    laptop.here._dialing.nudge_all()
+    await until(lambda: not laptop.here.parts.switchboard.links)
+    laptop.here.parts.dialing.nudge_all()
     await until(lambda: "paused" in laptop.peer().reason)
     assert laptop.peer().state == "offline"
-    assert said(laptop, desk.here._switchboard._keys.device, SYNC) is None
+    assert said(laptop, desk.here.parts.switchboard._keys.device, SYNC) is None
     await desk.service.resume()
-    laptop.here._dialing.nudge_all()
+    laptop.here.parts.dialing.nudge_all()
     await until(lambda: desk.peer().state == laptop.peer().state == "in sync")
 
 
@@ -335,8 +335,8 @@ async def test_a_reload_applies_what_it_can_and_names_the_rest(two: tuple[House,
     told = await desk.service.reload()
     assert sorted(told.changed) == ["log.level", "network.peers", "spaces.home.history_days"]
     assert told.needs_restart == ["device.name"]
-    assert desk.here._housekeeping.history_days("home") == 3
-    assert ("127.0.0.1", 1) in desk.here._dialing._static
+    assert desk.here.parts.housekeeping.history_days("home") == 3
+    assert ("127.0.0.1", 1) in desk.here.parts.dialing._static
     device = (await desk.service.status()).device
     assert (device.name, device.state) == ("desk", "degraded")
     assert "device.name" in device.reason
@@ -362,7 +362,7 @@ async def test_a_bad_file_keeps_the_running_settings(build: Build) -> None:
     with pytest.raises(ConfigError) as refused:
         await desk.service.reload()
     assert len(refused.value.problems) == 2
-    assert desk.here._settings.log.level == "info"
+    assert desk.here._live.now.log.level == "info"
     assert (await desk.service.status()).device.state == "running"
 
 
@@ -371,11 +371,11 @@ async def test_sighup_reloads(build: Build, log_lines: Any) -> None:
     desk = await build("desk")
     desk.write(more="[spaces.home]\nhistory_days = 3")
     os.kill(os.getpid(), signal.SIGHUP)
-    await until(lambda: desk.here._housekeeping.history_days("home") == 3)
+    await until(lambda: desk.here.parts.housekeeping.history_days("home") == 3)
     desk.write(more='[log]\nlevel = "loud"')
     os.kill(os.getpid(), signal.SIGHUP)
     await until(lambda: not desk.here._spawned)
-    assert desk.here._settings.log.level == "info"
+    assert desk.here._live.now.log.level == "info"
 
 
 async def test_the_log_names_the_device_and_where_it_listens(build: Build, log_events: Any) -> None:
@@ -413,7 +413,7 @@ async def test_a_port_that_is_taken_ends_the_start_with_a_sentence(
 async def test_an_address_that_this_machine_lacks_is_a_problem(build: Build) -> None:
     """One of several: it goes on with the others and says so."""
     desk = await build("desk")
-    desk.here._listener.problems.append("network.listen: there is no IPv6 here")
+    desk.here.parts.listener.problems.append("network.listen: there is no IPv6 here")
     device = (await desk.service.status()).device
     assert (device.state, device.reason, device.next_step) == (
         "degraded", "network.listen: there is no IPv6 here", "Check network.listen.",
@@ -438,7 +438,7 @@ async def test_discovery_that_fails_is_a_problem(build: Build) -> None:
             return
 
     desk = await build("desk")
-    desk.here._mdns = Failed()  # type: ignore[assignment] # it only has to look like it
+    desk.here.parts.mdns = Failed()  # type: ignore[assignment] # it only has to look like it
     device = (await desk.service.status()).device
     assert device.state == "degraded"
     assert device.reason == "discovery does not work: no socket on any interface"
@@ -450,10 +450,10 @@ async def test_a_part_that_fails_is_a_problem(tmp_path: Path) -> None:
         raise ValueError("no such thing")
 
     desk = House(tmp_path / "desk", "desk")
-    await desk.start(lambda daemon: setattr(daemon._housekeeping, "tend_secrets", broken))
+    await desk.start(lambda daemon: setattr(daemon.parts.housekeeping, "tend_secrets", broken))
     try:
-        await until(desk.here._machine.problems)
-        ((cause, step),) = desk.here._machine.problems()
+        await until(desk.here.parts.machine.problems)
+        ((cause, step),) = desk.here.parts.machine.problems()
         assert cause.startswith("secrets failed")
         assert "log" in step
         assert (await desk.service.status()).device.state == "degraded"
@@ -471,11 +471,11 @@ async def test_a_host_is_read_before_anybody_is_asked(build: Build) -> None:
 async def test_after_a_change_of_the_network_it_looks_around(two: tuple[House, House]) -> None:
     """Links that answer stay."""
     desk, laptop = two
-    link = next(iter(desk.here._switchboard.links.values()))
+    link = next(iter(desk.here.parts.switchboard.links.values()))
     desk.here._on_network_change()
     desk.here._on_wake(100.0)
     await until(lambda: not desk.here._spawned)
-    assert next(iter(desk.here._switchboard.links.values())) is link
+    assert next(iter(desk.here.parts.switchboard.links.values())) is link
     assert laptop.peer().state == "in sync"
 
 

@@ -68,6 +68,7 @@ ELSEWHERE: dict[str, str] = {
     "engine/status/spaces.py": "tests/engine/status/test_statuses.py",
     "engine/links/session_status.py": "tests/engine/status/test_statuses.py",
     "machine_status.py": "tests/test_daemon.py",
+    "assembly.py": "tests/test_daemon.py",
     "net/incoming.py": "the listener's half of a connection: tests/net/test_listener.py",
     "engine/snapshots/clearing.py": "tests/engine/snapshots/test_snapshots.py",
     "engine/snapshots/making.py": "tests/engine/snapshots/test_snapshots.py",

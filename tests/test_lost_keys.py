@@ -36,8 +36,8 @@ async def run_once(config: Path, found: str = "") -> None:
         while not (config.parent / "s").exists():  # noqa: ASYNC110 - it is a file that appears
             await asyncio.sleep(0.01)
     if found:
-        await daemon._service.create_space(found)
-    daemon._supervisor.stop()
+        await daemon.parts.service.create_space(found)
+    daemon.parts.supervisor.stop()
     await asyncio.wait_for(running, 10)
 
 

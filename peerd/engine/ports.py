@@ -1,6 +1,6 @@
 """What the engine needs of the edges: time, keys, links. What it needs of the database stands in `store_ports` and
 in the `ports` of the rooms that need more of it, of applications' files in `tables.ports`, of relays in `relay.ports`.
-The edges satisfy these by shape; the type checker proves it where they meet, in `peerd.daemon`.
+The edges satisfy these by shape; the type checker proves it where they meet, in `peerd.assembly`.
 """
 
 from __future__ import annotations
