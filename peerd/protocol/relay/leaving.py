@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from peerd.core.backoff import doubling_s
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, ReadClock, covers, join
 from peerd.core.origin import Announcement
@@ -27,7 +28,7 @@ from peerd.protocol.relay.coverage import Coverage, ReadCoverage, holds, merged
 from peerd.protocol.relay.objects import SEGMENT_BYTES, Piece, cut
 
 ENOUGH_BYTES = 256 << 10  # of our own: no need to wait for quiet
-_RARELY = 6  # doublings of the pause in which others may leave what our log has not
+_RARELY = 64  # times the first pause in which others may leave what our log has not
 _ENTRY_BYTES = 5  # beside its own bytes
 _ORIGIN_BYTES = 72  # an announcement
 
@@ -132,8 +133,8 @@ class Leaving:
         if covers(self._hurry, (origin, wait.seq)) and not wait.tries:
             return wait.since_s
         if wait.tries:
-            between_s = self._settings.lan_s if wait.alone_s is None else self._settings.foreign_s
-            return wait.since_s + _drawn(between_s, wait.chance) * 2.0 ** min(wait.tries - 1, _RARELY)
+            first_s = _drawn(self._settings.lan_s if wait.alone_s is None else self._settings.foreign_s, wait.chance)
+            return wait.since_s + doubling_s(first_s, first_s * _RARELY, wait.tries - 1)
         lan_s = wait.since_s + _drawn(self._settings.lan_s, wait.chance)
         if wait.alone_s is None:
             return lan_s
