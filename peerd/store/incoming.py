@@ -198,13 +198,13 @@ def _drop_runs(connection: sqlite3.Connection, size: int) -> bool:
     """Runs below the horizon: their ends are kept, for comparison, as many as there may be."""
     for ref, origin, horizon in connection.execute("SELECT ref, id, horizon FROM origin WHERE horizon > 0").fetchall():
         positions = connection.execute(
-            "SELECT position, size_bytes, age_ms, origin, last, substr(head, 1, 8) FROM run"
+            "SELECT position, size_bytes, origin, last, substr(head, 1, 8) FROM run"
             " WHERE origin = ? AND last <= ? ORDER BY last LIMIT ?",
             (ref, horizon, size),
         ).fetchall()
         if positions:
             connection.executemany(
-                "INSERT OR IGNORE INTO run_end (age_ms, origin, seq, hash8) VALUES (?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO run_end (origin, seq, hash8) VALUES (?, ?, ?)",
                 (row[2:] for row in positions),
             )
             connection.executemany("DELETE FROM run WHERE position = ?", (row[:1] for row in positions))

@@ -104,8 +104,8 @@ def _oldest(connection: sqlite3.Connection, ref: int, begins: int, plan: Plan, s
 def _take_out(connection: sqlite3.Connection, ref: int, rows: list[_Row], standing: Collection[int]) -> None:
     """What is kept of them is their ends."""
     connection.executemany(
-        "INSERT OR REPLACE INTO run_end (origin, seq, hash8, age_ms) VALUES (?, ?, ?, ?)",
-        ((ref, row.seq, row.hash8, row.age_ms) for row in rows),
+        "INSERT OR REPLACE INTO run_end (origin, seq, hash8) VALUES (?, ?, ?)",
+        ((ref, row.seq, row.hash8) for row in rows),
     )
     connection.executemany("DELETE FROM run WHERE position = ?", ((row.position,) for row in rows))
     connection.execute("UPDATE origin SET horizon = ? WHERE ref = ?", (rows[-1].seq, ref))

@@ -14,7 +14,7 @@ UPDATE space SET history_bytes = (SELECT coalesce(sum(length(body)), 0) FROM his
 ALTER TABLE peer ADD COLUMN heard_age_ms INTEGER NOT NULL DEFAULT 0;
 UPDATE peer SET heard_age_ms = (SELECT age_ms FROM space);
 
--- How old the database was when the run came.
+-- Not used: of one origin the ends that come later are the younger ones, and they are thinned by that.
 ALTER TABLE run_end ADD COLUMN age_ms INTEGER NOT NULL DEFAULT 0;
 
 -- How much of an origin's log is how old is counted without reading the log.
