@@ -10,8 +10,19 @@ from typing import Final
 from peerd.cli.arguments import Misused
 
 HOW: Final = "2026-05-01, 2026-05-01T10:00, 2h or 3d (ago), 10:00, today, yesterday 10:00"
-_UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_SPAN: Final = re.compile(r"(\d{1,9})\s*(s|min|m|h|d|w)")
+_UNITS: Final = {
+    unit: seconds
+    for seconds, units in {
+        1: "s sec second seconds",
+        60: "m min mins minute minutes",
+        3600: "h hour hours",
+        86_400: "d day days",
+        7 * 86_400: "w week weeks",
+    }.items()
+    for unit in units.split()
+}
+_PART: Final = re.compile(r"(\d{1,9})\s*([a-z]+)\s*")
+_SPAN: Final = re.compile(f"(?:{_PART.pattern})+")
 _CLOCK: Final = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
@@ -24,7 +35,7 @@ def wall_ms(text: str, now_s: float | None = None) -> int:
     now = datetime.fromtimestamp(time.time() if now_s is None else now_s).astimezone()
     try:
         found = _moment(text.strip().lower(), now).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, KeyError, OverflowError):
         found = -1.0
     if found < 0:
         raise Misused(f"{text!r} is no time", next_step=f"write it like one of these: {HOW}")
@@ -32,8 +43,9 @@ def wall_ms(text: str, now_s: float | None = None) -> int:
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    if span := _SPAN.fullmatch(text.removesuffix(" ago")):
-        return now - timedelta(seconds=int(span[1]) * _UNITS[span[2]])
+    span = text.removesuffix(" ago")
+    if _SPAN.fullmatch(span):
+        return now - timedelta(seconds=sum(int(count) * _UNITS[unit] for count, unit in _PART.findall(span)))
     if text == "now":
         return now
     day, _, clock = text.partition(" ")

@@ -38,6 +38,10 @@ def shown(text: str) -> str:
         ("2h", "2026-03-31 21:33:20.500"),
         ("3d ago", "2026-03-28 23:33:20.500"),
         ("1W", "2026-03-24 23:33:20.500"),
+        ("2 hours ago", "2026-03-31 21:33:20.500"),
+        ("1 week", "2026-03-24 23:33:20.500"),
+        ("1d2h", "2026-03-30 21:33:20.500"),
+        ("3 min 20 s", "2026-03-31 23:30:00.500"),  # as `status` writes it
         ("today", "2026-03-31 22:00:00.000"),
         ("yesterday", "2026-03-30 22:00:00.000"),
         ("Yesterday 9:05", "2026-03-31 07:05:00.000"),
@@ -54,7 +58,21 @@ def test_a_time_is_understood(text: str, utc: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "2x", "h", "-2h", "25:00", "yesterday noon", "2026-13-01", "1960-01-01", "9" * 9 + "w"]
+    "text",
+    [
+        "",
+        "soon",
+        "2x",
+        "2 months",
+        "1h x",
+        "h",
+        "-2h",
+        "25:00",
+        "yesterday noon",
+        "2026-13-01",
+        "1960-01-01",
+        "9" * 9 + "w",
+    ],
 )
 def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(Misused, match="is no time") as refused:
