@@ -162,6 +162,18 @@ def test_an_older_file_of_ours_is_brought_forward(app: App) -> None:
     assert app.records == ["first, changed", "second", "third"]
 
 
+def test_an_older_state_that_is_written_over_the_open_file_is_brought_forward(app: App) -> None:
+    """As `.restore` of the sqlite3 shell does it: the file stays the same, nobody changes a row, nothing else comes."""
+    position = "SELECT v FROM _peerd_meta WHERE k = 'applied'"
+    backup, before = app.back_up(), app.do(position)
+    app.captures("second")
+    app.device.wait(lambda: app.do(position) != before, "the file knows that it shows it")
+    with contextlib.closing(sqlite3.connect(backup)) as older:
+        older.backup(app.connection)
+    app.device.wait(lambda: app.titles == ["first", "second"], "it shows what the space has")
+    assert app.records == ["first", "second"]
+
+
 def test_a_file_from_before_the_binding_is_not_taken_for_ours(house: House, tmp_path: Path, bystander: App) -> None:
     app = App(house.devices[0], tmp_path)
     app.add("first")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from peerd.core.stored import Note, StoredBinding
-from peerd.core.tables.changes import Harvest
+from peerd.core.tables.changes import Applied, Harvest
 from peerd.core.tables.extending import News, news
 from peerd.core.tables.intents import intents_of
 from peerd.core.tables.proposals import Choices
@@ -22,8 +22,9 @@ from peerd.errors import TableTrouble, UserError
 
 class Harvesting:
     """`schema` is the file's as it was looked at, `missing` are the bound tables that it lacks, and `news` is what it
-    has beyond them; `on_news` hears of that. `held_now` are deletes by table that wait for a person, `not_captured`
-    rows that cannot be taken. `rest` lets others use the file.
+    has beyond them; `on_news` hears of that. `went_back` says whether a position in the file is that of an older state
+    of it. `held_now` are deletes by table that wait for a person, `not_captured` rows that cannot be taken. `rest` lets
+    others use the file.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Harvesting:
         self.missing: Sequence[str] = []
         self.news = News()
         self.on_news: Callable[[], None] = lambda: None
+        self.went_back: Callable[[Applied | None], bool] = lambda _: False
         self.held_now: Mapping[str, int] = {}
         self.not_captured: Sequence[tuple[str, str, str]] = ()
         self._space = space
@@ -68,7 +70,8 @@ class Harvesting:
             self.missing = [one.table for one in self._plan.tables if one.table not in schema.tables]
             self.held_now = await file.held()
             await self._look_for_news(schema, settings)
-        if await file.applied() == UNFINISHED:  # a new column: the space may have cells for it
+        applied = await file.applied()
+        if applied == UNFINISHED or self.went_back(applied):  # with a new column the space may have cells for it
             self._schedule.space_moved(self._times.monotonic_s())
 
     async def _look_for_news(self, schema: Schema, settings: BindingSettings) -> None:

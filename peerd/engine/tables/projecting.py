@@ -46,19 +46,29 @@ class Projecting:
         self._times = times
         self._harvest = harvest
         self._rest = rest
+        self._left: Applied | None = None  # the position in the file when we let go of it
         self._behind: Applied | None = None  # the position in the file, as long as
         self._ahead: Applied | None = None  # it shows everything up to here without being told
         self._unkept: dict[Name, None] = {}  # what it shows up to there, and has not been told of
 
     def opened(self) -> None:
         """The file was opened: what it was not told of before is not known of it now."""
-        self._ahead = None
+        self._ahead = self._left = None
         self._unkept.clear()
+
+    def went_back(self, applied: Applied | None) -> bool:
+        """Did somebody write an older state over the file while we have it open, as SQLite's own backup does? No row of
+        it waits then to be harvested.
+        """
+        left = self._left
+        if left is None or applied is None or left == UNFINISHED:
+            return False
+        return applied.copy_id != left.copy_id or applied.position < left.position
 
     async def project(self, file: TableFile) -> None:
         """Until the file shows all that the log has."""
         while True:
-            stored = await file.applied()
+            stored = self._left = await file.applied()
             # Runs that change nothing in the file are not worth a transaction of it.
             at = self._ahead if self._ahead is not None and stored == self._behind else stored
             changed = None
@@ -109,6 +119,7 @@ class Projecting:
             wanted += await self._images.images([name for name in parked if name not in set(names)])
             projection = await file.project(wanted, applied, self._times.wall_ms())
             if not projection.dirty:
+                self._left, self._ahead = applied, None
                 if parked or projection.parked:
                     self.parked_now = await file.parked()
                 return

@@ -50,6 +50,7 @@ class BindingRunner:
         self._schedule = Schedule()
         self.harvesting = Harvesting(space, binding, self._schedule, times, self._rest)
         self.projecting = Projecting(space, binding, self._schedule, times, self._harvest, self._rest)
+        self.harvesting.went_back = self.projecting.went_back
         self._file: TableFile | None = None
         self._watch: FileWatch | None = None
         self._in_the_way_s = 0.0  # of what the file told of that
