@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peerd.core.roster.lineage import STATEMENTS
+from peerd.core.roster.room import IN_ALL
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import SignedStatement, statement_id
 from peerd.protocol.effects import Effect, LearnStatements, Send
 from peerd.protocol.messages import STATEMENTS_PER_FRAME, RosterMessage
 
 _STATEMENTS_BYTES = 256 << 10  # in one frame
-_TOLD = 2 * STATEMENTS
+_TOLD = 2 * IN_ALL.statements
 
 
 class RosterExchange:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from peerd.core.origin import Id16
+from peerd.core.roster.room import ADMISSIONS, Rooms
 from peerd.core.roster.statements import (
     ADMIN,
     ADMIT,
@@ -42,27 +42,7 @@ from peerd.core.roster.statements import (
 )
 from peerd.errors import RemoteProtocolError
 
-STATEMENTS = 10_000
-STATEMENTS_BYTES = 32 << 20
 DEPTH = 255
-
-
-class Room(NamedTuple):
-    """How much there may be of one author."""
-
-    statements: int
-    size_bytes: int
-
-
-# One member that floods the roster leaves room for its removal. And it must not tell one copy so much, and another one
-# so much else, that neither has room for what the other knows: then what either states rests on what the other cannot
-# take in, its removal too. So of a plain member, which has little to say, much less is taken from itself than from
-# others.
-OF_ONE_AUTHOR = Room(5_000, 16 << 20)
-FROM_AN_ADMIN = Room(2_000, 8 << 20)
-FROM_A_MEMBER = Room(300, 2 << 20)
-
-AUTHOR = b"?"  # whoever has brought something that had to wait
 
 _ADMINS_ONLY = frozenset({ADMIT, REMOVE, EPOCH, TICKET})
 
@@ -125,8 +105,7 @@ class Lineage:
     removals: tuple[Entry, ...] = ()
     covering: dict[Id16, tuple[Entry, ...]] = field(default_factory=dict)  # admission -> removals that cover it
     epochs: dict[tuple[int, bytes], int] = field(default_factory=dict)  # (number, id) -> who states it, as bits
-    written: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # by author: statements, bytes
-    size_bytes: int = 0
+    rooms: Rooms = field(default_factory=Rooms)
     tips: frozenset[Id16] = frozenset()
 
     def copy(self) -> Lineage:
@@ -137,8 +116,7 @@ class Lineage:
             self.removals,
             dict(self.covering),
             dict(self.epochs),
-            dict(self.written),
-            self.size_bytes,
+            self.rooms.copy(),
             self.tips,
         )
 
@@ -226,27 +204,15 @@ class Lineage:
             raise _refused("the first epoch stands on the genesis alone")
 
     def _check_room(self, entry: Entry, bringer: bytes | None) -> None:
-        author, size_bytes, room = entry.statement.author, len(entry.signed.data), OF_ONE_AUTHOR
-        if bringer in {author, AUTHOR}:
-            is_plain = entry.acting is not None and entry.acting.role != ADMIN
-            room = FROM_A_MEMBER if is_plain else FROM_AN_ADMIN
-        count, written_bytes = self.written.get(author, (0, 0))
-        if (
-            len(self.entries) >= STATEMENTS
-            or self.size_bytes + size_bytes > STATEMENTS_BYTES
-            or count >= room.statements
-            or written_bytes + size_bytes > room.size_bytes
-        ):
+        is_one_more = entry.card is not None and len(self.admissions.get(entry.device, ())) >= ADMISSIONS
+        if is_one_more or not self.rooms.has_room(entry, bringer):
             raise _refused("the roster is full", "roster-full")
 
     def _keep(self, entry: Entry) -> None:
         statement = entry.statement
         self.entries[entry.id] = entry
         self.tips = self.tips - set(statement.heads) | {entry.id}
-        size_bytes = len(entry.signed.data)
-        count, written_bytes = self.written.get(statement.author, (0, 0))
-        self.written[statement.author] = count + 1, written_bytes + size_bytes
-        self.size_bytes += size_bytes
+        self.rooms.keep(entry)
         if entry.card is not None:
             self.admissions[entry.device] = (*self.admissions.get(entry.device, ()), entry)
         if statement.kind == REMOVE:

@@ -22,8 +22,9 @@ from msgspec import Struct
 
 from peerd.core.origin import Announcement, origin_of
 from peerd.core.roster.acceptance import Accepted, ClosedFork, accepted
-from peerd.core.roster.lineage import AUTHOR, Entry, Lineage
+from peerd.core.roster.lineage import Entry, Lineage
 from peerd.core.roster.removal import Verdict, judge
+from peerd.core.roster.room import AUTHOR
 from peerd.core.roster.statements import ADMIN, GENESIS, Final, Genesis, SignedStatement, Verify, statement_id
 from peerd.errors import RemoteProtocolError
 

@@ -13,7 +13,6 @@ from peerd.core.roster.statements import (
     TICKET,
     Admit,
     Epoch,
-    Final,
     Remove,
     SignedStatement,
     Ticket,
@@ -105,55 +104,6 @@ def test_optional_kinds_are_kept_and_handed_on(cast: Cast) -> None:
     assert after.members == roster.members
     assert after.heads() == (statement_id(data),)
     assert after.missing_from(roster.ids())[0].data == data
-
-
-@pytest.mark.parametrize("by_itself", [False, True])
-def test_no_author_can_fill_the_roster(cast: Cast, monkeypatch: pytest.MonkeyPatch, *, by_itself: bool) -> None:
-    """One member's share is bounded, so that there is room for its removal; an admin's too."""
-    monkeypatch.setattr(lineage, "FROM_AN_ADMIN" if by_itself else "OF_ONE_AUTHOR", lineage.Room(3, 1 << 20))
-    roster = cast.space_of(0, 1)
-    for _ in range(3):
-        roster = cast.say(roster, compose.vouch(roster, cast.devices[1], {}))
-    more = cast.signed(compose.vouch(roster, cast.devices[1], {}))
-    after, added = roster.with_statements([more], cast.devices[by_itself])
-    assert (added, _refusals(after)) == ((), ["roster-full"])
-    assert cast.members(cast.remove(after, 0, 1)) == {0}
-
-
-@pytest.mark.parametrize("room", [lineage.Room(3, 1 << 20), lineage.Room(1_000, 1_000)])
-def test_who_tells_each_copy_something_else_is_removed_everywhere(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch, room: lineage.Room
-) -> None:
-    """Each takes in from itself what it has room for, and all of that from the others: what they state rests on it."""
-    monkeypatch.setattr(lineage, "FROM_A_MEMBER", room)
-    start = cast.admit(cast.space_of(0, 1), 0, 2, "member")
-    told = [start, start]
-    for one in (0, 1):
-        lies = start
-        for number in range(9):
-            lies = cast.say(lies, compose.vouch(lies, cast.devices[2], {bytes([one, number]) * 8: Final(1, b"h" * 8)}))
-        told[one], taken = start.with_statements(lies.missing_from(start.ids()), cast.devices[2])
-        assert 0 < len(taken) < 9
-        assert "roster-full" in _refusals(told[one])
-    ours, theirs = cast.remove(told[0], 0, 2), told[1]
-    both, _ = theirs.with_statements(ours.statements, cast.devices[0])
-    assert not both.refused
-    assert cast.members(both) == {0, 1}
-    assert both == ours.with_statements(theirs.statements, cast.devices[1])[0]
-
-
-def test_what_had_to_wait_is_no_way_round(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have come by its author, all of it before the first."""
-    monkeypatch.setattr(lineage, "FROM_A_MEMBER", lineage.Room(3, 1 << 20))
-    start = cast.admit(cast.space_of(0, 1), 0, 2, "member")
-    lies = start
-    for _ in range(9):
-        lies = cast.say(lies, compose.vouch(lies, cast.devices[2], {}))
-    first, *later = lies.missing_from(start.ids())
-    waiting, _ = start.with_statements(later, cast.devices[2])
-    assert len(waiting.pending) == 8
-    after, added = waiting.with_statements([first], cast.devices[2])
-    assert (len(added), _refusals(after)[0]) == (3, "roster-full")
 
 
 def test_depth_is_bounded(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerd.core.roster.lineage import STATEMENTS_BYTES
+from peerd.core.roster.room import IN_ALL
 from peerd.core.roster.statements import STATEMENT_BYTES, SignedStatement
 from peerd.errors import RemoteProtocolError
 from peerd.protocol.relay import roster as relay_roster
@@ -23,7 +23,7 @@ def statement(size_bytes: int, fill: int = 7) -> SignedStatement:
 def test_the_largest_roster_that_there_may_be_has_no_more_parts_than_are_read() -> None:
     """In statements of the most unlucky size: three fit into a part, and a fourth would but for a little."""
     one = statement(STATEMENT_BYTES)
-    assert len(split([one] * (STATEMENTS_BYTES // STATEMENT_BYTES))) <= relay_roster.PARTS
+    assert len(split([one] * (IN_ALL.size_bytes // STATEMENT_BYTES))) <= relay_roster.PARTS
 
 
 @given(st.lists(st.integers(1, STATEMENT_BYTES), max_size=30))
