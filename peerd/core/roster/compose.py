@@ -135,7 +135,16 @@ def new_epoch(roster: Roster, author: bytes, number: int, epoch: bytes, wraps: M
         UserError: "not-admin".
     """
     check_admin(roster, author)
-    return _encode(roster, author, EPOCH, Epoch(number, epoch, dict(wraps)))
+    body = Epoch(number, epoch, dict(wraps))
+    return _encode(roster, author, EPOCH, body, *_epochs_before(roster, number, epoch))
+
+
+def _epochs_before(roster: Roster, number: int, epoch: bytes) -> tuple[bytes, ...]:
+    """The statement that it must have seen: of the epoch itself, or of one before it."""
+    stated = [(one.id, one.body) for one in roster.entries() if isinstance(one.body, Epoch)]
+    again = [one for one, body in stated if (body.number, body.id) == (number, epoch)]
+    before = [one for one, body in stated if body.number == number - 1]
+    return tuple((again or before)[:1])
 
 
 def close(roster: Roster, author: bytes, last: tuple[bytes, int, bytes], after: Sequence[Final] = ()) -> bytes:

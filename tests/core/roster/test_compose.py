@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peerd.core.roster import compose
-from peerd.core.roster.statements import DeviceCard, Final
+from peerd.core.roster.statements import DeviceCard, Final, statement_id
 from peerd.errors import LocalProtocolError, RemoteProtocolError, UserError
 
 Cast = Any  # the fixture of conftest
@@ -54,3 +54,22 @@ def test_of_too_many_heads_those_are_named_that_carry_the_statement(
     assert len(roster.heads()) == 5
     after = cast.remove(roster, 4, 2)
     assert cast.members(after) == {0, 1, 3, 4, 5}
+
+
+def test_an_epoch_follows_the_last_one_however_many_have_spoken_beside_it(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member may say much that has not seen it; it is stated again likewise."""
+    monkeypatch.setattr(compose, "HEADS", 2)
+    start = cast.founded()
+    start = cast.admit(cast.say(start, compose.new_epoch(start, cast.devices[0], 1, b"1" * 16, {})), 0, 1)
+    noise = [
+        cast.say(start, compose.vouch(start, cast.devices[1], {bytes([number]) * 16: Final(1, b"h" * 8)}))
+        for number in range(40)
+    ]
+    stated = cast.say(start, compose.new_epoch(start, cast.devices[0], 2, b"2" * 16, {}))
+    roster = cast.joined(*noise, stated)
+    assert statement_id(stated.statements[-1].data) not in roster.heads()[:2]
+    for number, one in ((3, b"3" * 16), (3, b"3" * 16), (2, b"2" * 16), (4, b"4" * 16)):
+        wraps = {cast.devices[0]: bytes([len(roster)])}
+        roster = cast.say(roster, compose.new_epoch(roster, cast.devices[0], number, one, wraps))
