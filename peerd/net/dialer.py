@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from ipaddress import ip_address
@@ -164,7 +165,8 @@ async def _upgrade(connection: ClientConnection, where: str, subprotocol: str, t
         answer = read_refusal(refused.response)
         if answer.code == "paused":
             raise DialFailed("paused", PAUSED, theirs=theirs, next_step=RESUME_THERE) from refused
-        said = f": {answer.detail}" if answer.detail else "."
+        says_more = answer.detail and answer.detail.replace(" ", "-") != answer.code
+        said = f": {answer.detail}" if says_more else "."
         raise DialFailed(answer.code, f"{where} refused the link ({answer.code}){said}", theirs=theirs) from refused
     except InvalidHandshake as error:
         _explain(connection, where, theirs, error)
@@ -222,7 +224,9 @@ def _no_connection(where: str, error: OSError) -> DialFailed:
         return DialFailed("timeout", f"{where} did not answer.")
     if isinstance(error, ConnectionError):
         return DialFailed("busy", f"{where} hung up at once; it may have too much to do.")
-    return DialFailed("no-route", f"There is no way to {where}: {error.strerror or error}.")
+    # asyncio puts the address into the place of the kernel's words.
+    why = os.strerror(error.errno) if error.errno else error
+    return DialFailed("no-route", f"There is no way to {where}: {why}.")
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -91,6 +93,9 @@ async def test_an_address_without_a_route(friend: Identity) -> None:
     assert failed.code == "no-route"
     failed = await failure(friend, ("255.255.255.255", 7337))
     assert failed.code == "no-route"
+    assert str(failed) in {
+        f"There is no way to 255.255.255.255:7337: {os.strerror(code)}." for code in (errno.ENETUNREACH, errno.EACCES)
+    }
 
 
 async def test_nothing_listens(friend: Identity) -> None:
@@ -238,6 +243,9 @@ async def test_why_a_device_was_refused_arrives(station: Any, friend: Identity, 
     failed = await failure(friend, station.address, expect=station.identity.device)
     assert (failed.code, failed.theirs) == (code, station.identity.device)
     assert "You left on Tuesday." in str(failed)
+    station.listener._authorise = lambda *_: Refusal(code, code.replace("-", " "))
+    failed = await failure(friend, station.address, expect=station.identity.device)
+    assert str(failed).endswith(f"refused the link ({code}).")
 
 
 async def test_another_major_version_is_named_on_both_sides(station: Any, friend: Identity) -> None:
