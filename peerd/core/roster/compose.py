@@ -11,6 +11,7 @@ from itertools import islice
 
 from msgspec import UNSET, Struct
 
+from peerd.core.roster.lineage import Entry
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import (
     ADMIN,
@@ -175,11 +176,13 @@ def _heads(roster: Roster, author: bytes, stands_on: tuple[bytes, ...]) -> tuple
     speaker = roster.speaks_under(author)
     needed = [one for one in (speaker, *map(roster.entry, stands_on)) if one is not None]
 
-    def carries(head: bytes) -> int:
+    def carries(head: bytes, one: Entry) -> bool:
         entry = roster.entry(head)
-        return sum(entry is not None and (entry is one or entry.saw(one)) for one in needed)
+        return entry is not None and (entry is one or entry.saw(one))
 
-    return tuple(sorted(sorted(heads, key=carries, reverse=True)[:HEADS]))
+    ranked = sorted(heads, key=lambda head: sum(carries(head, one) for one in needed), reverse=True)
+    first = [next(head for head in ranked if carries(head, one)) for one in needed]
+    return tuple(sorted([*dict.fromkeys([*first, *ranked])][:HEADS]))
 
 
 def check_admin(roster: Roster, author: bytes) -> None:

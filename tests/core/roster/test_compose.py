@@ -73,3 +73,19 @@ def test_an_epoch_follows_the_last_one_however_many_have_spoken_beside_it(
     for number, one in ((3, b"3" * 16), (3, b"3" * 16), (2, b"2" * 16), (4, b"4" * 16)):
         wraps = {cast.devices[0]: bytes([len(roster)])}
         roster = cast.say(roster, compose.new_epoch(roster, cast.devices[0], number, one, wraps))
+
+
+def test_what_only_one_head_carries_is_seen_too(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All others carry the author's admission, and that one does not."""
+    monkeypatch.setattr(compose, "HEADS", 2)
+    start = cast.founded()
+    start = cast.say(start, compose.new_epoch(start, cast.devices[0], 1, b"1" * 16, {}))
+    stated = cast.say(start, compose.new_epoch(start, cast.devices[0], 2, b"2" * 16, {}))
+    let_in = cast.admit(start, 0, 1)
+    noise = [
+        cast.say(let_in, compose.vouch(let_in, cast.devices[1], {bytes([number]) * 16: Final(1, b"h" * 8)}))
+        for number in range(40)
+    ]
+    roster = cast.joined(*noise, stated)
+    assert statement_id(stated.statements[-1].data) not in roster.heads()[:2]
+    cast.say(roster, compose.new_epoch(roster, cast.devices[1], 3, b"3" * 16, {}))
