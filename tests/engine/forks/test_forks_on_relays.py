@@ -13,8 +13,18 @@ from msgspec.structs import replace
 
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay.courier_settings import CourierSettings
-from tests.engine.forks.test_forks import check_values, forget, forked, heal, keys, past_of, peer, set_back
-from tests.engine.relay.test_relaying import are_equal, arrives, comes_true
+from tests.engine.forks.test_forks import (
+    check_values,
+    forget,
+    forked,
+    goes_on_until_healed,
+    heal,
+    keys,
+    past_of,
+    peer,
+    set_back,
+)
+from tests.engine.relay.test_relaying import are_equal, arrives
 from tests.engine.relay_scene import QUICK, Relayed, new_stick
 
 if TYPE_CHECKING:
@@ -93,22 +103,6 @@ async def test_it_is_found_and_named_on_a_relay_and_healed_over_a_link(
         assert relayed.findings == []
 
 
-async def healed(*devices: Device) -> None:
-    first = devices[0]
-
-    async def settled() -> bool:
-        return all(
-            one.clock_now() == first.clock_now()
-            and one.space.copy.digest == first.space.copy.digest
-            and one.space.recopying.pending is None
-            and not one.space.forks.falls
-            and not one.space.forks.views()
-            for one in devices
-        )
-
-    await comes_true(settled)
-
-
 async def test_a_relay_alone_heals_it(
     two: tuple[Device, Device], until: Until, relay: Begin, log_events: Callable[[], list[dict[str, Any]]]
 ) -> None:
@@ -117,7 +111,7 @@ async def test_a_relay_alone_heals_it(
     relays = [await relay(desk)]
     laptop = await forked(desk, laptop)
     relays.append(await relay(laptop))
-    await healed(desk, laptop)
+    await goes_on_until_healed(desk, laptop)
     await check_values(desk, laptop)
     said = [event["event"] for event in log_events()]
     assert {"fork found", "fork closed", "copy set aside", "old copy taken in"} <= set(said)
@@ -146,7 +140,7 @@ async def test_everybody_converges_whichever_side_they_hold(desk: Device, make: 
     everybody = (desk, laptop, third, fourth, fifth)
     for one in everybody:
         await relay(one)
-    await healed(*everybody)
+    await goes_on_until_healed(*everybody)
     await check_values(*everybody, still={"by the third", "by the fourth"})
     for device in everybody:
         assert (await device.value("second"))["more"] == 4
@@ -212,7 +206,7 @@ async def test_what_an_earlier_life_left_stays_until_somebody_has_it(
     assert [(finding.code, finding.name) for finding in view.findings] == [("fork", "laptop")]
     assert (await laptop.statuses.spaces.view(laptop.space)).state == "degraded"
     await relay(desk)
-    await healed(desk, laptop)
+    await goes_on_until_healed(desk, laptop)
     names = {f"first{number}" for number in range(first)} | {f"second{number}" for number in range(second)}
     for device in (desk, laptop):
         assert await keys(device) == {"common", *names}
