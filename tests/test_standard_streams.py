@@ -59,6 +59,12 @@ def test_the_daemon_runs_and_no_file_of_its_own_takes_their_place(tmp_path: Path
         assert process.wait(WAIT_S) == 0
 
 
+def test_a_stdin_that_is_closed_is_empty() -> None:
+    """Not a fault of the daemon's answer."""
+    put = [sys.executable, "-m", "peerd.cli.main", "--socket", "/nowhere/s", "put", "home", "todo", "milk"]
+    assert _ended(put, "<&-") == _ended(put, "</dev/null") == 2
+
+
 @pytest.mark.parametrize("closed", CLOSED)
 def test_what_is_wrong_is_told_by_the_exit_status(tmp_path: Path, closed: str) -> None:
     config = _config(tmp_path)
