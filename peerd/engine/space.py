@@ -243,6 +243,11 @@ class Space:
         """The devices of all members but this one."""
         return set(self.roster.members) - {self._keys.device}
 
+    @property
+    def is_ours(self) -> bool:
+        """Is this device a member?"""
+        return self.roster.is_member(self._keys.device)
+
     async def ask(self, petition: StoredPetition | None) -> None:
         """Have a petition lie on the relays; None: no longer."""
         await self.store.save_petition(petition)

@@ -31,6 +31,13 @@ def waits(space: Space, settings: BindingSettings) -> bool:
 def check_filled(space: Space, settings: BindingSettings) -> None:
     """Raises TableTrouble: copy-filling."""
     if waits(space, settings):
+        if not space.is_ours:
+            raise TableTrouble(
+                f"its file waits: this device is no member of {space.name}, so nobody fills its copy",
+                code=WAITS,
+                next_step="It goes on when a member has invited this device and its copy is filled; or `peerctl tables "
+                "unbind` lets go of it.",
+            )
         names = sorted(space.name_of(one) for one in space.others())
         whom = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         were = "was" if len(names) == 1 else "were"

@@ -9,12 +9,15 @@ from contextlib import closing
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from peerd.core.device_id import format_device_id
 from peerd.core.tables.proposals import propose
+from peerd.engine.tables import renewed
 from peerd.engine.tables.bindings import Bindings
 from peerd.engine.tables.runner import BindingRunner
+from peerd.errors import TableTrouble
 from peerd.protocol.control.tables import NewBinding
 from peerd.tables.files import Files
 from tests.engine.conftest import PATIENCE_S, Device, RunningHands, Until, Wire
@@ -158,6 +161,21 @@ async def test_bindings_are_found_whatever_is_left_of_the_database(
     await again.spaces.rebuild("home")
     await until(lambda: code_of(again) == "copy-filling")
     assert len(app.rows) == 4
+
+
+async def test_a_file_of_a_copy_that_nobody_fills_says_so(bound: tuple[Device, Device], until: Until) -> None:
+    """As of a backup of another device: to wait for members that are met would be in vain."""
+    desk, laptop = bound
+    await laptop.spaces.remove(laptop.space, desk.id)
+    await desk.space.learn(laptop.space.roster.statements)
+    runner = runner_of(desk)
+    assert runner is not None
+    runner.settings = msgspec.structs.replace(runner.settings, renewed=True)
+    desk.space.is_filled = False
+    with pytest.raises(TableTrouble, match="no member of home") as waiting:
+        renewed.check_filled(desk.space, runner.settings)
+    assert waiting.value.code == "copy-filling"
+    assert "invited this device" in waiting.value.next_step
 
 
 async def reopened(device: Device) -> Device:
