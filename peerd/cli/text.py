@@ -87,8 +87,11 @@ def moment(wall_ms: object) -> str:
         return f"{wall_ms} ms"
 
 
+_YEAR_S = 365.25 * 86400
+
+
 def span(seconds: float) -> str:
-    """A duration in its two largest units: 7 s, 3 min 20 s, 5 h 2 min, 12 d 3 h."""
+    """A duration in its two largest units: 7 s, 3 min 20 s, 5 h 2 min, 12 d 3 h; from two years on 10.0 years."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -96,7 +99,9 @@ def span(seconds: float) -> str:
         return _pair(whole, 60, "min", "s")
     if whole < 86400:
         return _pair(whole // 60, 60, "h", "min")
-    return _pair(whole // 3600, 24, "d", "h")
+    if whole < 2 * _YEAR_S:
+        return _pair(whole // 3600, 24, "d", "h")
+    return f"{whole / _YEAR_S:,.1f} years"
 
 
 def _pair(count: int, per: int, large: str, small: str) -> str:

@@ -89,6 +89,7 @@ def test_a_moment_beyond_the_calendar_is_shown_as_the_number_it_is() -> None:
         (3600, "1 h"),
         (18_130, "5 h 2 min"),
         (1_047_600, "12 d 3 h"),
+        (320_000_000, "10.1 years"),
         (-5, "0 s"),
     ],
 )

@@ -64,7 +64,10 @@ class Clocks:
     def problems(self) -> list[tuple[str, str]]:
         """What is wrong with ours: cause and next step."""
         ours = self.judgement().ours
-        return [] if ours is None else [(f"{OURS}{in_words(ours)} of the others'", STEP)]
+        if ours is None:
+            return []
+        theirs = "of the others'" if ours > 0 else "the others'"
+        return [(f"{OURS}{in_words(ours)} {theirs}", STEP)]
 
     async def watch(self) -> None:
         """Ask for the others' clocks every five minutes, and within one minute of a jump of ours. Until cancelled."""

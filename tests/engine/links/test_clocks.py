@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from peerd.engine.links import clocks
 from peerd.engine.links.clocks import in_words
@@ -37,7 +38,7 @@ async def three(desk: Device, make: MakeDevice, wire: Wire, clock: Hands, until:
     return devices
 
 
-async def test_the_odd_one_is_named_by_all(three: list[Device], until: Until) -> None:
+async def test_the_odd_one_is_named_by_all(three: list[Device], monkeypatch: pytest.MonkeyPatch) -> None:
     desk, laptop, tablet = three
     for device in (desk, laptop):
         assert peer(device, tablet).reason == "its clock is 4.0 years ahead"
@@ -49,6 +50,9 @@ async def test_the_odd_one_is_named_by_all(three: list[Device], until: Until) ->
     assert own.clock_off_ms == 4 * YEAR_S * 1000
     assert "timedatectl" in own.next_step
     assert (await tablet.statuses.spaces.view(tablet.space)).state == "in sync"
+    found = tablet.statuses.clocks.judgement()
+    monkeypatch.setattr(tablet.statuses.clocks, "judgement", lambda: replace(found, ours=-4 * YEAR_S * 1000))
+    assert tablet.statuses.clocks.problems()[0][0] == "this device's clock is 4.0 years behind the others'"
 
 
 async def test_a_clock_that_was_put_right_is_heard_of(
