@@ -239,7 +239,9 @@ class Switchboard:
             return Trouble(closed.code, "a space of both was closed here", "It is dialled again by itself."), 1000
         except StoreError as problem:
             log.warning("link closed by our store", device=device, code=problem.code, cause=str(problem))
-            return Trouble(problem.code, f"our own disk: {problem}", problem.next_step), 4500
+            damaged = next((one.name for one in self._spaces.values() if one.is_damaged), None)
+            step = problem.next_step if damaged is None else problem.step_in(damaged)
+            return Trouble(problem.code, f"our own disk: {problem}", step), 4500
         except LinkLost as problem:
             return Trouble(problem.code, str(problem), problem.next_step), 1000
         return Trouble("link-lost", "the connection was lost"), 1000

@@ -520,6 +520,25 @@ async def test_a_database_that_cannot_be_opened_fails_alone(desk: Device) -> Non
         again.spaces.named(gone)
 
 
+async def test_a_link_that_a_damaged_database_ended_names_its_space(
+    linked: Two, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next step is a command: the store does not know what its space is called."""
+    desk, laptop = linked
+    damaged = StoreDamaged("x.db is damaged", next_step="`peerctl space rebuild NAME`")
+
+    async def met(*_: object, **__: object) -> None:
+        raise damaged
+
+    monkeypatch.setattr(type(desk.space), "is_damaged", property(lambda self: self is desk.space))
+    monkeypatch.setattr(desk.space.commits, "take", met)
+    await laptop.put("a", {})
+    await until(lambda: desk.book.note(laptop.id).trouble)
+    trouble = desk.book.note(laptop.id).trouble
+    assert trouble is not None
+    assert (trouble.text, trouble.next_step) == ("our own disk: x.db is damaged", "`peerctl space rebuild home`")
+
+
 async def test_a_damaged_database_whose_name_is_lost_is_found_by_whoever_looks_for_it(desk: Device) -> None:
     await desk.close()
     (path,) = (desk.folder / "spaces").glob("*.db")
