@@ -223,16 +223,24 @@ class _Without:
         return Reversal(Kind.DELETE, met=_met(self._now, self._rules))
 
     def _bring_back(self) -> Reversal:
-        """With what it had, less what others had dropped of it before. What stands here without a birth stays."""
+        """With what it had, less what others had dropped of it before. What they have written that stands here without
+        a birth stays.
+        """
         values: dict[str, bytes] = {}
         for field in self._versions.of:
-            last = self._versions.last_ended(field)
-            is_gone = field != _BIRTHS and field not in self._now.fields and last is not None
-            if is_gone and last is not None and last.ended is not None and self._is_undone(last.ender):
-                found = self._before(field, last.ended)
-                if found is not None:
-                    values[field] = found.value
-        return Reversal(Kind.PUT, values, kept=self._now.dots())
+            found = None if field == _BIRTHS else self._brought_back(field)
+            if found is not None:
+                values[field] = found.value
+        return Reversal(Kind.PUT, values, kept=frozenset(dot for dot in self._now.dots() if not self._undone(dot)))
+
+    def _brought_back(self, field: str) -> _Version | None:
+        """What has to be written of a field."""
+        if field in self._now.fields:
+            return self._instead(field)[0] if self._has_mine(field) else None
+        last = self._versions.last_ended(field)
+        if last is None or last.ended is None or not self._is_undone(last.ender):
+            return None
+        return self._before(field, last.ended)
 
     def _fields(self, touched: list[str], tied: Tied) -> Reversal:
         set_: dict[str, bytes] = {}

@@ -206,6 +206,16 @@ def test_a_conflict_comes_back_as_what_it_showed(made: Steps) -> None:
     assert look(made.record) == {"x": 3, "y": 1}
 
 
+def test_what_stands_without_a_record_and_is_undone_too_goes(made: Steps) -> None:
+    """An edit that a delete had not seen: with both undone, neither shows; what others wrote beside it stays."""
+    mine, theirs = patch(made, 0, x=5), patch(made, 1, z=7)
+    bad = delete(made, 2, 1, 2)
+    assert {field: set(found) for field, found in made.record.fields.items()} == {"x": {mine}, "z": {theirs}}
+    revert(made, lambda dot: dot in {mine, bad})
+    assert look(made.record) == {"x": 1, "y": 1, "z": 7}
+    assert undo(made, lambda dot: dot in {mine, bad}).kind is None
+
+
 def test_a_record_that_was_made_again_or_deleted_since_is_left(made: Steps) -> None:
     bad = delete(made, 0)
     put(made, 1, x=7)
