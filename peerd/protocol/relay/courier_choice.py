@@ -49,7 +49,7 @@ class Choice:
             parts.health.resume(moment)
         if memory.copy_id != standing.copy_id:
             self._be_reborn(standing, moment)
-        if parts.stream.renew(moment):
+        if parts.stream.renew(moment, insisted=self.hurry):
             parts.leaving.reset(parts.stream.promised)
         if self.hurry:
             self.hurry = False

@@ -159,15 +159,17 @@ class OwnStream:
         at_ms = self.renew_at_ms()
         return at_ms if self._must_renew and at_ms > moment.wall_ms else None
 
-    def renew(self, moment: Moment, *, free: bool = False) -> bool:
-        """Begin a new stream if that is wanted and may be; `free`: for a reason that cannot come again and again."""
+    def renew(self, moment: Moment, *, free: bool = False, insisted: bool = False) -> bool:
+        """Begin a new stream if that is wanted and may be. `free`: for a reason that cannot come again and again;
+        `insisted`: a person does not want to wait.
+        """
         memory = self._memory
         if memory.stream and not self._must_renew and not free:
             return False
         memory.renewed_ms = min(memory.renewed_ms, moment.wall_ms)
         if moment.wall_ms - memory.renewed_ms > _CALM_S * 1000:
             memory.renewals = 0
-        if memory.stream and not free and moment.wall_ms < self.renew_at_ms():
+        if memory.stream and not (free or insisted) and moment.wall_ms < self.renew_at_ms():
             return False
         if memory.segments or memory.in_flight:
             from_ms = moment.wall_ms + int(HOUR_S * 1000)

@@ -65,6 +65,23 @@ def test_a_relay_that_lost_everything_is_filled_again() -> None:
     assert ("relay-rolled-back", a.id) in bench.reports(a)
 
 
+@pytest.mark.parametrize("insisted", [False, True])
+def test_a_relay_that_loses_everything_again_is_filled_less_often_unless_a_person_insists(*, insisted: bool) -> None:
+    bench, a, _ = left_by_one()
+    for _ in range(2):
+        bench.storage.objects.clear()
+        a.courier.sync_now(a.moment(bench.now_s))
+        a.wake_s = bench.now_s
+        bench.run(10)
+    status = a.courier.status(a.standing(), a.moment(bench.now_s))
+    assert status.renews_at_ms is not None, "it has seen that all is gone, and waits"
+    if insisted:
+        a.courier.sync_now(a.moment(bench.now_s))
+        a.wake_s = bench.now_s
+    bench.run(10)
+    assert bool(bench.storage.objects) is insisted
+
+
 def test_a_relay_that_went_back_gets_a_new_stream() -> None:
     bench, a, b = left_by_one()
     saved = bench.storage.saved()
