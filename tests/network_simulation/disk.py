@@ -158,13 +158,13 @@ class SimShelf(Shelf):
                 await store.abandon()
 
 
-def damage(device: Device, space: bytes, chance: random.Random) -> bool:
-    """Change or remove a record behind the daemon's back. False if there is none."""
+def damage(device: Device, space: bytes, chance: random.Random) -> tuple[str, str] | None:
+    """Change or remove a record behind the daemon's back; gives which. None if there is none."""
     (path,) = (one for one in (device.state / "spaces").glob("*.db") if space.hex() in one.name)
     with closing(sqlite3.connect(path)) as connection, connection:
         rows = connection.execute("SELECT collection, key, body FROM record ORDER BY collection, key").fetchall()
         if not rows:
-            return False
+            return None
         collection, key, body = chance.choice(rows)
         if chance.random() < 0.3 or not body:
             connection.execute("DELETE FROM record WHERE collection = ? AND key = ?", (collection, key))
@@ -172,7 +172,8 @@ def damage(device: Device, space: bytes, chance: random.Random) -> bool:
             at = chance.randrange(len(body))
             other = body[:at] + bytes([body[at] ^ (1 << chance.randrange(8))]) + body[at + 1 :]
             connection.execute("UPDATE record SET body = ? WHERE collection = ? AND key = ?", (other, collection, key))
-    return True
+        (name,) = connection.execute("SELECT name FROM collection WHERE number = ?", (collection,)).fetchone()
+    return name, key
 
 
 class Backups:

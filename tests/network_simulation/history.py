@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 from peerd.core import limits
 from peerd.core.snapshots import choice as snapshot_choice
 from peerd.core.snapshots import parts as snapshot
 from peerd.engine.links import inbound, switchboard, turns
+from peerd.engine.repair import damage
 from peerd.engine.snapshots import making as snapshot_making
 from peerd.engine.upkeep import small_steps
 from peerd.protocol import inflow, outflow, wanting
@@ -32,6 +34,7 @@ ACTIONS = 45
 NO_COLLECTING = SimpleNamespace(collect=lambda: 0)
 RELAYED, APART = 0.35, 0.17  # share of histories with relays, and of those without any link
 
+EVERYWHERE = "damage is everywhere"
 FEW_ENDS = 0.5  # share of those in which little is kept of a log that has gone, so that much is in doubt
 
 RELAYED_WAYS = ("both", "relays")
@@ -87,6 +90,22 @@ def small_sizes() -> Iterator[None]:
         yield
 
 
+class _Repairs:
+    """The log of repairs. It is what tells people where nobody knows any more what was lost and what was dropped."""
+
+    def __init__(self, log: Any, world: World) -> None:
+        self._log = log
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def error(self, event: str, **keys: Any) -> None:
+        if event == EVERYWHERE:
+            self._world.damaged_everywhere.add(keys["space"])
+        self._log.error(event, **keys)
+
+
 def run_history(
     seed: int,
     actions: int = ACTIONS,
@@ -108,6 +127,7 @@ def run_history(
 
         async def history() -> Counter[str]:
             world = World(seed, folder, devices)
+            stack.enter_context(patch.object(damage, "log", _Repairs(damage.log, world)))
             world.more = more or {}
             if not is_small:
                 world.bulk, world.large_bytes = 2_500, 300_000

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from peerd.core.batch import Name
 from peerd.core.clocks import Clock, covers, includes
 from peerd.core.copy import CopyState
 from peerd.engine.space import Space
@@ -47,7 +48,8 @@ class World:
         self.trace: list[str] = []
         self.step = 0
         self.wrong = ""
-        self.rotten = False
+        self.rotten: Name | None = None  # the record that a disk has spoilt
+        self.damaged_everywhere: set[str] = set()  # spaces of which somebody has said that nobody knows what was lost
         self.more: Mapping[str, float] = {}  # how much more often than usual something happens, by name
         self.bulk = 100
         self.large_bytes = 3_000

@@ -120,8 +120,8 @@ async def rot(world: World) -> None:
     if world.apart or world.rotten or len(up) < 2 or any(clock != clocks[0] for clock in clocks):
         return
     device = world.chance.choice(up)
-    if damage(device, space.id, world.chance):
-        world.rotten = True
+    world.rotten = damage(device, space.id, world.chance)
+    if world.rotten is not None:
         world.counts["records rotten"] += 1
         live = device.running.spaces.by_id[space.id]
         if world.chance.random() < 0.5:
