@@ -182,7 +182,7 @@ class Petitioning:
         for name, one in found.items():
             try:
                 signed = self._sealing.open_head(name, one.data or b"", self.space.id, [])
-                head = relay_objects.decode_head(signed.data)
+                head = relay_objects.decode_answer(signed.data)
             except RemoteProtocolError:
                 continue  # of a time before we were let in
             larger, _ = self.space.roster.with_statements(head.statements)
@@ -252,11 +252,11 @@ class Petitioning:
         if not space.roster.is_member(card.device):
             # It may have been used or withdrawn just now.
             if which not in tickets.open_tickets(space.roster, self._times.wall_ms()):
-                head = spent.answer(space.roster, self._keys.device, which, self._times.wall_ms())
-                if head is not None:
-                    await self._leave_answer(place, head, [card.sealing_key])
+                why = spent.answer(space.roster, self._keys.device, which, self._times.wall_ms())
+                if why is not None:
+                    await self._leave_answer(place, why, [card.sealing_key])
                     self._answered.discard(which)  # what lies there now is for whoever asked last
-                return head is not None
+                return why is not None
             await self._spaces.admit(space, card, ticket.role, which)
         used = tickets.used_tickets(space.roster, self._times.wall_ms()).get(which)
         if used is None or card.device in {admission.device for admission in used.admissions}:

@@ -89,8 +89,7 @@ class Head(Struct, frozen=True, omit_defaults=True):
     in its history where the head of somebody else tells another one: whoever is behind that end, or far past it, could
     not find that out from `positions`. `talk` is for those, to find out where the two part.
 
-    The roster comes along, as statements or, if it is too large, as objects (id, key). `spent` is in answers to
-    petitions alone.
+    The roster comes along, as statements or, if it is too large, as objects (id, key).
     """
 
     counter: Seq = field(name="n")
@@ -109,7 +108,6 @@ class Head(Struct, frozen=True, omit_defaults=True):
 
     apart: Annotated[list[Position], Meta(max_length=1_000)] = field(name="f", default_factory=list)
     talk: Annotated[list[Talk], Meta(max_length=TALKS)] = field(name="k", default_factory=list)
-    spent: Spent | None = field(name="w", default=None)
 
     @property
     def clock(self) -> Clock:
@@ -122,6 +120,12 @@ class Piece(Struct, frozen=True, array_like=True):
     number: Annotated[int, Meta(ge=0, le=1 << 10)]
     count: Annotated[int, Meta(ge=2, le=1 << 10)]
     data: bytes
+
+
+class SpentHead(Head, frozen=True, omit_defaults=True):
+    """The answer to a petition, where it is that nobody comes by its ticket any more."""
+
+    spent: Spent | None = field(name="w", default=None)
 
 
 class Segment(Struct, frozen=True, omit_defaults=True):
@@ -139,8 +143,11 @@ class SignedHead(Struct, frozen=True, array_like=True):
     data: bytes
 
 
+H = TypeVar("H", bound=Head)
+
 _encoder = msgspec.msgpack.Encoder()
 _heads = msgspec.msgpack.Decoder(Head)
+_answers = msgspec.msgpack.Decoder(SpentHead)
 _signed_heads = msgspec.msgpack.Decoder(SignedHead)
 _segments = msgspec.msgpack.Decoder(Segment)
 _runs = msgspec.msgpack.Decoder(Run)
@@ -150,12 +157,20 @@ def encode(body: Head | Segment | SignedHead) -> bytes:
     return _encoder.encode(body)
 
 
-def decode_head(data: bytes) -> Head:
-    """Raises RemoteProtocolError for anything that is no head."""
-    head = _decode(_heads, data)
+def _consistent(head: H) -> H:
     if head.oldest > head.next or len(head.sizes) != head.next - head.oldest:
         raise RemoteProtocolError("a head contradicts itself", code="malformed")
     return head
+
+
+def decode_head(data: bytes) -> Head:
+    """Raises RemoteProtocolError for anything that is no head."""
+    return _consistent(_decode(_heads, data))
+
+
+def decode_answer(data: bytes) -> SpentHead:
+    """A head in the place of an answer. Raises RemoteProtocolError for anything that is no head."""
+    return _consistent(_decode(_answers, data))
 
 
 def decode_signed_head(data: bytes) -> SignedHead:

@@ -11,12 +11,12 @@ from peerd.core.roster import tickets
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import ADMIN, Ticket, Verify, decode_statement
 from peerd.core.stored import USED, WITHDRAWN
-from peerd.protocol.relay.objects import Head, SignedHead, Spent, head_signing_input
+from peerd.protocol.relay.objects import SignedHead, Spent, SpentHead, head_signing_input
 
 _CODES = {"used": USED, "withdrawn": WITHDRAWN}
 
 
-def answer(roster: Roster, ours: bytes, ticket: bytes, now_ms: int) -> Head | None:
+def answer(roster: Roster, ours: bytes, ticket: bytes, now_ms: int) -> SpentHead | None:
     """Why nobody comes by this ticket any more, as `ours` says it; None if whoever asks would not believe it, or the
     ticket is open or has expired.
     """
@@ -26,7 +26,7 @@ def answer(roster: Roster, ours: bytes, ticket: bytes, now_ms: int) -> Head | No
     authors = [ours] if withdrawn is None else [ours, decode_statement(withdrawn.by.data).author]
     if not any(tickets.is_admin_by_file(roster, one, ticket) for one in authors):
         return None
-    return Head(
+    return SpentHead(
         0,
         now_ms,
         bytes(16),
@@ -37,7 +37,7 @@ def answer(roster: Roster, ours: bytes, ticket: bytes, now_ms: int) -> Head | No
     )
 
 
-def told(signed: SignedHead, head: Head, roster: Roster, expires_ms: int, verify: Verify) -> int | None:
+def told(signed: SignedHead, head: SpentHead, roster: Roster, expires_ms: int, verify: Verify) -> int | None:
     """USED or WITHDRAWN if this answer says so, credibly, of the ticket that expires then; None otherwise. `roster` is
     that of the file.
     """

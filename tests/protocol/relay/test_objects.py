@@ -26,6 +26,7 @@ from peerd.protocol.relay.objects import (
     Piece,
     Segment,
     SignedHead,
+    SpentHead,
     Talk,
     cut,
     decode_head,
@@ -134,8 +135,8 @@ def test_what_is_signed_names_space_and_device() -> None:
     assert len({said(STREAM, DEVICE, b"d"), said(OTHER, DEVICE, b"d"), said(STREAM, b"e" * 32, b"d")}) == 3
 
 
-@pytest.mark.parametrize(("kind", "heading"), [(Head, "a head's body"), (Segment, "a segment")])
-def test_the_specification_has_every_key(kind: type[Head | Segment], heading: str) -> None:
+@pytest.mark.parametrize(("kind", "heading"), [(SpentHead, "a head's body"), (Segment, "a segment")])
+def test_the_specification_has_every_key(kind: type[SpentHead | Segment], heading: str) -> None:
     table = SPECIFICATION.partition(f"| key of {heading} | |")[2].partition("\n\n")[0]
     cells = first_cells(table)
     required, optional = re.findall(r"(?<!\[)`(\w+)`", cells), re.findall(r"\[`(\w+)`\]", cells)

@@ -10,7 +10,7 @@ from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import statement_id
 from peerd.core.stored import USED, WITHDRAWN
 from peerd.protocol.relay import objects, spent
-from peerd.protocol.relay.objects import Head, SignedHead, Spent, decode_head, head_signing_input
+from peerd.protocol.relay.objects import SignedHead, Spent, SpentHead, decode_answer, head_signing_input
 from tests.core.conftest import Cast, _signature
 
 KEY = b"t" * 32
@@ -44,12 +44,12 @@ def _withdrawn(cast: Cast, file: Roster, by: int) -> Roster:
     return cast.say(later, compose.withdraw(later, cast.devices[by], _ticket(file)))
 
 
-def _told(cast: Cast, file: Roster, head: Head, by: int, signer: int | None = None) -> int | None:
+def _told(cast: Cast, file: Roster, head: SpentHead, by: int, signer: int | None = None) -> int | None:
     data = objects.encode(head)
     said = head_signing_input(file.space, cast.devices[by], data)
     signature = _signature(cast.cards[by if signer is None else signer].public_key, said)
     signed = SignedHead(cast.devices[by], signature, data)
-    return spent.told(signed, decode_head(data), file, EXPIRES_MS, cast.verify)
+    return spent.told(signed, decode_answer(data), file, EXPIRES_MS, cast.verify)
 
 
 @pytest.mark.parametrize("by", [0, 1])
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_a_ticket_that_is_open_or_over(cast: Cast, file: Rost
 
 
 def test_nobody_but_an_admin_is_believed_and_of_this_ticket_alone(cast: Cast, file: Roster) -> None:
-    head = Head(0, 0, bytes(16), 1, bytes(32), spent=Spent(_ticket(file), "used"))
+    head = SpentHead(0, 0, bytes(16), 1, bytes(32), spent=Spent(_ticket(file), "used"))
     assert _told(cast, file, head, 0) == USED
     assert _told(cast, file, head, 2) is None, "a plain member"
     assert _told(cast, file, head, 4) is None, "unknown to the file"
