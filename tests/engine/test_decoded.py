@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -86,10 +87,10 @@ async def test_the_next_runs_are_decoded_while_a_commit_goes_on(monkeypatch: pyt
         commits = scene.space(1).commits
         take, decode = commits.take, Decoded.decode
 
-        async def slow_take(announcements: Sequence[Announcement], runs: Sequence[Run], decoded: Decoded) -> None:
+        async def slow_take(*what: Any) -> None:
             took.set()
             await go_on.wait()
-            await take(announcements, runs, decoded)
+            await take(*what)
 
         async def noted_decode(self: Decoded, runs: Sequence[Run], copy: CopyState) -> None:
             ahead.append(len(runs))

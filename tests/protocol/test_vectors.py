@@ -135,7 +135,7 @@ def test_the_specification_has_every_error_code_of_a_link() -> None:
         )
     )  # fmt: skip
     raised = set(re.findall(r"RemoteProtocolError\(.*code=\"([a-z-]+)\"", source))
-    raised |= set(re.findall(r"refuse\(\"([a-z-]+)\"", source))
+    raised |= set(re.findall(r"(?:refuse|\bError)\(\"([a-z-]+)\"", source))
     assert raised == set(re.findall(r"`([a-z-]+)`", section("Error codes")))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from peerd.control.client import Client, Problem, path
-from tests.support.daemons import Device, House, pair
+from tests.support.daemons import Device, House, pair, wait_for
 
 SOON = """
 import peerd.engine.links.inbound as i, peerd.engine.upkeep.reopening as r
@@ -50,6 +50,12 @@ def begun(house: House) -> tuple[Device, Device]:
     kitchen.put("home", "notes", "first", {"x": 1})
     house.agree("home")
     return kitchen, study
+
+
+def attached(image: Path) -> bool:
+    """Does a loop device still hold it? One that does is mounted again as it was."""
+    done = subprocess.run(["losetup", "--associated", str(image)], capture_output=True, text=True, check=True)
+    return bool(done.stdout.strip())
 
 
 def write_until_refused(client: Client) -> tuple[list[str], Problem]:
@@ -182,7 +188,8 @@ def test_a_file_system_that_was_given_up(house: House, ext4: Path, tmp_path: Pat
     study.put("home", "notes", "meanwhile", {"x": 3})
     kitchen.kill()
     subprocess.run(["umount", str(ext4)], check=True)
+    wait_for(lambda: not attached(tmp_path / "image"), "the kernel has let go of the image")
     subprocess.run(["fsck.ext4", "-fy", str(tmp_path / "image")], check=False, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", str(tmp_path / "image"), str(ext4)], check=True)
+    subprocess.run(["mount", "-o", "loop,rw", str(tmp_path / "image"), str(ext4)], check=True)
     kitchen.start()
     assert set(house.agree("home")["notes"]) == {"first", "last", "meanwhile"}
