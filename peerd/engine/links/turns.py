@@ -55,10 +55,14 @@ class Turns:
 
     def _end(self, space_id: bytes) -> None:
         self.receiving.pop(space_id, None)
+        self._stop_counting(space_id)
+
+    def _stop_counting(self, space_id: bytes) -> None:
         if (timer := self._ends.pop(space_id, None)) is not None:
             timer.cancel()
 
     def _count(self, session: SessionRunner) -> None:
+        self._stop_counting(session.space.id)  # it may have begun its turn once more
         self._ends[session.space.id] = asyncio.get_running_loop().call_later(TURN_S, self._is_over, session)
 
     def _is_over(self, session: SessionRunner) -> None:

@@ -107,3 +107,21 @@ async def test_who_brings_nothing_keeps_the_others_waiting_for_some_minutes_only
     assert [first.turns, second.turns, third.turns] == [1, 1, 1]
     board.forget(SPACE)
     assert (board.receiving, board.waiting) == ({}, {})
+
+
+@in_virtual_time
+async def test_a_turn_that_is_taken_twice_ends_once() -> None:
+    """Else the end of an earlier one would take who waits for another one out of the row."""
+    board = Turns()
+    (first,) = sessions(board, 9_000)
+    await asyncio.sleep(0.5 * turns.TURN_S)
+    board.wanted(first, first.behind)  # type: ignore[arg-type] # see above
+    board.pass_on(first)  # type: ignore[arg-type] # see above
+    (second,) = sessions(board, 9_000)
+    board.wanted(first, first.behind)  # type: ignore[arg-type] # see above
+    assert [first.turns, second.turns] == [2, 1]
+    await asyncio.sleep(0.75 * turns.TURN_S)
+    assert board.waiting[SPACE] == [first]  # type: ignore[comparison-overlap] # see above
+    await asyncio.sleep(0.5 * turns.TURN_S)
+    assert first.turns == 3
+    board.forget(SPACE)
