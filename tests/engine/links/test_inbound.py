@@ -62,12 +62,10 @@ async def test_a_removal_with_a_goodbye_right_behind_it(
 
 
 async def test_while_more_is_said_than_is_learnt_nothing_more_is_read(
-    make: Any, wire: Any, until: Callable[[Callable[[], object]], Awaitable[None]]
+    two: tuple[Any, Any], wire: Any, until: Callable[[Callable[[], object]], Awaitable[None]]
 ) -> None:
     """Or whoever says it without end fills our memory. When there is room again, the rest is read."""
-    desk, laptop = make("desk"), make("laptop")
-    await desk.spaces.found("home")
-    await desk.admit(laptop)
+    desk, laptop = two
     _near, far = wire.connect(desk, laptop)
     await until(lambda: _streaming(desk) and _streaming(laptop))
     (session,) = laptop.switchboard.sessions(laptop.space)

@@ -13,12 +13,10 @@ from peerd.protocol.session import Phase
 
 
 async def test_while_more_is_asked_than_is_looked_up_nothing_more_is_read(
-    make: Any, wire: Any, until: Callable[[Callable[[], object]], Awaitable[None]]
+    two: tuple[Any, Any], wire: Any, until: Callable[[Callable[[], object]], Awaitable[None]]
 ) -> None:
     """Each question may hold a clock of megabytes. When there is room again, the rest is read."""
-    desk, laptop = make("desk"), make("laptop")
-    await desk.spaces.found("home")
-    await desk.admit(laptop)
+    desk, laptop = two
     _near, far = wire.connect(desk, laptop)
     await until(lambda: all(one.switchboard.sessions(one.space) for one in (desk, laptop)))
     (session,) = laptop.switchboard.sessions(laptop.space)
