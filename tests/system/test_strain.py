@@ -83,9 +83,10 @@ def test_file_descriptors(house: House) -> None:
         found = kitchen.run("doctor")
         assert "file descriptors are left" in found.stdout
         kitchen.wait(lambda: logged(kitchen, "too-many-files"), "it was logged")
-        resource.prlimit(kitchen.pid, resource.RLIMIT_NOFILE, (open_now, hard))
+        none_left = open_now - 3  # it may have had something open for a moment when we counted
+        resource.prlimit(kitchen.pid, resource.RLIMIT_NOFILE, (none_left, hard))
         told = client.call("GET", path("status")).body["device"]
-        assert is_told(told, f"no file descriptors are left (limit {open_now:,})")
+        assert is_told(told, f"no file descriptors are left (limit {none_left:,})")
         resource.prlimit(kitchen.pid, resource.RLIMIT_NOFILE, (hard, hard))
     over(kitchen, "too-many-files")
 
