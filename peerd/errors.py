@@ -21,6 +21,7 @@ The sentence of an error says what was wrong and what to do next; `docs/errors.m
 from __future__ import annotations
 
 MAKE_ROOM = "Make room on this device"
+MORE_FILES = "Raise the limit: LimitNOFILE= in the unit, or `ulimit -n` where peerd is started."
 PAUSED = "that device has paused its links"
 RESUME_THERE = "`peerctl resume` on that device ends it; it links again by itself then."
 
@@ -87,6 +88,10 @@ class StoreBusy(StoreError):
 
 class StoreDamaged(StoreError):
     code = "store-damaged"
+
+
+class TooManyFiles(StoreError):
+    code = "too-many-files"
 
 
 class StoreClosed(StoreError):

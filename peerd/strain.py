@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 from peerd import logs
 from peerd.core.slowness import Slow, Slowness
+from peerd.errors import MORE_FILES
 
 log = logs.get(__name__)
 
@@ -28,10 +29,7 @@ _SHARE: Final = 20
 _SIGNAL_TURNS: Final = 3  # of the loop, until a signal is heard that came before the timer
 _NONE_LEFT: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
-_FILES_STEP: Final = (
-    "Raise the limit: LimitNOFILE= in the unit, or `ulimit -n` where peerd is started. It goes on by itself when some "
-    "are free; /proc/PID/fd shows what is open."
-)
+_FILES_STEP: Final = f"{MORE_FILES} It goes on by itself when some are free; /proc/PID/fd shows what is open."
 _DISK_STEP: Final = (
     "Look what else writes to that disk (`iotop`), and for errors in the kernel's log; or move device.state_dir to a "
     "faster one. Nothing is lost: what is not written yet was not acknowledged."

@@ -12,12 +12,22 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from peerd.errors import ConfigError, DiskFull, PeerdError, RelayTrouble, StoreBusy, StoreError, TableTrouble, UserError
+from peerd.errors import (
+    MORE_FILES,
+    ConfigError,
+    DiskFull,
+    PeerdError,
+    RelayTrouble,
+    StoreBusy,
+    StoreError,
+    TableTrouble,
+    TooManyFiles,
+    UserError,
+)
 
 CONTENT_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:peerd:error:"
 _SHOWN_CHARS: Final = 2_000
-_MAY_PASS: Final = frozenset({"store-failed", "too-many-files"})  # the same request may be done another time
 
 
 class Code(NamedTuple):
@@ -136,7 +146,7 @@ def status_of(error: BaseException) -> int:
         return error.status if 400 <= error.status <= 599 else 500
     if isinstance(error, DiskFull):
         return 507
-    if isinstance(error, StoreBusy) or (isinstance(error, StoreError) and error.code in _MAY_PASS):
+    if isinstance(error, StoreBusy | TooManyFiles) or (isinstance(error, StoreError) and error.code == "store-failed"):
         return 503
     if isinstance(error, ConfigError):
         return 422
@@ -148,11 +158,7 @@ def status_of(error: BaseException) -> int:
 def understood(error: Exception) -> Exception:
     """A failure that is no bug of peerd's, whatever it met in; else the error as it is."""
     if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-        return StoreError(
-            "no file descriptors are left",
-            code="too-many-files",
-            next_step="Raise the limit: LimitNOFILE= in the unit, or `ulimit -n` where peerd is started.",
-        )
+        return TooManyFiles("no file descriptors are left", next_step=MORE_FILES)
     return error
 
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from peerd.errors import DiskFull, StoreBusy, StoreDamaged, StoreError
+from peerd.errors import MORE_FILES, DiskFull, StoreBusy, StoreDamaged, StoreError, TooManyFiles
 
 _FREE_ENOUGH_BYTES = 1 << 20
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
@@ -76,11 +76,7 @@ def descriptors_left() -> bool:
 
 
 def _too_many_files(path: Path) -> StoreError:
-    return StoreError(
-        f"{path} cannot be opened: no file descriptors are left.",
-        code="too-many-files",
-        next_step="Raise the limit: LimitNOFILE= in the unit, or `ulimit -n` where peerd is started.",
-    )
+    return TooManyFiles(f"{path} cannot be opened: no file descriptors are left.", next_step=MORE_FILES)
 
 
 def _of_system(problem: OSError, path: Path) -> StoreError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peerd.control import problems
-from peerd.errors import ConfigError, DiskFull, PeerdError, StoreBusy, StoreDamaged, StoreError, UserError
+from peerd.errors import ConfigError, DiskFull, PeerdError, StoreBusy, StoreDamaged, StoreError, TooManyFiles, UserError
 
 PACKAGE = Path(problems.__file__).parent
 
@@ -43,7 +43,7 @@ def test_an_unknown_code_is_passed_on() -> None:
         (StoreBusy("busy"), 503, "store-busy"),
         (StoreDamaged("bad"), 500, "store-damaged"),
         (StoreError("bad", code="store-failed"), 503, "store-failed"),
-        (StoreError("none left", code="too-many-files"), 503, "too-many-files"),
+        (TooManyFiles("none left"), 503, "too-many-files"),
         (ConfigError(["a"]), 422, "bad-config"),
         (PeerdError("x"), 500, "internal"),
         (ValueError("secret"), 500, "internal"),
