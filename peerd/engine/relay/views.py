@@ -20,10 +20,8 @@ _ASKED_STEP = (
 )
 _LEFT_ANEW = "what this device left there is not there any more as it was; all of it is left anew, at most now and then"
 _HOLDS_PAST = "this device was set back, and what it left there before does not go with what it has written since"
-_LEFT_ANEW_STEP = (
-    "Nothing; `peerctl relay sync` does it at once. If it happens again and again, find out what deletes there or puts "
-    "back an earlier state."
-)
+_LEFT_ANEW_STEP = "`peerctl relay sync` does it at once. Find out what deletes there or puts back an earlier state."
+_ROLLED_BACK_STEP = "Nothing; if it happens again and again, find out what deletes there or puts back an earlier state."
 _CLONED, _SEALED_FOR_OTHERS = "relay-cloned", "relay-unknown-key"
 _IN_THE_WAY = {  # of what is found there: nothing comes from that device, or goes to it
     _CLONED: 'If so, make the copy a device of its own: see docs/recovery.md, "A cloned machine".',
@@ -33,7 +31,7 @@ _IN_THE_WAY = {  # of what is found there: nothing comes from that device, or go
 }
 _STEPS = {
     **_IN_THE_WAY,
-    "relay-rolled-back": _LEFT_ANEW_STEP,
+    "relay-rolled-back": _ROLLED_BACK_STEP,
     "relay-swapped": "Nothing: what is missing because of it is asked for again.",
 }
 

@@ -153,6 +153,7 @@ class Courier:
         parts.view.retry_now()
         parts.former.look_now()
         parts.head.insist()
+        parts.stream.insist()
         parts.making.insist()
 
     # ---- outcomes

@@ -49,7 +49,7 @@ class Choice:
             parts.health.resume(moment)
         if memory.copy_id != standing.copy_id:
             self._be_reborn(standing, moment)
-        if parts.stream.renew(moment, insisted=self.hurry):
+        if parts.stream.renew(moment):
             parts.leaving.reset(parts.stream.promised)
         if self.hurry:
             self.hurry = False

@@ -49,6 +49,7 @@ class OwnStream:
         self._coverage: Coverage | None = None
         self._to_check: list[int] = []
         self._must_renew = False
+        self._insisted = False  # a person wants all to be there now
 
     # ---- where it stands
 
@@ -142,6 +143,10 @@ class OwnStream:
 
     # ---- a new stream
 
+    def insist(self) -> None:
+        """The next new stream need not wait."""
+        self._insisted = True
+
     def must_renew(self) -> None:
         self._must_renew = True
         self._to_check = []
@@ -149,7 +154,7 @@ class OwnStream:
     def renew_at_ms(self) -> int:
         """When a new stream may begin (wall clock): not again and again, whatever the relay or a member does."""
         memory = self._memory
-        if not memory.renewals or not (memory.segments or memory.in_flight):
+        if self._insisted or not memory.renewals or not (memory.segments or memory.in_flight):
             return 0
         pause_s = doubling_s(*_RENEW_S, memory.renewals - 1)
         return memory.renewed_ms + int(pause_s * 1000)
@@ -159,17 +164,15 @@ class OwnStream:
         at_ms = self.renew_at_ms()
         return at_ms if self._must_renew and at_ms > moment.wall_ms else None
 
-    def renew(self, moment: Moment, *, free: bool = False, insisted: bool = False) -> bool:
-        """Begin a new stream if that is wanted and may be. `free`: for a reason that cannot come again and again;
-        `insisted`: a person does not want to wait.
-        """
+    def renew(self, moment: Moment, *, free: bool = False) -> bool:
+        """Begin a new stream if that is wanted and may be; `free`: for a reason that cannot come again and again."""
         memory = self._memory
         if memory.stream and not self._must_renew and not free:
             return False
         memory.renewed_ms = min(memory.renewed_ms, moment.wall_ms)
         if moment.wall_ms - memory.renewed_ms > _CALM_S * 1000:
             memory.renewals = 0
-        if memory.stream and not (free or insisted) and moment.wall_ms < self.renew_at_ms():
+        if memory.stream and not free and moment.wall_ms < self.renew_at_ms():
             return False
         if memory.segments or memory.in_flight:
             from_ms = moment.wall_ms + int(HOUR_S * 1000)
@@ -184,7 +187,7 @@ class OwnStream:
         memory.chain = first_chain(memory.stream)
         memory.segments, memory.in_flight = [], None
         self._load = self._coverage = None
-        self._must_renew, self._to_check = False, []
+        self._must_renew, self._insisted, self._to_check = False, False, []
         return True
 
     def promise(self, clock: ReadClock) -> None:

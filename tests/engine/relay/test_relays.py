@@ -129,24 +129,31 @@ async def test_a_relay_that_takes_nothing_is_trouble_until_it_takes_something(
     assert told() == ["relay failed", "relay works again"]
 
 
-async def test_a_folder_that_went_back_twice_says_when_all_is_left_anew(ours: Relayed, tmp_path: Path) -> None:
+async def test_a_folder_that_went_back_twice_says_when_all_is_left_anew(
+    ours: Relayed, tmp_path: Path, until: Until
+) -> None:
     """The second new stream waits; meanwhile nothing is left there, and that is not called idle."""
     await ours.start()
     await ours.relays.sync(RelaySync())
     shutil.copytree(ours.folder, tmp_path / "saved")
     for turn in range(2):
         await ours.device.put("milk", {"n": turn})
-        await ours.relays.sync(RelaySync())
-        assert ours.relays.views().relays[0].code == ""
+        await until(lambda: (ours.relays.views().relays[0].state, ours.relays.views().relays[0].to_send) == ("idle", 0))
         shutil.rmtree(ours.folder)
         shutil.copytree(tmp_path / "saved", ours.folder)
-        await ours.relays.sync(RelaySync())
+        if not turn:
+            await ours.relays.sync(RelaySync())
+            assert ours.relays.views().relays[0].code == ""
+    await until(lambda: ours.relays.views().relays[0].code)
     view = ours.relays.views().relays[0]
     assert (view.state, view.code) == ("waiting", "relay-rolled-back")
     assert view.waits_until_ms is not None
     assert "left anew" in view.reason
     assert view.next_step
     assert ours.relays.trouble_of(ours.device.space) is None
+    await ours.relays.sync(RelaySync())
+    view = ours.relays.views().relays[0]
+    assert (view.state, view.code, view.to_send) == ("idle", "", 0)
 
 
 async def test_a_copy_that_writes_as_this_device_is_the_spaces_trouble(
