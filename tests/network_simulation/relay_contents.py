@@ -53,10 +53,14 @@ def left_on_relays(space: bytes, members: Sequence[Device], relays: Sequence[Sim
 
 
 class Watch:
-    """Looks at heads again and again: does a stream give up what the copy of a member that counts does not have?"""
+    """Looks at heads again and again: does a stream give up what the copy of a member that counts does not have?
+    Whoever was away for months counts no more, and counts again once heard of; so none does that was away at a look
+    since the stream gave something up.
+    """
 
     def __init__(self) -> None:
         self._before: dict[tuple[str, bytes, bytes], Head] = {}
+        self._away: dict[tuple[str, bytes, bytes], set[bytes]] = {}
 
     def given_up(self, space: bytes, members: Sequence[Device], relays: Sequence[SimRelay]) -> Iterator[str]:
         """A sentence for each member whom a stream left behind since the last look."""
@@ -64,13 +68,17 @@ class Watch:
             place = relay.name, space, member.id
             before = self._before.get(place)
             self._before[place] = head
-            if before is None or before.stream != head.stream or before.oldest == head.oldest:
-                continue
             if member.now is None or space not in member.now.spaces.by_id:
                 continue
-            gone, active = _gone(before, head), member.now.spaces.by_id[space].presence.active()
+            active = member.now.spaces.by_id[space].presence.active()
+            away = self._away.setdefault(place, set())
+            away.update(other.id for other in members if other.id not in active)
+            if before is None or before.stream != head.stream or before.oldest == head.oldest:
+                continue
+            del self._away[place]
+            gone = _gone(before, head)
             for other in members:
-                if other.id in active and not includes(other.clock_now(space), gone):
+                if other.id not in away and not includes(other.clock_now(space), gone):
                     yield f"{member.name} gave up on {relay.name} what {other.name} does not have"
 
 

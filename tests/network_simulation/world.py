@@ -123,6 +123,7 @@ class World:
                 await device.do(partial(running.housekeeping.tidy, days * DAY_MS))
         self.calendar.skipped_ms += days * DAY_MS
         await asyncio.sleep(1)
+        self.look_at_relays()
 
     # ---- what may be lost
 
