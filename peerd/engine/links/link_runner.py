@@ -115,6 +115,7 @@ class LinkRunner:
         Raises:
             LinkLost, RemoteProtocolError, StoreError: why it ended.
         """
+        ended: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -122,7 +123,7 @@ class LinkRunner:
                 group.create_task(self._write(), name="link writer")
                 group.create_task(self._read(), name="link reader")
         except* (LinkLost, RemoteProtocolError, StoreError) as problems:
-            raise _first(problems) from None
+            ended = _first(problems)  # raised here, Python before 3.11.4 would wrap it in a group again
         finally:
             self._group = None
             for session in self.sessions.values():
@@ -131,6 +132,8 @@ class LinkRunner:
             self.sessions.clear()
             self._control.clear()
             self._bulk.clear()
+        if ended is not None:
+            raise ended from None
 
     async def leave(self, reason: str, code: int = 1000) -> None:
         """Say what is still to be said, then goodbye, and close."""
