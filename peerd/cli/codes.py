@@ -162,6 +162,8 @@ _OF_THE_DAEMON: Final = {
     "became read-only, a limit. Nothing was written. The sentence and the kernel's log say more. peerd tries again by "
     "itself, at least every minute; `peerctl status` says when.",
     "store-newer": "The database was written by a newer peerd. Upgrade; an older one would damage it.",
+    "sqlite-too-old": "The Python that runs peerd has an SQLite in which the databases of spaces can be neither made "
+    "nor read. The sentence says which one is needed. Run it with a Python that has one.",
     "store-stale": "A transaction was decided on an older state of the database and was refused; nothing was written. "
     "A fault of peerd: restart it, and please report it.",
     "task-failed": "A part of the daemon failed and it ends, to be started anew. Its log has the details.",

@@ -5,10 +5,25 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from peerd.errors import StoreError
+
+OLDEST_SQLITE = (3, 37, 0)  # of 2021: tables are STRICT
 WRITER_CACHE_KIB = 64 << 10
 READER_CACHE_KIB = 4 << 10
 BUSY_TIMEOUT_S = 5.0
 _STATEMENTS_CACHED = 256
+
+
+def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Can the SQLite that this Python has hold a space? Raises StoreError."""
+    if version < OLDEST_SQLITE:
+        needed, found = (".".join(map(str, one)) for one in (OLDEST_SQLITE, version))
+        raise StoreError(
+            f"the SQLite of this Python is {found}, and the databases of spaces need {needed} or newer",
+            code="sqlite-too-old",
+            next_step="Run peerd with a Python that has a newer one; `python3 -c 'import sqlite3; "
+            "print(sqlite3.sqlite_version)'` tells which one has.",
+        )
 
 
 def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:

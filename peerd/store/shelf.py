@@ -18,6 +18,7 @@ from peerd.core.stored import Opened
 from peerd.errors import StoreBusy, StoreDamaged, StoreError, UserError
 from peerd.logs import get
 from peerd.store import binding_copy, founding, roster_copy, upgrading
+from peerd.store.connecting import check_library
 from peerd.store.failures import translate
 from peerd.store.opening import lock_of
 from peerd.store.space import SpaceStore
@@ -60,7 +61,8 @@ class Shelf:
         return sorted((folder / "spaces").glob("*.db"))
 
     def prepare(self) -> None:
-        """Make the folders. Raises OSError."""
+        """Make the folders. Raises OSError, and StoreError if no database can be made or read with this Python."""
+        check_library()
         for folder in (self._spaces, self._marks):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peerd.store.connecting import connect_checkpoints, connect_reader, connect_writer, wal_of
+from peerd.errors import StoreError
+from peerd.store.connecting import check_library, connect_checkpoints, connect_reader, connect_writer, wal_of
 
 
 def test_what_is_committed_is_synced_and_nothing_is_moved_in_a_commit(tmp_path: Path) -> None:
@@ -34,3 +35,11 @@ def test_a_reader_writes_nothing_and_no_file_is_made(tmp_path: Path) -> None:
     connect_writer(path, checkpoints=True).close()
     with closing(connect_reader(path)) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("CREATE TABLE t (x)")
+
+
+def test_a_library_that_is_too_old_is_named_before_anything_is_made() -> None:
+    """Otherwise the first space would end in a syntax error."""
+    check_library((3, 37, 0))
+    with pytest.raises(StoreError, match=r"is 3\.34\.1, and .* need 3\.37\.0") as refused:
+        check_library((3, 34, 1))
+    assert refused.value.code == "sqlite-too-old"
