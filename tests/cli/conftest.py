@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import socketserver
 import subprocess
 import sys
@@ -207,7 +208,12 @@ def start(daemon: FakeDaemon) -> Iterator[Callable[..., subprocess.Popen[bytes]]
     def begin(*argv: str, **options: Any) -> subprocess.Popen[bytes]:
         environ = _environment(daemon, **options.pop("env", {}))
         pipes = {name: options.pop(name, subprocess.PIPE) for name in ("stdin", "stdout", "stderr")}
-        process = subprocess.Popen([sys.executable, "-m", "peerd.cli.main", *argv], env=environ, **pipes, **options)
+        # Where the tests run in the background nobody's interrupt is heard, and what they start would inherit that.
+        ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen([sys.executable, "-m", "peerd.cli.main", *argv], env=environ, **pipes, **options)
+        finally:
+            signal.signal(signal.SIGINT, ours)
         started.append(process)
         return process
 
