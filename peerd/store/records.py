@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from peerd.store.refs import Refs
 _LENGTHS = (1, 8, 125)
 _MANY_LENGTHS = (*_LENGTHS, 1000)  # where thousands come while another thread works on the next ones
 _PAGE_BYTES = 8 << 20
+_STATEMENTS = 16  # of some kilobytes each; parts come collection by collection
 
 # Blobs are bound as `bytearray`: for each `bytes` sqlite3 looks for an adapter, which takes longer than the rest of the
 # binding. That is a quarter of what a record costs here.
@@ -109,10 +110,10 @@ def append(
     columns = (rows.keys, rows.shares, stamps, rows.bodies)
     width = len(columns)
     for at, length in _pieces(len(rows.keys), _MANY_LENGTHS):
-        values: list[Any] = [number] * (1 + width * length)
-        for place, column in enumerate(columns, 1):
+        values: list[Any] = [None] * (width * length)
+        for place, column in enumerate(columns):
             values[place::width] = column[at : at + length]
-        connection.execute(_appending(length, table), values)
+        connection.execute(_appending(length, number, table), values)
 
 
 def _insert(connection: sqlite3.Connection, new: Sequence[NewRow], table: Table) -> None:
@@ -137,10 +138,10 @@ def _insertion(length: int, table: Table) -> str:
     return f"INSERT INTO {table} (collection, key, flags, share, stamps, body) VALUES {places}"  # noqa: S608 - a known name and question marks
 
 
-@cache
-def _appending(length: int, table: Table) -> str:
-    """Of one collection, without flags: what is the same for all is given once."""
-    places = ", ".join(["(?1, ?, ?, ?, ?)"] * length)
+@lru_cache(_STATEMENTS)
+def _appending(length: int, number: int, table: Table) -> str:
+    """Of one collection, whose number stands in it, without flags: what is the same for all is not bound."""
+    places = ", ".join([f"({number:d}, ?, ?, ?, ?)"] * length)
     return f"INSERT INTO {table} (collection, key, share, stamps, body) VALUES {places}"  # noqa: S608 - a known name and question marks
 
 
