@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from peerd import logs
 from peerd.control import listening, messages, problems, write_access
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 _CONDITIONS = ((b"if-match", "If-Match"), (b"peerd-seen", "Peerd-Seen"))
+# Since 3.13 a server removes the file of its socket; whether it is ours to remove is for `listening.Place` to know.
+_KEEPS_ITS_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class ControlServer:
@@ -64,7 +67,9 @@ class ControlServer:
             place = await listening.take(self._socket_path)
         loop = asyncio.get_running_loop()
         self._place = place
-        self._server = await loop.create_unix_server(lambda: Connection(self, self._lobby), sock=place.socket)
+        self._server = await loop.create_unix_server(
+            lambda: Connection(self, self._lobby), sock=place.socket, **_KEEPS_ITS_FILE
+        )
         _log.info("control socket opened", path=os.fspath(self._socket_path))
         if self._write_group:
             self._let_in_writers()
