@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from peerd.errors import StoreError
@@ -30,16 +32,12 @@ def connect_writer(path: Path, *, checkpoints: bool) -> sqlite3.Connection:
     """A connection that writes, durable at every commit; SQLite's own checkpoints inside commits are for those who
     have none in the background.
     """
-    connection = _connect(path, WRITER_CACHE_KIB)
-    try:
+    with _connected(path, WRITER_CACHE_KIB) as connection:
         if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # see `room`; it would be written to any other file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {1_000 if checkpoints else 0}")
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -51,12 +49,14 @@ def connect_checkpoints(path: Path) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, READER_CACHE_KIB)
-    connection.execute("PRAGMA query_only = ON")
+    with _connected(path, READER_CACHE_KIB) as connection:
+        connection.execute("PRAGMA query_only = ON")
     return connection
 
 
-def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
+@contextmanager
+def _connected(path: Path, cache_kib: int) -> Iterator[sqlite3.Connection]:
+    """It stays open, unless it cannot be set up."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -66,10 +66,14 @@ def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
         # The thread that opens is the thread that uses it; an inline runner may be closed by another one.
         check_same_thread=False,
     )
-    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA trusted_schema = OFF")
-    return connection
+    try:
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def wal_of(path: Path) -> Path:
