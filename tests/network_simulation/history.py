@@ -146,6 +146,7 @@ def run_history(
                 await check(world)
             except BaseException as problem:
                 problem.add_note(f"seed {seed}, {len(world.devices)} devices; " + "; ".join(world.trace))
+                await world.abandon()
                 raise
             await world.stop()
             return world.counts + world.ledger.counts

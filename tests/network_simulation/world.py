@@ -236,6 +236,12 @@ class World:
         for device in self.devices:
             await device.stop()
 
+    async def abandon(self) -> None:
+        """Something went wrong: let go of the files, however it stands."""
+        for device in self.up():
+            with suppress(Exception):
+                await device.running.shelf.abandon()
+
 
 def _is_inside(space: SimSpace, device: Device) -> bool:
     """By its own copy, if it has one."""

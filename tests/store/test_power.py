@@ -17,6 +17,7 @@ import pytest
 from peerd.core import digest
 from peerd.core.daemon_time import Age
 from peerd.core.record_form import digest_of
+from peerd.core.stored import Opened
 from peerd.core.trimming import Plan
 from peerd.store.machine import Machine
 from tests.store.copies import Copy, put
@@ -105,8 +106,14 @@ async def whole(folder: Path, acknowledged: set[int]) -> None:
     copy.machine = Machine("this machine", "another boot")
     marked = is_there(copy.mark_path)
     opened = await copy.open()
-    assert marked or opened.own_origin is None
+    try:
+        assert marked or opened.own_origin is None
+        await check(copy, opened, acknowledged)
+    finally:
+        await copy.store.close()
 
+
+async def check(copy: Copy, opened: Opened, acknowledged: set[int]) -> None:
     def look(transaction: Any) -> tuple[bytes, set[int], int]:
         connection, refs = transaction._connection, transaction._refs
         names = {number: name for name, number in refs.number_of.items()}
@@ -128,7 +135,6 @@ async def whole(folder: Path, acknowledged: set[int]) -> None:
     assert incoming is None or incoming.parts >= 0
     while await copy.store.snapshots.clear_some(1_000):
         pass
-    await copy.store.close()
 
 
 @pytest.mark.parametrize("threaded", [True, False], ids=["threads", "inline"])
