@@ -88,7 +88,11 @@ def check(house: House) -> None:
     wait_for(lambda: not any(one.space("home")["forks"] for one in house.devices), "all is healed", house.devices)
     kept = [path for device in house.devices for path in (device.state_dir / "set-aside").glob("*.db")]
     assert kept, "the copy that made way is kept"
-    assert not any(list((device.state_dir / "spaces").glob("*.aside-*")) for device in house.devices)
+    wait_for(lambda: not asides(house), "nothing is left beside the copies", house.devices)
+
+
+def asides(house: House) -> list[Path]:
+    return [path for device in house.devices for path in (device.state_dir / "spaces").glob("*.aside-*")]
 
 
 def events(house: House, name: str) -> list[dict[str, Any]]:
