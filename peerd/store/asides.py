@@ -1,6 +1,7 @@
 """Copies of this space that were set aside: which there are, and reading one beside the copy that took its place.
 
-`spaces/ID.aside-N` are offered: nobody has taken them in yet. What was taken in goes to `set-aside/`.
+`spaces/ID.aside-N` are offered: nobody has taken them in yet. What was taken in goes to `set-aside/`. One that is made
+because another copy is to take its place is `ID.aside-N.new` until that one has: after a crash before, it is of no use.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -96,22 +98,39 @@ class Asides:
         return beside
 
     async def make(self) -> Path:
-        """Set a copy of the database aside as it is, durably, while nobody commits: where it is. Raises StoreError."""
+        """Set a copy aside as it is, durably, while nobody commits: where it is once it is kept. Raises StoreError."""
         number = max((_number(one) for one in self.offered()), default=0) + 1
         path = self._path.with_name(f"{self._path.stem}.aside-{number}")
-        beside = path.with_name(f"{path.name}.new")
+        beside = _made(path)
 
         def copy() -> None:
             beside.unlink(missing_ok=True)
             copy_database(self._path, beside)
-            beside.replace(path)
             sync_folder(path.parent)
 
         try:
-            await (asyncio.to_thread(copy) if self._threaded else _at_once(copy))
+            if self._threaded:
+                await asyncio.to_thread(copy)
+            else:
+                copy()
         except OSError as problem:
             raise translate(problem, path) from problem
         return path
+
+    def keep(self, path: Path) -> None:
+        """Another copy has taken the place of the one that `make` set aside so. Raises StoreError."""
+        try:
+            if _made(path).exists() and not path.exists():
+                _made(path).replace(path)
+                sync_folder(path.parent)
+        except OSError as problem:
+            raise translate(problem, path) from problem
+
+    def forget_unkept(self) -> None:
+        """No other copy took the place of those that were made and not kept: they hold nothing but what is here."""
+        for path in self._path.parent.glob(f"{self._path.stem}.aside-*.new"):
+            with suppress(OSError):  # they take room, and the next start tries again
+                path.unlink()
 
     def settle(self, path: Path) -> Path:
         """It was taken in: where it is now. Raises StoreError."""
@@ -140,8 +159,8 @@ def _trouble(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
     return StoreDamaged(str(found), next_step=step)
 
 
-async def _at_once(work: Callable[[], None]) -> None:
-    work()
+def _made(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def _number(path: Path) -> int:

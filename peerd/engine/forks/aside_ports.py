@@ -48,7 +48,17 @@ class Asides(Protocol):
         ...
 
     async def make(self) -> Path:
-        """Set the database aside as it is, durably, and go on with it. Nobody may be writing. Raises StoreError."""
+        """Set the database aside as it is, durably, and go on with it: where it will be once it is kept. Nobody may be
+        writing. Raises StoreError.
+        """
+        ...
+
+    def keep(self, path: Path) -> None:
+        """Another copy took the place of the one that was set aside so. Raises StoreError."""
+        ...
+
+    def forget_unkept(self) -> None:
+        """No other copy took the place of those that were made and not kept."""
         ...
 
     def settle(self, path: Path) -> Path:

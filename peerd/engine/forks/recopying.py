@@ -90,6 +90,8 @@ class Recopying:
         """Go on with what an earlier life began."""
         if self.pending is not None:
             self._task = asyncio.create_task(self._resume(self.pending), name="recopy")
+        else:
+            self._space.store.asides.forget_unkept()
 
     def begin(self, recopy: Recopy) -> None:
         """Our copy was just set aside so, durably, for another one: write again what only it has."""
@@ -222,6 +224,7 @@ class Recopying:
     async def _run(self, pending: Recopy) -> Recopied:
         store = self._space.store
         async with self._turn:
+            store.asides.keep(Path(pending.name))
             path = store.asides.path_of(pending.name)
             beside = await store.asides.open(path)
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -381,6 +381,10 @@ async def test_a_fork_is_named_until_it_is_healed(
     await check_values(desk, laptop, still={"gone"})  # nobody can tell any more whether the desk had seen it deleted
 
 
+def asides(devices: Sequence[Device]) -> list[Path]:
+    return [path for one in devices for path in (one.folder / "spaces").glob("*.aside-*")]
+
+
 @pytest.mark.parametrize("after", ["make", "replace", "first write"])
 async def test_a_recopy_survives_a_crash_at_any_step(
     two: Two, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch, after: str
@@ -421,8 +425,10 @@ async def test_a_recopy_survives_a_crash_at_any_step(
     await cast("SpaceStore", crashed[0].space.store).abandon()
     crashed[0].spaces.by_id.clear()
     devices = [await again(device) for device in (desk, laptop)]
+    assert after != "make" or not asides(devices), "what was set aside for nothing"
     await heal(until, wire, *devices)
     await check_values(*devices)
+    await until(lambda: not asides(devices))
 
 
 async def test_an_edit_of_a_row_that_showed_what_falls_hides_nothing_of_what_stands(
