@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -25,7 +24,7 @@ from peerd.errors import StoreDamaged, StoreError, UserError
 from peerd.store import log, records, runners
 from peerd.store.beside import sync_folder
 from peerd.store.connecting import connect_reader
-from peerd.store.copying import copy_database
+from peerd.store.copying import copy_database, copy_id_of
 from peerd.store.failures import translate
 from peerd.store.refs import Refs
 from peerd.store.runners import Runner
@@ -126,11 +125,11 @@ class Asides:
         except OSError as problem:
             raise translate(problem, path) from problem
 
-    def forget_unkept(self) -> None:
-        """No other copy took the place of those that were made and not kept: they hold nothing but what is here."""
-        for path in self._path.parent.glob(f"{self._path.stem}.aside-*.new"):
-            with suppress(OSError):  # they take room, and the next start tries again
-                path.unlink()
+    def forget_unkept(self, copy_id: bytes) -> None:
+        """Those that were made and not kept go if they are of the copy that is here still. Raises OSError."""
+        made = self._path.parent.glob(f"{self._path.stem}.aside-*.new")
+        for path in (one for one in made if copy_id_of(one) == copy_id):
+            path.unlink(missing_ok=True)
 
     def settle(self, path: Path) -> Path:
         """It was taken in: where it is now. Raises StoreError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from peerd.store.failures import damaged, translate
@@ -69,6 +70,15 @@ def _copy(source: Path, target: Path, moved: Moved) -> None:
             writing.close()
     finally:
         reading.close()
+
+
+def copy_id_of(path: Path) -> bytes | None:
+    """Which copy of a space is in that file; None if that cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reading:
+            return bytes(reading.execute("SELECT copy_id FROM space").fetchone()[0])
+    except (sqlite3.Error, TypeError):
+        return None
 
 
 def look_through(path: Path) -> None:

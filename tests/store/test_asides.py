@@ -25,6 +25,22 @@ async def set_aside(copy: Copy, number: int = 1) -> Path:
     return aside
 
 
+async def test_one_that_was_made_for_nothing_goes_and_no_other(copy: Copy) -> None:
+    """It goes while the copy that it was made of is the one that is here; else it may hold what only it has."""
+    await write_number(copy, 0)
+    await copy.store.close()
+    opened = await copy.open()
+    made = copy.path.with_name(f"{(await copy.store.asides.make()).name}.new")
+    assert copy.store.asides.offered() == []
+    copy.store.asides.forget_unkept(b"another copy")
+    assert made.exists()
+    copy.store.asides.forget_unkept(opened.copy_id)
+    assert not made.exists()
+    path = await copy.store.asides.make()
+    copy.store.asides.keep(path)
+    assert copy.store.asides.offered() == [path]
+
+
 async def everything(copy: Copy, path: Path) -> list[AsidePair]:
     beside = await copy.store.asides.open(path)
     try:

@@ -57,8 +57,8 @@ class Asides(Protocol):
         """Another copy took the place of the one that was set aside so. Raises StoreError."""
         ...
 
-    def forget_unkept(self) -> None:
-        """No other copy took the place of those that were made and not kept."""
+    def forget_unkept(self, copy_id: bytes) -> None:
+        """No other copy took the place of this one: those that were made of it and not kept go. Raises OSError."""
         ...
 
     def settle(self, path: Path) -> Path:

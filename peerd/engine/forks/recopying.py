@@ -91,7 +91,8 @@ class Recopying:
         if self.pending is not None:
             self._task = asyncio.create_task(self._resume(self.pending), name="recopy")
         else:
-            self._space.store.asides.forget_unkept()
+            with suppress(OSError):  # they take room, and the next start tries again
+                self._space.store.asides.forget_unkept(self._space.copy_id)
 
     def begin(self, recopy: Recopy) -> None:
         """Our copy was just set aside so, durably, for another one: write again what only it has."""
