@@ -44,13 +44,17 @@ test: setup needs
 	echo "== pytest"; \
 	$(BIN)/python -m pytest -n 3 && [ -z "$$failed" ]
 
-# Some tests want machines of their own, made of namespaces. Where the tools are missing, CI installs them and everybody
-# else is told what will be skipped.
+# Some tests want machines of their own, made of namespaces, and file systems such as sticks have. Where the tools are
+# missing, CI installs them and everybody else is told what will be skipped.
 needs:
 	@missing=""; \
 	command -v ip >/dev/null && command -v tc >/dev/null || missing="$$missing iproute2"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v unshare >/dev/null || missing="$$missing util-linux"; \
+	command -v mkfs.vfat >/dev/null || missing="$$missing dosfstools"; \
+	command -v mkfs.exfat >/dev/null || missing="$$missing exfatprogs"; \
+	grep -qw exfat /proc/filesystems || modprobe -qn exfat 2>/dev/null || command -v mount.exfat-fuse >/dev/null || \
+	    missing="$$missing exfat-fuse"; \
 	if [ -n "$$missing" ] && [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
 	    } >/dev/null && missing=""; \
