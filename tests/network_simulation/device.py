@@ -293,7 +293,7 @@ class Device:
         self._ending: Running | None = None
         self.last_copies: dict[bytes, CopyState] = {}  # while it is down
         self.replaced: dict[bytes, list[CopyState]] = {}  # copies in whose place snapshots were put
-        self.made_way: set[Path] = set()  # for another copy of the same space, when it was let in again
+        self.made_way: set[Path] = set()  # for another copy of the same space: who was let in again, or put one back
         self.history_days = 30
         self.has_gone_back = False
         self._boots = 1

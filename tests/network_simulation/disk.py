@@ -176,6 +176,15 @@ def damage(device: Device, space: bytes, chance: random.Random) -> tuple[str, st
     return name, key
 
 
+def being_taken_in(state: Path) -> set[Path]:
+    """The copies that a fork set aside and that are not taken in yet, as the databases know them."""
+    found: set[Path] = set()
+    for path in (state / "spaces").glob("*.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            found.update(Path(name) for (name,) in connection.execute("SELECT name FROM recopy"))
+    return found
+
+
 class Backups:
     """Older copies of a device's databases. The mark is left out, as it should be, or not, as of a virtual machine."""
 

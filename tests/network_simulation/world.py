@@ -18,6 +18,7 @@ from peerd.core.copy import CopyState
 from peerd.engine.space import Space
 from peerd.errors import PeerdError
 from tests.network_simulation.device import Air, Device, Surroundings
+from tests.network_simulation.disk import being_taken_in
 from tests.network_simulation.network import Network
 from tests.network_simulation.relay import some_relay
 from tests.network_simulation.relay_contents import Watch, left_on_relays
@@ -133,6 +134,7 @@ class World:
             self._backup_copies[device.number, space.id] = device.copy_now(space.id)
 
     async def put_back(self, device: Device, *, whole_machine: bool = False) -> None:
+        device.made_way |= being_taken_in(device.state)  # what comes back does not know of it: a person is asked
         device.backups.put_back(device.state, whole_machine=whole_machine)
         device.has_gone_back = True
         if whole_machine:
