@@ -1,11 +1,16 @@
-"""When our copy should leave a snapshot: when the segments have outgrown the last one, and nobody else does."""
+"""When our copy should leave a snapshot: when the segments have outgrown the last one, or the relay lacks what our log
+cannot give any more, and nobody else does.
+
+A copy that has not taken in all that is there waits with it until it has. But what is there may be such that it never
+can (in doubt, or of a later version), and others may have nothing else to go on with: so it does not wait for ever.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from peerd.core.backoff import doubling_s
-from peerd.core.clocks import Clock, includes
+from peerd.core.clocks import includes
 from peerd.protocol.relay.courier_settings import HOUR_S, CourierSettings
 from peerd.protocol.relay.courier_steps import MakeSnapshot, Moment, Standing
 from peerd.protocol.relay.coverage import tops, union
@@ -16,6 +21,7 @@ from peerd.protocol.relay.view import Picture, stream_bytes
 _PAUSE_S = HOUR_S  # between two of ours
 _AGAIN_S = 60.0  # after one that failed, at first
 _WAITED_FOR_S, _SOONER = 300.0, 10  # if somebody cannot go on without it: between two, and so many times as soon
+_PATIENCE_S = HOUR_S  # for what is there and not taken in yet
 
 
 class SnapshotMaking:
@@ -23,13 +29,14 @@ class SnapshotMaking:
         self._memory = memory
         self._settings = settings
         self._due_s: float | None = None
+        self._is_patient = False  # it is due so late because our copy is not up to date
         self._made_s = float("-inf")
         self._failures = 0  # since one was made
         self._insisted = False
         self._stood: dict[bytes, int] = {}  # streams of others, when we looked last
 
     def insist(self) -> None:
-        """One that somebody waits for is made now."""
+        """One that others may be unable to go on without is made now."""
         self._insisted = True
 
     def next_s(self) -> float | None:
@@ -42,17 +49,19 @@ class SnapshotMaking:
         self._mark(picture, heads)
         up_to_date = includes(standing.clock, picture.offered) and includes(standing.clock, picture.clock)
         waited_for = self._waited_for(standing, heads)
-        insisted, self._insisted = self._insisted and waited_for, False
-        if not waited_for and (
-            not self._settings.snapshots or not up_to_date or not self._worth(standing, picture, heads)
-        ):
+        only_here = self._settings.snapshots and _is_only_here(standing, picture)
+        insisted, self._insisted = self._insisted and (waited_for or only_here), False
+        outgrown = self._settings.snapshots and up_to_date and self._is_outgrown(picture, heads)
+        if not (waited_for or only_here or outgrown):
             self._due_s = None
             return None
-        if self._due_s is None:
+        is_patient = not (waited_for or up_to_date)
+        if self._due_s is None or (self._is_patient and not is_patient):
             first_s, last_s = self._settings.foreign_s
             pause_s = (first_s + (last_s - first_s) * moment.chance) / (_SOONER if waited_for else 1)
+            pause_s += _PATIENCE_S if is_patient else 0.0
             before_s = self._made_s + _WAITED_FOR_S if waited_for else self._made_s + _PAUSE_S
-            self._due_s = max(moment.now_s + pause_s, before_s)
+            self._due_s, self._is_patient = max(moment.now_s + pause_s, before_s), is_patient
         if moment.now_s < self._due_s and not insisted:
             return None
         self._give_up()
@@ -102,13 +111,7 @@ class SnapshotMaking:
         clocks = [one.clock for one in (*found, self._memory.snapshot) if one is not None]
         return bool(standing.wanted) and not any(includes(clock, standing.wanted) for clock in clocks)
 
-    def _worth(self, standing: Standing, picture: Picture, heads: Mapping[bytes, Head]) -> bool:
-        lacking: Clock = {
-            origin: seq for origin, seq in standing.clock.items()
-            if picture.clock.get(origin, 0) < min(seq, standing.horizon.get(origin, 0))
-        }  # fmt: skip
-        if lacking:
-            return True  # our log cannot give it any more
+    def _is_outgrown(self, picture: Picture, heads: Mapping[bytes, Head]) -> bool:
         memory, settings = self._memory, self._settings
         marks = memory.marks
         grown = sum(stream_bytes(head, marks.get(head.stream, 0)) for head in heads.values())
@@ -121,3 +124,11 @@ class SnapshotMaking:
             return True
         full = settings.max_bytes is not None and picture.held_bytes > settings.max_bytes
         return full and grown > settings.snapshot_from_bytes
+
+
+def _is_only_here(standing: Standing, picture: Picture) -> bool:
+    """Does the relay lack something that our log cannot give any more?"""
+    return any(
+        picture.clock.get(origin, 0) < min(seq, standing.horizon.get(origin, 0))
+        for origin, seq in standing.clock.items()
+    )

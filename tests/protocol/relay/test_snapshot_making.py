@@ -1,8 +1,9 @@
-"""When a snapshot is worth making: how much there is that the best one does not hold."""
+"""When a snapshot is worth making: how much there is that the best one does not hold, and what nothing else holds."""
 
 from __future__ import annotations
 
-from peerd.protocol.relay.courier_settings import HOUR_S, CourierSettings
+from peerd.core.clocks import Clock
+from peerd.protocol.relay.courier_settings import HOUR_S, MINUTE_S, CourierSettings
 from peerd.protocol.relay.courier_steps import MakeSnapshot, Moment, Standing
 from peerd.protocol.relay.coverage import Coverage
 from peerd.protocol.relay.memory import Kept, Memory
@@ -60,3 +61,57 @@ def test_of_the_segments_of_others_those_count_that_came_while_the_snapshot_was_
     maker = Maker([])
     assert not maker.makes(head(THEIRS, left, {OTHER: [(1, 2)]}))
     assert not maker.makes(head(THEIRS, more, {OTHER: [(1, 9)]}, manifest({OTHER: 9})))
+
+
+class Keeper:
+    """A copy whose log begins behind four transactions of its own. `there`: what the relay holds of these; `offered`:
+    of those of another device, of which the copy has three.
+    """
+
+    def __init__(self, there: int = 0, offered: int = 3) -> None:
+        self.there = there
+        self.offered = offered
+        self.making = SnapshotMaking(Memory(stream=OURS), CourierSettings(snapshots=True))
+
+    def makes(self, at_s: float) -> bool:
+        clock: Clock = {MINE: 9, OTHER: 3}
+        standing = Standing(clock, [], frozenset({MINE}), frozenset({LAPTOP}), frozenset(), {}, b"", b"", {MINE: 4})
+        holds: Clock = {MINE: self.there, OTHER: self.offered}
+        picture = Picture({}, holds, None, holds, 0)
+        theirs = head(THEIRS, [], {OTHER: [(1, self.offered)]})
+        return self.making.make(standing, picture, {LAPTOP: theirs}, Moment(at_s, 0, 0.5, bytes(32))) is not None
+
+    def pause_s(self) -> float:
+        """Until it makes one, to the minute; it is asked every minute."""
+        return next(at_s for at_s in range(0, 100_000, int(MINUTE_S)) if self.makes(at_s))
+
+
+def test_what_neither_the_relay_nor_our_log_has_is_left_soon() -> None:
+    assert Keeper().pause_s() == 10 * MINUTE_S
+    assert Keeper(there=3).pause_s() == 10 * MINUTE_S
+    assert not any(Keeper(there=4).makes(at_s) for at_s in (0.0, 100_000.0))
+
+
+def test_what_cannot_be_taken_in_holds_up_nobody_who_needs_a_snapshot() -> None:
+    """In doubt about what another has written, our copy is never up to date; but only its snapshot ends the doubt."""
+    assert Keeper(offered=4).pause_s() == HOUR_S + 10 * MINUTE_S
+
+
+def test_what_comes_in_late_makes_the_snapshot_come_sooner() -> None:
+    keeper = Keeper(offered=4)
+    assert not keeper.makes(0.0)
+    keeper.offered = 3
+    assert not keeper.makes(20 * MINUTE_S)
+    assert keeper.makes(30 * MINUTE_S)
+
+
+def test_a_person_need_not_wait_for_it() -> None:
+    for offered in (3, 4):
+        keeper = Keeper(offered=offered)
+        keeper.making.insist()
+        assert keeper.makes(0.0)
+    keeper = Keeper(there=4)
+    keeper.making.insist()
+    assert not keeper.makes(0.0)
+    keeper.there = 0
+    assert not keeper.makes(1.0)
