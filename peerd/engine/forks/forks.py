@@ -30,6 +30,10 @@ RELAY_STEP = (
     "Keep both running where they see the relay: that settles it by itself in some minutes. Until then each keeps what "
     "it has."
 )
+DOUBT_STEP = (
+    "Keep both running where they see the relay: that settles it by itself within two hours, and at once after "
+    "`peerctl relay sync` on the one and then on the other, or on one network. Until then each keeps what it has."
+)
 PAST_STEP = (
     "Start another device of this space that looks at the relay: it takes that, and the two settle it. Until then "
     'nothing new is left there. If all others have met this one since: docs/recovery.md, "A fork".'
@@ -311,7 +315,9 @@ class Forks:
 
 def step_of(fork: ForkSeen) -> str:
     """What a person does about one that is known from a relay alone."""
-    return LINK_STEP if fork.is_unclear or fork.doubtful else RELAY_STEP
+    if fork.doubtful:
+        return DOUBT_STEP
+    return LINK_STEP if fork.is_unclear else RELAY_STEP
 
 
 def _is_common(dot: Dot, limits: ReadClock) -> bool:

@@ -24,6 +24,7 @@ from tests.engine.forks.test_forks import (
     peer,
     set_back,
 )
+from tests.engine.forks.test_old_partings import trim
 from tests.engine.relay.test_relaying import are_equal, arrives
 from tests.engine.relay_scene import QUICK, Relayed, new_stick
 
@@ -227,3 +228,30 @@ async def test_where_the_log_is_gone_it_says_that_a_link_is_needed(
         await relay(device)
     await until(lambda: all("one network" in peer(*pair).next_step for pair in ((desk, laptop), (laptop, desk))))
     assert not desk.space.roster.closed_forks
+
+
+async def test_doubt_ends_by_a_relay_alone(two: tuple[Device, Device], until: Until, relay: Begin) -> None:
+    """The desk cannot tell whose history the laptop had seen, and the laptop has nothing to go on with. A person need
+    not wait until it goes over by itself.
+    """
+    desk, laptop = two
+    for number in range(3):
+        await desk.put(f"note {number}", {"n": number})
+    await desk.tell(laptop)
+    await desk.put("more", {"n": 4})
+    await laptop.patch("note 1", set={"n": 11})
+    await trim(desk)
+    settings = replace(QUICK, snapshots=True)
+    relays = [await relay(desk, settings), await relay(laptop, settings)]
+    await until(lambda: peer(desk, laptop).state == "blocked")
+    status = peer(desk, laptop)
+    assert "perhaps two histories of desk" in status.reason
+    assert "settles it by itself" in status.next_step
+    assert "relay sync" in status.next_step
+    for one in relays:
+        await one.relays.sync(RelaySync())
+    await goes_on_until_healed(desk, laptop)
+    for device in (desk, laptop):
+        assert await keys(device) == {"note 0", "note 1", "note 2", "more"}
+        assert await device.value("note 1") in ({"n": 1}, {"n": 11})
+    assert peer(desk, laptop).state == "relayed"
