@@ -23,7 +23,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from peerd.core.slowness import Slowness
 from peerd.errors import StoreClosed, StoreDamaged, StoreError
 from peerd.logs import get
-from peerd.store import runners, unsynced
+from peerd.store import memory, runners, unsynced
 from peerd.store.checkpoints import Checkpoints, Gates
 from peerd.store.connecting import connect_checkpoints, connect_reader, connect_writer, wal_of
 from peerd.store.failures import translate
@@ -132,6 +132,17 @@ class Database:
         """Run `work`, which opens a connection of its own to this file, in a thread."""
         self._check()
         return await self._beside(asyncio.to_thread(work))
+
+    async def rest(self) -> None:
+        """Forget the pages that are kept in memory: who wants one reads it from the file again. Raises StoreError."""
+        self._check()
+        try:
+            for runner in (self._reader, self._writer):
+                await runner.run(_forget_pages)
+        except sqlite3.Error as problem:
+            raise translate(problem, self.path) from problem
+        if self.is_threaded:
+            await self._writer.run(lambda _: memory.give_back())
 
     async def _beside(self, work: Coroutine[Any, Any, T]) -> T:
         """Let it have its end, whoever waits for it: the file is not closed before."""
@@ -336,6 +347,10 @@ def _touch(connection: sqlite3.Connection) -> Outcome[None]:
     connection.execute("UPDATE space SET age_ms = age_ms + 1")
     connection.execute("UPDATE space SET age_ms = age_ms - 1")
     return Outcome(None)
+
+
+def _forget_pages(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA shrink_memory")
 
 
 def _size(path: Path) -> int:

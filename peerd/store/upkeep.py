@@ -61,6 +61,9 @@ class Upkeep:
             lambda connection: _if_any(room.give_back(connection, pages), pages=3 * pages)
         )
 
+    async def rest(self) -> None:
+        await self._database.rest()
+
     async def sizes(self) -> Sizes:
         free_bytes, log_bytes, history_bytes = await self._database.read(room.sizes)
         database_bytes, wal_bytes = self._database.file_sizes()

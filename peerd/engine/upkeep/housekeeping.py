@@ -1,10 +1,11 @@
-"""What has to be done now and then: let go of what is old, save what is known of peers, judge our own clock."""
+"""What has to be done now and then: let go of what is old and of memory, save what is known of peers, judge our own
+clock.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from peerd.core.daemon_time import SYNCHRONISED, Passed, older
@@ -13,6 +14,7 @@ from peerd.engine.ports import Times
 from peerd.engine.space import Space
 from peerd.engine.spaces import Spaces
 from peerd.engine.upkeep.holding import Holders
+from peerd.engine.upkeep.resting import Resting
 from peerd.engine.upkeep.trimming import Trimming
 from peerd.errors import StoreClosed, StoreError
 from peerd.logs import get
@@ -46,6 +48,7 @@ class Housekeeping:
         self._times = times
         self.holders = Holders()
         self._trimming = Trimming(self.holders, times)
+        self._resting = Resting(spaces)
         self._before_s = times.monotonic_s()
         self._tidied: dict[bytes, _Extent] | None = None  # of each space, when that was done last
         self._synced_s: dict[bytes, float] = {}  # when the age of a space last stood on a synchronised clock
@@ -95,8 +98,10 @@ class Housekeeping:
         age has grown much. Until cancelled.
         """
         while True:
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._wanted.wait(), LOOK_S)
+            except TimeoutError:
+                await self._resting.look()
             if self.is_due():
                 self._wanted.clear()
                 await self.tidy(self._elapsed_ms())

@@ -12,8 +12,8 @@ from peerd.core.trimming import HeldBack, Plan, Trimmed
 
 
 class UpkeepStore(Protocol):
-    """What keeps a space's database from growing. Each call is one short transaction, durable when it returns; `size`
-    says how much it may do, in rows and pages.
+    """What keeps a space's database from growing. Each call but `rest` is one short transaction, durable when it
+    returns; `size` says how much it may do, in rows and pages.
     """
 
     async def note_age(self, age: Age) -> None:
@@ -34,6 +34,10 @@ class UpkeepStore(Protocol):
 
     async def give_back(self, pages: int) -> int:
         """Make the file smaller by so many pages that hold nothing, if it has many. Gives how many went."""
+        ...
+
+    async def rest(self) -> None:
+        """Nothing is done here for a while: memory that only makes work faster goes back to the system."""
         ...
 
     async def sizes(self) -> Sizes: ...
