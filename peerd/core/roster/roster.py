@@ -199,6 +199,10 @@ class Roster:
     def is_member(self, device: bytes) -> bool:
         return device in self.members
 
+    def was_removed(self, device: bytes) -> bool:
+        """Has it belonged before, whether it was let in again or not?"""
+        return not all(map(self.is_open, self._lineage.admissions.get(device, ())))
+
     def is_admin(self, device: bytes) -> bool:
         member = self.members.get(device)
         return member is not None and member.role == ADMIN

@@ -154,7 +154,7 @@ class SealedRelay:
         if signed.device != device and device == self._keys.device:
             return await self._farewell(found, signed, statements)
         if signed.device != device:
-            return SeenHead(found.tag, None, Damage.FORGED)
+            return SeenHead(found.tag, None, self._whose(device, signed))
         if self._is_former(device):
             await self._space.learn(self._news(device, statements), device)
         if self._is_former(device):
@@ -169,6 +169,12 @@ class SealedRelay:
             return SeenHead(found.tag, None, Damage.REMOVED, missing)
         self._space.presence.note_seen_on_relay(device, head.t_ms)
         return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]), missing=missing)
+
+    def _whose(self, device: bytes, signed: SignedHead) -> Damage:
+        """Where its head should be somebody else wrote: before it was let in again, and it has not been there since?"""
+        roster = self._space.roster
+        is_farewell = roster.was_removed(device) and is_signed(signed, roster, self._spaces.verify)
+        return Damage.FAREWELL if is_farewell else Damage.FORGED
 
     async def _farewell(
         self, found: RelayObject, signed: SignedHead, statements: Sequence[SignedStatement]

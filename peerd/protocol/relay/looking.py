@@ -83,6 +83,8 @@ class Looking:
         if seen.damage is Damage.REMOVED:
             parts.former.told_nothing(device, moment.now_s)
             return
+        if seen.damage is Damage.FAREWELL:  # it was let in again, and has yet to look
+            return
         if seen.head is None and seen.damage is Damage.UNKNOWN_KEY:
             parts.report("relay-unknown-key", device, _FOR_OTHERS, moment)
             return

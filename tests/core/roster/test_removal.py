@@ -28,6 +28,16 @@ def test_a_removed_device_is_no_member(cast: Cast) -> None:
     assert roster.removed[cast.devices[2]].by == cast.devices[1]
 
 
+def test_who_is_let_in_again_was_removed_before(cast: Cast) -> None:
+    roster = cast.space_of(0, 1, 2)
+    assert not any(map(roster.was_removed, cast.devices))
+    gone = cast.remove(roster, 1, 2)
+    back = cast.admit(gone, 0, 2)
+    assert cast.members(back) == {0, 1, 2}
+    for one in (gone, back):
+        assert [device for device in cast.devices if one.was_removed(device)] == [cast.devices[2]]
+
+
 def test_what_the_removed_did_before_stands(cast: Cast) -> None:
     """The remover had seen it: its guests stay."""
     roster = cast.admit(cast.space_of(0, 1), 1, 2)

@@ -123,6 +123,24 @@ async def test_who_was_let_in_again_meanwhile_is_not_told_that_it_was_removed(
     assert (await theirs.heads([laptop.id]))[laptop.id].head == HEAD
 
 
+async def test_a_farewell_to_who_is_back_is_no_damage(two: tuple[Device, Device], open_relay: Open) -> None:
+    """It stands there until the laptop looks. To who never went nobody says farewell."""
+    desk, laptop = two
+    ours, theirs = await open_relay(desk), await open_relay(laptop)
+    await desk.spaces.remove(desk.space, laptop.id)
+    assert await ours.leave_farewell(laptop.id, 5)
+    assert (await ours.heads([laptop.id]))[laptop.id].damage is Damage.REMOVED
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    (seen,) = (await ours.heads([laptop.id])).values()
+    assert (seen.head, seen.damage) == (None, Damage.FAREWELL)
+    name = ours._head_name(laptop.id)
+    forging = SealedRelay(desk.space, desk.spaces, ours._store, ours._sealing, _As(laptop, desk.id))
+    await ours._store.replace(name, forging._seal(name, HEAD, []), seen.tag)
+    assert (await ours.heads([laptop.id]))[laptop.id].damage is Damage.FORGED
+    await theirs._store.create({ours._head_name(desk.id): theirs._seal(ours._head_name(desk.id), HEAD, [])})
+    assert (await theirs.heads([desk.id]))[desk.id].damage is Damage.FORGED
+
+
 async def test_of_a_removed_device_only_a_roster_is_heard_that_makes_it_a_member(
     two: tuple[Device, Device], make: MakeDevice, open_relay: Open
 ) -> None:

@@ -518,6 +518,16 @@ def test_a_head_under_an_unknown_key_is_fetched_again_when_the_roster_grows(monk
     assert not bench.reports(b)
 
 
+def test_a_farewell_to_who_is_back_is_not_told_to_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its device writes over it when it looks."""
+    bench, _a, b = left_by_one()
+    b.online = True
+    monkeypatch.setattr(b, "_see", lambda tag, *_: SeenHead(tag, None, Damage.FAREWELL))
+    bench.run(HOUR_S)
+    assert b.copy.clock == {}
+    assert not bench.reports(b)
+
+
 def test_a_part_of_a_roster_that_is_missing_is_asked_for_and_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
     """By whoever reads the head, rarer and rarer; its author looks for it, at most once an hour."""
     bench, a, b = left_by_one()
