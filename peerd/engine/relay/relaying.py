@@ -122,8 +122,14 @@ class CourierRunner:
         size_bytes = TAIL_BYTES if fresh is None else sum(row.run.size_bytes for row in fresh.rows)
         self._hint(lambda courier: courier.committed(self._moment(), own=commit.own, size_bytes=size_bytes))
 
-    def _on_roster(self, _before: Roster) -> None:
-        self._hint(lambda courier: courier.roster_changed(self._moment()))
+    def _on_roster(self, before: Roster) -> None:
+        members = self.space.roster.members
+        ended = [
+            device
+            for device, member in before.members.items()
+            if device not in members or members[device].admission != member.admission
+        ]
+        self._hint(lambda courier: courier.roster_changed(self._moment(), ended))
 
     def _on_switch(self) -> None:
         space = self.space

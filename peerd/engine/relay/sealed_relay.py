@@ -26,7 +26,7 @@ from peerd.protocol.relay import names as relay_names
 from peerd.protocol.relay import objects as relay_objects
 from peerd.protocol.relay.courier_steps import Damage, Delete, SeenHead, SeenSegment, SegmentName
 from peerd.protocol.relay.damage import damage_of
-from peerd.protocol.relay.head_signatures import is_signed, roster_that_knows
+from peerd.protocol.relay.head_signatures import is_of_before, is_signed, roster_that_knows
 from peerd.protocol.relay.objects import Head, RelayObject, Segment, SignedHead
 
 LOOKUP_NAMES = 200
@@ -167,6 +167,8 @@ class SealedRelay:
         await self._space.learn(statements, device)
         if self._is_former(device):
             return SeenHead(found.tag, None, Damage.REMOVED, missing)
+        if device != self._keys.device and is_of_before(device, self._space.roster, statements):
+            return SeenHead(found.tag, None, Damage.INCOMPLETE if missing else Damage.BEFORE, missing)
         self._space.presence.note_seen_on_relay(device, head.t_ms)
         return SeenHead(found.tag, replace(head, statements=[], roster_parts=[]), missing=missing)
 

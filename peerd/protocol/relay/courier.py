@@ -12,7 +12,7 @@ more: every step may be repeated. A step that could not be done is answered by `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from peerd.core.clocks import Clock, covers
 from peerd.core.origin import Announcement, origin_of
@@ -126,9 +126,13 @@ class Courier:
             if not self._parts.leaving.is_trickling:  # else when it is left: before, nobody can answer to it
                 self._parts.polling.lively(moment)
 
-    def roster_changed(self, moment: Moment) -> None:
-        """The roster grew, or another epoch is in use."""
+    def roster_changed(self, moment: Moment, ended: Collection[bytes] = ()) -> None:
+        """The roster grew, or another epoch is in use. What is known of the heads of devices whose membership `ended`
+        is of that membership, whether they were let in again or not.
+        """
         parts = self._parts
+        for device in ended:
+            parts.forget_head(device)
         parts.polling.soon(moment)
         parts.fetching.fetch_again()
         parts.view.try_again()

@@ -106,6 +106,11 @@ class Parts:
 
     # ---- what was seen there
 
+    def forget_head(self, device: bytes) -> None:
+        """Until it is fetched again, this device has none."""
+        self.view.forget(device)
+        self.offers.pop(device, None)
+
     def former_is_apart(self) -> None:
         """The head of an earlier life tells of another history: its snapshot is none of ours."""
         former, own = self.head.former, self.memory.snapshot

@@ -33,6 +33,7 @@ class Damage(Enum):
     UNKNOWN_KEY = "it is sealed under a key that this device does not have, or something else was put there"
     INCOMPLETE = "parts of the roster that it names are missing"
     FAREWELL = "it is written by another member, to tell its device that it was removed"
+    BEFORE = "it was left before its device was let in again"
     REMOVED = "it is of a device that was removed, and nothing that it tells undoes that"
 
 

@@ -1,4 +1,5 @@
-"""Whose a head is: nothing of one counts before its signature was looked at, the statements in it included.
+"""Whose a head is, and of which time: nothing of one counts before its signature was looked at, the statements in it
+included.
 
 Whoever was removed still knows the names on a relay and the keys to which heads are sealed, and can leave what opens.
 PROTOCOL.md, "Objects".
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from peerd.core.roster.roster import Roster
-from peerd.core.roster.statements import SignedStatement, Verify
+from peerd.core.roster.statements import SignedStatement, Verify, statement_id
 from peerd.protocol.relay.objects import SignedHead, head_signing_input
 
 
@@ -25,3 +26,13 @@ def is_signed(signed: SignedHead, roster: Roster, verify: Verify) -> bool:
     key = roster.public_key(signed.device)
     told = head_signing_input(roster.space, signed.device, signed.data)
     return key is not None and verify(key, signed.signature, told)
+
+
+def is_of_before(device: bytes, roster: Roster, told: Iterable[SignedStatement]) -> bool:
+    """Was it left before its device was let in again? Then it does not tell of the admission that counts now, and the
+    device may have come with another copy since.
+    """
+    member = roster.members.get(device)
+    if member is None or not roster.was_removed(device):
+        return False
+    return member.admission not in {statement_id(one.data) for one in told}

@@ -14,6 +14,7 @@ _OURS = {
     "relay-rolled-back": "an older head than we left is there",
     "relay-cloned": "somebody else writes heads as this device: another copy of it may be running",
 }
+_OLDER = "its head is an older one than we saw before"
 _FOR_OTHERS = "what it leaves there is sealed for other devices: this one was removed, or the file is not its"
 
 
@@ -79,11 +80,14 @@ class Looking:
     def _see(self, device: bytes, seen: SeenHead, moment: Moment) -> None:
         """The head of a member was fetched, or of one that was removed."""
         parts = self._parts
+        before = parts.view.heads.get(device)
         parts.view.learn(device, seen, moment.now_s)
         if seen.damage is Damage.REMOVED:
             parts.former.told_nothing(device, moment.now_s)
             return
-        if seen.damage is Damage.FAREWELL:  # it was let in again, and has yet to look
+        if seen.damage in {Damage.FAREWELL, Damage.BEFORE}:  # it was let in again, and has yet to look
+            if before is not None and before.head is not None:
+                parts.report("relay-rolled-back", device, _OLDER, moment)
             return
         if seen.head is None and seen.damage is Damage.UNKNOWN_KEY:
             parts.report("relay-unknown-key", device, _FOR_OTHERS, moment)
@@ -97,7 +101,7 @@ class Looking:
         if parts.fetching.head_seen(device, seen.head):
             parts.reports.clear("relay-rolled-back", device)
         else:
-            parts.report("relay-rolled-back", device, "its head is an older one than we saw before", moment)
+            parts.report("relay-rolled-back", device, _OLDER, moment)
         parts.fetching.roster_seen(device, seen.missing, moment.now_s)
 
     def _see_ours(self, seen: SeenHead | None, moment: Moment) -> None:

@@ -189,6 +189,33 @@ async def test_of_two_that_removed_each_other_the_one_that_stays_is_read_again(
         assert device.space.roster.members.keys() == {desk.id, attic.id}
 
 
+async def test_who_is_let_in_again_has_acknowledged_nothing_on_a_relay_either(
+    two: tuple[Device, Device], relay: Begin
+) -> None:
+    """It comes with an empty copy: what was said of the one before holds back neither more nor less of the log."""
+    desk, laptop = two
+    await desk.put("milk", {"n": 1})
+    relays = (await relay(desk)).relays
+    theirs = await relay(laptop)
+    await arrives(laptop, "milk")
+
+    async def acknowledged() -> bool:
+        seen = relays.last_seen(desk.space, laptop.id)
+        return seen is not None and seen.clock == desk.clock_now()
+
+    await theirs.relays.sync(RelaySync())
+    await comes_true(acknowledged)
+    await theirs.stop()
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    assert relays.last_seen(desk.space, laptop.id) is None
+    await relays.sync(RelaySync())
+    assert relays.last_seen(desk.space, laptop.id) is None
+    await desk.tell(laptop)
+    await (await relay(laptop)).relays.sync(RelaySync())
+    await comes_true(acknowledged)
+
+
 async def test_who_reads_the_folder_learns_nothing(two: tuple[Device, Device], relay: Begin, folder: Path) -> None:
     """No collection, key, field, value, name of a device or space; and every object has a padded size."""
     desk, laptop = two

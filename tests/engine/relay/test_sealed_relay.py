@@ -141,6 +141,25 @@ async def test_a_farewell_to_who_is_back_is_no_damage(two: tuple[Device, Device]
     assert (await theirs.heads([desk.id]))[desk.id].damage is Damage.FORGED
 
 
+async def test_a_head_of_before_its_device_was_let_in_again_says_nothing_of_its_copy(
+    two: tuple[Device, Device], open_relay: Open
+) -> None:
+    """It came back with an empty one. To itself that head says what it left."""
+    desk, laptop = two
+    ours, theirs = await open_relay(desk), await open_relay(laptop)
+    tag = await theirs.put_head(HEAD, None)
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    (seen,) = (await ours.heads([laptop.id])).values()
+    assert (seen.head, seen.damage) == (None, Damage.BEFORE)
+    assert (await theirs.heads([laptop.id]))[laptop.id].head == HEAD
+    await desk.tell(laptop)
+    assert (await theirs.heads([laptop.id]))[laptop.id].head == HEAD
+    await theirs.put_head(HEAD, tag)
+    (seen,) = (await ours.heads([laptop.id])).values()
+    assert (seen.head, seen.damage) == (HEAD, None)
+
+
 async def test_of_a_removed_device_only_a_roster_is_heard_that_makes_it_a_member(
     two: tuple[Device, Device], make: MakeDevice, open_relay: Open
 ) -> None:

@@ -518,13 +518,41 @@ def test_a_head_under_an_unknown_key_is_fetched_again_when_the_roster_grows(monk
     assert not bench.reports(b)
 
 
-def test_a_farewell_to_who_is_back_is_not_told_to_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its device writes over it when it looks."""
-    bench, _a, b = left_by_one()
+@pytest.mark.parametrize("what", [Damage.FAREWELL, Damage.BEFORE])
+def test_what_stands_there_of_before_a_device_came_back_is_not_told_to_people(
+    what: Damage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes over it when it looks. If it has, and that is there again, the relay was set back."""
+    bench, a, b = left_by_one()
     b.online = True
-    monkeypatch.setattr(b, "_see", lambda tag, *_: SeenHead(tag, None, Damage.FAREWELL))
+    monkeypatch.setattr(b, "_see", lambda _device, tag, _data: SeenHead(tag, None, what))
     bench.run(HOUR_S)
     assert b.copy.clock == {}
+    assert not bench.reports(b)
+    monkeypatch.undo()
+    b.courier.roster_changed(b.moment(bench.now_s))
+    b.wake_s = bench.now_s
+    bench.run(MINUTE_S)
+    assert b.copy.clock == a.copy.clock
+    monkeypatch.setattr(b, "_see", lambda _device, tag, _data: SeenHead(tag, None, what))
+    b.courier.roster_changed(b.moment(bench.now_s))
+    b.wake_s = bench.now_s
+    bench.write(a)
+    bench.run(HOUR_S)
+    assert bench.reports(b) == {("relay-rolled-back", a.id)}
+
+
+def test_a_membership_that_ended_takes_its_head_with_it() -> None:
+    """Whoever comes back has not what it had: nothing that it had acknowledged counts until it says so again."""
+    bench, a, b = left_by_one()
+    b.online = True
+    bench.run(HOUR_S)
+    assert b.courier.heads()[a.id].clock == a.copy.clock
+    b.courier.roster_changed(b.moment(bench.now_s), [a.id])
+    assert b.courier.heads() == {}
+    b.wake_s = bench.now_s
+    bench.run(HOUR_S)
+    assert b.courier.heads()[a.id].clock == a.copy.clock
     assert not bench.reports(b)
 
 

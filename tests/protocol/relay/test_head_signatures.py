@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from peerd.protocol.relay.head_signatures import is_signed, roster_that_knows
+from peerd.protocol.relay.head_signatures import is_of_before, is_signed, roster_that_knows
 from peerd.protocol.relay.objects import SignedHead, head_signing_input
 from tests.core.conftest import Cast, _signature
 
@@ -31,3 +31,17 @@ def test_of_whom_the_roster_knows_nothing_its_head_may_tell() -> None:
     larger = cast.admit(roster, 1, 2)
     assert roster_that_knows(cast.devices[2], roster, larger.statements) == larger
     assert roster_that_knows(cast.devices[1], roster, larger.statements) is roster
+
+
+def test_a_head_is_of_before_if_it_does_not_tell_of_the_admission_that_counts() -> None:
+    cast = Cast()
+    roster = cast.space_of(0, 1, 2)
+    gone = cast.remove(roster, 0, 1)
+    back = cast.admit(gone, 0, 1)
+    device, other = cast.devices[1], cast.devices[2]
+    assert is_of_before(device, back, roster.statements)
+    assert is_of_before(device, back, gone.statements)
+    assert not is_of_before(device, back, back.statements)
+    assert not is_of_before(other, back, roster.statements), "it never went"
+    assert not is_of_before(device, gone, roster.statements), "it is not back"
+    assert not is_of_before(device, roster, ())
