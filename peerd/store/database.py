@@ -135,14 +135,13 @@ class Database:
 
     async def rest(self) -> None:
         """Forget the pages that are kept in memory: who wants one reads it from the file again. Raises StoreError."""
-        self._check()
-        try:
-            for runner in (self._reader, self._writer):
-                await runner.run(_forget_pages)
-        except sqlite3.Error as problem:
-            raise translate(problem, self.path) from problem
-        if self.is_threaded:
-            await self._writer.run(lambda _: memory.give_back())
+        forget = _forget_and_give_back if self.is_threaded else _forget_pages
+        for runner in (self._reader, self._writer):
+            self._check()  # each time: it may be closed while we wait
+            try:
+                await runner.run(forget)
+            except sqlite3.Error as problem:
+                raise translate(problem, self.path) from problem
 
     async def _beside(self, work: Coroutine[Any, Any, T]) -> T:
         """Let it have its end, whoever waits for it: the file is not closed before."""
@@ -351,6 +350,11 @@ def _touch(connection: sqlite3.Connection) -> Outcome[None]:
 
 def _forget_pages(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA shrink_memory")
+
+
+def _forget_and_give_back(connection: sqlite3.Connection) -> None:
+    _forget_pages(connection)
+    memory.give_back()
 
 
 def _size(path: Path) -> int:

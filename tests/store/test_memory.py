@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from peerd.errors import StoreClosed
+from peerd.store.database import open_database
 from tests.store.copies import Copy, put
 
 MIB = 1 << 20
@@ -50,6 +52,17 @@ async def test_it_goes_on_as_before(copy: Copy) -> None:
     await copy.store.upkeep.rest()
     found = await copy.store.read(lambda transaction: transaction.records([("todo", "a"), ("todo", "b")]))
     assert len(found) == 2
+
+
+async def test_a_database_that_is_closed_meanwhile_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    path.touch()
+    database = await open_database(path, threaded=True)
+    resting = asyncio.create_task(database.rest())
+    await asyncio.sleep(0)
+    await database.close()
+    with pytest.raises(StoreClosed):
+        await resting
 
 
 if __name__ == "__main__":
