@@ -216,9 +216,10 @@ def _drop_runs(connection: sqlite3.Connection, size: int) -> bool:
 
 def ends_of_fork(connection: sqlite3.Connection, refs: Refs) -> Fork | None:
     """Where the snapshot has another history of an origin than we, if it has; a Doubt where it may have: the ends that
-    it tells, and those that we keep, do not say what both have at the place up to which they go.
+    it tells, and those that we keep, do not say what both have at the place up to which they go. Of several doubts that
+    of the smallest origin: whose snapshot it is finds the same in ours, and of the two only one may go over.
     """
-    doubt: Doubt | None = None
+    doubts: list[Doubt] = []
     for ref, theirs, our_seq, our_head in connection.execute(
         "SELECT i.origin, i.seq, o.seq, o.head FROM incoming_origin i JOIN origin o ON o.ref = i.origin"
         " WHERE i.seq > 0 AND o.seq > 0"
@@ -229,6 +230,6 @@ def ends_of_fork(connection: sqlite3.Connection, refs: Refs) -> Fork | None:
         is_inside = ours8 is None and log.passes(connection, ref, at)  # runs travel whole
         if theirs8 is not None and (is_inside or (ours8 is not None and ours8 != theirs8)):
             return Fork(refs.origin_of[ref], at)
-        if (theirs8 is None or ours8 is None) and doubt is None:
-            doubt = Doubt(refs.origin_of[ref], at)
-    return doubt
+        if theirs8 is None or ours8 is None:
+            doubts.append(Doubt(refs.origin_of[ref], at))
+    return min(doubts, key=lambda doubt: doubt.origin, default=None)

@@ -255,3 +255,30 @@ async def test_doubt_ends_by_a_relay_alone(two: tuple[Device, Device], until: Un
         assert await keys(device) == {"note 0", "note 1", "note 2", "more"}
         assert await device.value("note 1") in ({"n": 1}, {"n": 11})
     assert peer(desk, laptop).state == "relayed"
+
+
+async def test_of_two_that_are_each_in_doubt_about_the_other_one_goes_over(
+    two: tuple[Device, Device], until: Until, relay: Begin, log_events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """Each is further in its own origin. Neither waits for the other, nor do both go."""
+    desk, laptop = two
+    for number in range(3):
+        await desk.put(f"desk {number}", {"n": number})
+        await laptop.put(f"laptop {number}", {"n": number})
+    await desk.tell(laptop)
+    await laptop.tell(desk)
+    for one, name, other in ((desk, "desk", "laptop"), (laptop, "laptop", "desk")):
+        await one.put(f"{name} more", {"n": 4})
+        await one.patch(f"{other} 1", set={"m": 5})
+    for one in two:
+        await trim(one)
+    settings = replace(QUICK, snapshots=True)
+    relays = [await relay(desk, settings), await relay(laptop, settings)]
+    await until(lambda: "perhaps" in peer(desk, laptop).reason and "perhaps" in peer(laptop, desk).reason)
+    for relayed in (*relays, *relays):
+        await relayed.relays.sync(RelaySync())
+    await goes_on_until_healed(desk, laptop)
+    for one in two:
+        assert await keys(one) == {f"{name} {what}" for name in ("desk", "laptop") for what in (0, 1, 2, "more")}
+        assert [await one.value(f"{name} 1") for name in ("desk", "laptop")] == [{"n": 1, "m": 5}] * 2
+    assert [event["event"] for event in log_events()].count("copy set aside") == 1
