@@ -39,6 +39,7 @@ class RelayForkTalk:
         self._told: dict[Key, Told] = {}
         self._heard: dict[Key, Talk] = {}
         self._here: frozenset[bytes] = frozenset()  # members whose heads were here
+        self._apart: set[bytes] = set()  # with whom something differed, wherever that was seen
         self._copy_id = space.copy_id
 
     # ---- what our head says, and what is to be done
@@ -74,8 +75,9 @@ class RelayForkTalk:
 
     # ---- what others say
 
-    async def consider(self, heads: Mapping[bytes, Head]) -> None:
-        """These heads of members were fetched."""
+    async def consider(self, heads: Mapping[bytes, Head]) -> set[bytes]:
+        """These heads of members were fetched. Gives with whom something differed, or was in doubt, and no more is."""
+        before = self._apart | {fork.peer for fork in self._space.forks.seen()}
         if self._copy_id != self._space.copy_id:  # whatever was said was said of another copy
             self._copy_id = self._space.copy_id
             for some in (self._searches, self._told, self._heard):
@@ -86,6 +88,8 @@ class RelayForkTalk:
             await self._listen(device, head)
         if self._space.roster.closed_forks:
             await self._space.forks.look()
+        self._apart = {fork.peer for fork in self._space.forks.seen()}
+        return before - self._apart
 
     async def _listen(self, peer: bytes, head: Head) -> None:
         forks, copy = self._space.forks, self._space.copy

@@ -7,7 +7,7 @@ through the same door as what comes over a link.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from peerd.core.batch import Fork
 from peerd.core.clocks import Clock
@@ -107,7 +107,7 @@ class RelaySteps:
         courier.heads_fetched(heads, self._moment(), ahead)
         seen = {device: one.head for device, one in heads.items() if one.head is not None}
         self._look_for_our_past(seen.values())
-        await self._forks.consider(seen)
+        await self._consider(courier, seen)
         if await self._forks.compare_former(courier.former):
             courier.former_is_apart()
 
@@ -128,7 +128,11 @@ class RelaySteps:
             self._forks.former_refused(former)
             courier.former_is_apart()
         if refusal:
-            await self._forks.consider(courier.heads())
+            await self._consider(courier, courier.heads())
+
+    async def _consider(self, courier: Courier, heads: Mapping[bytes, Head]) -> None:
+        for device in await self._forks.consider(heads):
+            courier.agrees(device)
 
     async def _tidy(self, courier: Courier, step: MendRoster | LeaveFarewell | Delete) -> None:
         match step:
@@ -163,7 +167,7 @@ class RelaySteps:
                     replaces=step.replaces,
                 )
                 courier.snapshot_taken(self._moment(), complete=complete)
-                await self._forks.consider(courier.heads())
+                await self._consider(courier, courier.heads())
 
     async def _read_log(self, courier: Courier, step: ReadLog) -> None:
         store, position = self._space.store, step.position or await self._space.store.position_before(step.covered)

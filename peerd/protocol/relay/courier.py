@@ -7,7 +7,8 @@ more: every step may be repeated. A step that could not be done is answered by `
     events      polled, heads_fetched, segments_fetched, applied, log_read, segment_sealed, segment_put,
                 segment_differs, head_put, head_differs, segments_checked, snapshot_checked, roster_mended,
                 farewell_left, deleted, snapshot_made, snapshot_taken, failed
-    hints       noticed, committed, roster_changed, sync_now: `next` is worth asking again before the sleep is over
+    hints       noticed, committed, roster_changed, agrees, sync_now: `next` is worth asking again before the sleep is
+                over
 """
 
 from __future__ import annotations
@@ -137,6 +138,10 @@ class Courier:
         parts.fetching.fetch_again()
         parts.view.try_again()
 
+    def agrees(self, device: bytes) -> None:
+        """Nothing differs with it any more, nor is in doubt: what it left and was refused is worth another try."""
+        self._parts.fetching.fetch_again(device)
+
     def copy_switched(self, copy_id: bytes, moment: Moment, *, replaced: bool = False) -> None:
         """A snapshot took the place of our copy: positions in its log mean something else, and it is the same copy. Or
         (`replaced`) nothing of ours was merged into it: what we left is of a history that does not stand.
@@ -148,12 +153,15 @@ class Courier:
             self._looking.looked_s = None
 
     def sync_now(self, moment: Moment) -> None:
-        """A person wants it now: look at once, leave what the relay lacks, and acknowledge what was there."""
+        """A person wants it now: look at once, try again what was refused, leave what the relay lacks, and acknowledge
+        what was there.
+        """
         parts = self._parts
         self._choice.hurry = True
         parts.polling.now(moment)
         parts.health.insist()
         parts.fetching.retry_now()
+        parts.fetching.fetch_again()
         parts.view.retry_now()
         parts.former.look_now()
         parts.head.insist()

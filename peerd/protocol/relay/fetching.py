@@ -80,9 +80,11 @@ class Fetching:
         for reader in self.readers.values():
             reader.retry_now()
 
-    def fetch_again(self) -> None:
-        for reader in self.readers.values():
-            reader.fetch_again()
+    def fetch_again(self, of: bytes | None = None) -> None:
+        """What came and was not taken in; `of` one device, or all."""
+        for device, reader in self.readers.items():
+            if of is None or device == of:
+                reader.fetch_again()
 
     # ---- steps
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay.courier_settings import CourierSettings
 from tests.engine.forks.test_forks import (
@@ -255,6 +256,35 @@ async def test_doubt_ends_by_a_relay_alone(two: tuple[Device, Device], until: Un
         assert await keys(device) == {"note 0", "note 1", "note 2", "more"}
         assert await device.value("note 1") in ({"n": 1}, {"n": 11})
     assert peer(desk, laptop).state == "relayed"
+
+
+async def test_what_was_refused_in_doubt_is_taken_as_soon_as_that_ends(
+    two: tuple[Device, Device], until: Until, relay: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The laptop left something before it took what lies there of the desk, and the log of that time is gone."""
+    desk, laptop = two
+    for number in range(3):
+        await desk.put(f"note {number}", {"n": number})
+    await desk.tell(laptop)
+    await desk.put("more", {"n": 4})
+    await laptop.patch("note 1", set={"n": 11})
+    for device in (desk, laptop):
+        begun = await relay(device)
+        with monkeypatch.context() as patched:
+            patched.setattr(SealedRelay, "segments", nothing)
+            await begun.relays.sync(RelaySync())
+            await begun.stop()
+    await trim(desk)
+    relayed = await relay(desk)
+    await until(lambda: "perhaps" in peer(desk, laptop).reason and relayed.relays.views().relays[0].findings)
+    await relay(laptop)
+    await goes_on_until_healed(desk, laptop)
+    assert await desk.value("note 1") == {"n": 11}
+    assert "more" in await keys(laptop)
+
+
+async def nothing(*_: object) -> dict[object, object]:
+    return {}
 
 
 async def test_of_two_that_are_each_in_doubt_about_the_other_one_goes_over(

@@ -600,6 +600,36 @@ def test_what_is_refused_at_the_door_is_reported_and_holds_nothing_else_up() -> 
     assert len(bench.steps(a, Apply)) < 20
 
 
+def refused_for_long() -> tuple[Bench, Device, Device]:
+    """The first has refused what the second left, for a day; now it would take it."""
+    bench = Bench()
+    a, b = bench.devices
+    a.forged_by = b.id
+    bench.write(b)
+    bench.run(DAY_S)
+    a.forged_by = b""
+    bench.run(30 * MINUTE_S)
+    assert not bench.agree()
+    return bench, a, b
+
+
+def test_what_was_refused_is_tried_again_when_a_person_wants_it() -> None:
+    bench, a, _ = refused_for_long()
+    a.courier.sync_now(a.moment(bench.now_s))
+    a.wake_s = bench.now_s
+    bench.run(10)
+    assert bench.agree()
+
+
+def test_what_was_refused_is_tried_again_when_nothing_differs_any_more() -> None:
+    bench, a, b = refused_for_long()
+    for device, taken in ((a, False), (b, True)):
+        a.courier.agrees(device.id)
+        a.wake_s = bench.now_s
+        bench.run(10)
+        assert bench.agree() is taken
+
+
 # ---- a hostile member
 
 
