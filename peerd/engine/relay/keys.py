@@ -29,6 +29,7 @@ class SpaceKeys:
         self._spaces = spaces
         self._digest = b""
         self._opening: dict[bytes, RelayKeys] = {}  # by epoch, the newest first
+        self._secrets: list[bytes] = []  # the newest first
         self._names: bytes | None = None
         self._current: bytes | None = None  # the secret of the epoch to seal under
         self._sealing: RelayKeys | None = None
@@ -47,6 +48,11 @@ class SpaceKeys:
         self._look()
         return _there(self._current, _NO_CURRENT)
 
+    def secrets(self) -> list[bytes]:
+        """Of every epoch that we know, the newest first."""
+        self._look()
+        return list(self._secrets)
+
     def opening(self) -> list[RelayKeys]:
         """Of every epoch that we know, the newest first."""
         self._look()
@@ -58,6 +64,7 @@ class SpaceKeys:
             return
         known = self._spaces.secrets(self._space)
         newest_first = [one.id for one in reversed(epochs.epochs(roster)) if one.id in known]
+        self._secrets = [known[one] for one in newest_first]
         self._opening = {one: epochs.relay_keys(space, known[one]) for one in newest_first}
         first, current = epochs.first(roster), epochs.current(roster)
         self._names = epochs.names_key(space, known[first.id]) if first is not None and first.id in known else None

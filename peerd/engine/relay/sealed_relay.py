@@ -43,6 +43,7 @@ class SealedRelay:
         self._keys = keys
         self._space_keys = SpaceKeys(space, spaces)
         self._roster = SealedRoster(space, self._space_keys, store, sealing, keys)
+        self._tag: str | None = None  # of the head that we left last
 
     # ---- heads
 
@@ -73,8 +74,8 @@ class SealedRelay:
 
     async def put_head(self, head: Head, tag: str | None) -> str | None:
         """Write our head, with the roster as it is now. None: another one than that with this tag is there."""
-        name, sealed = await self._sealed_head(head)
-        return await self._store.replace(name, sealed, tag)
+        name, sealed = await self._sealed_head(head, tag)
+        return self._left_head(await self._store.replace(name, sealed, tag))
 
     async def put_segment_and_head(
         self, stream: bytes, number: int, sealed: bytes, head: Head, tag: str | None
@@ -82,12 +83,19 @@ class SealedRelay:
         """`put_segment` and then `put_head`, at once where the relay can. If other bytes are there in the place of the
         segment, there may be no head.
         """
-        name, sealed_head = await self._sealed_head(head)
+        name, sealed_head = await self._sealed_head(head, tag)
         segment = {self._segment_name(stream, number): sealed}
         different, written = await self._store.leave(segment, name, sealed_head, tag)
-        return not different, written
+        return not different, self._left_head(written)
 
-    async def _sealed_head(self, head: Head) -> tuple[str, bytes]:
+    def _left_head(self, tag: str | None) -> str | None:
+        self._tag = tag or self._tag
+        return tag
+
+    async def _sealed_head(self, head: Head, tag: str | None) -> tuple[str, bytes]:
+        """Its name and its bytes, to be left in the place of the one with this tag."""
+        if tag is None or tag != self._tag:
+            self._roster.forget()
         readers = [member.sealing_key for member in self._space.roster.members.values()]
         name = self._head_name(self._keys.device)
         return name, self._seal(name, await self._roster.put_into(head), readers)

@@ -1,12 +1,15 @@
 """The roster that goes with heads on a relay: in them, or, if it is too large, in parts beside them.
 
+The same statements make the same part in every epoch. So a part outlives the epoch in which it was left, and the head
+names it with the secret under which it lies there: nobody who could open it learns anything by that.
+
 A part that is missing, or does not open, costs nobody a head: what the others say is learnt, and the head is looked at
 again until all of them are here (`engine.relay.sealed_relay`). Whoever it is missed by says so, and its author looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -25,7 +28,6 @@ from peerd.protocol.relay.objects import Head, RelayObject
 
 class _Part(NamedTuple):
     id: bytes
-    secret: bytes
     name: str
     plain: bytes
 
@@ -39,58 +41,71 @@ class SealedRoster:
         self._store = store
         self._sealing = sealing
         self._keys = keys
-        self._left: set[bytes] = set()  # parts that are known to be there
+        self._left: dict[bytes, bytes] = {}  # parts that are known to be there, by id: their secrets
 
     # ---- ours
 
     async def put_into(self, head: Head) -> Head:
         """The head with our roster as it is now; the parts that it names are there."""
-        told, left = await self._put(head, self._space.roster.statements, self._left)
-        self._left = left
-        return told
+        statements = self._space.roster.statements
+        if relay_roster.fits(statements):
+            self._left = {}
+            return replace(head, statements=list(statements))
+        self._left = await self._leave(statements, self._left)
+        return replace(head, roster_parts=list(self._left.items()))
 
     async def put_part_into(self, head: Head, statements: Sequence[SignedStatement]) -> Head:
         """The head with these statements of our roster, likewise."""
-        told, _ = await self._put(head, statements, set())
-        return told
-
-    async def _put(
-        self, head: Head, statements: Sequence[SignedStatement], left: set[bytes]
-    ) -> tuple[Head, set[bytes]]:
-        """`left` are the ids of parts that are known to be there; it gives those that the head names."""
         if relay_roster.fits(statements):
-            return replace(head, statements=list(statements)), set()
-        parts = self._parts(statements)
-        lacking = {part.name: self._seal(part) for part in parts if part.id not in left}
-        await self._store.create(lacking)  # others under these names are of the same contents, sealed before
-        named = [(part.id, part.secret) for part in parts]
-        return replace(head, roster_parts=named), {part.id for part in parts}
+            return replace(head, statements=list(statements))
+        return replace(head, roster_parts=list((await self._leave(statements, {})).items()))
+
+    def forget(self) -> None:
+        """The head that is there is not the one that we left, or none is: so nothing is known of its parts."""
+        self._left = {}
 
     async def mend(self) -> None:
-        """Somebody misses a part of our roster: leave again what is not there or is of no use."""
+        """Somebody misses a part of our roster: leave again what is not there or is of no use. Our head may name it
+        with another secret than it has now.
+        """
         statements = self._space.roster.statements
-        if relay_roster.fits(statements):
-            return
-        parts = {part.name: part for part in self._parts(statements)}
-        found = await self._store.lookup(list(parts), contents=True)
-        await self._store.create({name: self._seal(part) for name, part in parts.items() if name not in found})
+        if not relay_roster.fits(statements):
+            self._left = await self._leave(statements, {})
+
+    async def _leave(self, statements: Sequence[SignedStatement], left: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """The parts of these statements by id, in order, with the secrets under which they are there afterwards; `left`
+        are known to be there.
+        """
+        current = self._space_keys.current_secret()
+        parts = self._parts(statements)
+        looked_for = {part.name: part for part in parts if part.id not in left}
+        found = await self._store.lookup(list(looked_for), contents=True) if looked_for else {}
+        known: dict[bytes, bytes | None] = {**left}
+        known |= {part.id: self._secret_of(part, found[name]) for name, part in looked_for.items() if name in found}
+        secrets = {part.id: known.get(part.id) or self._part_secret(current, part.id) for part in parts}
+        lacking = {name: part for name, part in looked_for.items() if name not in found}
+        await self._store.create({name: self._seal(part, secrets[part.id]) for name, part in lacking.items()})
         for name, there in found.items():
-            part = parts[name]
-            if self._opened(part.name, there, part.secret) != part.plain:
-                await self._store.replace(name, self._seal(part), there.tag)
-        self._left = {part.id for part in parts.values()}
+            part = looked_for[name]
+            if known[part.id] is None:
+                await self._store.replace(name, self._seal(part, secrets[part.id]), there.tag)
+        return secrets
 
     def _parts(self, statements: Sequence[SignedStatement]) -> list[_Part]:
-        secret, names_key = self._space_keys.current_secret(), self._space_keys.names()
-        parts: list[_Part] = []
-        for plain in relay_roster.split(statements):
-            one = relay_roster.part_id(self._keys.device, plain)
-            own = epochs.roster_part_secret(self._space.id, secret, one)
-            parts.append(_Part(one, own, relay_names.roster_name(names_key, one), plain))
-        return parts
+        names_key, ours = self._space_keys.names(), self._keys.device
+        plain = {relay_roster.part_id(ours, one): one for one in relay_roster.split(statements)}
+        return [_Part(part, relay_names.roster_name(names_key, part), one) for part, one in plain.items()]
 
-    def _seal(self, part: _Part) -> bytes:
-        return self._sealing.seal_object(part.name, part.plain, epochs.relay_keys(self._space.id, part.secret))
+    def _secret_of(self, part: _Part, there: RelayObject) -> bytes | None:
+        """Under which of the secrets of our epochs this lies there; None if it is something else."""
+        secrets = (self._part_secret(secret, part.id) for secret in self._space_keys.secrets())
+        return next((one for one in secrets if self._opened(part.name, there, one) == part.plain), None)
+
+    def _part_secret(self, secret: bytes, part: bytes) -> bytes:
+        return epochs.roster_part_secret(self._space.id, secret, part)
+
+    def _seal(self, part: _Part, secret: bytes) -> bytes:
+        return self._sealing.seal_object(part.name, part.plain, epochs.relay_keys(self._space.id, secret))
 
     # ---- theirs
 

@@ -288,6 +288,7 @@ class Courier:
         self._went_well(moment)
         self._step = None
         self._parts.complaints.roster_mended(moment.now_s)
+        self._parts.head.roster_mended()
 
     def farewell_left(self, moment: Moment, *, there: bool) -> None:
         """Where the head of a removed device was it finds that it was removed; or not (`there`), because somebody wrote

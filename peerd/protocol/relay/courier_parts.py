@@ -61,7 +61,7 @@ class Parts:
         heads = {device: head for device, (head, _) in readable.items()}
         lost = self.fetching.complaints(self.offers, now_s)
         lost += [name for name in self.memory.lost if name[2] == 0 and name[0] in heads and _made(heads[name[0]], name)]
-        lost += self.fetching.missing_parts(heads, now_s)
+        lost += self.fetching.missing_parts(self.view.heads.keys() & standing.members, now_s)
         self.memory.lost = lost = lost[:_LOST]
         self.reports.lost(lost, wall_ms)
         for device in readable:

@@ -62,8 +62,12 @@ class Fetching:
         return not older
 
     def roster_seen(self, device: bytes, missing: Sequence[bytes], now_s: float) -> None:
-        """Of the roster of this device's head these parts, by id, could not be had."""
-        known, at_s = self._memory.known[device], int(self._ran.at(now_s))
+        """Of the roster of this device's head these parts, by id, could not be had. Without them it may say nothing."""
+        known, at_s = self._memory.known.get(device), int(self._ran.at(now_s))
+        if known is None:
+            if not missing:
+                return
+            known = self._memory.known[device] = Known(0, b"")
         known.missing = {part: known.missing.get(part, at_s) for part in missing[:COMPLAINTS]}
 
     def forget_positions(self) -> None:
@@ -207,7 +211,8 @@ class Fetching:
         at_s = self._ran.at(now_s)
         return [
             (device, part, 0)
-            for device in devices
+            for device in sorted(devices)
+            if device in self._memory.known
             for part, since_s in self._memory.known[device].missing.items()
             if at_s - since_s >= COMPLAIN_S
         ]

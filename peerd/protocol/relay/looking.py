@@ -85,6 +85,8 @@ class Looking:
         if seen.damage is Damage.REMOVED:
             parts.former.told_nothing(device, moment.now_s)
             return
+        if seen.head is None:
+            parts.fetching.roster_seen(device, seen.missing, moment.now_s)
         if seen.damage in {Damage.FAREWELL, Damage.BEFORE}:  # it was let in again, and has yet to look
             if before is not None and before.head is not None:
                 parts.report("relay-rolled-back", device, _OLDER, moment)

@@ -158,6 +158,11 @@ class OwnHead:
             return self._not_before_s if self._insisted else max(self._written_s + self._pause_s, self._not_before_s)
         return None
 
+    def roster_mended(self) -> None:
+        """What our head names of the roster may not be what is there now: it is to be written again."""
+        put = self._memory.put
+        self._memory.put = replace(put, roster_digest=b"") if put is not None else None
+
     def may_write(self, moment: Moment) -> bool:
         """Unless somebody else writes it too, and it is our turn to wait."""
         return moment.now_s >= self._not_before_s

@@ -2,8 +2,8 @@
 
 A part is statements in order, under an id that is a hash of whose head names it and of its bytes: so the same roster
 gives the same parts, one that is there already need not be created again, and no two devices share one. Each has a
-secret of its own (`core.roster.epochs.roster_part_secret`), which stands in the head: who can read that can read the
-part, whatever keys it lacks. PROTOCOL.md, "Rosters on relays".
+secret of its own (`core.roster.epochs.roster_part_secret`), of the epoch in which it was left, which stands in the
+head: who can read that can read the part, whatever keys it lacks. PROTOCOL.md, "Rosters on relays".
 """
 
 from __future__ import annotations

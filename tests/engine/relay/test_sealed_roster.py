@@ -124,3 +124,62 @@ async def test_a_part_of_a_roster_that_is_lost_or_damaged_is_missed_and_left_aga
     seen = (await theirs.heads([attic.id]))[attic.id]
     assert (seen.head, list(seen.missing)) == (HEAD, [])
     assert laptop.space.roster.is_member(attic.id)
+
+
+@pytest.mark.parametrize("began_anew", [False, True])
+async def test_parts_outlive_the_epoch_in_which_they_were_left(
+    two: tuple[Device, Device],
+    make: MakeDevice,
+    open_relay: Open,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    began_anew: bool,  # noqa: FBT001 - a case
+) -> None:
+    """They stay as they are, and the head of the new epoch opens them: for whoever is let in later, too."""
+    monkeypatch.setattr(relay_roster, "INLINE_BYTES", 100)
+    monkeypatch.setattr(relay_roster, "PART_BYTES", 100)
+    desk, laptop = two
+    attic, late = make("attic"), make("late")
+    await desk.spaces.admit(desk.space, attic.spaces.card())
+    await desk.tell(laptop)
+    ours, theirs = await open_relay(desk), await open_relay(laptop)
+    tag = await ours.put_head(HEAD, None)
+    before = {path: path.read_bytes() for path in objects(folder)}
+    await desk.spaces.remove(desk.space, attic.id)
+    await desk.spaces.admit(desk.space, late.spaces.card())
+    await late.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    if began_anew:
+        ours = await open_relay(desk)
+    assert await ours.put_head(HEAD, tag)
+    assert sum(path.read_bytes() != data for path, data in before.items()) == 1  # the head
+    for reader in (theirs, await open_relay(late)):
+        assert list((await reader.heads([desk.id]))[desk.id].missing) == []
+
+
+async def test_parts_are_left_again_with_a_head_where_none_is(
+    two: tuple[Device, Device], open_relay: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay lost everything, and the daemon ran on."""
+    monkeypatch.setattr(relay_roster, "INLINE_BYTES", 100)
+    ours, theirs = await open_relay(two[0]), await open_relay(two[1])
+    await ours.put_head(HEAD, None)
+    for path in objects(folder):
+        path.unlink()
+    await ours.put_head(HEAD, None)
+    seen = (await theirs.heads([two[0].id]))[two[0].id]
+    assert (seen.head, list(seen.missing)) == (HEAD, [])
+
+
+async def test_parts_are_left_again_with_a_head_over_one_that_we_did_not_leave(
+    two: tuple[Device, Device], open_relay: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some backup of the relay was put back, and what is there instead of a part is of no use."""
+    monkeypatch.setattr(relay_roster, "INLINE_BYTES", 100)
+    ours, theirs = await open_relay(two[0]), await open_relay(two[1])
+    await ours.put_head(HEAD, None)
+    for path in objects(folder):
+        path.write_bytes(b"of an earlier time")
+    tags = await ours.tags([two[0].id])
+    assert await ours.put_head(HEAD, tags[two[0].id])
+    seen = (await theirs.heads([two[0].id]))[two[0].id]
+    assert (seen.head, list(seen.missing)) == (HEAD, [])

@@ -584,6 +584,45 @@ def test_a_part_of_a_roster_that_is_missing_is_asked_for_and_complained_about(mo
     assert len(bench.steps(a, MendRoster)) == 1
 
 
+@pytest.mark.parametrize("was_known", [True, False])
+def test_a_part_of_a_roster_without_which_a_head_says_nothing_is_complained_about(
+    monkeypatch: pytest.MonkeyPatch,
+    was_known: bool,  # noqa: FBT001 - a case
+) -> None:
+    """Its device was let in again, and the part would tell of that. Nobody else would tell it what is missing."""
+    bench, a, b = left_by_one()
+    part = b"roster part no 1"
+    see = b._see
+    b.online = True
+    if was_known:
+        bench.run(HOUR_S)
+    monkeypatch.setattr(b, "_see", lambda _device, tag, _data: SeenHead(tag, None, Damage.INCOMPLETE, [part]))
+    bench.write(a)
+    bench.run(30 * MINUTE_S)
+    b.restart()
+    bench.run(50 * MINUTE_S)
+    assert bench.head(b).lost == [(a.id, part, 0)]
+    assert len(bench.steps(a, MendRoster)) == 1
+    monkeypatch.setattr(b, "_see", see)
+    bench.run(HOUR_S)
+    assert bench.head(b).lost == []
+    assert b.copy.clock == a.copy.clock
+
+
+def test_whoever_mended_its_roster_writes_its_head_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the parts as they are there now."""
+    bench, a, b = left_by_one()
+    b.online = True
+    see = b._see
+    monkeypatch.setattr(b, "_see", lambda *there: replace(see(*there), missing=[b"roster part no 1"]))
+    bench.run(50 * MINUTE_S)
+    before = bench.head(a).counter
+    bench.run(HOUR_S)
+    (mended_s,) = bench.times(a, MendRoster)
+    assert bench.times(a, PutHead)[-1] == pytest.approx(mended_s, abs=5)
+    assert bench.head(a).counter == before + 1
+
+
 def test_what_is_refused_at_the_door_is_reported_and_holds_nothing_else_up() -> None:
     bench = Bench(devices=3)
     a, b, c = bench.devices
