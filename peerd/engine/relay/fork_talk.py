@@ -7,11 +7,15 @@
 | hold what falls                  | holds what stands        | its snapshot in place of ours, then what only we had |
 | hold what stands                 | holds what falls         | we leave a snapshot                                 |
 
+There is room for some such talks. Those who left their heads and are away must not take it from those who are here: one
+that was never answered gives way to a device that talks to us, or that has left a head since.
+
 What an earlier life of this device left, and our copy cannot take, stays until somebody else has taken it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -38,6 +42,9 @@ class RelayForkTalk:
         self._searches: dict[Key, Search] = {}
         self._told: dict[Key, Told] = {}
         self._heard: dict[Key, Talk] = {}
+        self._counters: dict[bytes, int] = {}  # of the heads that were fetched last
+        self._moves: Counter[bytes] = Counter()  # so often another one came
+        self._since: dict[Key, int] = {}  # how often it had when the search began
         self._here: frozenset[bytes] = frozenset()  # members whose heads were here
         self._apart: set[bytes] = set()  # with whom something differed, wherever that was seen
         self._copy_id = space.copy_id
@@ -80,10 +87,11 @@ class RelayForkTalk:
         before = self._apart | {fork.peer for fork in self._space.forks.seen()}
         if self._copy_id != self._space.copy_id:  # whatever was said was said of another copy
             self._copy_id = self._space.copy_id
-            for some in (self._searches, self._told, self._heard):
+            for some in (self._searches, self._told, self._heard, self._since):
                 some.clear()
         others = {device: head for device, head in heads.items() if device != self._space.device}
         self._here |= others.keys()
+        self._note_moves(others)
         for device, head in others.items():
             await self._listen(device, head)
         if self._space.roster.closed_forks:
@@ -100,7 +108,7 @@ class RelayForkTalk:
         for origin in seen:
             await self._begin((peer, origin))
         for talk in talks:
-            await self._begin((peer, talk.origin))
+            await self._begin((peer, talk.origin), talks=True)
             if self._heard.get((peer, talk.origin)) != talk:
                 await self._hear(peer, talk)
         told = {one.origin for one in talks}
@@ -113,13 +121,36 @@ class RelayForkTalk:
         return search is not None and search.differs is not None
 
     def _forget(self, key: Key) -> None:
-        for some in (self._searches, self._told, self._heard):
+        for some in (self._searches, self._told, self._heard, self._since):
             some.pop(key, None)
 
-    async def _begin(self, key: Key) -> None:
-        if key not in self._searches and len(self._searches) < TALKS:
+    def _note_moves(self, heads: Mapping[bytes, Head]) -> None:
+        """Who left a head since our first look is not away for good."""
+        is_first = not self._counters
+        for device, head in heads.items():
+            known = self._counters.get(device)
+            self._moves[device] += known != head.counter if known is not None else not is_first
+            self._counters[device] = head.counter
+
+    async def _begin(self, key: Key, *, talks: bool = False) -> None:
+        """`talks`: it talks to us about that."""
+        if key in self._searches:
+            return
+        if len(self._searches) >= TALKS:
+            self._make_room(key[0], talks=talks)
+        if len(self._searches) < TALKS:
             search = self._searches[key] = Search(key[1], TALK_ENDS)
+            self._since[key] = self._moves[key[0]]
             self._told[key] = await self._space.store.read(lambda at: search.tell(at.history_of(key[1])))
+
+    def _make_room(self, peer: bytes, *, talks: bool) -> None:
+        """For one search with each device: whoever has any number of histories to talk about gets no more."""
+        if any(one == peer for one, _ in self._searches) or not (talks or self._moves[peer]):
+            return
+        unanswered = [key for key in self._searches if key not in self._heard]
+        away = [key for key in unanswered if self._moves[key[0]] == self._since[key]]
+        for key in (away or (unanswered if talks else []))[:1]:
+            self._forget(key)
 
     async def _hear(self, peer: bytes, talk: Talk) -> None:
         key = peer, talk.origin

@@ -145,9 +145,10 @@ def how_it_stands(*devices: Device) -> list[tuple[Any, ...]]:
 
 
 async def goes_on_until_healed(*devices: Device, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """All the same, and no fork anywhere. It may be slow, as on a busy machine, as long as something changes. Their
+    """All the same, and no fork among them. It may be slow, as on a busy machine, as long as something changes. Their
     clock runs meanwhile: what came from another one is held back for a moment. `meanwhile` is called again and again.
     """
+    ids = {one.id for one in devices}
 
     def is_healed() -> bool:
         first = devices[0]
@@ -156,7 +157,7 @@ async def goes_on_until_healed(*devices: Device, meanwhile: Callable[[], None] =
             and one.space.copy.digest == first.space.copy.digest
             and one.space.recopying.pending is None
             and not one.space.forks.falls
-            and not one.space.forks.views()
+            and not any(fork.peer in ids for fork in one.space.forks.seen())
             for one in devices
         )
 

@@ -175,6 +175,30 @@ async def test_what_a_copy_lost_comes_back_and_is_written_to_under_another_origi
     assert not desk.space.roster.closed_forks
 
 
+@pytest.mark.parametrize("sides", [1, 2], ids=["on one side", "on either side"])
+async def test_whoever_is_away_keeps_nobody_from_settling_it(
+    desk: Device, make: MakeDevice, relay: Begin, monkeypatch: pytest.MonkeyPatch, sides: int
+) -> None:
+    """More hold the other history than can be talked to at once, and all but one left their heads and are gone."""
+    monkeypatch.setattr("peerd.engine.relay.fork_talk.TALKS", 2)
+    one_side = sorted([desk, *(make(f"a{number}") for number in range(2))], key=lambda device: device.id)
+    laptop, *other_side = (make(name) for name in ("laptop", "b0", "b1")[: 1 + 2 * (sides - 1)])
+    away, here = [*one_side[:-1], *other_side], one_side[-1]  # the heads of those away come first
+    await desk.admit(*(device for device in (*one_side, laptop, *other_side) if device is not desk))
+    laptop = await forked(desk, laptop)
+    for device in away:
+        await (laptop if device in other_side else desk).tell(device)
+    await desk.tell(here)
+    for device in away:
+        begun = await relay(device)
+        await begun.relays.sync(RelaySync())
+        await begun.stop()
+    await relay(here)
+    await relay(laptop)
+    await goes_on_until_healed(here, laptop)
+    await check_values(here, laptop)
+
+
 @pytest.mark.parametrize(("first", "second"), [(4, 2), (2, 4), (3, 3)])
 async def test_what_an_earlier_life_left_stays_until_somebody_has_it(
     two: tuple[Device, Device], until: Until, relay: Begin, first: int, second: int
