@@ -80,9 +80,11 @@ class Presence:
         peer = self._of(device)
         self.peers[device] = replace(peer, acks=known if whole else join(peer.acks, known))
 
-    def note_admitted(self, before: Collection[bytes]) -> None:
-        """Members that are new here: until they are seen, their time counts from now on."""
-        for device in self._commits.roster.members.keys() - {self._us, *before}:
+    def note_admitted(self, staying: Collection[bytes]) -> None:
+        """All members but those `staying` are new here, or were let in again: until they are seen, their time counts
+        from now on, and nothing that a copy before had acknowledged does.
+        """
+        for device in self._commits.roster.members.keys() - {self._us, *staying}:
             self.peers[device] = replace(self._of(device), heard_ms=self._age_ms(), acks={})
 
     def grew_older(self, before_ms: int, off_ms: int) -> None:

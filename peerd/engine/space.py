@@ -280,7 +280,8 @@ class Space:
     async def _grown(self, before: Roster) -> None:
         if self.roster.closed_forks != before.closed_forks:
             await self.forks.look()
-        self.presence.note_admitted(before.members.keys())
+        staying = [device for device, member in before.members.items() if self.roster.goes_on(member)]
+        self.presence.note_admitted(staying)
         self.forks.forget_who_left()
         for listener in self.on_roster:
             listener(before)

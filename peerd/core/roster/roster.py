@@ -203,6 +203,11 @@ class Roster:
         """Has it belonged before, whether it was let in again or not?"""
         return not all(map(self.is_open, self._lineage.admissions.get(device, ())))
 
+    def goes_on(self, member: Member) -> bool:
+        """Does this membership, of a smaller roster, go on: did nothing end its admission?"""
+        admission = self.entry(member.admission)
+        return admission is not None and self.is_open(admission)
+
     def is_admin(self, device: bytes) -> bool:
         member = self.members.get(device)
         return member is not None and member.role == ADMIN

@@ -28,6 +28,15 @@ def test_a_removed_device_is_no_member(cast: Cast) -> None:
     assert roster.removed[cast.devices[2]].by == cast.devices[1]
 
 
+def test_a_membership_does_not_go_on_for_whoever_is_let_in_again(cast: Cast) -> None:
+    roster = cast.space_of(0, 1, 2)
+    back = cast.admit(cast.remove(roster, 1, 2), 0, 2)
+    staying = {device for device, member in roster.members.items() if back.goes_on(member)}
+    assert staying == {cast.devices[0], cast.devices[1]}
+    assert all(map(back.goes_on, back.members.values()))
+    assert not roster.goes_on(back.members[cast.devices[2]])
+
+
 def test_who_is_let_in_again_was_removed_before(cast: Cast) -> None:
     roster = cast.space_of(0, 1, 2)
     assert not any(map(roster.was_removed, cast.devices))

@@ -9,7 +9,7 @@ from peerd.engine.relay.relays import Holding, SeenThere
 from peerd.engine.upkeep.holding import Holder, Holders
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device
+    from tests.engine.conftest import Device, MakeDevice
 
 DAY_MS = 24 * 3600 * 1000
 Two = tuple["Device", "Device"]
@@ -42,6 +42,22 @@ async def test_a_member_that_is_admitted_again_has_acknowledged_nothing(two: Two
     assert Holders().of(desk.space) == []
     await desk.spaces.admit(desk.space, laptop.spaces.card())
     assert Holders().of(desk.space) == [Holder(laptop.id, "", {}, counts=True, silent_ms=0)]
+
+
+async def test_a_member_whose_removal_and_return_are_heard_of_at_once_has_acknowledged_nothing(
+    desk: Device, make: MakeDevice
+) -> None:
+    """As after a while without links; who stayed all the time has what it had."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.put("a", {})
+    await desk.admit(laptop, attic)
+    acks, presence = desk.clock_now(), attic.space.presence
+    for device in (desk, laptop):
+        presence.note_acks(device.id, acks)
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    await attic.space.learn(desk.space.roster.statements)
+    assert (presence.peers[laptop.id].acks, presence.peers[desk.id].acks) == ({}, acks)
 
 
 async def test_a_member_has_what_it_said_anywhere(two: Two) -> None:
