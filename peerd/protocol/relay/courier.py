@@ -134,6 +134,7 @@ class Courier:
         parts = self._parts
         for device in ended:
             parts.forget_head(device)
+            parts.fetching.membership_ended(device)
         parts.polling.soon(moment)
         parts.fetching.fetch_again()
         parts.view.try_again()

@@ -61,6 +61,11 @@ class Fetching:
         known.counter = max(known.counter, head.counter)
         return not older
 
+    def membership_ended(self, device: bytes) -> None:
+        """If it is let in again, it may come with an empty copy and count its heads from 1."""
+        if device in self._memory.known:
+            self._memory.known[device].counter = 0
+
     def roster_seen(self, device: bytes, missing: Sequence[bytes], now_s: float) -> None:
         """Of the roster of this device's head these parts, by id, could not be had. Without them it may say nothing."""
         known, at_s = self._memory.known.get(device), int(self._ran.at(now_s))

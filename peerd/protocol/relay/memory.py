@@ -64,10 +64,10 @@ class Litter(Struct, array_like=True):
 
 
 class Known(Struct, array_like=True):
-    """Another device's head as we know it: never forgotten, so that going back is noticed. Everything below `position`
-    of its stream is in our copy; `absent` numbers were not there or of no use, since when on the scale of
-    `running_time`. `chain` is that before `position`, b"" if it is not known. `missing` parts of its roster
-    are likewise not to be had, by id.
+    """Another device's head as we know it: never forgotten while it is a member, so that going back is noticed.
+    Everything below `position` of its stream is in our copy; `absent` numbers were not there or of no use, since when
+    on the scale of `running_time`. `chain` is that before `position`, b"" if it is not known. `missing` parts of its
+    roster are likewise not to be had, by id.
     """
 
     counter: int

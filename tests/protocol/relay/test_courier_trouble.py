@@ -556,6 +556,25 @@ def test_a_membership_that_ended_takes_its_head_with_it() -> None:
     assert not bench.reports(b)
 
 
+def test_whoever_was_let_in_again_counts_its_heads_from_the_first_on() -> None:
+    """It comes with an empty copy. Only then, and from there on, a smaller number than before is an older head."""
+    bench, a, b = left_by_one()
+    b.online = True
+    bench.run(HOUR_S)
+    a.online = False
+    first = hostile_head(a)
+    for ended in ([], [a.id]):
+        forge_head(bench, a, first)
+        b.courier.roster_changed(b.moment(bench.now_s), ended)
+        b.wake_s = bench.now_s
+        bench.run(HOUR_S)
+        assert bench.reports(b) == (set() if ended else {("relay-rolled-back", a.id)})
+    for counter in (2, 1):
+        forge_head(bench, a, replace(first, counter=counter))
+        bench.run(HOUR_S)
+        assert bench.reports(b) == (set() if counter == 2 else {("relay-rolled-back", a.id)})
+
+
 def test_a_part_of_a_roster_that_is_missing_is_asked_for_and_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
     """By whoever reads the head, rarer and rarer; its author looks for it, at most once an hour."""
     bench, a, b = left_by_one()
