@@ -264,7 +264,7 @@ class Device:
                 self._after(now_s)
                 courier.segments_checked([numbers[name] for name in found], moment)
             case CheckSnapshot():
-                complete = self._has_all(step.manifest)
+                complete = self._has_all(step.manifest, opened=step.contents)
                 self._after(now_s)
                 courier.snapshot_checked(moment, complete=complete)
 

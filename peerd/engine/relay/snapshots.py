@@ -37,13 +37,14 @@ class NotTaken(NamedTuple):
 
 
 class RelaySnapshots:
-    """`not_taken`: what came of the last attempt, if that was nothing."""
+    """`not_taken`: what came of the last attempt, if that was nothing; `was_refused`: it came, and was of no use."""
 
     def __init__(self, space: Space, sealed: SealedRelay, times: Times) -> None:
         self._space = space
         self._sealed = sealed
         self._times = times
         self.not_taken: NotTaken | None = None
+        self.was_refused = False
 
     async def leave(self, snapshot: bytes, clocks: Iterable[ReadClock] = ()) -> Manifest | None:
         """Make one of our copy, all its parts on the relay; None if our copy cannot make one at the moment. `clocks`:
@@ -71,6 +72,18 @@ class RelaySnapshots:
         log.info("snapshot left", space=self._space.name, count=outgoing.records, size_bytes=size_bytes)
         return Manifest(snapshot, count, size_bytes, chain, outgoing.clock, self._times.wall_ms(), outgoing.records)
 
+    async def is_as_left(self, manifest: Manifest) -> bool:
+        """Are all its parts there, and are they those that its maker left? Raises RelayTrouble."""
+        stands = part_chain.first_chain(manifest.id)
+        for at in range(0, manifest.parts, AT_ONCE):
+            numbers = range(at, min(manifest.parts, at + AT_ONCE))
+            found = await self._sealed.parts(manifest.id, numbers)
+            for number in numbers:
+                if number not in found:
+                    return False
+                stands = part_chain.next_chain(stands, found[number][1])
+        return stands == manifest.digest
+
     async def take(
         self,
         maker: bytes,
@@ -86,7 +99,7 @@ class RelaySnapshots:
         Raises:
             RelayTrouble: what came is kept. StoreError: our own disk, likewise.
         """
-        snapshots = self._space.snapshots
+        snapshots, self.was_refused = self._space.snapshots, False
         async with snapshots.fetching:
             parts = self._fetch(manifest, await snapshots.wanted(manifest.id), chain, keep)
             try:
@@ -98,6 +111,7 @@ class RelaySnapshots:
                 code = "fork" if isinstance(problem, Fork) else problem.code
                 step = _STEPS.get(code, _LEFT_AGAIN)
                 self.not_taken = NotTaken(maker, manifest.clock, code, str(problem), step, code in _STEPS)
+                self.was_refused = True
                 return False
             except DiskFull as full:
                 self.not_taken = NotTaken(maker, manifest.clock, full.code, str(full), full.next_step, lasting=True)

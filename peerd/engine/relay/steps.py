@@ -150,7 +150,11 @@ class RelaySteps:
     async def _snapshot(self, courier: Courier, step: CheckSnapshot | MakeSnapshot | TakeSnapshot) -> None:
         match step:
             case CheckSnapshot():
-                there = await self._sealed.parts_there(step.manifest.id, step.manifest.parts)
+                manifest = step.manifest
+                if step.contents:
+                    there = await self.snapshots.is_as_left(manifest)
+                else:
+                    there = await self._sealed.parts_there(manifest.id, manifest.parts)
                 courier.snapshot_checked(self._moment(), complete=there)
             case MakeSnapshot():
                 await self.save(courier)
@@ -166,7 +170,7 @@ class RelaySteps:
                     functools.partial(self.save, courier),
                     replaces=step.replaces,
                 )
-                courier.snapshot_taken(self._moment(), complete=complete)
+                courier.snapshot_taken(self._moment(), complete=complete, refused=self.snapshots.was_refused)
                 await self._consider(courier, courier.heads())
 
     async def _read_log(self, courier: Courier, step: ReadLog) -> None:

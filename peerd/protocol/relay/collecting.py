@@ -43,16 +43,18 @@ class Collecting:
 
     # ---- segments and snapshots of ours
 
-    def collect(self, picture: Picture, acknowledged: Sequence[ReadClock], moment: Moment) -> CheckSnapshot | None:
+    def collect(
+        self, picture: Picture, acknowledged: Sequence[ReadClock], moment: Moment, *, may_check: bool
+    ) -> CheckSnapshot | None:
         """Give up what nobody needs any more. Before that, and once a day, a look whether the snapshot is there that
-        all rests on.
+        all rests on; not yet (`may_check`) if it was not just now.
         """
         best = picture.best
         if best is None:
             return None
         confirmed = self._confirmed
         if confirmed is None or confirmed[0] != best.manifest.id or moment.now_s - confirmed[1] > CONFIRMED_S:
-            return CheckSnapshot(best.device, best.manifest)
+            return CheckSnapshot(best.device, best.manifest) if may_check else None
         count = self._collectable(picture, best.manifest.clock, acknowledged)
         if count:
             self._stream.drop(count, moment.wall_ms)

@@ -63,6 +63,12 @@ class Complaints:
         """We looked: it is there and opens."""
         self._looked_into[name] = now_s
 
+    def all_in_order(self, stream: bytes, now_s: float) -> None:
+        """Likewise, whatever of this stream (or snapshot) is complained of."""
+        for name in self.about_us:
+            if name[1] == stream:
+                self._looked_into.setdefault(name, now_s)
+
     def unheard(self, stream: bytes) -> SegmentName | None:
         """A complaint about this stream (or snapshot) of ours that is yet to be looked into."""
         for name in self.about_us:

@@ -119,6 +119,7 @@ class Courier:
         self._parts.polling.soon(moment)
         self._parts.fetching.retry_now()
         self._parts.view.retry_now()
+        self._parts.trials.retry_now()
 
     def committed(self, moment: Moment, *, own: bool, size_bytes: int = 0) -> None:
         """Our copy moved: by transactions of our own, or by those of others, from wherever they came."""
@@ -164,6 +165,7 @@ class Courier:
         parts.fetching.retry_now()
         parts.fetching.fetch_again()
         parts.view.retry_now()
+        parts.trials.retry_now()
         parts.former.look_now()
         parts.head.insist()
         parts.stream.insist()
@@ -282,7 +284,8 @@ class Courier:
         self._went_well(moment)
         step, self._step = self._step, None
         if isinstance(step, CheckSnapshot):
-            self._parts.judge(step.device, step.manifest, moment, good=complete)
+            found = self._parts.is_there if complete else self._parts.is_absent
+            found(step.device, step.manifest, moment)
 
     def roster_mended(self, moment: Moment) -> None:
         """All parts of our roster are there."""
@@ -316,15 +319,22 @@ class Courier:
             self._parts.collecting.drop_snapshot(moment)
         self._parts.making.made(manifest, moment)
 
-    def snapshot_taken(self, moment: Moment, *, complete: bool) -> None:
-        """It was merged into our copy; or not, because parts are missing or damaged."""
+    def snapshot_taken(self, moment: Moment, *, complete: bool, refused: bool = False) -> None:
+        """It was merged into our copy; or not, because parts are missing, or (`refused`) it is of no use to that."""
+        parts = self._parts
         self._went_well(moment)
         step, self._step = self._step, None
-        if isinstance(step, TakeSnapshot):
-            if complete:
-                self._parts.taken = b"" if step.replaces else step.manifest.id
-                self.part_chain.forget()
-            self._parts.judge(step.device, step.manifest, moment, good=complete)
+        if not isinstance(step, TakeSnapshot):
+            return
+        if complete:
+            parts.taken = b"" if step.replaces else step.manifest.id
+            self.part_chain.forget()
+            parts.fetching.fetch_again()  # what waited for this may go on
+            parts.is_there(step.device, step.manifest, moment)
+        elif refused:
+            parts.is_refused(step.device, step.manifest, moment)
+        else:
+            parts.is_absent(step.device, step.manifest, moment)
 
     def failed(self, trouble_code: str, retry_s: float | None, moment: Moment, *, lasting: bool = False) -> None:
         """The step could not be done, as RelayTrouble says (its code, `retry_s`, `lasting`)."""

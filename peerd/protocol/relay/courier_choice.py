@@ -8,6 +8,7 @@ from peerd.core.clocks import includes
 from peerd.protocol.relay.courier_parts import Parts
 from peerd.protocol.relay.courier_steps import (
     Apply,
+    CheckSnapshot,
     FetchHeads,
     FetchSegments,
     MendRoster,
@@ -21,6 +22,7 @@ from peerd.protocol.relay.courier_steps import (
 )
 from peerd.protocol.relay.coverage import adds_to, extended, tops
 from peerd.protocol.relay.looking import Looking
+from peerd.protocol.relay.objects import Manifest
 
 _HEADS = 8  # fetched at once
 _SEGMENTS_PER_HEAD = 8  # of a long way to leave
@@ -102,7 +104,7 @@ class Choice:
         parts = self._parts
         yield parts.stream.check()
         yield self._hear(moment)
-        yield self._take_other_history(standing)
+        yield self._take_other_history(standing, moment.now_s)
         yield self._take_snapshot(standing, moment)
         yield self._take_ahead(standing, moment)
         yield parts.fetching.fetch(parts.offers, standing.clock, moment.now_s)
@@ -114,7 +116,9 @@ class Choice:
             yield self._put_head(standing, moment)
             acknowledged = parts.view.acknowledged(standing.active - standing.strangers)
             acknowledged += [{} for _ in standing.active & standing.strangers]  # it is of another history
-            yield parts.collecting.collect(parts.picture, acknowledged, moment)
+            best = parts.picture.best
+            may_check = best is not None and parts.trials.may_try(best.manifest.id, moment.now_s)
+            yield parts.collecting.collect(parts.picture, acknowledged, moment, may_check=may_check)
             yield self._put_head(standing, moment)
             yield parts.collecting.farewell(standing, moment)
             yield parts.making.make(standing, parts.picture, parts.others(), moment)
@@ -135,6 +139,8 @@ class Choice:
         parts = self._parts
         memory, complaints, now_s = parts.memory, parts.complaints, moment.now_s
         if memory.snapshot is not None and complaints.unheard(memory.snapshot.id):
+            return CheckSnapshot(parts.us, memory.snapshot, contents=True)
+        if memory.snapshot is not None and complaints.persistent(memory.snapshot.id, now_s):
             parts.collecting.drop_snapshot(moment)
         name = complaints.unheard(memory.stream)
         if name is None:
@@ -154,14 +160,15 @@ class Choice:
         if moment.wall_ms >= self._parts.stream.renew_at_ms():
             self._parts.stream.must_renew()
 
-    def _take_other_history(self, standing: Standing) -> TakeSnapshot | None:
+    def _take_other_history(self, standing: Standing, now_s: float) -> TakeSnapshot | None:
         """Our copy went a way that does not stand: the one that a stranger's snapshot holds may."""
         if not standing.falls:
             return None
-        useless = {name[1] for name in self._parts.memory.lost if name[2] == 0}
         for device, head in sorted(self._parts.others().items()):
             snapshot = head.snapshot
-            if device not in standing.strangers or snapshot is None or snapshot.id in useless:
+            if device not in standing.strangers or snapshot is None:
+                continue
+            if not self._parts.trials.may_try(snapshot.id, now_s):
                 continue
             if includes(snapshot.clock, standing.falls):
                 return TakeSnapshot(device, snapshot, replaces=True)
@@ -169,15 +176,28 @@ class Choice:
 
     def _take_snapshot(self, standing: Standing, moment: Moment) -> TakeSnapshot | None:
         parts = self._parts
+        if standing.falls:
+            return None
+        here = extended(standing.clock, parts.picture.coverage)
+        for device, manifest in self._worth_a_try(standing, moment.now_s):
+            if includes(here, manifest.clock):
+                continue
+            if manifest.id != parts.taken:
+                return TakeSnapshot(device, manifest)
+            parts.is_refused(device, manifest, moment)  # we lack what it claims to hold
+        return None
+
+    def _worth_a_try(self, standing: Standing, now_s: float) -> Iterator[tuple[bytes, Manifest]]:
+        """The best, and those of which parts were not there when they were looked for: nobody counts on them now."""
+        parts = self._parts
         best = parts.picture.best
-        if best is None or standing.falls or best.device in standing.strangers:
-            return None
-        if includes(extended(standing.clock, parts.picture.coverage), best.manifest.clock):
-            return None
-        if best.manifest.id == parts.taken:  # and yet we lack what it claims to hold
-            parts.judge(best.device, best.manifest, moment, good=False)
-            return None
-        return TakeSnapshot(best.device, best.manifest)
+        found = [(best.device, best.manifest)] if best is not None else []
+        for device, head in sorted(parts.others().items()):
+            if head.snapshot is not None and parts.trials.is_absent(head.snapshot.id):
+                found.append((device, head.snapshot))
+        for device, manifest in found:
+            if device not in standing.strangers and parts.trials.may_try(manifest.id, now_s):
+                yield device, manifest
 
     def _take_ahead(self, standing: Standing, moment: Moment) -> Apply | None:
         """What came with heads, if they speak of it."""
@@ -239,6 +259,7 @@ class Choice:
     def _wake_s(self, standing: Standing, moment: Moment) -> float:
         parts = self._parts
         times: list[float | None] = [parts.polling.next_s, parts.fetching.next_try_s(parts.offers)]
+        times.append(parts.trials.next_s(moment.now_s))
         walls: list[int | None] = [parts.collecting.next_delete_ms() if self._knows_ours() else None]
         if self._may_write(moment):
             times += [parts.leaving.next_due_s(standing), parts.making.next_s()]

@@ -20,6 +20,7 @@ from peerd.protocol.relay.pacing import Polling
 from peerd.protocol.relay.reports import Reports
 from peerd.protocol.relay.running_time import RunningTime
 from peerd.protocol.relay.snapshot_making import SnapshotMaking
+from peerd.protocol.relay.snapshot_trials import SnapshotTrials
 from peerd.protocol.relay.view import Own, Picture, RelayView
 
 _LOST = 500  # complaints in our head
@@ -44,6 +45,7 @@ class Parts:
         self.leaving = Leaving(settings)
         self.collecting = Collecting(device, self.memory, self.stream, settings)
         self.making = SnapshotMaking(self.memory, settings)
+        self.trials = SnapshotTrials(self.memory.lost)
         self.polling = Polling(settings)
         self.health = Health(self.memory, self.ran)
         self.reports = Reports()
@@ -60,7 +62,7 @@ class Parts:
         self.offers = {device: (head, seen.coverage) for device, (head, seen) in readable.items()}
         heads = {device: head for device, (head, _) in readable.items()}
         lost = self.fetching.complaints(self.offers, now_s)
-        lost += [name for name in self.memory.lost if name[2] == 0 and name[0] in heads and _made(heads[name[0]], name)]
+        lost += self.trials.complaints(heads, now_s)
         lost += self.fetching.missing_parts(self.view.heads.keys() & standing.members, now_s)
         self.memory.lost = lost = lost[:_LOST]
         self.reports.lost(lost, wall_ms)
@@ -87,6 +89,8 @@ class Parts:
         self.stream.renew(moment, free=True)
         self.leaving.reset(self.stream.promised)
         self.fetching.forget_positions()
+        self.trials.forget()
+        self.taken = b""
 
     def held(self, standing: Standing) -> Clock:
         """What is on the relay without a gap, as far as it was seen there: in streams that are believed, in ours as far
@@ -131,15 +135,23 @@ class Parts:
             what = "is not the one that it left there" if odd.false else "does not go with the one before it"
             self.report("relay-swapped", faults.device, f"segment {odd.number} of its stream {what}", moment)
 
-    def judge(self, device: bytes, manifest: Manifest, moment: Moment, *, good: bool) -> None:
-        """Somebody's snapshot is there as a whole, or is of no use."""
-        if good:
-            self.collecting.confirmed(manifest.id, moment)
-        elif device == self.us:
+    def is_there(self, device: bytes, manifest: Manifest, moment: Moment) -> None:
+        """All parts of a snapshot are."""
+        self.collecting.confirmed(manifest.id, moment)
+        self.trials.came(manifest.id)
+        if device == self.us:
+            self.complaints.all_in_order(manifest.id, moment.now_s)
+
+    def is_absent(self, device: bytes, manifest: Manifest, moment: Moment) -> None:
+        """Some are not. Of another's that may be no more than late."""
+        if device == self.us:
             self.collecting.drop_snapshot(moment)
         else:
-            self.memory.lost.append((device, manifest.id, 0))
+            self.trials.absent(manifest.id, moment.now_s)
 
-
-def _made(head: Head, snapshot: SegmentName) -> bool:
-    return head.snapshot is not None and head.snapshot.id == snapshot[1]
+    def is_refused(self, device: bytes, manifest: Manifest, moment: Moment) -> None:
+        """It is of no use to our copy."""
+        if device == self.us:
+            self.collecting.drop_snapshot(moment)
+        else:
+            self.trials.refused(manifest.id)

@@ -166,10 +166,13 @@ class CheckSegments(Struct, frozen=True):
 
 
 class CheckSnapshot(Struct, frozen=True):
-    """Are all parts of it there? A lookup without contents. Answered by `snapshot_checked`."""
+    """Are all parts of it there? A lookup without contents, or with (`contents`): are they what was left, too? Answered
+    by `snapshot_checked`.
+    """
 
     device: bytes
     manifest: Manifest
+    contents: bool = False
 
 
 class MendRoster(Struct, frozen=True):

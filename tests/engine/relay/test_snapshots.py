@@ -98,18 +98,29 @@ async def test_a_snapshot_is_left_and_taken(two: tuple[Device, Device], snapshot
 async def test_a_snapshot_of_which_parts_are_missing_or_changed_is_not_taken(
     two: tuple[Device, Device], snapshots: Snapshots, folder: Path
 ) -> None:
+    """What does not open may be no more than late, as what is missing; its maker can tell if it is what it left."""
     desk, laptop = two
     await desk.put("milk", {"n": 1})
-    manifest = await (await snapshots(desk)).leave(SNAPSHOT)
+    ours, theirs = await snapshots(desk), await snapshots(laptop)
+    manifest = await ours.leave(SNAPSHOT)
     assert manifest is not None
-    assert not await Kept().take(await snapshots(laptop), replace(manifest, digest=bytes(32)))
+    other = replace(manifest, digest=bytes(32))
+    assert not await Kept().take(theirs, other)
+    assert theirs.was_refused
+    assert [await ours.is_as_left(one) for one in (manifest, other)] == [True, False]
     part = _largest(folder)
     sealed = part.read_bytes()
     part.write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
-    assert not await Kept().take(await snapshots(laptop), manifest)
+    assert not await Kept().take(theirs, manifest)
+    assert not theirs.was_refused
+    assert not await ours.is_as_left(manifest)
     assert laptop.space.copy.visible == 0
     part.unlink()
-    assert not await Kept().take(await snapshots(laptop), manifest)
+    assert not await Kept().take(theirs, manifest)
+    assert not theirs.was_refused
+    assert not await ours.is_as_left(manifest)
+    part.write_bytes(sealed)
+    assert await Kept().take(theirs, manifest)
 
 
 def _largest(folder: Path) -> Path:
