@@ -170,6 +170,18 @@ class Forks:
             if known is None or (known.relay and known.shared is None and not known.is_unclear):
                 self.saw(ForkSeen(peer, origin, seq, ours, theirs, relay=relay, doubtful=doubtful))
 
+    async def agreed_since(self, peer: bytes, origins: Collection[bytes], positions: Sequence[Position]) -> None:
+        """So far is a member, as a head says that is newer than what was seen of it in these origins. Where it has our
+        history by now nothing differs any more, wherever that was seen.
+        """
+        seen = {origin: self._seen[peer, origin].seq for origin in origins if (peer, origin) in self._seen}
+        behind = [one for one in positions if one[1] >= seen.get(one[0], one[1] + 1)]
+        if behind:
+            ours = await self._space.store.read(lambda at: {one[0]: at.hash8(one[0], one[1]) for one in behind})
+            for origin, _, hash8 in behind:
+                if ours[origin] == hash8:
+                    self._seen.pop((peer, origin), None)
+
     def _has_ours(self, peer: bytes, there: Differing) -> bool:
         """Has it said on a link, where it and we agreed, that it has this of our history?"""
         known = self._space.presence.peers.get(peer)

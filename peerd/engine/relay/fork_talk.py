@@ -47,6 +47,7 @@ class RelayForkTalk:
         self._since: dict[Key, int] = {}  # how often it had when the search began
         self._here: frozenset[bytes] = frozenset()  # members whose heads were here
         self._apart: set[bytes] = set()  # with whom something differed, wherever that was seen
+        self._old: dict[Key, int] = {}  # of forks that were seen elsewhere: the number of the head that was here then
         self._copy_id = space.copy_id
 
     # ---- what our head says, and what is to be done
@@ -91,6 +92,7 @@ class RelayForkTalk:
                 some.clear()
         others = {device: head for device, head in heads.items() if device != self._space.device}
         self._here |= others.keys()
+        self._note_old(others)
         self._note_moves(others)
         for device, head in others.items():
             await self._listen(device, head)
@@ -103,8 +105,14 @@ class RelayForkTalk:
         forks, copy = self._space.forks, self._space.copy
         talks = [one for one in head.talk if one.peer == self._space.device and one.origin in copy.origins]
         talked = {one.origin for one in talks if self._differs((peer, one.origin))}
+        since = {origin for (one, origin), counter in self._old.items() if one == peer and counter != head.counter}
+        await forks.agreed_since(peer, since, head.positions)
         await forks.heard_on_relay(self.relay, peer, [*head.positions, *head.apart], talked)
-        seen = {fork.origin for fork in forks.seen_on(self.relay) if fork.peer == peer and not fork.doubtful}
+        seen = {
+            fork.origin
+            for fork in forks.seen()
+            if fork.peer == peer and not fork.doubtful and (fork.relay == self.relay or fork.shared is None)
+        }
         for origin in seen:
             await self._begin((peer, origin))
         for talk in talks:
@@ -123,6 +131,12 @@ class RelayForkTalk:
     def _forget(self, key: Key) -> None:
         for some in (self._searches, self._told, self._heard, self._since):
             some.pop(key, None)
+
+    def _note_old(self, heads: Mapping[bytes, Head]) -> None:
+        """What was found out elsewhere is newer than a head that was here before; so may it be at our first look."""
+        counters = self._counters or {device: head.counter for device, head in heads.items()}
+        keys = {(fork.peer, fork.origin) for fork in self._space.forks.seen() if fork.relay != self.relay}
+        self._old = {key: self._old.get(key, counters.get(key[0], 0)) for key in keys}
 
     def _note_moves(self, heads: Mapping[bytes, Head]) -> None:
         """Who left a head since our first look is not away for good."""

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from peerd.engine.forks.forks import ForkSeen
+from peerd.engine.relay.fork_talk import RelayForkTalk
 from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.protocol.control.relays import RelaySync
 from peerd.protocol.relay.courier_settings import CourierSettings
+from peerd.protocol.relay.objects import Head
 from tests.engine.forks.test_forks import (
     check_values,
     forget,
@@ -173,6 +176,38 @@ async def test_what_a_copy_lost_comes_back_and_is_written_to_under_another_origi
     await are_equal(desk, laptop)
     assert await keys(desk) == {"common", "lost0", "lost1", "lost2", "after"}
     assert not desk.space.roster.closed_forks
+
+
+async def test_what_a_link_found_and_left_open_a_relay_settles(two: tuple[Device, Device], relay: Begin) -> None:
+    """It ended too soon. The side that stands hears from the other one's head alone that it is over."""
+    desk, laptop = two
+    laptop = await forked(desk, laptop)
+    (origin,) = desk.clock_now()
+    for one, other in ((desk, laptop), (laptop, desk)):
+        one.space.forks.saw(ForkSeen(other.id, origin, one.clock_now()[origin], b"", b""))
+    relays = [await relay(desk), await relay(laptop)]
+    await goes_on_until_healed(desk, laptop)
+    await check_values(desk, laptop)
+    for relayed in relays:
+        (view,) = relayed.relays.views().relays
+        assert view.findings == []
+
+
+@pytest.mark.parametrize("doubtful", [False, True])
+async def test_a_head_of_before_does_not_speak_against_what_a_link_found(
+    two: tuple[Device, Device], *, doubtful: bool
+) -> None:
+    """It may be of a copy that was set back since. One of afterwards tells that it is over."""
+    desk, laptop = two
+    await desk.put("common", {"n": 0})
+    (origin,) = desk.clock_now()
+    talk = RelayForkTalk(desk.space, "stick")
+    head = Head(7, 0, bytes(16), 1, bytes(32), positions=desk.space.copy.positions())
+    await talk.consider({laptop.id: head})
+    desk.space.forks.saw(ForkSeen(laptop.id, origin, 1, b"ours", b"theirs", doubtful=doubtful))
+    for again, there in ((head, True), (replace(head, counter=8), False)):
+        await talk.consider({laptop.id: again})
+        assert bool(desk.space.forks.seen()) is there
 
 
 @pytest.mark.parametrize("sides", [1, 2], ids=["on one side", "on either side"])
