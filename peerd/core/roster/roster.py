@@ -191,6 +191,12 @@ class Roster:
             if device not in self.members
         }
 
+    @cached_property
+    def admissions(self) -> dict[bytes, bytes]:
+        """Of every device that belongs, or once did, the admission that is open or that ended last."""
+        ended = {device: removal.admission for device, removal in self.removed.items()}
+        return ended | {device: member.admission for device, member in self.members.items()}
+
     def removed_last(self, count: int) -> tuple[bytes, ...]:
         """So many of the devices that were removed, those first of whose removal we heard last."""
         heard = {device: self._lineage.entries[one.statement].index for device, one in self.removed.items()}

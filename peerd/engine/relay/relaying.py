@@ -299,6 +299,7 @@ class CourierRunner:
             falls=self._forks.falls,
             wanted=self._forks.wanted,
             strangers=self._forks.strangers,
+            admissions=space.roster.admissions,
         )
 
     def _linked_clock(self, active: set[bytes]) -> Clock:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from peerd.core.roster.statements import SignedStatement
+from peerd.core.roster.statements import SignedStatement, statement_id
 from peerd.core.stored import SegmentId
 from peerd.engine.ports import Keys
 from peerd.engine.relay.keys import SpaceKeys
@@ -127,14 +127,19 @@ class SealedRelay:
         return await self._store.replace(name, sealed, there.tag if there else None) is not None
 
     async def _is_farewell(self, device: bytes, name: str, there: RelayObject) -> bool:
-        """If it is a head of its own, perhaps it says that it has been let in again."""
+        """Does it tell of how the last membership ended? If it is a head of its own, perhaps it says that it has been
+        let in again.
+        """
         try:
             signed = self._sealing.open_head(name, there.data or b"", self._space.id, self._space_keys.opening())
-            statements, _ = await self._roster.read(signed.device, relay_objects.decode_head(signed.data))
+            statements, missing = await self._roster.read(signed.device, relay_objects.decode_head(signed.data))
         except RemoteProtocolError:
             return False
         await self._space.learn(self._news(device, statements), device)
-        return signed.device != device
+        removal = self._space.roster.removed.get(device)
+        told = {statement_id(one.data) for one in statements}
+        is_of_last = missing or removal is None or removal.statement in told or removal.admission in told
+        return signed.device != device and bool(is_of_last)
 
     def _news(self, device: bytes, statements: Sequence[SignedStatement]) -> Sequence[SignedStatement]:
         """What the head of this device tells: all of it, but of one that was removed only what makes it a member."""

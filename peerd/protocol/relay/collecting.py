@@ -114,6 +114,11 @@ class Collecting:
         for litter in back:
             memory.litter.remove(litter)
         for device, known in list(memory.known.items()):
+            admission = standing.admissions.get(device, known.admission)
+            if known.admission not in {b"", admission}:  # that membership ended, and there was another one
+                known.counter, known.gone_ms, known.told = 0, 0, False
+                memory.removed.pop(device, None)
+            known.admission = admission
             if device in standing.members or device == self._us:
                 known.gone_ms, known.told = 0, False
             elif known.gone_ms == 0 or known.gone_ms > moment.wall_ms:

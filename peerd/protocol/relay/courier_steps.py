@@ -7,7 +7,7 @@ speaks of devices, streams and numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -58,9 +58,10 @@ class Standing(Struct, frozen=True):
     `clock` and `positions` are of our copy; `members` the devices of the roster without ourselves, `active` those of
     them that count; `linked_clock` what every active member is known, by links, to have (empty if one of them is not
     known to have anything); `roster_digest` changes whenever the roster or the epoch in use does. Below `horizon` our
-    log no longer has what our copy has applied. `removed` are the devices that were removed last, at most HEEDED;
-    `apart` ends of runs where heads that were seen on this relay are of another history, and `talk` what is said about
-    that to those who left them, `strangers`.
+    log no longer has what our copy has applied. `removed` are the devices that were removed last, at most HEEDED,
+    `admissions` the memberships, by id, of all that belong or once did, of each the last; `apart` ends of runs where
+    heads that were seen on this relay are of another history, and `talk` what is said about that to those who left
+    them, `strangers`.
 
     `falls`: of these origins our copy has what does not stand, and takes a snapshot that goes so far in place of it.
     `wanted`: it has what stands, and strangers need a snapshot that goes so far.
@@ -81,6 +82,7 @@ class Standing(Struct, frozen=True):
     falls: Clock = {}
     wanted: Clock = {}
     strangers: frozenset[bytes] = frozenset()
+    admissions: Mapping[bytes, bytes] = {}
 
 
 # ---- steps

@@ -67,7 +67,7 @@ class Known(Struct, array_like=True):
     """Another device's head as we know it: never forgotten while it is a member, so that going back is noticed.
     Everything below `position` of its stream is in our copy; `absent` numbers were not there or of no use, since when
     on the scale of `running_time`. `chain` is that before `position`, b"" if it is not known. `missing` parts of its
-    roster are likewise not to be had, by id.
+    roster are likewise not to be had, by id. `counter`, `gone_ms` and `told` are of its membership by this `admission`.
     """
 
     counter: int
@@ -82,6 +82,7 @@ class Known(Struct, array_like=True):
     chain: bytes = b""
     missing: dict[bytes, int] = field(default_factory=dict)
     told: bool = False  # no member any more, and it finds that there
+    admission: bytes = b""  # b"": not known yet
 
 
 class Heard(Struct, array_like=True):

@@ -37,6 +37,16 @@ def test_a_membership_does_not_go_on_for_whoever_is_let_in_again(cast: Cast) -> 
     assert not roster.goes_on(back.members[cast.devices[2]])
 
 
+def test_each_membership_has_an_admission_of_its_own_that_is_known_after_it(cast: Cast) -> None:
+    roster = cast.space_of(0, 1, 2)
+    gone = cast.remove(roster, 1, 2)
+    back = cast.admit(gone, 0, 2)
+    again = cast.remove(back, 1, 2)
+    first, second = roster.members[cast.devices[2]].admission, back.members[cast.devices[2]].admission
+    assert [one.admissions[cast.devices[2]] for one in (roster, gone, back, again)] == [first, first, second, second]
+    assert all(one.admissions.keys() == set(cast.devices[:3]) for one in (roster, gone, back, again))
+
+
 def test_who_is_let_in_again_was_removed_before(cast: Cast) -> None:
     roster = cast.space_of(0, 1, 2)
     assert not any(map(roster.was_removed, cast.devices))

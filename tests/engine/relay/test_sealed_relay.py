@@ -104,6 +104,25 @@ async def test_who_was_removed_is_told_so_in_the_place_of_its_head(
     assert (roster.removed[laptop.id].by, list(roster.members)) == (desk.id, [desk.id])
 
 
+async def test_who_did_not_look_between_two_removals_is_told_of_the_second(
+    two: tuple[Device, Device], open_relay: Open
+) -> None:
+    """What lies there of the first says nothing to who knows that it was let in again."""
+    desk, laptop = two
+    ours, theirs = await open_relay(desk), await open_relay(laptop)
+    await desk.spaces.remove(desk.space, laptop.id)
+    assert await ours.leave_farewell(laptop.id, 5)
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    await desk.tell(laptop)
+    await desk.spaces.remove(desk.space, laptop.id)
+    assert await ours.leave_farewell(laptop.id, 6)
+    tags = await theirs.tags([laptop.id])
+    assert (await theirs.heads([laptop.id]))[laptop.id].damage is Damage.FAREWELL
+    assert not laptop.space.roster.is_member(laptop.id)
+    assert await ours.leave_farewell(laptop.id, 7)
+    assert await theirs.tags([laptop.id]) == tags
+
+
 async def test_who_was_let_in_again_meanwhile_is_not_told_that_it_was_removed(
     two: tuple[Device, Device], make: MakeDevice, open_relay: Open
 ) -> None:

@@ -219,6 +219,30 @@ def test_who_was_removed_is_told_once_and_after_everybody_else_could_know() -> N
     assert len(bench.steps(b, LeaveFarewell)) <= 1
 
 
+def test_who_was_removed_again_while_we_were_away_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it left lies there for as long as after the first removal."""
+    bench = Bench()
+    a, c = bench.devices
+    standing = a.standing
+    admissions = {c.id: b"the first one"}
+    monkeypatch.setattr(a, "standing", lambda: replace(standing(), admissions=admissions))
+    bench.write(c)
+    bench.run(HOUR_S)
+    (left,) = bench.segments(c).values()
+    bench.devices.remove(c)
+    bench.members.discard(c.id)
+    a.learn_removal(c.id)
+    bench.run(20 * DAY_S)
+    assert len(bench.steps(a, LeaveFarewell)) == 1
+    a.restart()
+    admissions[c.id] = b"the second one"
+    bench.run(20 * DAY_S)
+    assert len(bench.steps(a, LeaveFarewell)) == 2
+    assert left in bench.storage.objects
+    bench.run(11 * DAY_S)
+    assert left not in bench.storage.objects
+
+
 def test_who_writes_on_where_it_would_be_told_is_not_told_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     a, b = bench.devices

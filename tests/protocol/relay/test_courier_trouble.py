@@ -575,6 +575,30 @@ def test_whoever_was_let_in_again_counts_its_heads_from_the_first_on() -> None:
         assert bench.reports(b) == (set() if counter == 2 else {("relay-rolled-back", a.id)})
 
 
+def test_whoever_was_let_in_again_while_we_were_away_counts_its_heads_from_the_first_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench, a, b = left_by_one()
+    standing, admissions = b.standing, {a.id: b"the first one"}
+    monkeypatch.setattr(b, "standing", lambda: replace(standing(), admissions=admissions))
+    b.online = True
+    bench.run(HOUR_S)
+    a.online = False
+    forge_head(bench, a, hostile_head(a))
+    admissions[a.id] = b"the second one"
+    b.restart()
+    bench.run(HOUR_S)
+    assert b.courier.heads()[a.id].counter == 1
+    assert not bench.reports(b)
+    forge_head(bench, a, hostile_head(a, counter=2))
+    b.restart()
+    bench.run(HOUR_S)
+    forge_head(bench, a, hostile_head(a))
+    b.restart()
+    bench.run(HOUR_S)
+    assert bench.reports(b) == {("relay-rolled-back", a.id)}
+
+
 def test_a_part_of_a_roster_that_is_missing_is_asked_for_and_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
     """By whoever reads the head, rarer and rarer; its author looks for it, at most once an hour."""
     bench, a, b = left_by_one()

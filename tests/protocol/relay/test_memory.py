@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec.structs import replace
 
 from peerd.protocol.relay import memory as relay_memory
@@ -32,6 +33,14 @@ def test_a_memory_that_contradicts_itself_counts_as_none() -> None:
     assert relay_memory.decode(relay_memory.encode(replace(full(), next=9))) == Memory()
     assert relay_memory.decode(relay_memory.encode(replace(full(), format=2))) == Memory()
     assert relay_memory.decode(None) == Memory()
+
+
+def test_a_memory_of_an_earlier_version_is_read() -> None:
+    """It did not know of which membership it was."""
+    told = msgspec.msgpack.decode(relay_memory.encode(full()), strict=False)
+    (known,) = told["known"].values()
+    assert known.pop() == b""
+    assert relay_memory.decode(msgspec.msgpack.encode(told)) == full()
 
 
 def test_litter_is_bounded() -> None:
