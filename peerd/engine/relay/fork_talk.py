@@ -72,10 +72,14 @@ class RelayForkTalk:
 
     @property
     def wanted(self) -> Clock:
-        """The same, of the origins of which ours stands and a stranger's does not."""
-        forks = self._space.forks
-        seen = {fork.origin for fork in forks.seen() if fork.peer in self._here}
-        return self._stands(origin for origin in seen if origin in forks.sides and forks.sides[origin].stands)
+        """The same, of the origins of which ours stands and a stranger's does not; and how far one must go that ends a
+        doubt: whoever is in doubt with us and less far goes over.
+        """
+        forks, copy = self._space.forks, self._space.copy
+        seen = [fork for fork in forks.seen() if fork.peer in self._here]
+        doubts = {fork.origin: fork.seq + 1 for fork in seen if fork.doubtful and copy.seq(fork.origin) > fork.seq}
+        stand = {one.origin for one in seen if one.origin in forks.sides and forks.sides[one.origin].stands}
+        return doubts | self._stands(stand)
 
     def _stands(self, origins: Iterable[bytes]) -> Clock:
         roster = self._space.roster

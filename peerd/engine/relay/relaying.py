@@ -148,7 +148,12 @@ class CourierRunner:
     def not_taken(self) -> NotTaken | None:
         """A snapshot there that this copy needs and could not take in."""
         one = self._snapshots.not_taken if self._snapshots is not None else None
-        return None if one is None or includes(self.space.copy.clock(), one.clock) else one
+        if one is None or includes(self.space.copy.clock(), one.clock):
+            return None
+        head = self.heads().get(one.maker)
+        stands = head is not None and head.snapshot is not None and head.snapshot.id == one.snapshot
+        is_settled = one.code == "fork" and self.space.forks.with_peer(one.maker) is None
+        return one if stands and not is_settled else None
 
     def holds(self) -> Clock:
         """What the relay holds, as far as it was seen there since we started."""

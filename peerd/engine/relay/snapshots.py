@@ -29,6 +29,7 @@ class NotTaken(NamedTuple):
     """The snapshot at `clock`, by this maker, could not be taken in, and why. `lasting`: a person has to see to it."""
 
     maker: bytes
+    snapshot: bytes
     clock: Clock
     code: str
     cause: str
@@ -110,11 +111,13 @@ class RelaySnapshots:
                 log.warning("snapshot refused", space=self._space.name, cause=str(problem))
                 code = "fork" if isinstance(problem, Fork) else problem.code
                 step = _STEPS.get(code, _LEFT_AGAIN)
-                self.not_taken = NotTaken(maker, manifest.clock, code, str(problem), step, code in _STEPS)
+                self.not_taken = NotTaken(maker, manifest.id, manifest.clock, code, str(problem), step, code in _STEPS)
                 self.was_refused = True
                 return False
             except DiskFull as full:
-                self.not_taken = NotTaken(maker, manifest.clock, full.code, str(full), full.next_step, lasting=True)
+                self.not_taken = NotTaken(
+                    maker, manifest.id, manifest.clock, full.code, str(full), full.next_step, lasting=True
+                )
                 raise
             else:
                 self.not_taken = None if complete else self.not_taken

@@ -22,7 +22,6 @@ from peerd.protocol.relay.courier_steps import (
 )
 from peerd.protocol.relay.coverage import adds_to, extended, tops
 from peerd.protocol.relay.looking import Looking
-from peerd.protocol.relay.objects import Manifest
 
 _HEADS = 8  # fetched at once
 _SEGMENTS_PER_HEAD = 8  # of a long way to leave
@@ -121,7 +120,7 @@ class Choice:
             yield parts.collecting.collect(parts.picture, acknowledged, moment, may_check=may_check)
             yield self._put_head(standing, moment)
             yield parts.collecting.farewell(standing, moment)
-            yield parts.making.make(standing, parts.picture, parts.others(), moment)
+            yield parts.making.make(standing, parts.picture, parts.others(), moment, parts.useless_snapshots())
         if self._knows_ours():
             yield parts.collecting.delete(moment)
 
@@ -175,29 +174,19 @@ class Choice:
         return None
 
     def _take_snapshot(self, standing: Standing, moment: Moment) -> TakeSnapshot | None:
+        """The best of those that hold what is neither in our copy nor to be had from streams."""
         parts = self._parts
         if standing.falls:
             return None
-        here = extended(standing.clock, parts.picture.coverage)
-        for device, manifest in self._worth_a_try(standing, moment.now_s):
-            if includes(here, manifest.clock):
+        here = extended(standing.clock, parts.to_be_had())
+        there = parts.view.snapshots(parts.us, parts.memory.snapshot, standing.members - standing.strangers)
+        for device, manifest in ((one.device, one.manifest) for one in there):
+            if includes(here, manifest.clock) or not parts.trials.may_try(manifest.id, moment.now_s):
                 continue
             if manifest.id != parts.taken:
                 return TakeSnapshot(device, manifest)
             parts.is_refused(device, manifest, moment)  # we lack what it claims to hold
         return None
-
-    def _worth_a_try(self, standing: Standing, now_s: float) -> Iterator[tuple[bytes, Manifest]]:
-        """The best, and those of which parts were not there when they were looked for: nobody counts on them now."""
-        parts = self._parts
-        best = parts.picture.best
-        found = [(best.device, best.manifest)] if best is not None else []
-        for device, head in sorted(parts.others().items()):
-            if head.snapshot is not None and parts.trials.is_absent(head.snapshot.id):
-                found.append((device, head.snapshot))
-        for device, manifest in found:
-            if device not in standing.strangers and parts.trials.may_try(manifest.id, now_s):
-                yield device, manifest
 
     def _take_ahead(self, standing: Standing, moment: Moment) -> Apply | None:
         """What came with heads, if they speak of it."""

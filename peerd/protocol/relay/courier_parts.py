@@ -108,6 +108,19 @@ class Parts:
         """The heads of other members."""
         return {device: head for device, (head, _) in self.offers.items() if device != self.us}
 
+    def to_be_had(self) -> Coverage:
+        """What is in streams, but for those of which our copy refuses what comes: a snapshot may be the way to that."""
+        refused = self.fetching.refused
+        if not refused:
+            return self.picture.coverage
+        believed = self.offers.keys() - refused - self.complaints.distrusted
+        return union([self.stream.coverage, *(self.offers[device][1] for device in believed)])
+
+    def useless_snapshots(self) -> set[bytes]:
+        """Of whomever, by id: those that are not believed to be there, and those of which a member says so."""
+        said = (name[1] for head in self.others().values() for name in head.lost if name[2] == 0)
+        return {*self.complaints.broken, *said}
+
     # ---- what was seen there
 
     def forget_head(self, device: bytes) -> None:

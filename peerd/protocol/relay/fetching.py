@@ -41,6 +41,7 @@ class Fetching:
         self._applying = 0  # parcels of the queue
         self._one_by_one = 0  # so many parcels more, because one of them is no good
         self._last = b""
+        self.refused: set[bytes] = set()  # devices of whose streams something was refused, until it is tried again
         self._ahead: dict[SegmentName, SeenSegment] = {}
 
     def head_seen(self, device: bytes, head: Head) -> bool:
@@ -78,6 +79,7 @@ class Fetching:
     def forget_positions(self) -> None:
         """Our copy is another one than it was: nothing is known to be in it."""
         self.readers.clear()
+        self.refused.clear()
         self._queue.clear()
         self._asked = None
         for device, known in self._memory.known.items():
@@ -91,6 +93,7 @@ class Fetching:
 
     def fetch_again(self, of: bytes | None = None) -> None:
         """What came and was not taken in; `of` one device, or all."""
+        self.refused -= self.readers.keys() if of is None else {of}
         for device, reader in self.readers.items():
             if of is None or device == of:
                 reader.fetch_again()
@@ -202,6 +205,8 @@ class Fetching:
             device = parcel.device
         self._one_by_one = max(0, self._one_by_one - self._applying)
         self._applying = 0
+        if device is not None and refusal:
+            self.refused.add(device)
         return device if refusal else None
 
     # ---- what cannot be had

@@ -2,15 +2,15 @@
 cannot give any more, and nobody else does.
 
 A copy that has not taken in all that is there waits with it until it has. But what is there may be such that it never
-can (in doubt, or of a later version), and others may have nothing else to go on with: so it does not wait for ever.
+can (in doubt, or of a later version): what it has lacked for long, and nothing else, it does not wait for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from peerd.core.backoff import doubling_s
-from peerd.core.clocks import includes
+from peerd.core.clocks import ReadClock, includes, join
 from peerd.protocol.relay.courier_settings import HOUR_S, CourierSettings
 from peerd.protocol.relay.courier_steps import MakeSnapshot, Moment, Standing
 from peerd.protocol.relay.coverage import tops, union
@@ -29,7 +29,7 @@ class SnapshotMaking:
         self._memory = memory
         self._settings = settings
         self._due_s: float | None = None
-        self._is_patient = False  # it is due so late because our copy is not up to date
+        self._lacking: dict[bytes, tuple[int, float]] = {}  # origins: how far we are, and since when no further
         self._made_s = float("-inf")
         self._failures = 0  # since one was made
         self._insisted = False
@@ -43,25 +43,30 @@ class SnapshotMaking:
         return self._due_s
 
     def make(
-        self, standing: Standing, picture: Picture, heads: Mapping[bytes, Head], moment: Moment
+        self,
+        standing: Standing,
+        picture: Picture,
+        heads: Mapping[bytes, Head],
+        moment: Moment,
+        useless: Collection[bytes] = (),
     ) -> MakeSnapshot | None:
-        """Asked whenever there is nothing else to do. `heads` are of other members."""
+        """Asked whenever there is nothing else to do. `heads` are of other members; `useless` are snapshots, by id, of
+        which somebody says that they cannot be had.
+        """
         self._mark(picture, heads)
-        up_to_date = includes(standing.clock, picture.offered) and includes(standing.clock, picture.clock)
-        waited_for = self._waited_for(standing, heads)
+        settled = self._is_settled(standing.clock, picture, moment.now_s)
+        waited_for = self._waited_for(standing, heads, useless)
         only_here = self._settings.snapshots and _is_only_here(standing, picture)
         insisted, self._insisted = self._insisted and (waited_for or only_here), False
-        outgrown = self._settings.snapshots and up_to_date and self._is_outgrown(picture, heads)
-        if not (waited_for or only_here or outgrown):
+        outgrown = self._settings.snapshots and settled and self._is_outgrown(picture, heads)
+        if not (waited_for or insisted or outgrown or (only_here and settled)):
             self._due_s = None
             return None
-        is_patient = not (waited_for or up_to_date)
-        if self._due_s is None or (self._is_patient and not is_patient):
+        if self._due_s is None:
             first_s, last_s = self._settings.foreign_s
             pause_s = (first_s + (last_s - first_s) * moment.chance) / (_SOONER if waited_for else 1)
-            pause_s += _PATIENCE_S if is_patient else 0.0
             before_s = self._made_s + _WAITED_FOR_S if waited_for else self._made_s + _PAUSE_S
-            self._due_s, self._is_patient = max(moment.now_s + pause_s, before_s), is_patient
+            self._due_s = max(moment.now_s + pause_s, before_s)
         if moment.now_s < self._due_s and not insisted:
             return None
         self._give_up()
@@ -105,9 +110,23 @@ class SnapshotMaking:
             self._due_s = None
         self._stood = {head.stream: head.next for head in heads.values()}
 
-    def _waited_for(self, standing: Standing, heads: Mapping[bytes, Head]) -> bool:
+    def _is_settled(self, clock: ReadClock, picture: Picture, now_s: float) -> bool:
+        """Does our copy have all that is there, but for what it has not come any nearer to for long?"""
+        there = join(picture.offered, picture.clock)
+        lacking = {origin: clock.get(origin, 0) for origin, seq in there.items() if clock.get(origin, 0) < seq}
+        before, self._lacking = self._lacking, {}
+        for origin, at in lacking.items():
+            stood = before.get(origin)
+            self._lacking[origin] = stood if stood is not None and stood[0] == at else (at, now_s)
+        return all(now_s - since_s >= _PATIENCE_S for _, since_s in self._lacking.values())
+
+    def _waited_for(self, standing: Standing, heads: Mapping[bytes, Head], useless: Collection[bytes]) -> bool:
         """Do others need one of the history that our copy has, and is there none?"""
-        found = [head.snapshot for device, head in heads.items() if device not in standing.strangers]
+        found = [
+            head.snapshot
+            for device, head in heads.items()
+            if device not in standing.strangers and head.snapshot is not None and head.snapshot.id not in useless
+        ]
         clocks = [one.clock for one in (*found, self._memory.snapshot) if one is not None]
         return bool(standing.wanted) and not any(includes(clock, standing.wanted) for clock in clocks)
 

@@ -57,10 +57,6 @@ class SnapshotTrials:
         absent = self._absent.get(snapshot)
         return snapshot not in self._refused and (absent is None or absent.until_s <= now_s)
 
-    def is_absent(self, snapshot: bytes) -> bool:
-        """Were parts of it looked for in vain?"""
-        return snapshot in self._absent
-
     def retry_now(self) -> None:
         """They may be there now."""
         for one in self._absent.values():

@@ -6,7 +6,7 @@ counts as not there, and so is left again by whoever has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
@@ -95,11 +95,19 @@ class RelayView:
         found = ((device, self.heads[device]) for device in sorted(devices) if device in self.heads)
         return {device: (seen.head, seen) for device, seen in found if seen.head is not None}
 
+    def snapshots(self, us: bytes, own: Manifest | None, members: Collection[bytes]) -> list[Snapshot]:
+        """All that heads tell of, the best first."""
+        found = [Snapshot(us, own)] if own else []
+        found += [
+            Snapshot(device, head.snapshot) for device, (head, _) in self.readable(members).items() if head.snapshot
+        ]
+        return sorted(found, key=_rank, reverse=True)
+
     def picture(
         self,
         us: bytes,
         own: Own,
-        members: Iterable[bytes],
+        members: Collection[bytes],
         distrusted: frozenset[bytes],
         broken: frozenset[bytes],
     ) -> Picture:
@@ -107,9 +115,8 @@ class RelayView:
         heads = self.readable(members)
         believed = [seen.coverage for device, (_, seen) in heads.items() if device not in distrusted]
         coverage = union([own.coverage, *believed])
-        snapshots = [Snapshot(us, own.snapshot)] if own.snapshot else []
-        snapshots += [Snapshot(device, head.snapshot) for device, (head, _) in heads.items() if head.snapshot]
-        best = max((some for some in snapshots if some.manifest.id not in broken), key=_rank, default=None)
+        snapshots = self.snapshots(us, own.snapshot, members)
+        best = next((some for some in snapshots if some.manifest.id not in broken), None)
         offered: Clock = dict(best.manifest.clock) if best else {}
         for claimed in believed:
             offered = join(offered, tops(claimed))

@@ -346,11 +346,15 @@ async def nothing(*_: object) -> dict[object, object]:
     return {}
 
 
+@pytest.mark.parametrize("left", [0, 1], ids=["nothing", "the log of one"])
 async def test_of_two_that_are_each_in_doubt_about_the_other_one_goes_over(
-    two: tuple[Device, Device], until: Until, relay: Begin, log_events: Callable[[], list[dict[str, Any]]]
+    two: tuple[Device, Device], until: Until, relay: Begin, log_events: Callable[[], list[dict[str, Any]]], left: int
 ) -> None:
-    """Each is further in its own origin. Neither waits for the other, nor do both go."""
+    """Each is further in its own origin. Neither waits for the other, nor do both go; also if one of them had left on
+    the relay what its log has no more, which the other refuses. When all is well nothing else is said.
+    """
     desk, laptop = two
+    settings = replace(QUICK, snapshots=True)
     for number in range(3):
         await desk.put(f"desk {number}", {"n": number})
         await laptop.put(f"laptop {number}", {"n": number})
@@ -359,9 +363,12 @@ async def test_of_two_that_are_each_in_doubt_about_the_other_one_goes_over(
     for one, name, other in ((desk, "desk", "laptop"), (laptop, "laptop", "desk")):
         await one.put(f"{name} more", {"n": 4})
         await one.patch(f"{other} 1", set={"m": 5})
+    for one in two[:left]:
+        before = await relay(one, settings)
+        await before.relays.sync(RelaySync())
+        await before.stop()
     for one in two:
         await trim(one)
-    settings = replace(QUICK, snapshots=True)
     relays = [await relay(desk, settings), await relay(laptop, settings)]
     await until(lambda: "perhaps" in peer(desk, laptop).reason and "perhaps" in peer(laptop, desk).reason)
     for relayed in (*relays, *relays):
@@ -371,3 +378,8 @@ async def test_of_two_that_are_each_in_doubt_about_the_other_one_goes_over(
         assert await keys(one) == {f"{name} {what}" for name in ("desk", "laptop") for what in (0, 1, 2, "more")}
         assert [await one.value(f"{name} 1") for name in ("desk", "laptop")] == [{"n": 1, "m": 5}] * 2
     assert [event["event"] for event in log_events()].count("copy set aside") == 1
+    for relayed in relays:
+        await relayed.relays.sync(RelaySync())
+    for relayed in relays:
+        (view,) = relayed.relays.views().relays
+        assert (view.state, view.code) == ("idle", "")

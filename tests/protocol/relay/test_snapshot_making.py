@@ -65,16 +65,17 @@ def test_of_the_segments_of_others_those_count_that_came_while_the_snapshot_was_
 
 class Keeper:
     """A copy whose log begins behind four transactions of its own. `there`: what the relay holds of these; `offered`:
-    of those of another device, of which the copy has three.
+    of those of another device, of which the copy `had` so many.
     """
 
     def __init__(self, there: int = 0, offered: int = 3) -> None:
         self.there = there
         self.offered = offered
+        self.had = 3
         self.making = SnapshotMaking(Memory(stream=OURS), CourierSettings(snapshots=True))
 
     def makes(self, at_s: float) -> bool:
-        clock: Clock = {MINE: 9, OTHER: 3}
+        clock: Clock = {MINE: 9, OTHER: self.had}
         standing = Standing(clock, [], frozenset({MINE}), frozenset({LAPTOP}), frozenset(), {}, b"", b"", {MINE: 4})
         holds: Clock = {MINE: self.there, OTHER: self.offered}
         picture = Picture({}, holds, None, holds, 0)
@@ -103,6 +104,47 @@ def test_what_comes_in_late_makes_the_snapshot_come_sooner() -> None:
     keeper.offered = 3
     assert not keeper.makes(20 * MINUTE_S)
     assert keeper.makes(30 * MINUTE_S)
+
+
+def test_what_can_never_be_taken_in_does_not_stop_what_outgrew_the_last_one() -> None:
+    """Nor does what comes and is taken in meanwhile begin the wait anew."""
+    clock: Clock = {MINE: 9, OTHER: 3}
+    making = SnapshotMaking(
+        Memory(stream=OURS, segments=[Kept(300 * KB, {MINE: [(1, 9)]})]),
+        CourierSettings(snapshots=True, snapshot_from_bytes=100 * KB),
+    )
+
+    def makes(at_s: float, third: int) -> bool:
+        """A third device has written so much, all of which we have."""
+        here = {**clock, THEIRS: third}
+        standing = Standing(here, [], frozenset({MINE}), frozenset({LAPTOP}), frozenset(), {}, b"", b"")
+        there: Clock = {**here, OTHER: 4}
+        return (
+            making.make(standing, Picture({}, there, None, there, 0), {}, Moment(at_s, 0, 0.5, bytes(32))) is not None
+        )
+
+    times = [minute * MINUTE_S for minute in range(100) if makes(minute * MINUTE_S, minute)]
+    assert times[0] == HOUR_S + 10 * MINUTE_S
+
+
+def test_a_copy_that_still_catches_up_leaves_none() -> None:
+    keeper = Keeper(offered=100)
+    for minute in range(200):
+        keeper.had = minute // 30
+        assert not keeper.makes(minute * MINUTE_S)
+
+
+def test_whoever_waits_for_one_is_not_put_off_with_one_that_cannot_be_had() -> None:
+    there = manifest({MINE: 9})
+    heads = {LAPTOP: head(THEIRS, [], {}, there)}
+    for useless, waits in ([], False), ([there.id], True):
+        making = SnapshotMaking(Memory(stream=OURS), CourierSettings())
+        standing = Standing(
+            {MINE: 9}, [], frozenset({MINE}), frozenset({LAPTOP}), frozenset(), {}, b"", b"", wanted={MINE: 5}
+        )
+        picture, clock = Picture({}, {}, None, {MINE: 9}, 0), [0.0, 2 * MINUTE_S]
+        steps = [making.make(standing, picture, heads, Moment(at_s, 0, 0.5, bytes(32)), useless) for at_s in clock]
+        assert [step is not None for step in steps] == [False, waits]
 
 
 def test_a_person_need_not_wait_for_it() -> None:

@@ -76,6 +76,5 @@ def test_after_a_restart_each_is_complained_of_still_and_tried_once_more() -> No
     trials = SnapshotTrials([(DESK, OURS, 0), (LAPTOP, OTHER, 7)])
     assert trials.complaints(HEADS, 0.0) == [(DESK, OURS, 0)]
     assert trials.may_try(OURS, 0.0)
-    assert trials.is_absent(OURS)
     trials.absent(OURS, 0.0)
     assert trials.next_s(0.0) == 20.0
