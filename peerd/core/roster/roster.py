@@ -231,10 +231,14 @@ class Roster:
         return self._verdict.ended.get(admission.id) or self._verdict.void[admission.id]
 
     def _removal(self, admissions: tuple[Entry, ...]) -> Removal:
-        """The last of the removals of a device; of several that are concurrent the one with the smallest id."""
+        """The last of the removals of a device, and the last of the admissions that it ended; of several that are
+        concurrent the one with the smallest id.
+        """
         ends = [(self._ended_by(one), one) for one in admissions]
         last = [(by, one) for by, one in ends if not any(other.saw(by) for other, _ in ends)]
-        by, admission = min(last, key=lambda end: (end[0].id, end[1].id))
+        by = min((by for by, _ in last), key=lambda one: one.id)
+        ended = [one for other, one in last if other is by]
+        admission = min((one for one in ended if not any(other.saw(one) for other in ended)), key=lambda one: one.id)
         name = admission.card.name if admission.card else ""
         return Removal(admission.device, name, admission.id, by.statement.author, by.id)
 

@@ -57,6 +57,15 @@ def test_who_is_let_in_again_was_removed_before(cast: Cast) -> None:
         assert [device for device in cast.devices if one.was_removed(device)] == [cast.devices[2]]
 
 
+def test_of_the_admissions_of_who_was_removed_twice_the_last_is_named(cast: Cast) -> None:
+    """Whatever their ids are: the second removal ends the first admission as well."""
+    for one in range(2, 8):
+        before = cast.remove(cast.admit(cast.space_of(0, 1), 0, one), 0, one)
+        back = cast.admit(before, 0, one)
+        device = cast.devices[one]
+        assert cast.remove(back, 0, one).removed[device].admission == back.members[device].admission
+
+
 def test_what_the_removed_did_before_stands(cast: Cast) -> None:
     """The remover had seen it: its guests stay."""
     roster = cast.admit(cast.space_of(0, 1), 1, 2)
