@@ -4,18 +4,25 @@ A complaint about a stream that goes on standing though its writer had time to a
 claims to hold counts as not there. Its writer looks itself: what is really gone it leaves again in a new stream. A
 complaint about number 0 is about a snapshot or a part of a roster, by its id, one about a head's `next` says that the
 stream holds less than claimed.
+
+What its writer finds in order is perhaps still on its way to whoever complains: what a folder is synced with may need
+days. As long as ever more of it arrives there, to leave all of it anew would only make that longer; but one segment for
+which somebody waits so long will not come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from peerd.core.backoff import doubling_s
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S
 from peerd.protocol.relay.courier_steps import SegmentName
 from peerd.protocol.relay.memory import HEARD, Heard, Memory
 from peerd.protocol.relay.objects import Head
 from peerd.protocol.relay.running_time import RunningTime
 
+_PATIENCE_S = (DAY_S, 4 * DAY_S)  # while nothing arrives: at first, and after ever more streams that were new
+_LONGEST_S = 14 * DAY_S  # for one segment, while others arrive
 _TRACKED = 1_000
 _PER_HEAD = 100
 
@@ -28,6 +35,8 @@ class Complaints:
         self._ran = ran
         self._tracked = {(one.accuser, one.about): one for one in memory.heard}
         self._looked_into: dict[SegmentName, float] = {}  # it was in order: when
+        self._told: dict[bytes, frozenset[SegmentName]] = {}  # of what is ours, by accuser
+        self._arrived: dict[tuple[bytes, bytes], float] = {}  # accuser, stream: when a segment was missed no more
         self._mended_s = float("-inf")
         self.distrusted: frozenset[bytes] = frozenset()
         self.broken: frozenset[bytes] = frozenset()
@@ -52,12 +61,24 @@ class Complaints:
                         believed.add(name)
         self._memory.heard = list(self._tracked.values())[:HEARD]
         self.about_us = list(about_us)
+        self._note_arrivals(heads, now_s)
         self._looked_into = {name: at_s for name, at_s in self._looked_into.items() if name in about_us}
         self.distrusted = frozenset(
             device for device, stream, number in believed
             if number > 0 and device in heads and heads[device].stream == stream
         )  # fmt: skip
         self.broken = frozenset(stream for _, stream, number in believed if number == 0)
+
+    def _note_arrivals(self, heads: Mapping[bytes, Head], now_s: float) -> None:
+        """Of the segments that a member missed, does it miss some no more?"""
+        before, self._told = self._told, {}
+        for accuser, head in heads.items():
+            told = frozenset(name for name in head.lost[:_PER_HEAD] if name[0] == self._us)
+            if told:
+                self._told[accuser] = told
+                here = {stream for _, stream, number in before.get(accuser, told) - told if number > 0}
+                self._arrived.update({(accuser, stream): now_s for stream in here})
+        self._arrived = {key: at_s for key, at_s in self._arrived.items() if key[0] in self._told}
 
     def in_order(self, name: SegmentName, now_s: float) -> None:
         """We looked: it is there and opens."""
@@ -91,6 +112,15 @@ class Complaints:
             if name[2] == 0:
                 self._looked_into.setdefault(name, now_s)
 
-    def persistent(self, stream: bytes, now_s: float) -> bool:
-        """Does somebody go on complaining, a day after we found everything in order?"""
-        return any(name[1] == stream and now_s - at_s >= DAY_S for name, at_s in self._looked_into.items())
+    def persistent(self, id_: bytes, now_s: float, renewals: int = 0) -> bool:
+        """Does somebody go on complaining of this stream or snapshot though we found everything in order, and nothing
+        of it has arrived there for a day? After so many `renewals` for several.
+        """
+        patience_s = doubling_s(*_PATIENCE_S, renewals)
+        for accuser, told in self._told.items():
+            looked_s = (self._looked_into[name] for name in told if name[1] == id_ and name in self._looked_into)
+            waits_s = now_s - min(looked_s, default=now_s)
+            idle_s = now_s - self._arrived.get((accuser, id_), float("-inf"))
+            if min(waits_s, idle_s) >= patience_s or waits_s >= _LONGEST_S:
+                return True
+        return False

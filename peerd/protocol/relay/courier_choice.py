@@ -143,7 +143,8 @@ class Choice:
             parts.collecting.drop_snapshot(moment)
         name = complaints.unheard(memory.stream)
         if name is None:
-            if complaints.persistent(memory.stream, now_s) or parts.stream.is_crumbly:
+            renewals = parts.stream.renewals(moment)
+            if complaints.persistent(memory.stream, now_s, renewals) or parts.stream.is_crumbly:
                 self._renew_if_allowed(moment)
             snapshot = memory.snapshot.id if memory.snapshot else b""
             return MendRoster() if complaints.of_roster([snapshot], now_s) else None

@@ -3,6 +3,7 @@
 our head is gone, or is not what we left   the segments are looked for (`doubt`): are they there, the stream goes on
 a segment is there with other bytes        a new stream
 a complaint that proves true               a new stream
+a complaint that goes on                   a new stream, unless more and more arrives there; see `complaints`
 """
 
 from __future__ import annotations
@@ -150,6 +151,11 @@ class OwnStream:
     def must_renew(self) -> None:
         self._must_renew = True
         self._to_check = []
+
+    def renewals(self, moment: Moment) -> int:
+        """How often the stream was new of late."""
+        memory = self._memory
+        return 0 if moment.wall_ms - memory.renewed_ms > _CALM_S * 1000 else memory.renewals
 
     def renew_at_ms(self) -> int:
         """When a new stream may begin (wall clock): not again and again, whatever the relay or a member does."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from random import Random
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from peerd.protocol.relay.courier_steps import (
 from peerd.protocol.relay.objects import SEGMENT_BYTES, Head, Segment, decode_segment, encode, first_chain, next_chain
 from tests.relay_simulation.bench import Bench
 from tests.relay_simulation.device import KEY, Device, Unreachable
+from tests.relay_simulation.storage import Storage
 
 
 def left_by_one() -> tuple[Bench, Device, Device]:
@@ -284,6 +287,83 @@ def test_complaints_cannot_make_a_device_leave_everything_again_and_again() -> N
         forge_head(bench, b, hostile_head(b, counter=counter, lost=[(a.id, head.stream, head.next)]))
         bench.run(10 * MINUTE_S)
     assert len({step.stream for step in bench.steps(a, PutSegment)}) <= 10
+
+
+class Lagging(Storage):
+    """The relay as a device sees it to which what another one left there comes some hours later, or never."""
+
+    def __init__(self, bench: Bench, writer: Device, hours: Iterable[float]) -> None:
+        super().__init__(bench.storage.objects)
+        self._bench = bench
+        self._writer = writer
+        self._hours = iter(hours)
+        self._from_s: dict[tuple[bytes, int], float] = {}
+
+    def lookup(self, names: list[str]) -> dict[str, tuple[str, bytes]]:
+        for at_s, step in self._writer.journal or []:
+            if isinstance(step, PutSegment) and (step.stream, step.number) not in self._from_s:
+                self._from_s[step.stream, step.number] = at_s + next(self._hours, 0.0) * HOUR_S
+        late = {relay_names.segment_name(KEY, *one) for one, at_s in self._from_s.items() if at_s > self._bench.now_s}
+        return super().lookup([name for name in names if name not in late])
+
+
+NEVER = 1e6  # hours
+
+
+def lagging(*hours: Iterable[float]) -> tuple[Bench, Device]:
+    """A device leaves twelve segments, which come to others as late as their hours say."""
+    bench = Bench(1)
+    (writer,) = bench.devices
+    for one in hours:
+        bench.join().storage = Lagging(bench, writer, one)
+    for _ in range(12):
+        bench.write(writer)
+        bench.run(10 * MINUTE_S)
+    assert bench.head(writer).next == 13
+    return bench, writer
+
+
+def begun(bench: Bench, writer: Device) -> list[int]:
+    """On which days its streams began."""
+    days: dict[bytes, int] = {}
+    for at_s, step in writer.journal or []:
+        if isinstance(step, PutSegment):
+            days.setdefault(step.stream, int((at_s - 2 * HOUR_S) // DAY_S))
+    assert bench.head(writer).stream in days
+    return [max(day, 0) for day in days.values()]
+
+
+def test_what_arrives_little_by_little_for_days_is_not_left_again_meanwhile() -> None:
+    """In any order, as folders are synced."""
+    hours = [5.0 * n for n in range(12)]
+    Random(1).shuffle(hours)
+    bench, writer = lagging(hours)
+    bench.run((max(hours) + 1) * HOUR_S)
+    assert bench.agree()
+    assert begun(bench, writer) == [0]
+
+
+def test_what_never_arrives_is_left_again_after_a_day_and_then_more_seldom() -> None:
+    """All of it in one segment, which never arrives either; nor would what comes after it."""
+    bench, writer = lagging([0.0] * 11 + [NEVER, NEVER])
+    bench.run(3.5 * DAY_S)
+    assert begun(bench, writer) == [0, 1, 3]
+    assert bench.agree()
+
+
+def test_a_segment_that_never_arrives_is_left_again_though_others_always_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerd.protocol.relay.complaints._LONGEST_S", 3 * DAY_S)
+    bench, writer = lagging([0.0] * 11 + [NEVER] + [3.0] * 100)
+    while bench.now_s < 3.5 * DAY_S:
+        bench.write(writer)
+        bench.run(5 * HOUR_S)
+    assert begun(bench, writer) == [0, 3]
+
+
+def test_that_more_arrives_at_one_device_is_no_reason_to_leave_another_without() -> None:
+    bench, writer = lagging([4.0 * n for n in range(12)], [0.0] * 11 + [NEVER])
+    bench.run(1.5 * DAY_S)
+    assert begun(bench, writer) == [0, 1]
 
 
 def test_what_a_device_that_is_gone_lost_is_left_by_others() -> None:
