@@ -161,9 +161,11 @@ class World:
             raise Wrong(f"{by.id[:1].hex()} wrote over what it had not read")
 
     def _look_at_claim(self, by: Device) -> None:
-        """A head claims no more than its stream holds."""
+        """A head claims no more than its stream holds; but who slipped back may write one beside a segment of its life
+        before, whose number it does not know of, until it begins another stream.
+        """
         head = head_there(self.storage, by.id)
-        if head is None or self.storage.harmed or by.id in self.cloned:
+        if head is None or self.storage.harmed or by.id in self.cloned or by.id in self.disturbed:
             return
         held: dict[bytes, set[int]] = {}
         for origin, first in self.readable(by.id):

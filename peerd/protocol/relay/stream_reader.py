@@ -164,11 +164,13 @@ class StreamReader:
         return number >= self.known.position and number not in self._fetched
 
     def exhausted(self, head: Head, now_s: float) -> bool:
-        """Is there nothing more to hope for? Everything was fetched, or has not been there for an hour."""
-        return self.hollow or all(
-            number in self._fetched or self._is_overdue(number, now_s)
-            for number in range(max(self.known.position, head.oldest), head.next)
-        )
+        """Is there nothing more to hope for? Everything was fetched, or has not been there for an hour; or it is a
+        piece, and in that hour the rest of its run never came.
+        """
+        overdue = {number for number in self.known.absent if self._is_overdue(number, now_s)}
+        pieces = self._put_off.union(self._pieces.numbers) if overdue else set()
+        done = overdue | self._fetched.keys() | pieces
+        return self.hollow or done.issuperset(range(max(self.known.position, head.oldest), head.next))
 
     # ---- what came
 

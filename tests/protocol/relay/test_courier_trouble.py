@@ -835,3 +835,26 @@ def test_heads_without_end_of_everything_stay_bounded() -> None:
         bench.run(10 * MINUTE_S)
     assert len(a.courier.memory()) < 20_000
     assert len(a.courier._parts.picture.coverage) < 2_100
+
+
+def test_what_an_earlier_life_left_of_a_run_is_given_up_when_the_rest_is_lost() -> None:
+    """Else the head that tells of it would stand there for ever, and nothing could be left nor complained of."""
+    bench = Bench(1)
+    (a,) = bench.devices
+    bench.write(a, size=1_500_000)
+    bench.run(HOUR_S)
+    before = bench.head(a)
+    assert before.next - before.oldest >= 3
+    a.copy.clock, a.copy.names, a.memory = {}, set(), b""
+    a.copy.log.clear()
+    a.new_life()
+    pieces = [relay_names.segment_name(KEY, before.stream, number) for number in range(before.oldest, before.next)]
+    del bench.storage.objects[pieces[1]]
+    bench.run(HOUR_S - 5 * MINUTE_S)
+    assert a.courier.former is not None
+    assert bench.head(a).stream == before.stream
+    bench.run(HOUR_S)
+    assert a.courier.former is None
+    assert bench.head(a).stream != before.stream
+    bench.run(DAY_S)
+    assert pieces[0] in bench.storage.objects, "what is there is left alone for long"
