@@ -217,7 +217,7 @@ class Choice:
     def _leave(self, standing: Standing, moment: Moment) -> Step | None:
         parts = self._parts
         leaving = parts.leaving
-        again = parts.stream.put_again()
+        again = parts.stream.put_again(leaving.loads[0] if leaving.loads else None)
         if again is not None:
             return again
         more = leaving.walk is not None or len(leaving.loads) > 1

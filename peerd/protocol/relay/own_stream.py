@@ -94,11 +94,14 @@ class OwnStream:
         segment = Segment(memory.chain, load.origins, load.runs, load.piece)
         return PutSegment(memory.stream, memory.next, segment, with_head)
 
-    def put_again(self) -> PutSegment | None:
-        """One that was begun before a restart."""
+    def put_again(self, load: Load | None) -> PutSegment | None:
+        """One that was begun and is not the `load` that comes next (any more), as after a restart: its bytes may be
+        there under the number that they were sealed for, so that is no other's.
+        """
         memory = self._memory
-        if memory.in_flight is None or self._load is not None:
+        if memory.in_flight is None or (load is not None and self._load is load):
             return None
+        self._load = None
         return PutSegment(memory.stream, memory.next, None)
 
     def segment_put(self, sealed: bytes) -> bool:
