@@ -117,7 +117,6 @@ ELSEWHERE: dict[str, str] = {
     "protocol/relay/health.py": "tests/protocol/relay/test_courier.py, tests/protocol/relay/test_courier_holding.py",
     "protocol/relay/looking.py": "tests/protocol/relay/test_courier.py, tests/protocol/relay/test_courier_trouble.py",
     "protocol/relay/own_head.py": "tests/protocol/relay/test_courier_trouble.py",
-    "protocol/relay/own_stream.py": "tests/protocol/relay/test_courier_trouble.py",
     "protocol/relay/reports.py": "tests/protocol/relay/test_courier_trouble.py",
     "protocol/relay/view.py": "tests/protocol/relay/test_courier_trouble.py, tests/relay_simulation/test_histories.py",
     "protocol/roster_exchange.py": "tests/protocol/test_session_messages.py, tests/protocol/test_session_stories.py",
