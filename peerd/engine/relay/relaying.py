@@ -123,12 +123,7 @@ class CourierRunner:
         self._hint(lambda courier: courier.committed(self._moment(), own=commit.own, size_bytes=size_bytes))
 
     def _on_roster(self, before: Roster) -> None:
-        members = self.space.roster.members
-        ended = [
-            device
-            for device, member in before.members.items()
-            if device not in members or members[device].admission != member.admission
-        ]
+        ended = [device for device, member in before.members.items() if not self.space.roster.goes_on(member)]
         self._hint(lambda courier: courier.roster_changed(self._moment(), ended))
 
     def _on_switch(self) -> None:
