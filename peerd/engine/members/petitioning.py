@@ -169,12 +169,14 @@ class Petitioning:
         if not petition.is_spent and petition.expires_ms <= self._times.wall_ms():
             return self._less_and_less()  # it may be the clock that is wrong
         await self._store.prepare()
-        if not petition.is_spent:
-            await self._put(petition.name, petition.sealed)
         if await self._hear(petition):
             return None
         still = self.space.petition
-        return self._less_and_less() if still is None or still.is_spent else self._times.uniform(*LOOK_S)
+        if still is None or still.is_spent:
+            return self._less_and_less()
+        # Only now: a petition that is left again after it was answered is answered again.
+        await self._put(petition.name, petition.sealed)
+        return self._times.uniform(*LOOK_S)
 
     async def _hear(self, petition: StoredPetition) -> bool:
         """Have we been let in? That may be said also where it was said that nobody comes by the file any more."""
