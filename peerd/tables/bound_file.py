@@ -224,15 +224,10 @@ class _Opened:
         )
 
     def _renew(self) -> None:
-        """The application changed its schema. What the space has for a new column is to be shown before anybody writes
-        to it: from an unknown position everything is projected.
-        """
+        """The application changed its schema."""
         renewal = self.manners.run(lambda: compare.renew(self.connection, self.plan))
         self.schema = renewal.schema
         self._follow_mode()
-        if renewal.appeared:
-            with immediate(self.connection):
-                shadow.set_applied(self.connection, Applied(b"", 0))
         log.info("schema read again", path=str(self.path), count=len(renewal.appeared))
 
     def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:

@@ -5,20 +5,22 @@ change of SQLite's schema_version the triggers are made whole in one BEGIN IMMED
 Then all rows are compared with their bases in a read transaction, and those that differ are marked for the next
 harvest.
 
-A missing table or column is a difference between schemas and deletes nothing. A table that lost its triggers and has
-no rows was dropped and made again: what it showed is held, as if the brake had held it. If rows come back at their
-keys, they are the same rows.
+A missing table or column is a difference between schemas and deletes nothing. Where one comes (back), the space may
+have cells for it that the file could not show: from then on its position is unknown, so that everything is projected. A
+table that lost its triggers and has no rows was dropped and made again: what it showed is held, as if the brake had
+held it. If rows come back at their keys, they are the same rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import apsw
 import msgspec
 from msgspec import Struct
 
 from peerd.core.tables.cells import cell_hash
+from peerd.core.tables.changes import Applied
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.tables import exact, shadow
@@ -35,6 +37,7 @@ from peerd.tables.triggers import create_triggers, dirty_table
 __all__ = ["Renewal", "is_due", "mark", "renew"]
 
 _MARKS_AT_ONCE = 10_000
+_UNKNOWN = Applied(b"", 0)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -73,6 +76,14 @@ def renew(connection: apsw.Connection, plan: BindingPlan, *, at: Callable[[str],
                 or keys.get(name, one.table.key) != one.table.key
             ):
                 follow_rows(connection, one, before.get(name, {}).keys() & numbers[name].keys())
+        appeared = {
+            name: tuple(column for column in numbers.get(name, {}) if column not in before[name])
+            for name in tables
+            if name in before and numbers.get(name, {}).keys() - before[name].keys()
+        }
+        missing = tuple(one.table for one in plan.tables if one.table not in tables)
+        if _came_back(connection, plan, missing) or appeared:
+            shadow.set_applied(connection, _UNKNOWN)
         shadow.set_meta(connection, "comparing", 1)
         shadow.set_meta(connection, "schema", int(connection.pragma("schema_version")))
     at("reinstalled")
@@ -80,13 +91,15 @@ def renew(connection: apsw.Connection, plan: BindingPlan, *, at: Callable[[str],
     at("compared")
     with immediate(connection):
         shadow.set_meta(connection, "comparing", 0)
-    appeared = {
-        name: tuple(column for column in numbers.get(name, {}) if column not in before[name])
-        for name in tables
-        if name in before and numbers.get(name, {}).keys() - before[name].keys()
-    }
-    missing = tuple(one.table for one in plan.tables if one.table not in tables)
     return Renewal(schema, appeared, missing, held)
+
+
+def _came_back(connection: apsw.Connection, plan: BindingPlan, missing: Collection[str]) -> bool:
+    """Is a table there that was missing when the schema was looked at last? What is missing now is kept."""
+    before, now = numbers_in(connection, "missing"), {one.number for one in plan.tables if one.table in missing}
+    if before != now:
+        shadow.set_meta(connection, "missing", _encode(sorted(now)))
+    return bool(before & {one.number for one in plan.tables} - now)
 
 
 def _hold_dropped(connection: apsw.Connection, captured: Captured) -> int:

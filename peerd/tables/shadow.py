@@ -1,7 +1,7 @@
 """What peerd keeps in an application's file beside the marks: the shadow of each bound table, parked records, and a
 few values about the binding itself.
 
-    _peerd_meta     bind, format, counter, applied, plan, columns, keys
+    _peerd_meta     bind, format, counter, applied, plan, columns, keys, missing
     _peerd_s{n}     the shadow: record key, local key, base hashes, dots, rank, flags, earlier versions
     _peerd_p        records that the file cannot show at the moment
 
