@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peerd.core.roster import compose
 from peerd.core.roster.removal import judge
-from peerd.core.roster.statements import REMOVE, Remove, encode_statement
+from peerd.core.roster.statements import REMOVE, Final, Remove, encode_statement, statement_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from peerd.core.roster.lineage import Entry
     from peerd.core.roster.roster import Roster
 
@@ -57,13 +60,29 @@ def test_who_is_let_in_again_was_removed_before(cast: Cast) -> None:
         assert [device for device in cast.devices if one.was_removed(device)] == [cast.devices[2]]
 
 
-def test_of_the_admissions_of_who_was_removed_twice_the_last_is_named(cast: Cast) -> None:
-    """Whatever their ids are: the second removal ends the first admission as well."""
-    for one in range(2, 8):
-        before = cast.remove(cast.admit(cast.space_of(0, 1), 0, one), 0, one)
-        back = cast.admit(before, 0, one)
-        device = cast.devices[one]
-        assert cast.remove(back, 0, one).removed[device].admission == back.members[device].admission
+@pytest.mark.parametrize("admission_after", [False, True])
+@pytest.mark.parametrize("removal_after", [False, True])
+def test_of_the_admissions_of_who_was_removed_twice_the_last_is_named(
+    cast: Cast, *, removal_after: bool, admission_after: bool
+) -> None:
+    """The second removal ends the first admission as well. So where the second's id is the smaller, it is told of both,
+    and their ids must not decide which is named. Each is stated until its id is on the side that is asked for.
+    """
+    here, by, device = cast.space_of(0, 1), cast.devices[0], cast.devices[1]
+    first_admission = here.members[device].admission
+    gone = cast.remove(here, 0, 1)
+    first_removal = gone.removed[device].statement
+    sealed = ({bytes([number]) * 16: b"sealed"} for number in range(256))
+    tellings = (compose.admit(gone, by, cast.cards[1], wraps=wraps) for wraps in sealed)
+    back = cast.say(gone, _on_side(tellings, first_admission, after=admission_after))
+    bounds = ({bytes([number]) * 16: Final(1, b"anything")} for number in range(256))
+    tellings = (compose.remove(back, by, device, finals) for finals in bounds)
+    again = cast.say(back, _on_side(tellings, first_removal, after=removal_after))
+    assert again.removed[device].admission == back.members[device].admission != first_admission
+
+
+def _on_side(tellings: Iterable[bytes], of: bytes, *, after: bool) -> bytes:
+    return next(one for one in tellings if (statement_id(one) > of) is after)
 
 
 def test_what_the_removed_did_before_stands(cast: Cast) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from peerd import identity
 from peerd.core.origin import Announcement
+from peerd.core.roster import compose, epochs
+from peerd.core.roster.statements import Final, statement_id
 from peerd.engine.relay import sealed_relay
 from peerd.engine.relay.sealed_relay import SealedRelay
 from peerd.protocol.relay.courier_steps import Damage, Delete
@@ -105,22 +109,51 @@ async def test_who_was_removed_is_told_so_in_the_place_of_its_head(
 
 
 async def test_who_did_not_look_between_two_removals_is_told_of_the_second(
-    two: tuple[Device, Device], open_relay: Open
+    desk: Device, make: MakeDevice, open_relay: Open
 ) -> None:
-    """What lies there of the first says nothing to who knows that it was let in again."""
-    desk, laptop = two
+    """What lies there of the first says nothing to who knows that it was let in again. The second removal ends the
+    first admission, too, and is told of both, as its id is the smaller; that of the second admission is the larger.
+    """
+    laptop, space = make("laptop"), desk.space
+    await _state(desk, _admission(desk, laptop), small=True)
+    await laptop.spaces.adopt(space.id, "home", space.roster.statements)
     ours, theirs = await open_relay(desk), await open_relay(laptop)
-    await desk.spaces.remove(desk.space, laptop.id)
+    await _state(desk, _removal(desk, laptop), small=False)
     assert await ours.leave_farewell(laptop.id, 5)
-    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    await _state(desk, _admission(desk, laptop), small=False)
     await desk.tell(laptop)
-    await desk.spaces.remove(desk.space, laptop.id)
+    await _state(desk, _removal(desk, laptop), small=True)
     assert await ours.leave_farewell(laptop.id, 6)
     tags = await theirs.tags([laptop.id])
     assert (await theirs.heads([laptop.id]))[laptop.id].damage is Damage.FAREWELL
     assert not laptop.space.roster.is_member(laptop.id)
     assert await ours.leave_farewell(laptop.id, 7)
     assert await theirs.tags([laptop.id]) == tags
+
+
+def _admission(by: Device, whom: Device) -> Iterator[bytes]:
+    """Statements of it with different ids."""
+    space, card = by.space, whom.spaces.card()
+    while True:  # the sealing is different each time
+        wraps = {
+            one: identity.seal(card.sealing_key, secret, epochs.wrap_info(space.id, one, whom.id))
+            for one, secret in by.spaces.secrets(space).items()
+        }
+        yield compose.admit(space.roster, by.id, card, wraps=wraps)
+
+
+def _removal(by: Device, whom: Device) -> Iterator[bytes]:
+    """Likewise."""
+    for number in count():
+        finals = {number.to_bytes(16): Final(1, b"anything")}
+        yield compose.remove(by.space.roster, by.id, whom.id, finals)
+
+
+async def _state(device: Device, statements: Iterator[bytes], *, small: bool) -> None:
+    """One of them whose id is in the lower, or the upper, half of all."""
+    data = next(one for one in statements if (statement_id(one) < b"\x80") is small)
+    await device.space.learn([compose.signed(data, device.keys.sign)])
+    await device.spaces.renew_epoch(device.space)
 
 
 async def test_who_was_let_in_again_meanwhile_is_not_told_that_it_was_removed(
