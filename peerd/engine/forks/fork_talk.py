@@ -20,8 +20,9 @@ nothing counts as seen. A person may say otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from peerd.core.clocks import Clock, ReadClock, includes
 from peerd.core.device_id import short_id
@@ -90,13 +91,13 @@ class ForkTalk:
         """With tasks in the link's group: its end is theirs."""
         self._group = group
 
-    def _do(self, work: Coroutine[Any, Any, object], name: str) -> None:
+    def _do(self, work: Callable[[], Awaitable[object]], name: str) -> None:
         assert self._group is not None  # noqa: S101 - nothing is heard before the start
         self._group.create_task(self._guarded(work), name=name)
 
-    async def _guarded(self, work: Coroutine[Any, Any, object]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            await work
+            await work()
         except (StoreError, UserError) as problem:
             log.warning("fork not settled", space=self._space.name, code=problem.code, cause=str(problem))
 
@@ -106,7 +107,7 @@ class ForkTalk:
         """The two copies hold two histories of an origin, or perhaps they do."""
         if doubtful:
             self._doubted[origin] = seq
-        self._do(self._begin(origin, seq, doubtful=doubtful), "fork found")
+        self._do(partial(self._begin, origin, seq, doubtful=doubtful), "fork found")
 
     def saying(self, message: object) -> None:
         """What the session says."""
@@ -148,7 +149,7 @@ class ForkTalk:
             case Summary():
                 self._said[1].update(_ends(message))
             case ForkMessage():
-                self._do(self._heard(message), "fork heard")
+                self._do(partial(self._heard, message), "fork heard")
                 return True
             case SnapshotWant() if self._is_stopped():
                 self._exchange.serve(message)
@@ -211,7 +212,7 @@ class ForkTalk:
     def agreed(self) -> None:
         """No fork is found between the two, so nothing stops the session."""
         if self._space.forks.falls:
-            self._do(self._step_back(), "fork with nobody")
+            self._do(self._step_back, "fork with nobody")
 
     async def _step_back(self) -> None:
         """They may take nothing of what falls here, and perhaps nobody is left who has what stands. Their copy holds no
@@ -270,7 +271,7 @@ class ForkTalk:
 
     def roster_changed(self) -> None:
         if self._searches:
-            self._do(self.consider(), "fork considered")
+            self._do(self.consider, "fork considered")
 
     def begin_recopy(self) -> asyncio.Task[bool]:
         """As `recopy`, because a person says so. The task ends with the link, at the latest."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from peerd.core.device_id import short_id
 from peerd.core.links import LinkFacts
+from peerd.engine.links.link_tasks import LinkTasks
 from peerd.engine.links.session_runner import SessionRunner
 from peerd.engine.ports import Link, Times
 from peerd.engine.space import Space
@@ -117,7 +118,7 @@ class LinkRunner:
         """
         ended: BaseException | None = None
         try:
-            async with asyncio.TaskGroup() as group:
+            async with LinkTasks() as group:
                 self._group = group
                 self.share()
                 group.create_task(self._write(), name="link writer")
