@@ -293,7 +293,7 @@ class _Attempt:
         elif isinstance(end, Failed) and end.code == "wrong-code" and not end.theirs:
             wrong = {"device": format_device_id(self._theirs), "tries_left": invitation.window.tries_left}
             invitation.events.put_nowait(InvitationEvent(id=invitation.number, wrong_code=wrong))
-        elif isinstance(end, Failed) and invitation.window.state(self._inviting.times.boottime_s()) is not State.OPEN:
+        elif isinstance(end, Failed) and self._machine.used_up:
             invitation.events.put_nowait(UserError(end.text, code=end.code, status=409, next_step=end.next_step))
 
 

@@ -49,6 +49,8 @@ class Inviter(Machine):
     says whether a person told us to admit exactly this device; `ask`: a person confirms before it is admitted.
 
     `took_window`: this attempt was the one at the invitation; how another one ended is nothing to whoever waits there.
+    `used_up`: since this attempt nobody comes by the code any more. The window does not tell whose doing that is: while
+    the link of one attempt closes, the next one may be at it.
     `by_name`: it came without a code, as a device that was named.
     """
 
@@ -76,6 +78,7 @@ class Inviter(Machine):
         self._ours, self._name, self._theirs = ours, name, theirs
         self._window, self._named, self._ask, self._entropy = window, named, ask, entropy
         self.took_window = False
+        self.used_up = False
         self.by_name = False
         self._claimed = False
         self._admitted = False
@@ -155,11 +158,15 @@ class Inviter(Machine):
         assert window is not None  # noqa: S101 - this state is reached through a window only
         assert secrets is not None  # noqa: S101 - and through SPAKE
         if window.state(self._now_s) is not Window.BUSY:
+            self.used_up = True
             return self._refuse("expired")
         self._claimed = False
         if not secrets.proves(confirm.mac, joins=True):
-            return self._refuse(window.wrong())
+            refusal = window.wrong()
+            self.used_up = not window.tries_left
+            return self._refuse(refusal)
         window.spend()
+        self.used_up = True
         self._from_joiner, self._to_joiner = secrets.box(joins=True), secrets.box(joins=False)
         # A joiner may show our name to a person before it goes on.
         self._go(State.REQUEST, PERSON_S + STEP_S)

@@ -309,6 +309,31 @@ async def test_a_device_that_comes_while_another_proves_itself_is_told_busy(
     await first
 
 
+@pytest.mark.parametrize("said", [Confirm, Request])
+async def test_an_attempt_that_came_to_nothing_ends_nothing_for_the_next(
+    desk: Device, laptop: Device, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch, said: type[object]
+) -> None:
+    """Its link takes a second or two to close; the next attempt has begun by then, or has proven the code."""
+    events, code = await invite(desk)
+    wire.stop_at = Confirm
+    first = joining(laptop, desk, code)
+    await until(lambda: wire.pipes and not wire.pipes[0].flowing.is_set())
+    far, gone = wire.pipes[0].other, asyncio.Event()
+    assert far is not None
+    monkeypatch.setattr(far, "close", lambda _code, _reason: gone.wait())
+    await wire.pipes[0].close(1006, "gone")
+    assert (await refusal(first)).extra["reason"] == "link-lost"
+    wire.stop_at = said
+    second = joining(laptop, desk, code)
+    await until(lambda: len(wire.pipes) > 1 and not wire.pipes[1].flowing.is_set())
+    ending = len(wire.tasks)
+    gone.set()
+    await until(lambda: len(wire.tasks) < ending)
+    wire.pipes[1].go_on()
+    assert (await anext(events)).admitted is not None
+    assert (await second).space == "home"
+
+
 # --- coming again ---------------------------------------------------------------------------------------
 
 
