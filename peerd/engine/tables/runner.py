@@ -53,6 +53,7 @@ class BindingRunner:
         self.harvesting.went_back = self.projecting.went_back
         self._file: TableFile | None = None
         self._watch: FileWatch | None = None
+        self._is_told = False  # does the file, as it is open, know what was harvested of it last?
         self._in_the_way_s = 0.0  # of what the file told of that
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()  # of whoever uses the file for more than one question
@@ -176,7 +177,7 @@ class BindingRunner:
         if self._file is None:
             binding = self.binding
             self._file = await self._files.open(Path(binding.database), binding.id, binding.plan, self.settings.brake)
-            self._in_the_way_s = 0.0
+            self._in_the_way_s, self._is_told = 0.0, False
             self.projecting.opened()
             self._schedule.reading_disturbs = self._file.reading_disturbs()
         return self._file
@@ -194,9 +195,7 @@ class BindingRunner:
         renewed.check_filled(self._space, self.settings)
         file = await self._opened()
         await file.check()
-        for stored in await self._space.store.bindings.load():
-            if stored.id == self.binding.id and stored.note is not None:
-                await file.settle(stored.note, stored.dot, late=True)
+        await self._tell_last(file)
         if self.settings.renewed:
             await renewed.say_what_was_lost(self._space, file, self.binding.plan)
         await self._harvest()
@@ -206,6 +205,14 @@ class BindingRunner:
         if self.settings.merging or self.settings.renewed:
             await self._have_met()
 
+    async def _tell_last(self, file: TableFile) -> None:
+        """Finish a harvest that is in the space and not settled: what comes before would harvest the same again."""
+        if not self._is_told:
+            for stored in await self._space.store.bindings.load():
+                if stored.id == self.binding.id and stored.note is not None:
+                    await file.settle(stored.note, stored.dot, late=True)
+            self._is_told = True
+
     async def _have_met(self) -> None:
         self.settings = replace(self.settings, merging=False, renewed=False)
         self.binding = replace(self.binding, settings=encode_settings(self.settings))
@@ -214,6 +221,7 @@ class BindingRunner:
     async def _harvest(self) -> None:
         file = await self._opened()
         if not renewed.waits(self._space, self.settings):
+            await self._tell_last(file)
             await self.harvesting.harvest(file, self.settings)
 
     async def _project(self) -> None:
@@ -229,13 +237,26 @@ class BindingRunner:
 
     # ---- what people ask
 
-    async def take_the_last(self) -> None:
-        """Harvest what the application did until now, if that can be."""
+    async def _for_people(self, work: Callable[[], Awaitable[None]]) -> None:
+        """What meets trouble stops the binding as any other work: what was harvested may be in the space, and the file
+        does not know. Raises StoreError.
+        """
         async with self._turn:
             try:
-                await self._harvest()
+                if not renewed.waits(self._space, self.settings):
+                    await self._tell_last(await self._opened())
+                await work()
             except StoreError as problem:
-                log.warning("last changes not harvested", path=self.binding.database, code=problem.code)
+                await self._failed(problem)
+                self._wake.set()
+                raise
+
+    async def take_the_last(self) -> None:
+        """Harvest what the application did until now, if that can be."""
+        try:
+            await self._for_people(self._harvest)
+        except StoreError as problem:
+            log.warning("last changes not harvested", path=self.binding.database, code=problem.code)
 
     async def counts(self) -> dict[str, TableCount]:
         """By table; raises StoreError if the file cannot be asked."""
@@ -254,13 +275,19 @@ class BindingRunner:
 
     async def approve(self, table: str) -> None:
         """Let the held deletes of a table go on."""
-        async with self._turn:
+
+        async def approving() -> None:
             await (await self._opened()).approve(table)
             await self._harvest()
 
+        await self._for_people(approving)
+
     async def restore(self, table: str) -> None:
         """Undo the held deletes of a table."""
-        async with self._turn:
+
+        async def restoring() -> None:
             file = await self._opened()
             applied = await file.applied() or UNFINISHED
             await self.projecting.show(file, list(await file.restore(table)), applied)
+
+        await self._for_people(restoring)

@@ -182,6 +182,27 @@ async def test_a_crash_between_the_commit_and_the_settling_makes_no_second_edit(
     assert not bound.file.dirty
 
 
+@pytest.mark.parametrize("way", ["asked", "meanwhile"])
+async def test_what_a_person_asks_for_harvests_nothing_twice(bound: Bound, way: str) -> None:
+    """The file could not be settled when the person asked, or just before."""
+    await bound.begin()
+    await bound.at_rest()
+    bound.file.held = {"tasks": 1}
+    bound.file.trouble, bound.file.trouble_at = TableTrouble("locked"), "settle"
+    bound.file.put("a", title="Milk")
+    if way == "asked":
+        with pytest.raises(TableTrouble):
+            await bound.runner.approve("tasks")
+        bound.file.held = {"tasks": 1}
+    await bound.in_trouble()
+    bound.file.trouble = None
+    if way == "meanwhile":
+        await bound.runner.approve("tasks")
+    await bound.at_rest()
+    assert list(bound.device.clock_now().values()) == [1]
+    assert not bound.file.dirty
+
+
 async def test_rows_that_differ_in_nothing_are_settled_without_a_transaction(bound: Bound) -> None:
     await bound.begin(BindingSettings(merging=True))
     await bound.at_rest()
