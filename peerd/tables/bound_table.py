@@ -288,11 +288,14 @@ class BoundTable:
         )
 
     def changed(self, cells: Cells, base: Mapping[int, bytes], present: Cells) -> Cells:
-        """Those of `cells` that differ from what the row has; its key is never among them."""
+        """Those of `cells` that differ from what the row has; integers that the file has for itself are never among
+        them.
+        """
         differing = {}
         for name, cell in cells.items():
             known = base.get(self._numbers.get(name, -1))
-            if name not in self.key and cell_hash(cell) != (known or cell_hash(present[name])):
+            is_own = self.key_is_integer and name in self.key
+            if not is_own and cell_hash(cell) != (known or cell_hash(present[name])):
                 differing[name] = cell
         return differing
 

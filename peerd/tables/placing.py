@@ -144,9 +144,12 @@ class Placing:
             raise Unplaceable("check", f"A trigger of the application refuses it ({self._refused[ref]}).")
         cells = self._keys.cells(table, candidate)
         shadow, key = candidate.shadow, self._keys.key(table, candidate, cells)
+        if shadow is not None and shadow.immovable and not table.key_is_integer:
+            cells = {name: cell for name, cell in cells.items() if name not in table.key}
         present = table.read(key) if shadow is not None else None
         before = present or candidate.old
         full = {**before, **cells} if before else cells
+        new_key = key if table.key_is_integer else tuple(map(full.get, table.key))  # 'a' may be 'A' now
         self._require_parents(ref, full)
         if shadow is not None and present is not None:
             changed = table.changed(cells, shadow.hashes, present)
@@ -156,11 +159,11 @@ class Placing:
             if not self._update(table, ref, changed, key):
                 candidate.old = present
                 table.delete(key)
-                self._insert(table, ref, {**present, **changed}, key)
-            self._settle(ref, table, key, before, changed)
+                self._insert(table, ref, {**present, **changed}, new_key)
+            self._settle(ref, table, new_key, before, changed)
             return
-        self._insert(table, ref, full, key)
-        self._settle(ref, table, key, before, full)
+        self._insert(table, ref, full, new_key)
+        self._settle(ref, table, new_key, before, full)
         unnamed = [link for link in self._progress.links.from_child(ref.table) if not full.keys() >= set(link.columns)]
         link = self._missing(ref, unnamed) if unnamed else None
         if link is not None:  # a default that refers to nothing
@@ -233,6 +236,8 @@ class Placing:
         if old is not None and old.key == row.key:
             table.set_shadow(row)
         else:
+            if old is not None:
+                table.drop_shadow(ref.record)
             try:
                 table.add_shadow(row)
             except apsw.ConstraintError:

@@ -770,3 +770,51 @@ def test_an_error_leaves_everything_as_it_was(notes: BoundFile) -> None:
     notes.check()
     assert notes.rows("SELECT id, title FROM note ORDER BY id") == [(1, "x"), (2, "y")]
     assert notes.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, -1) == 1
+
+
+# ---- keys that are equal and not the same
+
+
+@pytest.mark.parametrize(
+    ("column", "before", "after"),
+    [
+        ("k TEXT NOT NULL PRIMARY KEY COLLATE NOCASE", "abc", "ABC"),
+        ("k TEXT NOT NULL PRIMARY KEY COLLATE RTRIM", "abc", "abc "),
+        ("k NOT NULL PRIMARY KEY", 1, 1.0),
+    ],
+)
+@pytest.mark.parametrize("tail", ["", "WITHOUT ROWID"])
+@pytest.mark.parametrize("old_title", ["one", "two"])
+def test_a_key_is_written_as_the_record_has_it_now(
+    tmp_path: Path, column: str, before: Cell, after: Cell, tail: str, old_title: str
+) -> None:
+    """Also where the row has to make way for another one first."""
+    file = BoundFile(
+        tmp_path / "app.db",
+        (f"CREATE TABLE note({column}, title TEXT UNIQUE) {tail}",),
+        BindingPlan("app", (table(0, "note", "natural", identity=("k",)),)),
+    )
+    file.show(image("note", "r", {"k": before, "title": old_title}), image("note", "z", {"k": "z", "title": "zed"}))
+    file.show(
+        image("note", "z", {"k": "z", "title": "two"}, dots=2),
+        image("note", "r", {"k": after, "title": "one"}, born=2, dots=2),
+    )
+    found = file.rows("SELECT k, title FROM note ORDER BY title")
+    assert [(type(key), key, title) for key, title in found] == [(type(after), after, "one"), (str, "z", "two")]
+    assert file.rows("SELECT k0 FROM _peerd_s0 WHERE r = 'r'") == [(after,)]
+
+
+def test_children_stay_with_a_key_that_is_written_otherwise(tmp_path: Path) -> None:
+    file = BoundFile(
+        tmp_path / "app.db",
+        (
+            "CREATE TABLE tag(k TEXT NOT NULL PRIMARY KEY COLLATE NOCASE)",
+            "CREATE TABLE note(id INTEGER PRIMARY KEY, tag TEXT REFERENCES tag(k))",
+        ),
+        BindingPlan("app", (table(0, "tag", "natural", identity=("k",)), table(1, "note"))),
+    )
+    file.show(image("tag", "a", {"k": "a"}), image("note", "n", {"id": 1, "tag": "a"}))
+    file.show(image("tag", "a", {"k": "A"}, dots=2))
+    assert file.rows("SELECT k FROM tag") == [("A",)]
+    assert file.rows("SELECT tag FROM note") == [("a",)]
+    assert file.parked() == {}
