@@ -77,6 +77,7 @@ class Commits:
         self.roster = roster
         self.last_position = 0
         self.refused = 0  # runs that a removal kept out
+        self.replaced = 0  # how often another history took the place of ours
         self.tail = Tail()
         self.rules = CollectionRules()
         self.bound = BoundCollections()
@@ -154,10 +155,12 @@ class Commits:
             StoreError: nothing was written.
             LinkLost: the staging area is full; another link brings them again.
         """
-        arrival = Arrival(announcements, runs, decoded or Decoded(), bringers)
-        await self._works.do(lambda: self._take(runs, arrival))
+        decoded = decoded or Decoded()
+        arrival = Arrival(announcements, runs, decoded, bringers)
+        await self._works.do(lambda: self._take(runs, arrival, decoded))
 
-    async def _take(self, runs: Sequence[Run], arrival: Arrival) -> None:
+    async def _take(self, runs: Sequence[Run], arrival: Arrival, decoded: Decoded) -> None:
+        decoded.judge(self.replaced)
 
         def decide(_: Transaction, batch: Batch) -> None:
             arrival.apply(batch, self.roster, self.staging)
@@ -209,6 +212,7 @@ class Commits:
             if switched.own_origin_ended:
                 self.take_new_origin()
             self.state = switched.state
+            self.replaced += switched.replaced
             self.tail = Tail(self.last_position)
             self.switched(switched)
             try:

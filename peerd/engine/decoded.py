@@ -28,12 +28,19 @@ Read: TypeAlias = Entry | PlainPut
 
 class Decoded:
     """Runs are told apart by what they are, not by what they claim: of two that claim one place, one is forged.
-    `known`: so far whoever brought them is known to hold our history of each origin, if that is to be looked at.
+    `known`: so far whoever brought them is known to hold our history of each origin, if that is to be looked at; it was
+    found out when ours had been `replaced` so often.
     """
 
-    def __init__(self, known: ReadClock | None = None) -> None:
+    def __init__(self, known: ReadClock | None = None, replaced: int = 0) -> None:
         self.known = known
+        self._replaced = replaced
         self._ahead: dict[int, tuple[Run, list[Read]]] = {}
+
+    def judge(self, replaced: int) -> None:
+        """It is their turn, and by now our history was replaced so often: of one before nothing is known to be ours."""
+        if self.known is not None and replaced != self._replaced:
+            self.known = {}
 
     async def decode(self, runs: Sequence[Run], copy: CopyState) -> None:
         """Decode those that `copy` lacks and that keep nobody else waiting for long."""

@@ -55,6 +55,7 @@ class Inbound:
         self._perform = perform
         self._on_fork = on_fork
         self._known = known
+        self._replaced = space.commits.replaced  # so often, when that began to be found out
         self._waiting: deque[LearnStatements | ApplyRuns] = deque()
         self._work = asyncio.Event()
         self._stopped = False
@@ -101,7 +102,7 @@ class Inbound:
                 self._perform(self._machine.roster_changed(self._space.ours()))
             else:
                 self._waiting.popleft()
-                following, decoded = self._with_followers(effect), Decoded(self._known())
+                following, decoded = self._with_followers(effect), Decoded(self._known(), self._replaced)
                 await decoded.decode([run for one in following for run in one.runs], self._space.copy)
                 await _end_of(applying)
                 applying = tasks.create_task(self._apply(following, decoded), name="session apply")

@@ -122,7 +122,9 @@ class RelaySteps:
             space.went_back()
 
     async def _take(self, courier: Courier, step: Apply) -> None:
-        refusal = await self._apply(step, await self._known(courier, step.devices))
+        replaced = self._space.commits.replaced
+        decoded = Decoded(await self._known(courier, step.devices), replaced)
+        refusal = await self._apply(step, decoded)
         device, former = courier.applied(self._moment(), refusal), courier.former
         if device == self._space.device and former is not None:
             self._forks.former_refused(former)
@@ -236,9 +238,8 @@ class RelaySteps:
             known = here if known is None else {one: min(seq, known[one]) for one, seq in here.items() if one in known}
         return known
 
-    async def _apply(self, step: Apply, known: Clock | None) -> str:
+    async def _apply(self, step: Apply, decoded: Decoded) -> str:
         """Through the commit door. Gives why none was taken, or nothing."""
-        decoded = Decoded(known)
         await decoded.decode(step.runs, self._space.copy)
         try:
             await self._space.commits.take(step.origins, step.runs, decoded, step.devices)

@@ -4,6 +4,7 @@ that they do. Whoever is less far goes over to the other, and writes again what 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -236,3 +237,40 @@ async def test_of_many_ends_a_snapshot_tells_those_at_which_others_stand(
     desk.space.presence.note_acks(laptop.id, laptop.clock_now())
     assert await take(laptop, await made(desk))
     assert laptop.clock_now() == desk.clock_now()
+
+
+async def test_what_waits_while_a_copy_is_replaced_is_not_judged_by_what_was_known_of_the_one_before(
+    desk: Device, make: MakeDevice, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The laptop and the attic held the second life, and the attic goes on in it; of the first it has seen nothing."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    laptop, _ = await long_ago(desk, laptop, attic)
+    await laptop.tell(attic)
+    wire.connect(laptop, attic)
+    await until(lambda: peer(laptop, attic).state == "in sync")
+    snapshots, commits = laptop.space.store.snapshots, laptop.space.commits
+    begun, goes_on, waiting = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    replace, take_runs = snapshots.replace, commits.take
+
+    async def slowly(*given: Any) -> Any:
+        begun.set()
+        await goes_on.wait()
+        return await replace(*given)
+
+    async def taking(*given: Any) -> None:
+        waiting.set()
+        await take_runs(*given)
+
+    monkeypatch.setattr(snapshots, "replace", slowly)
+    monkeypatch.setattr(commits, "take", taking)
+    wire.connect(desk, laptop)
+    await begun.wait()
+    await attic.patch("edited", set={"text": "attic"})
+    await waiting.wait()
+    goes_on.set()
+    await heal(until, wire, desk, laptop, attic)
+    for device in (desk, laptop, attic):
+        listed = await Conflicts(device.space).list(collection=None, key="edited", limit=10, cursor=None)
+        (conflict,) = [one for one in listed.conflicts if one.kind == "field"]
+        assert {value.value for value in conflict.values} == {"first", "second", "attic"}, device.name
