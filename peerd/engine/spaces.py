@@ -26,6 +26,7 @@ from peerd.logs import get
 
 log = get(__name__)
 
+WITHDRAWN_AT_ONCE = 32  # a device can make more invitations than another one has room to withdraw
 _HALF_AN_ID = 28
 
 
@@ -264,8 +265,8 @@ class Spaces:
         log.info("member admitted", space=space.name, device=short_id(card.device))
 
     async def remove(self, space: Space, device: bytes) -> None:
-        """Remove a device for good, with what it wrote as far as we have it, and the invitations by file that it has
-        made; and change the secret of the space.
+        """Remove a device for good, with what it wrote as far as we have it, and change the secret of the space. The
+        invitations by file that it has made end with its admission; who waits with one of the first of them is told.
 
         Raises:
             UserError: not-admin, not-member; only-member.
@@ -282,10 +283,11 @@ class Spaces:
             for origin, at in space.copy.origins.items()
             if at.announcement.device == device and at.seq
         }
+        made = tickets.open_tickets_of(space.roster, device, self._times.wall_ms())[:WITHDRAWN_AT_ONCE]
         removal = compose.remove(space.roster, self._keys.device, device, finals)
-        for ticket in tickets.open_tickets_of(space.roster, device, self._times.wall_ms()):  # who waits is told so
-            await self._state(space, compose.withdraw(space.roster, self._keys.device, ticket))
-        await self._state(space, removal)
+        withdrawals = [compose.withdraw(space.roster, self._keys.device, ticket) for ticket in made]
+        # The removal first: there is always room for that.
+        await space.learn([compose.signed(data, self._keys.sign) for data in (removal, *withdrawals)])
         log.info("member removed", space=space.name, device=short_id(device))
         await self.renew_epoch(space)
 

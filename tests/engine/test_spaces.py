@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from peerd import identity
-from peerd.core.roster import compose, epochs
+from peerd.core.roster import compose, epochs, room, tickets
 from peerd.core.roster.statements import DeviceCard, SignedStatement
 from peerd.errors import DiskFull, UserError
 from peerd.identity import Identity
@@ -225,6 +225,26 @@ async def test_however_many_secrets_a_member_states_others_can_be_let_in(two: tu
     assert first is not None
     assert now is not None
     assert {first.id, now.id} <= handed
+
+
+async def test_however_many_invitations_a_device_has_made_it_can_be_removed(
+    two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whoever removes it has room left to remove others. Those that it made first are withdrawn besides."""
+    desk, laptop = two
+    monkeypatch.setattr(room, "OF_AN_ADMIN", room.Room(200, 8 << 20))
+    roster = laptop.space.roster
+    for number in range(199):
+        ticket = compose.ticket(roster, laptop.id, number.to_bytes(32), desk.clock.wall_ms() + 1)
+        roster, _ = roster.with_statements([compose.signed(ticket, laptop.keys.sign)])
+    await desk.space.learn(roster.statements)
+    made = list(tickets.open_tickets(desk.space.roster, 0))
+    before = len(desk.space.roster)
+    await desk.spaces.remove(desk.space, laptop.id)
+    assert desk.space.roster.members.keys() == {desk.id}
+    assert not tickets.open_tickets(desk.space.roster, 0)
+    assert len(desk.space.roster) - before < 50
+    assert list(tickets.withdrawn_tickets(desk.space.roster, 0)) == made[:32]
 
 
 async def test_a_new_secret_reaches_however_many_members_a_few_at_a_time(
