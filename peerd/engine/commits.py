@@ -253,7 +253,9 @@ class Commits:
     # ---- restores
 
     async def restore_parked(self) -> None:
-        """Look again at all parked records: somebody said that they hold no image, or is active no more."""
+        """Look again at all parked records: somebody said that they hold no image, or is active no more, or has not
+        heard of which of them we hold none.
+        """
         await self._works.whole(self._restore_parked())
 
     async def _restore_parked(self) -> None:
@@ -305,6 +307,8 @@ class Commits:
             inside, lambda: self.own_origin, lambda: used_up, lambda: notes, lambda _: self.owing(unsound)
         )
         if writes is None:
+            if lacking:
+                self.ring(Commit(own=False, foreign=False, lacking=list(lacking)))
             return
         self.state = writes.state
         self.met(unsound)

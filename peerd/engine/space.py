@@ -205,7 +205,7 @@ class Space:
         return removal.name if removal is not None else ""
 
     def look_at_parked(self) -> None:
-        """Somebody said that they cannot restore; perhaps we can."""
+        """Somebody said that they cannot restore; perhaps we can. Or somebody has not heard yet what we cannot."""
         self._parked_again = True
         if self._parked_task is None or self._parked_task.done():
             self._parked_task = asyncio.create_task(self._restore_parked(), name="restore parked")

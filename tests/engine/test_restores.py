@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from peerd.protocol.control.messages import CollectionChange
+from tests.engine.snapshots.test_snapshots import made, take
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
 
 async def meet(one: Any, other: Any) -> None:
@@ -69,3 +76,59 @@ async def test_who_holds_no_image_says_so_and_leaves_it_to_others(desk: Any) -> 
     desk.space.on_commit.append(rung.append)
     await desk.park("milk")
     assert rung[-1].lacking == [("notes", "milk")]
+
+
+async def parked_without_its_author(desk: Device, laptop: Device) -> None:
+    """The desk edited what the laptop deleted, and lost its copy: what it has now came without images."""
+    await desk.put("milk", {"text": "milk", "done": False})
+    await desk.tell(laptop)
+    await desk.patch("milk", set={"done": True})
+    await laptop.delete("milk")
+    laptop.space.presence.note_seen(desk.id)
+    await desk.tell(laptop)
+    assert [name for name, _ in await laptop.space.store.flagged(None, 10)] == [("notes", "milk")]
+    await desk.spaces.rebuild("home")
+    assert await take(desk, await made(laptop))
+
+
+async def is_shown(*devices: Device) -> bool:
+    expected = {"text": "milk", "done": True}
+    return all([(await device.records.read("notes", "milk")).value == expected for device in devices])
+
+
+async def test_whoever_comes_later_hears_too_who_holds_no_image(
+    two: tuple[Device, Device], wire: Wire, until: Until
+) -> None:
+    """The desk found the record parked while nobody was linked with it."""
+    desk, laptop = two
+    await parked_without_its_author(desk, laptop)
+    await asyncio.sleep(0.1)
+    wire.connect(desk, laptop)
+    await until(lambda: desk.space.copy.visible == laptop.space.copy.visible == 1)
+    assert await is_shown(desk, laptop)
+
+
+async def test_what_nobody_can_restore_is_said_once_by_each(
+    desk: Device, make: MakeDevice, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laptop, shelf = make("laptop"), make("shelf")
+    await desk.admit(laptop, shelf)
+    everybody = [desk, laptop, shelf]
+    for device in everybody:
+        await device.park("milk", device.name)
+    await meet(desk, laptop)
+    await meet(desk, shelf)
+    await meet(desk, laptop)
+    heard: list[bytes] = []
+    for device in everybody:
+        restores = device.space.commits.restores
+
+        def hearing(theirs: bytes, names: Any, lacks: Any = restores.lacks) -> None:
+            heard.append(theirs)
+            lacks(theirs, names)
+
+        monkeypatch.setattr(restores, "lacks", hearing)
+    for one, other in ((desk, laptop), (desk, shelf), (laptop, shelf)):
+        wire.connect(one, other)
+    await asyncio.sleep(0.5)
+    assert sorted(heard) == sorted(2 * [device.id for device in everybody])

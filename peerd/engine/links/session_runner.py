@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from peerd.core.batch import Doubt, Fork
+from peerd.core.batch import Doubt, Fork, Name
 from peerd.core.device_id import short_id
 from peerd.engine.commits import Commit
 from peerd.engine.forks.fork_talk import ForkTalk
@@ -18,6 +18,7 @@ from peerd.engine.links.inbound import Inbound
 from peerd.engine.links.outbound import Outbound
 from peerd.engine.ports import Times
 from peerd.engine.repair.repairs import CAPABILITY, Repairs
+from peerd.engine.restores import LACKING
 from peerd.engine.snapshots.exchange import SnapshotExchange, SnapshotTrouble
 from peerd.engine.space import Space
 from peerd.logs import get
@@ -94,6 +95,7 @@ class SessionRunner:
         self._wake: asyncio.TimerHandle | None = None
         self.since_ms = times.wall_ms()  # when `in_sync` last changed
         self._was_in_sync = False
+        self._said_lacking: set[Name] = set()
 
     # ---- events
 
@@ -139,13 +141,22 @@ class SessionRunner:
         self._perform(self.machine.sent(self._now()))
 
     def committed(self, commit: Commit) -> None:
-        if commit.lacking:
-            self._link.say(Lacking(self.space.id, list(commit.lacking[:LACKING_AT_ONCE])))
+        self._say_lacking(commit.lacking)
         self._perform(
             self.machine.committed(
                 self.space.ours(), self._now(), own=commit.own, foreign=commit.foreign, switched=commit.switched
             )
         )
+
+    def _say_lacking(self, names: Iterable[Name]) -> None:
+        """Each once, so that two that lack the same come to an end; what is too much at once with the next look."""
+        news = [name for name in names if name not in self._said_lacking][:LACKING_AT_ONCE]
+        if not news:
+            return
+        if len(self._said_lacking) >= LACKING:
+            self._said_lacking.clear()
+        self._said_lacking.update(news)
+        self._link.say(Lacking(self.space.id, news))
 
     def roster_changed(self) -> None:
         self.forks.roster_changed()
@@ -208,6 +219,7 @@ class SessionRunner:
     def _note(self, effect: Effect) -> None:
         match effect:
             case WantTurn():
+                self.space.look_at_parked()  # what we found to lack before, nobody has told them
                 self.on_turn(self, effect.behind)
             case CaughtUp():
                 self.on_caught_up(self)
