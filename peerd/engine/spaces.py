@@ -128,15 +128,19 @@ class Spaces:
         return await self._make_live(*await self._shelf.create(space_id, name, [genesis, epoch]))
 
     async def adopt(self, space_id: bytes, name: str, statements: Sequence[SignedStatement]) -> Space:
-        """Our copy of a space that we were let into; of one that we were removed from, a new and empty copy."""
-        existing = self.by_id.get(space_id)
+        """Our copy of a space that we were let into; of one that we were removed from, a new and empty copy. What we
+        know of its members and who lets us in does not is kept, but for what would keep us out.
+        """
+        existing, ours = self.by_id.get(space_id), self._keys.device
         if existing is None:
             name = self._shelf.failed_name(space_id) or self._free_name(name)
             return await self._make_live(*await self._shelf.create(space_id, name, list(statements)))
-        if self._goes_on(existing, statements):
+        before = existing.roster.members.get(ours)
+        larger, _ = existing.roster.with_statements(statements)
+        if before is not None and larger.goes_on(before):  # else it ended, perhaps without our knowing
             await existing.learn(statements)
             return existing
-        return await self._renew(existing, statements)
+        return await self._renew(existing, larger.statements if larger.is_member(ours) else statements)
 
     async def _renew(self, space: Space, statements: Sequence[SignedStatement]) -> Space:
         """A new and empty copy in the place of this one, which is set aside. If there can be none, the old one stays,
@@ -209,13 +213,6 @@ class Spaces:
             made = await self._make_live(*await self._shelf.create(space_id, name, roster.statements))
         log.info("space rebuilt", space=name)
         return made
-
-    def _goes_on(self, space: Space, statements: Sequence[SignedStatement]) -> bool:
-        """Is this copy still one that we may write to, or did our admission end, perhaps without our knowing?"""
-        ours = self._keys.device
-        before = space.roster.members.get(ours)
-        after = space.roster.with_statements(statements)[0].members.get(ours)
-        return before is not None and after is not None and before.admission == after.admission
 
     def check_joinable_as(self, name: str) -> None:
         """May a space that we join be called so here? A copy that we were removed from makes way.

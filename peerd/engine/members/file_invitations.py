@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from peerd.core.names import space_name
 from peerd.core.roster import compose, epochs, tickets
-from peerd.core.roster.statements import ADMIN, decode_statement
+from peerd.core.roster.statements import ADMIN, SignedStatement, decode_statement
 from peerd.core.stored import StoredPetition
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.keys import SpaceKeys
@@ -116,7 +116,10 @@ class FileInvitations:
         if name is not None:
             self._spaces.check_joinable_as(name)
         called = name or space_name(invitation.name)
-        space = await self._spaces.adopt(invitation.space, called, invitation.statements)
+        statements: Sequence[SignedStatement] = invitation.statements
+        if ours is not None:  # of our removal the file may know nothing
+            statements = ours.roster.with_statements(statements)[0].statements
+        space = await self._spaces.adopt(invitation.space, called, statements)
         await space.ask(self._petition(invitation, sorted(space.roster.members)))
         log.info("petition made", space=space.name)
         return space

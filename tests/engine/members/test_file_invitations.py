@@ -108,6 +108,24 @@ async def test_what_is_wrong_with_file_or_code_is_said(inviter: Relayed, guest: 
         await guest.files.ask(file, code, None)
 
 
+async def test_who_was_removed_comes_back_by_a_file_that_is_older_than_that(inviter: Relayed, guest: Relayed) -> None:
+    """By the roster in the file it still is a member; but it knows better, and asks."""
+    desk, attic = inviter.device, guest.device
+    await desk.admit(attic)
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    await desk.spaces.remove(desk.space, attic.id)
+    await desk.tell(attic)
+    space = await guest.files.ask(file, code, None)
+    assert space.petition is not None
+    assert attic.id in space.roster.removed
+    await desk.put("milk", {"n": 1})
+    await guest.relays.look_again()
+    await arrives(attic, "milk")
+    assert desk.space.roster.is_member(attic.id)
+    await attic.put("bread", {"n": 2})
+    await arrives(desk, "bread")
+
+
 async def test_open_invitations_are_listed_until_they_are_used(inviter: Relayed, guest: Relayed, until: Until) -> None:
     """Whoever has the file and its code may come; other members see that, too."""
     service = inviter.device.service

@@ -370,6 +370,40 @@ async def test_a_device_that_was_removed_begins_with_an_empty_copy(desk: Device,
     assert await desk.value("b") == {"x": 1}
 
 
+async def test_who_is_let_in_twice_keeps_its_copy(desk: Device, laptop: Device, make: MakeDevice) -> None:
+    """By one member, and by another that has not heard of that, and is nearer to the founder."""
+    attic = make("attic")
+    await desk.admit(laptop)
+    await laptop.admit(attic)
+    await attic.put("a", {"x": 1})
+    events, code = await invite(desk)
+    task = joining(attic, desk, code)
+    assert (await anext(events)).admitted is not None
+    await task
+    assert attic.space.roster.members[attic.id].depth == 1
+    assert await attic.value("a") == {"x": 1}
+    assert not list((attic.folder / "spaces").glob("*aside*"))
+    await attic.put("b", {"x": 2})
+    await attic.tell(desk)
+    assert [await desk.value(key) for key in "ab"] == [{"x": 1}, {"x": 2}]
+
+
+async def test_who_comes_back_still_knows_who_was_removed(desk: Device, laptop: Device, make: MakeDevice) -> None:
+    """Whoever lets it in has not heard of that."""
+    tablet, attic = make("tablet"), make("attic")
+    await desk.admit(laptop, tablet, attic)
+    await desk.tell(laptop)
+    await desk.spaces.remove(desk.space, attic.id)
+    await desk.tell(laptop, attic)
+    await desk.spaces.remove(desk.space, tablet.id)
+    await desk.tell(attic)
+    events, code = await invite(laptop)
+    task = joining(attic, laptop, code)
+    assert (await anext(events)).admitted is not None
+    await task
+    assert attic.space.roster.members.keys() == {desk.id, laptop.id, attic.id}
+
+
 # --- by name --------------------------------------------------------------------------------------------
 
 
