@@ -149,7 +149,9 @@ class Served:
         return number in self._kept or number >= self._next
 
     async def part(self, number: int) -> tuple[bytes, bool] | None:
-        """The part, and whether it is the last; None if it can not be had (any more). Raises what `parts` raises."""
+        """The part, and whether it is the last; None if it can not be had (any more). Raises what `parts` raises, and
+        StoreError "snapshot-gone" if this is closed meanwhile.
+        """
         self.was_asked = True
         async with self._turn:
             if number == self._next:
@@ -167,7 +169,14 @@ class Served:
         """Whoever is cancelled meanwhile leaves the reading to those who come after it."""
         if self._reading is None:
             self._reading = asyncio.create_task(self._read(), name="snapshot read")
-        data = await asyncio.shield(self._reading)
+        await asyncio.wait([self._reading])
+        if self._reading.cancelled():
+            raise StoreError(
+                "a snapshot was let go of before it was whole",
+                code="snapshot-gone",
+                next_step="It is made again by itself.",
+            )
+        data = self._reading.result()
         if data is not None:
             self._reading = asyncio.create_task(self._read(), name="snapshot read")
         return data

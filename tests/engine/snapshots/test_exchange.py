@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from peerd.engine.snapshots.exchange import SnapshotExchange
-from peerd.protocol.messages import SnapshotWant
+from peerd.protocol.messages import SnapshotChunk, SnapshotRefuse, SnapshotWant
 from peerd.protocol.session import Phase
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device, MakeDevice, Until
+    from tests.engine.conftest import Device, Hands, MakeDevice, Until
 
 
 async def test_one_that_no_longer_comes_makes_way_for_the_one_that_settles_a_fork(
@@ -71,3 +71,39 @@ async def test_one_of_which_nothing_comes_makes_way_for_that_of_another_member(
         machine.phase = Phase.STREAMING
         for one in exchanges:
             one.stop()
+
+
+async def test_who_had_to_make_way_for_others_is_served_when_it_asks_again(
+    two: tuple[Device, Device], clock: Hands, until: Until
+) -> None:
+    """Its part was being read for more than a minute, as while the copy here waits for something itself."""
+    desk, laptop = two
+    await desk.put("one", {"n": 1})
+    serving = desk.space.snapshots.serving
+    said: list[Any] = []
+
+    def say(message: Any) -> None:
+        said.append(message)
+        exchange.sent()
+
+    machine = cast("Any", SimpleNamespace(phase=Phase.STREAMING))
+    exchange = SnapshotExchange(desk.space, laptop.id, machine, say, lambda _effects: None, lambda _fork: None)
+    async with asyncio.TaskGroup() as group:
+        exchange.start(group)
+        async with desk.space.damage.turn:
+            exchange.serve(SnapshotWant(desk.space.id, bytes(16), 0, 4))
+            await until(lambda: laptop.id in serving.served)
+            await asyncio.sleep(0.05)
+            clock.pass_s(61)
+            for number in range(4):
+                await serving.serve(bytes([number]) * 32, bytes(16), 0)
+            assert laptop.id not in serving.served
+        await until(lambda: any(isinstance(one, SnapshotRefuse) for one in said))
+        assert said[-1].code == "snapshot-gone"
+        for number in range(4):
+            await serving.end_serving(bytes([number]) * 32)
+        said.clear()
+        exchange.serve(SnapshotWant(desk.space.id, bytes(16), 0, 4))
+        await until(lambda: said)
+        assert isinstance(said[0], SnapshotChunk)
+        exchange.stop()
