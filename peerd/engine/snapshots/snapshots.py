@@ -248,6 +248,7 @@ class Snapshots:
 
         async def switching() -> None:
             await space.commits.switch(standing, replacing)
+            await self.serving.close()  # of the copy before; parts that are kept are asked for over the next link
             space.forks.begin_anew()
             await space.forks.look()  # though the link by which it came ends meanwhile
 

@@ -679,6 +679,24 @@ async def test_a_copy_that_is_replaced_begins_its_own_again(two: tuple[Device, D
     await agree(desk, laptop)
 
 
+async def test_of_a_copy_that_gave_way_to_another_history_no_more_parts_are_sent(
+    two: tuple[Device, Device], make: MakeDevice
+) -> None:
+    """They are kept for whoever was cut off, and the links are, when that happens."""
+    desk, laptop = two
+    attic = make("attic")
+    await desk.admit(attic)
+    await attic.put("one", {"a": 1})
+    await desk.put("two", {"a": 2})
+    serving = desk.space.snapshots.serving
+    served = await serving.serve(laptop.id, bytes(16), 0)
+    while not (await served.part(served._next) or (b"", True))[1]:
+        pass
+    assert await desk.space.snapshots.take_in(ONE, each(await made(attic)), replaces=True)
+    assert laptop.id not in serving.served
+    assert (await serving.serve(laptop.id, served.id, 1)).id != served.id
+
+
 async def test_a_log_that_is_trimmed_meanwhile_ends_it(two: tuple[Device, Device]) -> None:
     desk, _ = two
     for number in range(60):
