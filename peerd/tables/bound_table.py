@@ -5,6 +5,7 @@ Foreign keys are off on our connection. Whether the application's triggers run i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 import apsw
@@ -29,6 +30,7 @@ _decode_rank = msgpack.Decoder(Rank).decode
 _APPROVED, _UNCAPTURED, _STALE = 2, 4, 16  # flags that a harvest sets
 _NULL = pack_cell(None)
 _TRIGGERS = apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER
+_CONFLICT_CLAUSE = re.compile(r"\bON\s+CONFLICT\b", re.ASCII | re.IGNORECASE)
 
 
 class UndoneByTrigger(Exception):
@@ -98,6 +100,8 @@ class BoundTable:
         self.shadow_columns = ["r", *self._places, "h", "d", "b", "f", "e"]
         marks = ", ".join("?" * len(self.shadow_columns))
         self.shadow_insertion = f"INSERT INTO {self.shadow}({', '.join(self.shadow_columns)}) VALUES({marks})"
+        # It would hold for what the application's triggers write, too: only where the table itself says otherwise.
+        self._or_abort = "OR ABORT " if _CONFLICT_CLAUSE.search(table.sql) else ""
         self._inserts: dict[tuple[str, ...], str] = {}
 
     # ---- rows
@@ -125,7 +129,7 @@ class BoundTable:
         if head is None:
             columns, marks = ", ".join(map(quoted, names)), ", ".join("?" * len(names))
             head = self._inserts[names] = f"INTO {self.sql_name}({columns}) VALUES({marks})"
-        return f"INSERT OR {'REPLACE' if replace else 'ABORT'} {head}"
+        return f"INSERT {'OR REPLACE ' if replace else self._or_abort}{head}"
 
     def update(self, cells: Cells, key: Row) -> None:
         """Set cells of a row.
@@ -135,7 +139,7 @@ class BoundTable:
         """
         self.switch_triggers()
         columns = ", ".join(f"{quoted(name)} = ?" for name in cells)
-        sql = f"UPDATE OR ABORT {self.sql_name} SET {columns} WHERE {self.match}"
+        sql = f"UPDATE {self._or_abort}{self.sql_name} SET {columns} WHERE {self.match}"
         self._bound(sql, (*cells.values(), *key))
 
     def delete(self, key: Row) -> None:
@@ -288,13 +292,14 @@ class BoundTable:
         )
 
     def changed(self, cells: Cells, base: Mapping[int, bytes], present: Cells) -> Cells:
-        """Those of `cells` that differ from what the row has; integers that the file has for itself are never among
-        them.
+        """Those of `cells` that differ from what the row has. Of a key only how it is written may differ ('a' and 'A'),
+        and what its column turns into another value, or the file has for itself, does not.
         """
         differing = {}
         for name, cell in cells.items():
             known = base.get(self._numbers.get(name, -1))
-            is_own = self.key_is_integer and name in self.key
+            is_key = name in self.key
+            is_own = is_key and (self.key_is_integer or isinstance(cell, str) != isinstance(present[name], str))
             if not is_own and cell_hash(cell) != (known or cell_hash(present[name])):
                 differing[name] = cell
         return differing

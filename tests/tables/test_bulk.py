@@ -32,7 +32,7 @@ def statements(file: BoundFile, *images: RowImage) -> int:
 
     def counted(_cursor: object, sql: str, _values: object) -> bool:
         nonlocal count
-        count += not sql.startswith("INSERT OR ABORT INTO main") and not sql.startswith("INSERT INTO _peerd_s")
+        count += not sql.startswith("INSERT INTO main") and not sql.startswith("INSERT INTO _peerd_s")
         return True
 
     file.connection.exec_trace = counted

@@ -818,3 +818,29 @@ def test_children_stay_with_a_key_that_is_written_otherwise(tmp_path: Path) -> N
     assert file.rows("SELECT k FROM tag") == [("A",)]
     assert file.rows("SELECT tag FROM note") == [("a",)]
     assert file.parked() == {}
+
+
+# ---- what the application's triggers write
+
+
+def test_a_trigger_settles_its_own_conflicts_as_it_does_for_the_application(tmp_path: Path) -> None:
+    """SQLite lets the clause of a statement hold for the triggers that it fires (lang_createtrigger.html)."""
+    file = BoundFile(
+        tmp_path / "app.db",
+        (
+            "CREATE TABLE note(id INTEGER PRIMARY KEY, title TEXT)",
+            "CREATE TABLE word(title TEXT PRIMARY KEY, notes INT DEFAULT 0)",
+            """CREATE TRIGGER came AFTER INSERT ON note BEGIN INSERT OR IGNORE INTO word(title) VALUES(NEW.title);
+                UPDATE word SET notes = notes + 1 WHERE title = NEW.title; END""",
+            """CREATE TRIGGER moved AFTER UPDATE ON note BEGIN
+                UPDATE word SET notes = notes - 1 WHERE title = OLD.title;
+                INSERT OR IGNORE INTO word(title) VALUES(NEW.title);
+                UPDATE word SET notes = notes + 1 WHERE title = NEW.title; END""",
+        ),
+        BindingPlan("app", (table(0, "note", run_triggers=True),)),
+    )
+    file.show(*(image("note", f"n{number}", {"id": number, "title": "garden"}) for number in range(3)))
+    file.show(image("note", "n1", {"id": 1, "title": "house"}, dots=2))
+    file.show(image("note", "n2", {"id": 2, "title": "house"}, dots=2))
+    assert file.parked() == {}
+    assert file.rows("SELECT * FROM word ORDER BY title") == [("garden", 1), ("house", 2)]
