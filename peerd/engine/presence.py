@@ -42,13 +42,17 @@ class Presence:
         return {device for device in self._commits.roster.members if device in seen or device == self._us}
 
     def was_here(self, device: bytes) -> bool:
-        """Is there any sign that this member ever had a copy: it was linked with us, wrote, or let others in?"""
-        peer = self.peers.get(device)
-        return (
-            (peer is not None and peer.seen_ms > 0)
-            or any(origin.announcement.device == device for origin in self._commits.state.origins.values())
-            or any(member.admitted_by == device for member in self._commits.roster.members.values())
-        )
+        """Is there any sign that this member ever had a copy: it was linked with us, wrote, or let others in? That it
+        had one before it was let in again is none.
+        """
+        peer, roster = self.peers.get(device), self._commits.roster
+        if peer is not None and peer.seen_ms > 0:
+            return True
+        of_its_own = (origin.announcement for origin in self._commits.state.origins.values())
+        spoke_under = [roster.entry(one.admission) for one in of_its_own if one.device == device]
+        admissions = (roster.entry(one.admission) for one in roster.members.values() if one.admitted_by == device)
+        spoke_under += [one.acting or one for one in admissions if one is not None]
+        return any(one is not None and roster.is_open(one) for one in spoke_under)
 
     def note_seen(self, device: bytes, **changed: object) -> None:
         """Remember that a member was here, and what else is known of it."""
@@ -82,10 +86,10 @@ class Presence:
 
     def note_admitted(self, staying: Collection[bytes]) -> None:
         """All members but those `staying` are new here, or were let in again: until they are seen, their time counts
-        from now on, and nothing that a copy before had acknowledged does.
+        from now on, and nothing of a copy before does.
         """
         for device in self._commits.roster.members.keys() - {self._us, *staying}:
-            self.peers[device] = replace(self._of(device), heard_ms=self._age_ms(), acks={})
+            self.peers[device] = replace(self._of(device), seen_ms=0, heard_ms=self._age_ms(), acks={})
 
     def grew_older(self, before_ms: int, off_ms: int) -> None:
         """The database was so old before; for `off_ms` of what came since no daemon ran. That counts like all time, but

@@ -268,10 +268,17 @@ class Space:
             log.warning("awaited devices not dropped", space=self.name, code=problem.code, cause=str(problem))
 
     def _not_awaited(self, before: Roster) -> set[bytes]:
-        """Whom a change of members keeps out: those removed by it, or all if we may not let in anybody any more."""
+        """Whom a change of members keeps out: those removed by it, perhaps not for the first time, or all if we may not
+        let in anybody any more.
+        """
         if not self.roster.is_admin(self._keys.device):
             return set(self.awaited)
-        return self.awaited.keys() & (self.roster.removed.keys() - before.removed.keys())
+        known = {device: one.admission for device, one in before.removed.items()}
+        return {
+            device
+            for device, one in self.roster.removed.items()
+            if device in self.awaited and known.get(device) != one.admission
+        }
 
     async def learn(self, statements: Iterable[SignedStatement], bringer: bytes | None = None) -> bool:
         """Take in statements of a peer (`bringer`), or of our own; see `learning`. True if the roster grew."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peerd.core.device_id import format_device_id, short_id
+from peerd.core.roster.statements import DeviceCard
 from peerd.engine.members import inviting
 from peerd.errors import UserError
 from peerd.protocol.pairing.messages import Confirm, Grant, Request
@@ -502,6 +503,21 @@ async def test_a_removal_ends_the_waiting_for_that_device(two: tuple[Device, Dev
     assert (await desk.reopen()).space.awaited == {b"o" * 32: kept}
 
 
+async def test_a_second_removal_ends_it_too(desk: Device, laptop: Device, make: MakeDevice) -> None:
+    """Of a device that another member let in meanwhile, and both are heard of at once."""
+    attic = make("attic")
+    await desk.admit(laptop, attic)
+    await desk.spaces.remove(desk.space, attic.id)
+    await desk.tell(laptop)
+    await desk.inviting.await_device(desk.space, attic.id, "admin")
+    await desk.space.learn(laptop.space.roster.statements)
+    assert desk.inviting.is_expected(attic.id)
+    await laptop.spaces.admit(laptop.space, attic.spaces.card())
+    await laptop.spaces.remove(laptop.space, attic.id)
+    await desk.space.learn(laptop.space.roster.statements)
+    assert not desk.inviting.is_expected(attic.id)
+
+
 async def test_who_is_no_admin_any_more_awaits_nobody(two: tuple[Device, Device]) -> None:
     desk, laptop = two
     await laptop.inviting.await_device(laptop.space, b"o" * 32, "admin")
@@ -520,6 +536,26 @@ async def test_naming_a_member_is_refused(two: tuple[Device, Device]) -> None:
     with pytest.raises(UserError) as refused:
         await desk.inviting.await_device(desk.space, laptop.id, "admin")
     assert (refused.value.code, refused.value.status) == ("already-member", 409)
+
+
+async def test_a_member_that_was_let_in_again_may_be_named_until_it_is_here(two: tuple[Device, Device]) -> None:
+    """What it did before it was removed is no sign that it has got to know."""
+    desk, laptop = two
+    await laptop.put("a", {"x": 1})
+    await laptop.spaces.admit(laptop.space, DeviceCard(b"p" * 32, b"s" * 32, "attic"))
+    await laptop.tell(desk)
+    desk.space.presence.note_seen(laptop.id)
+    await desk.spaces.remove(desk.space, laptop.id)
+    await desk.spaces.admit(desk.space, laptop.spaces.card())
+    views = {one.name: one for one in (await desk.service.members("home")).members}
+    assert (views["laptop"].state, views["laptop"].seen_ms) == ("admitted, never seen", None)
+    await desk.inviting.await_device(desk.space, laptop.id, "admin")
+    joined = await laptop.joining.join(None, desk.id, [(desk.address,)], None)
+    assert joined.space == "home"
+    await laptop.put("b", {"x": 2})
+    await laptop.tell(desk)
+    with pytest.raises(UserError, match="a member of home already"):
+        await desk.inviting.await_device(desk.space, laptop.id, "admin")
 
 
 async def test_named_devices_are_bounded(desk: Device, monkeypatch: pytest.MonkeyPatch) -> None:
