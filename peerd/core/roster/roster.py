@@ -197,6 +197,11 @@ class Roster:
         ended = {device: removal.admission for device, removal in self.removed.items()}
         return ended | {device: member.admission for device, member in self.members.items()}
 
+    @property
+    def standing_removals(self) -> tuple[Entry, ...]:
+        """Those that stand, also of devices that were let in again since; causes first."""
+        return tuple(one for one in self._lineage.removals if one.id in self._verdict.standing)
+
     def removed_last(self, count: int) -> tuple[bytes, ...]:
         """So many of the devices that were removed, those first of whose removal we heard last."""
         heard = {device: self._lineage.entries[one.statement].index for device, one in self.removed.items()}

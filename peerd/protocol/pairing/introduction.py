@@ -66,9 +66,8 @@ def evidence(roster: Roster, ours: bytes, theirs: bytes) -> tuple[SignedStatemen
     if admission is None:
         return ()
     alone = wanted = _with_causes(admission)
-    for removal in roster.removed.values():
-        entry = roster.entry(removal.statement)
-        wanted |= _with_causes(entry) if entry is not None else 0
+    for removal in roster.standing_removals:
+        wanted |= _with_causes(removal)
     had = 0
     for entry in roster.entries():
         if theirs in {entry.device, entry.statement.author}:

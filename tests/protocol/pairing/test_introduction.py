@@ -103,6 +103,19 @@ def test_who_was_removed_hears_that_whoever_did_it_was_removed(family: Family) -
     assert convinces(out, Shown(roster.space, roster.statements), family.desk.id, family.laptop.id) == ()
 
 
+def test_so_does_who_was_removed_by_somebody_that_is_back(family: Family) -> None:
+    """The desk removed the laptop and let it in again; what the laptop removed at the time of its removal stays."""
+    roster = family.of_phone
+    of_laptop = family.laptop.say(roster, compose.remove(roster, family.laptop.id, family.phone.id, {}))
+    of_desk = family.desk.say(roster, compose.remove(roster, family.desk.id, family.laptop.id, {}))
+    back = family.admit(of_desk.with_statements(of_laptop.statements)[0], family.laptop)
+    assert back.is_member(family.phone.id)
+    assert not of_laptop.is_member(family.phone.id)
+    shown = Shown(roster.space, evidence(back, family.phone.id, family.desk.id))
+    added = convinces(of_laptop, shown, family.phone.id, family.desk.id)
+    assert of_laptop.with_statements(added)[0].is_member(family.phone.id)
+
+
 def test_where_all_is_too_much_what_the_other_has_seen_is_left_out(
     family: Family, device: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
