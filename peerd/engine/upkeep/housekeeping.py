@@ -69,8 +69,17 @@ class Housekeeping:
             await self._members_changed.wait()
             await asyncio.sleep(self._times.uniform(3.0, 15.0))
             self._members_changed.clear()
-            for space in list(self._spaces.by_id.values()):
-                await self._spaces.renew_epoch(space)
+            for space in self._live():
+                await self._tend_secret(space)
+
+    async def _tend_secret(self, space: Space) -> None:
+        """What keeps one space from it keeps no other; an hour later it is tried again."""
+        try:
+            await self._spaces.renew_epoch(space)
+        except StoreClosed:
+            pass
+        except StoreError as problem:
+            log.warning("secret not renewed", space=space.name, code=problem.code, cause=str(problem))
 
     def peer_known(self, space: Space, device: bytes) -> None:
         """Something was learnt of a peer that the next life of this daemon has to know."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -327,6 +328,25 @@ async def test_whoever_hears_of_a_removal_tends_the_secret(three: tuple[Device, 
     await laptop.tell(desk)
     assert knows_current(desk)
     assert knows_current(laptop)
+
+
+async def test_a_space_whose_disk_is_full_keeps_no_other_from_its_secret(
+    three: tuple[Device, Device, Device], until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, _, tablet = three
+    full, work = desk.space, await desk.spaces.found("work")
+    await desk.spaces.admit(work, tablet.spaces.card())
+    for space in (full, work):
+        removal = compose.remove(space.roster, desk.id, tablet.id, {})
+        await space.learn([compose.signed(removal, desk.keys.sign)])
+        assert epochs.current(space.roster) is None
+    monkeypatch.setattr(full.store, "add_statements", Mock(side_effect=DiskFull("no room")))
+    async with running(desk.housekeeping.tend_secrets):
+        desk.housekeeping.roster_changed()
+        await until(lambda: epochs.current(work.roster) is not None)
+        monkeypatch.undo()
+        desk.housekeeping.roster_changed()
+        await until(lambda: epochs.current(full.roster) is not None)
 
 
 async def test_once_an_hour_the_secret_is_looked_at_too(three: tuple[Device, Device, Device]) -> None:
