@@ -30,8 +30,8 @@ class Intent(NamedTuple):
     what is not there is no failure; `revives`: a patch of what was deleted meanwhile is an edit that had not seen the
     delete; `unless_same`: a field that shows the value already is not written, though it was not seen;
     `even_if_same`: a field is written though it is what the caller had seen; `together`:
-    groups of fields of which all that are named are written if one is; `literal`: say exactly this, whatever stands
-    there (a resolution).
+    groups of fields of which all that are named are written if one is; `unless_known`: there is nothing to say if the
+    record is there, shown or parked; `literal`: say exactly this, whatever stands there (a resolution).
     """
 
     kind: Kind
@@ -48,6 +48,7 @@ class Intent(NamedTuple):
     unless_same: bool = False
     even_if_same: bool = False
     together: tuple[frozenset[str], ...] = ()
+    unless_known: bool = False
     literal: bool = False
 
 
@@ -62,6 +63,8 @@ def plan(record: Record | None, intent: Intent, rules: Rules, past: Past) -> Cha
     _check_preconditions(record, intent)
     if intent.literal:
         return _literal(record, intent)
+    if intent.unless_known and record is not None and (record.visible or record.parked):
+        return None
     if rules.merge == "record":
         intent = _as_whole(record, intent, rules)
     if record is None or not record.visible:

@@ -78,10 +78,11 @@ class Edits:
         may_be_too_large = 8 * outcome.found.size_bytes > ROW_BYTES  # it counts characters, of at most four bytes
         if may_be_too_large and self._is_too_large(fields):
             self._work.trouble(outcome.found, f"the row is larger than {ROW_BYTES >> 20} MiB")
-            record = outcome.record if self._work.is_surrogate else f"?{self._identities.new_id()}"
+            record = outcome.record if self._work.is_surrogate else f"?{self._identities.random_id()}"
             written = Shadowed(record, key, b"", b"", None, UNCAPTURED)
         else:
-            self.edits.append(RowEdit("put", self._collection, outcome.record, fields, _NOTHING))
+            is_new = self._identities.is_new(self._work.table.name, outcome.found)
+            self.edits.append(RowEdit("put", self._collection, outcome.record, fields, _NOTHING, is_new=is_new))
             written = Shadowed(outcome.record, key, _encode(base), b"", None, 0, ())
         self._work.note.written.append(written)
 

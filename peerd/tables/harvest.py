@@ -77,12 +77,14 @@ def harvest(
     with reading(connection):
         if is_due(connection):
             raise SchemaMoved
-        running = Harvesting(connection, captured_tables(connection, schema, plan), device, limits, draw, now_ms)
+        counter = shadow.counter(connection)
+        tables = captured_tables(connection, schema, plan)
+        state = shadow.bind_id(connection) or b"", counter
+        running = Harvesting(connection, tables, Identities(tables, device, draw, state), device, limits, now_ms)
         if not running.is_needed():
             return None
         at("reading")
         running.read()
-        counter = shadow.counter(connection)
     at("read")
     if not sync(Path(connection.filename)):
         with immediate(connection):
@@ -141,13 +143,13 @@ class Harvesting:
         self,
         connection: apsw.Connection,
         captured: Mapping[str, Captured],
+        identities: Identities,
         device: str,
         limits: HarvestLimits,
-        draw: Callable[[int], bytes],
         now_ms: int,
     ) -> None:
         self._captured, self._device, self._limits, self._now_ms = captured, device, limits, now_ms
-        self._identities = Identities(captured, device, draw)
+        self._identities = identities
         self._flagged = numbers_in(connection, "flagged")
         self._dangling = numbers_in(connection, "dangling")
         self._works: list[Work] = []

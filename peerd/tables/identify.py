@@ -11,7 +11,10 @@ Of two rows with one identity the second is not captured; it is told, and tried 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from peerd.core.tables.plans import KeyClass
@@ -22,11 +25,16 @@ from peerd.tables.notes import Shadowed, TableNote, pack_key
 from peerd.tables.shadow import HELD
 from peerd.tables.triggers import GONE
 
-_ID_BYTES, _HEAD_BYTES = 16, 5
+_ID_BYTES: Final = 16
+_HEAD_BYTES, _PLACE_BYTES = 5, 4  # what the ids of one harvest have in common, and of the row's own number
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_IN_ORDER = str.maketrans(_ALPHABET, "".join(sorted(_ALPHABET)))
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
 _LONGEST_CHAIN = 300  # of identities of which each needs that of a parent
+_PERSON: Final = b"peerd row ids"
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Outcome(Struct, gc=False):
@@ -70,36 +78,44 @@ class Work:
 
 
 class Identities:
-    """The records of rows, also of rows that no harvest has read yet. `draw` gives random bytes."""
+    """The records of rows, also of rows that no harvest has read yet. `draw` gives random bytes; `state` names the
+    state of the file that is harvested: no other one of any file has it.
+    """
 
-    def __init__(self, captured: Mapping[str, Captured], device: str, draw: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, captured: Mapping[str, Captured], device: str, draw: Callable[[int], bytes], state: tuple[bytes, int]
+    ) -> None:
         self.works: dict[str, Work] = {}
         self._captured, self._device, self._draw = captured, device, draw
+        self._head = blake2b(_encode(state), digest_size=_HEAD_BYTES, person=_PERSON).digest()
+        rest = _ID_BYTES - _HEAD_BYTES - _PLACE_BYTES
+        self._hash = blake2b(_encode(state), digest_size=rest, person=_PERSON)
         self._meant: dict[tuple[str, int], str | None] = {}
-        self._head = b""
-        self._ids: list[str] = []  # that nobody has yet, the smallest last
-        self._drawn: dict[tuple[str, Row], str] = {}
+        self._new: dict[tuple[str, Row], str] = {}
         self._read: dict[tuple[str, Row], Found] = {}  # of tables or rows that this harvest does not cover
         self._expected: dict[tuple[str, Row], str] = {}
         self._depth = 0
 
-    def new_id(self) -> str:
+    def random_id(self) -> str:
         """128 random bits, as 26 characters of base32."""
-        if not self._ids:
-            self._draw_ids(1)
-        return self._ids.pop()
+        return base32(self._draw(_ID_BYTES))
 
-    def _draw_ids(self, count: int) -> None:
-        """Have this many ids ready. Those of one harvest begin alike and are given in their order: rows that lie beside
-        each other have ids that do, in every index of both ends, and a bulk fills one page of it after the other. The
-        88 bits that are left would do alone.
+    def is_new(self, table: str, found: Found) -> bool:
+        """Has a row been given an id by this harvest?"""
+        return (table, found.key) in self._new
+
+    def _new_id(self, table: str, found: Found) -> str:
+        """An id of the same form that is a function of the state of the file and of the row: a harvest of the same rows
+        from the same state, to which the file went back, gives them the same ids. Those of one harvest begin alike and
+        follow the numbers of the rows: rows that lie beside each other have ids that do, in every index of both ends,
+        and a bulk fills one page of it after the other.
         """
-        if not self._head:
-            self._head = self._draw(_HEAD_BYTES)
-        size = _ID_BYTES - _HEAD_BYTES
-        drawn = self._draw(size * count)
-        parts = (self._head + drawn[start : start + size] for start in range(0, len(drawn), size))
-        self._ids = sorted(map(base32, parts), reverse=True)
+        place = found.key[0]
+        last = (place if isinstance(place, int) else 0) % (1 << 8 * _PLACE_BYTES)
+        row = self._hash.copy()  # cheaper than a new one
+        row.update(_encode((self._captured[table].plan.number, pack_key(found.key), pack_key(found.cells or ()))))
+        data = self._head + last.to_bytes(_PLACE_BYTES, "big") + row.digest()
+        return base32(data).translate(_IN_ORDER)
 
     def meant_by(self, table: str, integer: int) -> str | None:
         """The record of the row that a reference means; None: there is no such row."""
@@ -131,9 +147,9 @@ class Identities:
         was_held = known is not None and known.flags & (HELD | APPROVED) and not known.flags & DROPPED
         if known is None or found.marks >= GONE or was_held:
             name = table, found.key
-            if name not in self._drawn:
-                self._drawn[name] = self.new_id()
-            return self._drawn[name]
+            if name not in self._new:
+                self._new[name] = self._new_id(table, found)
+            return self._new[name]
         return known.record
 
     def expected(self, captured: Captured, found: Found) -> str:
@@ -187,8 +203,6 @@ class Identities:
 
     def _surrogates(self, work: Work) -> set[str]:
         claimed = set()
-        if new := sum(found.known is None and found.cells is not None for found in work.found.values()):
-            self._draw_ids(new)
         for found in work.found.values():
             if found.cells is None:
                 continue
@@ -251,7 +265,7 @@ class Identities:
         known = found.known
         if known is not None and known.flags & UNCAPTURED:
             return
-        work.note.written.append(Shadowed(f"?{self.new_id()}", pack_key(found.key), b"", b"", None, UNCAPTURED))
+        work.note.written.append(Shadowed(f"?{self.random_id()}", pack_key(found.key), b"", b"", None, UNCAPTURED))
 
     def _gone(self, work: Work, found: Found) -> None:
         """The record that a row was has no row now."""
@@ -274,7 +288,7 @@ class Identities:
     def foreseen(self) -> dict[str, TableNote]:
         """The ids that were given to rows which a later harvest will take, by table."""
         notes: dict[str, TableNote] = {}
-        for (table, key), record in self._drawn.items():
+        for (table, key), record in self._new.items():
             work = self.works.get(table)
             if work is not None and key in work.found:
                 continue

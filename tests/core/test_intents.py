@@ -254,3 +254,12 @@ def test_fields_that_belong_together_are_all_written_if_one_is() -> None:
     assert set_of(change) == {"lo": 8, "hi": 9}
     assert planned(record, Intent(Kind.PATCH, *NAME, packed(lo=1, hi=9), together=both)) is None
     assert set_of(planned(record, Intent(Kind.PATCH, *NAME, packed(lo=1, x=1), together=both))) == {"x": 1}
+
+
+@pytest.mark.parametrize("kind", [Kind.PUT, Kind.PATCH])
+def test_what_is_said_unless_its_record_is_known_is_said_once(kind: Kind) -> None:
+    """A record that is parked is known, too."""
+    intent = Intent(Kind.PUT, *NAME, packed(a=1), seen=frozenset(), unless_known=True)
+    assert planned(record_of((Dot(THEM, 1), kind, {"a": 2})), intent) is None
+    assert set_of(planned(None, intent)) == {"a": 1}
+    assert set_of(planned(Record(), intent)) == {"a": 1}

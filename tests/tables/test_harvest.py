@@ -82,6 +82,25 @@ def test_rows_that_are_harvested_together_have_ids_in_their_order(make: Make) ->
     bound.check()
 
 
+def test_the_same_rows_of_the_same_state_have_the_same_ids(make: Make) -> None:
+    """Another row at the same place, or the same row after anything was settled, has another one."""
+    bound = Bound(make(NOTE), surrogate(0, "note"))
+    bound.connection.execute("INSERT INTO note(title) VALUES('a'), (x'00'), (CAST(x'ff' AS TEXT))")
+    found = [bound.harvest(), bound.harvest()]
+    bound.connection.execute("UPDATE note SET title = 'b' WHERE id = 1")
+    found.append(bound.harvest())
+    first, again, changed = ([edit.key for edit in one.edits] for one in found if one is not None)
+    assert all(edit.is_new for one in found if one is not None for edit in one.edits)
+    assert first == again
+    assert first[0] != changed[0]
+    assert first[1:] == changed[1:]
+    bound.step()
+    bound.connection.execute("DELETE FROM note; INSERT INTO note(title) VALUES('a')")
+    (new,) = [edit for edit in bound.step() if edit.kind == "put"]
+    assert new.key not in {*first, *changed}
+    bound.check()
+
+
 def test_a_write_that_changes_nothing_is_no_edit(make: Make) -> None:
     bound = Bound(make(NOTE, "INSERT INTO note VALUES(1, 'a', 1)"), surrogate(0, "note"))
     bound.drain()

@@ -20,7 +20,8 @@ SaidAgain = Mapping[str, Mapping[str, Sequence[str]]]  # table -> column -> keys
 class RowEdit(Struct, frozen=True, gc=False):
     """What an application did to one row. `seen` are the dots of what the file showed of it. `together` are groups of
     columns that a CHECK ties: they are written by one author, whether each of them changed or not. `outdated`: the
-    application wrote the row as it was at `seen`, and the file showed more; what it wrote stands beside that.
+    application wrote the row as it was at `seen`, and the file showed more; what it wrote stands beside that. `is_new`:
+    the row got its key now; if the space has that record, the same row was harvested before, from the same state.
     """
 
     kind: Literal["put", "patch", "delete"]
@@ -30,6 +31,7 @@ class RowEdit(Struct, frozen=True, gc=False):
     seen: frozenset[Dot] = frozenset()
     together: tuple[frozenset[str], ...] = ()
     outdated: bool = False
+    is_new: bool = False
 
 
 class Harvest(Struct, frozen=True):

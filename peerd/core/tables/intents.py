@@ -40,4 +40,5 @@ def _intent(edit: RowEdit, *, merging: bool) -> Intent:
         unless_same=merging,
         even_if_same=edit.outdated,
         together=edit.together,
+        unless_known=edit.is_new,
     )

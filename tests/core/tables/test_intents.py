@@ -47,3 +47,8 @@ def test_what_a_check_ties_stays_together() -> None:
 def test_what_an_outdated_row_says_is_said_even_if_nothing_had_been_edited() -> None:
     (patch,) = intents_of([RowEdit("patch", "notes", "one", {"a": pack(1)}, SEEN, outdated=True)])
     assert patch.even_if_same
+
+
+def test_a_row_that_got_its_key_now_is_said_unless_its_record_is_known() -> None:
+    new, old = intents_of([RowEdit("put", "notes", "one", is_new=True), RowEdit("put", "notes", "two")])
+    assert (new.unless_known, old.unless_known) == (True, False)
