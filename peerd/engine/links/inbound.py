@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from peerd.core.batch import Fork
 from peerd.core.chain import Run
@@ -98,7 +99,7 @@ class Inbound:
                     return  # `stop` has seen to it
                 self._waiting.popleft()
                 self._look_for_room()
-                await self._space.learn(effect.statements, self._theirs)
+                await self._kept(partial(self._space.learn, effect.statements, self._theirs))
                 self._perform(self._machine.roster_changed(self._space.ours()))
             else:
                 self._waiting.popleft()
@@ -119,7 +120,7 @@ class Inbound:
         announcements = [one for effect in group for one in effect.announcements]
         runs = [run for effect in group for run in effect.runs]
         try:
-            await self._take(announcements, runs, decoded)
+            await self._kept(partial(self._take, announcements, runs, decoded))
         except Fork as fork:
             self._on_fork(fork)
         except NeedsNewer as later:
@@ -136,11 +137,15 @@ class Inbound:
         self._space.presence.note_acks(self._theirs, sent)
 
     async def _take(self, announcements: list[Announcement], runs: list[Run], decoded: Decoded) -> None:
-        """Through the commit door; while our disk is full, or fails, wait and try again."""
+        """Through the commit door."""
+        self._space.check_room()
+        await self._space.commits.take(announcements, runs, decoded, (self._theirs,))
+
+    async def _kept(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Do this; while our disk is full, or fails, wait and try again."""
         while True:
             try:
-                self._space.check_room()
-                await self._space.commits.take(announcements, runs, decoded, (self._theirs,))
+                await work()
             except StoreError as problem:
                 if isinstance(problem, StoreDamaged | StoreClosed):
                     raise

@@ -10,6 +10,7 @@ import pytest
 
 from peerd.core.roster.statements import SignedStatement
 from peerd.engine.links import inbound
+from peerd.errors import DiskFull
 from peerd.protocol import codec
 from peerd.protocol.messages import RosterMessage
 from peerd.protocol.session import Phase
@@ -59,6 +60,35 @@ async def test_a_removal_with_a_goodbye_right_behind_it(
     gate.set()
     await until(lambda: not space.roster.is_member(laptop.id))
     await until(lambda: told)
+
+
+async def test_while_our_disk_is_full_what_is_said_of_members_waits_and_the_link_stays(
+    two: tuple[Any, Any],
+    wire: Any,
+    make: Any,
+    until: Callable[[Callable[[], object]], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inbound, "FULL_DISK_S", 0.01)
+    desk, laptop = two
+    wire.connect(desk, laptop)
+    await until(lambda: _streaming(desk) and _streaming(laptop))
+    (session,) = desk.switchboard.sessions(desk.space)
+    keep, tries = laptop.space.store.add_statements, []
+
+    async def full(_statements: Any) -> None:
+        tries.append(1)
+        raise DiskFull("no space left")
+
+    laptop.space.store.add_statements = full
+    await desk.spaces.admit(desk.space, make("phone").spaces.card())
+    await until(lambda: len(tries) > 2)
+    assert desk.switchboard.sessions(desk.space) == [session]
+    assert session.machine.notice.code == "disk-full"
+    laptop.space.store.add_statements = keep
+    await until(lambda: laptop.space.roster == desk.space.roster)
+    await until(lambda: session.machine.notice is None)
+    assert desk.switchboard.sessions(desk.space) == [session]
 
 
 async def test_while_more_is_said_than_is_learnt_nothing_more_is_read(
