@@ -15,7 +15,7 @@ from peerd.core.device_id import short_id
 from peerd.core.links import chosen
 from peerd.core.stored import Address
 from peerd.engine.links.introductions import Introductions
-from peerd.engine.links.peer_book import NOT_FOUND, UNHEARD, PeerBook, Trouble
+from peerd.engine.links.peer_book import NOT_FOUND, SHORT_LINK_S, UNHEARD, PeerBook, Trouble
 from peerd.engine.links.switchboard import Switchboard
 from peerd.engine.ports import Dialer, Keys, Link, Times
 from peerd.engine.space import Space
@@ -26,7 +26,6 @@ from peerd.protocol.messages import SUBPROTOCOL
 log = get(__name__)
 
 DIAL_S = 4.0
-SHORT_LINK_S = 5.0
 REFUSALS = frozenset({"unknown-device", "removed", "version", "wrong-device"})
 ELSEWHERE = frozenset({"wrong-device", "two-machines"})  # the one that we want is not there
 LAST_WORDS = UNHEARD | {"paused"}
@@ -141,7 +140,7 @@ class Dialing:
 
     def nudge_all(self) -> None:
         for note in self._book.notes.values():
-            note.attempts = 0
+            note.attempts = note.short_links = 0
         for event in self._nudges.values():
             event.set()
 
@@ -221,17 +220,21 @@ class Dialing:
 
     async def _wait(self, nudge: asyncio.Event, device: bytes) -> None:
         """Until it is time to try again: at once when the link is lost, else after the back-off or a nudge. A refusal
-        does not pass by itself, however lately the device was seen; whatever ends it is a nudge.
+        does not pass by itself, however lately the device was seen, nor does what ends one link after the other;
+        whatever changes that is a nudge.
         """
         note = self._book.note(device)
         if device in self._switchboard.links:
             await nudge.wait()
-            return
+            if device in self._switchboard.links or not note.short_links:
+                return
+            nudge.clear()
         away_s = FRESH_S
-        if note.sighted_s is not None and note.state != "refused":
+        if note.sighted_s is not None and note.state != "refused" and not note.short_links:
             away_s = self._times.monotonic_s() - note.sighted_s
+        attempts = max(1, note.attempts, note.short_links)
         try:
-            async with asyncio.timeout(delay_s(max(1, note.attempts), away_s, self._times.uniform)):
+            async with asyncio.timeout(delay_s(attempts, away_s, self._times.uniform)):
                 await nudge.wait()
         except TimeoutError:
             pass

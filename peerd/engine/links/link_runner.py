@@ -84,6 +84,7 @@ class LinkRunner:
         self.greeting = greeting
         self.sessions: dict[bytes, SessionRunner] = {}
         self.opened_ms = times.wall_ms()
+        self.opened_s = times.monotonic_s()
         self.on_session: Callable[[SessionRunner], None] = lambda _: None
         self.on_end: Callable[[SessionRunner], None] = lambda _: None
         self.on_unshared: Callable[[], None] = lambda: None  # they do not name a space that we share by our rosters

@@ -14,6 +14,7 @@ from peerd.engine.links.clones import Clones
 from peerd.engine.ports import Times
 
 ADDRESSES = 16
+SHORT_LINK_S = 3.0  # what ends sooner most likely ends of itself, and not by the weather
 UNHEARD = frozenset({"unknown-device", "removed"})  # what a member says that has not heard of our admission
 
 
@@ -60,6 +61,7 @@ class PeerNote(Struct):
     trouble: Trouble | None = NOT_FOUND
     since_ms: int = 0
     attempts: int = 0
+    short_links: int = 0  # in a row, of which the last was just now
     version: str = ""
     offset_ms: float | None = None
 
@@ -103,8 +105,12 @@ class PeerBook:
         note = self.note(device)
         note.addresses = tuple(dict.fromkeys((address, *note.addresses)))[:ADDRESSES]
 
-    def lost(self, device: bytes, trouble: Trouble) -> None:
+    def lost(self, device: bytes, trouble: Trouble, lasted_s: float) -> None:
+        """Its link has ended. If that was soon, the next one will most likely end likewise: it is not worth a try at
+        once because it was here just now.
+        """
         note = self.note(device)
+        note.short_links = note.short_links + 1 if lasted_s < SHORT_LINK_S else 0
         note.sighted_s = self._times.monotonic_s()
         self._turn(note, "offline", trouble)
 

@@ -259,7 +259,7 @@ class Switchboard:
             del self.links[runner.theirs]
             for space in self.shared_with(runner.theirs).values():
                 space.presence.note_seen(runner.theirs)
-            self._book.lost(runner.theirs, trouble)
+            self._book.lost(runner.theirs, trouble, self._times.monotonic_s() - runner.opened_s)
             log.info("link closed", device=short_id(runner.theirs), cause=trouble.text)
             self.changed(runner.theirs)
         elif (current := self.links.get(runner.theirs)) is not None:

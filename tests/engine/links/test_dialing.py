@@ -8,8 +8,10 @@ from functools import partial
 
 import pytest
 
+from peerd.core.clocks import ReadClock
 from peerd.engine.links.dialing import Dialing
-from peerd.errors import PAUSED
+from peerd.engine.space import Space
+from peerd.errors import PAUSED, StoreError
 from tests.network_simulation.network import SimLink
 from tests.network_simulation.scene import Scene
 from tests.network_simulation.virtual_loop import in_virtual_time
@@ -114,6 +116,43 @@ async def test_a_lost_link_is_dialled_again_within_seconds() -> None:
             scene.network.cut_all_of(scene.devices[0].id)
             await asyncio.sleep(6)
             assert len(live_links(scene)) == 2
+
+
+@in_virtual_time
+async def test_links_of_which_each_ends_at_once_are_dialled_less_and_less() -> None:
+    """By neither side: what the other dialled in vain is no news. One that lasts starts over."""
+    async with Scene(2) as scene:
+        await scene.put(0, "one", a=1)
+        failing = [True]
+
+        def break_off(space: Space) -> None:
+            where = space.store.position_before
+
+            async def position_before(clock: ReadClock) -> int:
+                if failing:
+                    raise StoreError("it cannot be read", code="store-failed")
+                return await where(clock)
+
+            space.store.position_before = position_before  # type: ignore[method-assign] # the disk fails
+
+        break_off(scene.space(0))
+        await scene.link_all()
+        before = scene.network.dials
+        await asyncio.sleep(60)
+        assert 2 <= scene.network.dials - before < 20
+        assert not live_links(scene)
+        scene.world.air.refresh()
+        await asyncio.sleep(1)
+        before = scene.network.dials
+        await asyncio.sleep(60)
+        assert scene.network.dials - before < 20, "a sighting is news once"
+        failing.clear()
+        await scene.until(lambda: len(live_links(scene)) == 2, within_s=300)
+        await asyncio.sleep(10)
+        assert scene.clocks_equal()
+        scene.network.cut_all_of(scene.devices[0].id)
+        await asyncio.sleep(3)
+        assert len(live_links(scene)) == 2
 
 
 @in_virtual_time

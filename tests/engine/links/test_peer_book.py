@@ -88,7 +88,7 @@ def test_a_link_ends_all_trouble(book: PeerBook, clock: Hands) -> None:
 def test_since_when_is_kept_while_the_state_stays(book: PeerBook, clock: Hands) -> None:
     book.linked(DEVICE, "laptop", "peerd 1")
     clock.pass_s(5)
-    book.lost(DEVICE, LOST)
+    book.lost(DEVICE, LOST, 5.0)
     lost_ms = clock.wall_ms()
     assert (book.note(DEVICE).state, book.note(DEVICE).sighted_s) == ("offline", clock.monotonic_s())
     clock.pass_s(5)
