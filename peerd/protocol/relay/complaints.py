@@ -7,7 +7,8 @@ stream holds less than claimed.
 
 What its writer finds in order is perhaps still on its way to whoever complains: what a folder is synced with may need
 days. As long as ever more of it arrives there, to leave all of it anew would only make that longer; but one segment for
-which somebody waits so long will not come.
+which somebody waits so long will not come. For how long is counted over restarts: a machine that is switched off every
+evening would leave nothing anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from peerd.core.backoff import doubling_s
 from peerd.protocol.relay.courier_settings import DAY_S, HOUR_S
 from peerd.protocol.relay.courier_steps import SegmentName
-from peerd.protocol.relay.memory import HEARD, Heard, Memory
+from peerd.protocol.relay.memory import HEARD, Heard, Memory, Told
 from peerd.protocol.relay.objects import Head
 from peerd.protocol.relay.running_time import RunningTime
 
@@ -34,9 +35,9 @@ class Complaints:
         self._memory = memory
         self._ran = ran
         self._tracked = {(one.accuser, one.about): one for one in memory.heard}
-        self._looked_into: dict[SegmentName, float] = {}  # it was in order: when
-        self._told: dict[bytes, frozenset[SegmentName]] = {}  # of what is ours, by accuser
-        self._arrived: dict[tuple[bytes, bytes], float] = {}  # accuser, stream: when a segment was missed no more
+        self._told = {(one.accuser, one.id): one for one in memory.told}
+        self._looked_into: set[SegmentName] = set()  # since we started
+        self._in_order = memory.in_order  # of what is told, by id and number: since when we know
         self._mended_s = float("-inf")
         self.distrusted: frozenset[bytes] = frozenset()
         self.broken: frozenset[bytes] = frozenset()
@@ -61,34 +62,44 @@ class Complaints:
                         believed.add(name)
         self._memory.heard = list(self._tracked.values())[:HEARD]
         self.about_us = list(about_us)
-        self._note_arrivals(heads, now_s)
-        self._looked_into = {name: at_s for name, at_s in self._looked_into.items() if name in about_us}
+        self._note_told(heads, at_s)
+        self._looked_into &= about_us.keys()
         self.distrusted = frozenset(
             device for device, stream, number in believed
             if number > 0 and device in heads and heads[device].stream == stream
         )  # fmt: skip
         self.broken = frozenset(stream for _, stream, number in believed if number == 0)
 
-    def _note_arrivals(self, heads: Mapping[bytes, Head], now_s: float) -> None:
-        """Of the segments that a member missed, does it miss some no more?"""
+    def _note_told(self, heads: Mapping[bytes, Head], at_s: int) -> None:
+        """Of the segments of ours that a member missed, does it miss some no more?"""
         before, self._told = self._told, {}
         for accuser, head in heads.items():
-            told = frozenset(name for name in head.lost[:_PER_HEAD] if name[0] == self._us)
-            if told:
-                self._told[accuser] = told
-                here = {stream for _, stream, number in before.get(accuser, told) - told if number > 0}
-                self._arrived.update({(accuser, stream): now_s for stream in here})
-        self._arrived = {key: at_s for key, at_s in self._arrived.items() if key[0] in self._told}
+            for _, id_, number in (name for name in head.lost[:_PER_HEAD] if name[0] == self._us):
+                self._told.setdefault((accuser, id_), Told(accuser, id_, [])).numbers.append(number)
+        for key, told in self._told.items():
+            known = before.get(key) or told
+            has_arrived = any(number > 0 for number in set(known.numbers).difference(told.numbers))
+            told.arrived_s = at_s if has_arrived else known.arrived_s
+        in_order, self._in_order = self._in_order, {}
+        for told in self._told.values():
+            since = in_order.get(told.id, {})
+            still = {number: since[number] for number in told.numbers if number in since}
+            self._in_order.setdefault(told.id, {}).update(still)
+        memory = self._memory
+        lasting = {memory.stream, memory.snapshot.id if memory.snapshot else b""}
+        memory.told = [one for one in self._told.values() if one.id in lasting][:HEARD]
+        memory.in_order = {one.id: self._in_order[one.id] for one in memory.told}
 
     def in_order(self, name: SegmentName, now_s: float) -> None:
         """We looked: it is there and opens."""
-        self._looked_into[name] = now_s
+        self._looked_into.add(name)
+        self._in_order.setdefault(name[1], {}).setdefault(name[2], int(self._ran.at(now_s)))
 
     def all_in_order(self, stream: bytes, now_s: float) -> None:
         """Likewise, whatever of this stream (or snapshot) is complained of."""
         for name in self.about_us:
             if name[1] == stream:
-                self._looked_into.setdefault(name, now_s)
+                self.in_order(name, now_s)
 
     def unheard(self, stream: bytes) -> SegmentName | None:
         """A complaint about this stream (or snapshot) of ours that is yet to be looked into."""
@@ -110,17 +121,17 @@ class Complaints:
         self._mended_s = now_s
         for name in self.about_us:
             if name[2] == 0:
-                self._looked_into.setdefault(name, now_s)
+                self.in_order(name, now_s)
 
     def persistent(self, id_: bytes, now_s: float, renewals: int = 0) -> bool:
         """Does somebody go on complaining of this stream or snapshot though we found everything in order, and nothing
         of it has arrived there for a day? After so many `renewals` for several.
         """
-        patience_s = doubling_s(*_PATIENCE_S, renewals)
-        for accuser, told in self._told.items():
-            looked_s = (self._looked_into[name] for name in told if name[1] == id_ and name in self._looked_into)
-            waits_s = now_s - min(looked_s, default=now_s)
-            idle_s = now_s - self._arrived.get((accuser, id_), float("-inf"))
+        patience_s, at_s = doubling_s(*_PATIENCE_S, renewals), self._ran.at(now_s)
+        in_order = self._in_order.get(id_, {})
+        for told in (one for one in self._told.values() if one.id == id_):
+            waits_s = at_s - min((in_order[number] for number in told.numbers if number in in_order), default=at_s)
+            idle_s = waits_s if told.arrived_s is None else at_s - told.arrived_s
             if min(waits_s, idle_s) >= patience_s or waits_s >= _LONGEST_S:
                 return True
         return False

@@ -43,7 +43,8 @@ class Choice:
         """Take in what happened on our side."""
         parts = self._parts
         memory = parts.memory
-        if memory.failing_s is not None or parts.fetching.misses or memory.heard or parts.former.devices:
+        counting = memory.failing_s is not None or parts.fetching.misses or memory.heard or memory.told
+        if counting or parts.former.devices:
             parts.ran.keep(moment.now_s)
         if not self._started:
             self._started = True

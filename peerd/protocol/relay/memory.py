@@ -17,7 +17,7 @@ from peerd.protocol.relay.objects import Manifest, Talk
 
 LITTER = 1_000  # entries
 PUTTING = 8
-HEARD = 64  # complaints of others that outlive a restart
+HEARD = 64  # complaints of others that outlive a restart: about others, and likewise about us
 SNAPSHOT_PARTS = 1_024  # of one that was begun and never finished, at most
 
 _FORMAT = 1
@@ -97,6 +97,17 @@ class Heard(Struct, array_like=True):
     counter_since_s: int
 
 
+class Told(Struct, array_like=True):
+    """What `accuser` complains of that is ours: numbers of one stream (or a snapshot, number 0), and when one of those
+    that it missed arrived there, on the scale of `running_time`.
+    """
+
+    accuser: bytes
+    id: bytes
+    numbers: list[int]
+    arrived_s: int | None = None
+
+
 class Memory(Struct, omit_defaults=True):
     format: int = _FORMAT
     copy_id: bytes = b""
@@ -120,6 +131,8 @@ class Memory(Struct, omit_defaults=True):
     litter: list[Litter] = field(default_factory=list)
     lost: list[SegmentName] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    in_order: dict[bytes, dict[int, int]] = field(default_factory=dict)  # of these, by id and number: since when
     taking_of: bytes = b""  # a snapshot that is being taken in, see `part_chain`
     taking: dict[int, bytes] = field(default_factory=dict)
     paused_until_ms: int = 0

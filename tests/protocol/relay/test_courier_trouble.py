@@ -333,20 +333,31 @@ def begun(bench: Bench, writer: Device) -> list[int]:
     return [max(day, 0) for day in days.values()]
 
 
-def test_what_arrives_little_by_little_for_days_is_not_left_again_meanwhile() -> None:
+def run(bench: Bench, seconds: float, writer: Device, *, restarts: bool) -> None:
+    """For so long; if `restarts` the writer runs for some hours at a time."""
+    ends_s = bench.now_s + seconds
+    while bench.now_s < ends_s:
+        bench.run(min(ends_s - bench.now_s, 7 * HOUR_S))
+        if restarts:
+            writer.restart()
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_arrives_little_by_little_for_days_is_not_left_again_meanwhile(*, restarts: bool) -> None:
     """In any order, as folders are synced."""
     hours = [5.0 * n for n in range(12)]
     Random(1).shuffle(hours)
     bench, writer = lagging(hours)
-    bench.run((max(hours) + 1) * HOUR_S)
+    run(bench, (max(hours) + 1) * HOUR_S, writer, restarts=restarts)
     assert bench.agree()
     assert begun(bench, writer) == [0]
 
 
-def test_what_never_arrives_is_left_again_after_a_day_and_then_more_seldom() -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_never_arrives_is_left_again_after_a_day_and_then_more_seldom(*, restarts: bool) -> None:
     """All of it in one segment, which never arrives either; nor would what comes after it."""
     bench, writer = lagging([0.0] * 11 + [NEVER, NEVER])
-    bench.run(3.5 * DAY_S)
+    run(bench, 3.5 * DAY_S, writer, restarts=restarts)
     assert begun(bench, writer) == [0, 1, 3]
     assert bench.agree()
 

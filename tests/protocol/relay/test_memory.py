@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from peerd.protocol.relay import memory as relay_memory
-from peerd.protocol.relay.memory import HeadMark, Heard, Kept, Known, Litter, Memory
+from peerd.protocol.relay.memory import HeadMark, Heard, Kept, Known, Litter, Memory, Told
 from peerd.protocol.relay.objects import Manifest
 
 ID, LONG = b"i" * 16, b"d" * 32
@@ -20,7 +20,7 @@ def full() -> Memory:
         known={LONG: Known(7, ID, 3, 4, 2, ID, 5, 6, {3: 900})}, snapshot=Manifest(ID, 2, 3, LONG, {ID: 1}),
         litter=[Litter("part", ID, 0, 9)], lost=[(LONG, ID, 4)], marks={ID: 2}, marks_of=ID,
         heard=[Heard(LONG, (LONG, ID, 4), 60, 7, 90)], ran_s=960, failing_s=60,
-        taking_of=ID, taking={4: LONG},
+        taking_of=ID, taking={4: LONG}, told=[Told(LONG, ID, [1, 2], 70)], in_order={ID: {1: 60}},
     )  # fmt: skip
 
 
