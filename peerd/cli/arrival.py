@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from peerd.cli import exits
 from peerd.cli.progress import Progress
 from peerd.cli.text import counted, span
 from peerd.control.client import Problem, path
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 _LOOK_S: Final = 0.25
 _PATIENCE_S: Final = 20.0  # while no device that has the space is linked
-_ON_ITS_WAY: Final = ("receiving", "syncing", "connecting", "offline")
+_SETTLING_S: Final = 5.0  # until others are met after the first one, and while a trouble may pass
+# Anything else is an end: this device's copy cannot go on, or nobody has more. A space is degraded by any member and
+# by much of its own; which members can bring something tells whether it goes on.
+_ON_ITS_WAY: Final = frozenset({"receiving", "syncing", "connecting", "offline", "degraded"})
+_BRINGING: Final = frozenset({"syncing", "connecting", "relayed"})  # the last if there is something on the relay
 
 
 def in_words(snapshot: Mapping[str, Any]) -> str:
@@ -32,6 +37,36 @@ def in_words(snapshot: Mapping[str, Any]) -> str:
     return f"receiving a snapshot{maker}: {snapshot['records']:,} of {snapshot['of_records']:,} records{left}"
 
 
+class _Course:
+    """From look to look: does the space still fill? `is_there` once it has what the others are known to have."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self.is_there = False
+        self._now_s = now_s
+        self._began_s = self._moved_s = now_s()
+        self._behind = 0
+
+    def is_over(self, view: Mapping[str, Any]) -> bool:
+        now_s, peers, snapshot = self._now_s(), view["peers"], view.get("snapshot")
+        lacking = sum(peer.get("behind") or 0 for peer in peers)
+        came, self._behind = lacking < self._behind, lacking
+        states = {peer["state"] for peer in peers}
+        brings = any(
+            peer["state"] in _BRINGING and (peer["state"] != "relayed" or peer.get("behind")) for peer in peers
+        )
+        if came or snapshot or brings:
+            self._moved_s = now_s
+        if view["state"] not in _ON_ITS_WAY:
+            self.is_there = view["state"] == "in sync"
+            return True
+        if "in sync" in states:  # another member may have more, and may not have been met yet
+            meeting = "connecting" in states and now_s - self._began_s <= _SETTLING_S
+            more = any(peer.get("behind") and peer["state"] in _BRINGING for peer in peers)
+            self.is_there = not (snapshot or meeting or more)
+            return self.is_there
+        return now_s - self._moved_s > (_PATIENCE_S if "offline" in states else _SETTLING_S)
+
+
 def watch(
     space: str,
     client: Client,
@@ -39,11 +74,11 @@ def watch(
     *,
     sleep: Callable[[float], None] = time.sleep,
     now_s: Callable[[], float] = time.monotonic,
-) -> None:
-    """Show how the space fills until it is in step with a member, or cannot come further by itself: a bar on a
-    terminal, with `--json` one line for each look that shows something new.
+) -> int:
+    """Show how the space fills until it has what the others are known to have, or no member can bring any more of it: a
+    bar on a terminal, with `--json` one line for each look that shows something new. Gives the exit code.
     """
-    began_s, said = now_s(), None
+    course, said = _Course(now_s), None
     with Progress(sys.stderr, None, shown=not out.as_json) as bar:
         while True:
             view = client.call("GET", path("spaces", space)).body
@@ -54,13 +89,12 @@ def watch(
             if snapshot:
                 bar.of(snapshot["of_records"])
                 bar.advance(snapshot["records"], snapshot["records"], snapshot.get("left_s"))
-            is_linked = any(peer["state"] != "offline" for peer in view["peers"])
-            is_there = any(peer["state"] == "in sync" for peer in view["peers"])
-            if is_there or state not in _ON_ITS_WAY or (not is_linked and now_s() - began_s > _PATIENCE_S):
+            if course.is_over(view):
                 break
             sleep(_LOOK_S)
     if not out.as_json:
         _conclude(view, out)
+    return exits.OK if course.is_there else exits.DEGRADED
 
 
 def _conclude(view: Mapping[str, Any], out: Output) -> None:

@@ -43,7 +43,8 @@ def add(commands: Commands) -> None:
     join = commands.add(
         "join",
         "join a space with a code from `invite`, or as a device that `admit` was told of",
-        "Without CODE and --from the code is asked for.",
+        "Without CODE and --from the code is asked for. With --wait, exit code 4 if this device has joined and what "
+        "the others have cannot come: no member is linked, or something is wrong with each that is.",
     )
     join.add_argument("code", metavar="CODE", nargs="?", help="the eight digits; blanks and dashes do not matter")
     join.add_argument(
@@ -152,11 +153,10 @@ def run_join(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     # The other side may wait for its person.
     with Client(client.socket_path, timeout_s=None) as patient:
         joined = patient.call("POST", path("joins"), body=body).body
-    _say_joined(joined, client, out, wait=arguments.wait)
-    return exits.OK
+    return _say_joined(joined, client, out, wait=arguments.wait)
 
 
-def _say_joined(joined: Mapping[str, Any], client: Client, out: Output, *, wait: bool) -> None:
+def _say_joined(joined: Mapping[str, Any], client: Client, out: Output, *, wait: bool) -> int:
     if not out.as_json:
         there = f" (there it is called {joined['called']})" if joined.get("called") else ""
         out.talk(f"joined {joined['space']}{there}, let in by {_called(joined)}")
@@ -171,9 +171,10 @@ def _say_joined(joined: Mapping[str, Any], client: Client, out: Output, *, wait:
     else:
         out.document(joined)
     if wait:
-        arrival.watch(joined["space"], client, out)
-    elif out.talks_to_terminal and not out.as_json:
+        return arrival.watch(joined["space"], client, out)
+    if out.talks_to_terminal and not out.as_json:
         arrival.watch_quietly(joined["space"], client, out)
+    return exits.OK
 
 
 def _eight_digits(code: str) -> str:

@@ -249,6 +249,11 @@ class SessionRunner:
         """Why the last attempt to take in one of theirs failed."""
         return self._exchange.trouble
 
+    @property
+    def is_fetching(self) -> bool:
+        """Is a snapshot of theirs asked for, as often as it takes?"""
+        return self._exchange.is_fetching
+
     def _compared(self, *, equal: bool) -> None:
         if equal:
             self.space.provenance.agrees_with(self.theirs)

@@ -134,8 +134,13 @@ class SnapshotExchange:
     # ---- theirs
 
     def fetch(self) -> None:
-        if self._group is not None and (self._fetching is None or self._fetching.done()):
+        if self._group is not None and not self.is_fetching:
             self._fetching = self._group.create_task(self._fetch(), name="snapshot in")
+
+    @property
+    def is_fetching(self) -> bool:
+        """Is one of theirs asked for, as often as it takes? Until their log reaches us, or the link ends."""
+        return self._fetching is not None and not self._fetching.done()
 
     def came(self, message: SnapshotChunk | SnapshotRefuse) -> None:
         """Raises RemoteProtocolError if more comes than was asked for."""

@@ -54,6 +54,8 @@ def describe_behind(status: PeerStatus, space: Space, session: SessionRunner, no
         status.reason = "the member whose snapshot was cut may go on with it: it is waited for first"
     elif offered:
         status.reason = "a snapshot was asked for, since the log is more"
+    elif session.is_fetching:
+        status.reason = "a snapshot was asked for, since its log no longer reaches back to what this device has"
     else:
         status.state, status.reason = "blocked", "its log no longer reaches back to what this device has (horizon)"
         status.next_step = "It sends a snapshot; what is written on both sides meanwhile is kept and merged."

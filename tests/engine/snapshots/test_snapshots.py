@@ -912,6 +912,31 @@ async def test_a_snapshot_comes_over_the_link_and_the_session_goes_on(
     assert not laptop.space.snapshots.serving.served
 
 
+async def test_a_snapshot_that_is_on_its_way_is_no_trouble(
+    horizon: tuple[Device, Device], wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the maker prepares it nothing of it has come; whoever waits for the space goes on waiting."""
+    laptop, phone = horizon
+    ready, serving = asyncio.Event(), laptop.space.snapshots.serving
+    serve, asked = serving.serve, []
+
+    async def slow(*which: Any) -> Served:
+        asked.append(which)
+        await ready.wait()
+        return await serve(*which)
+
+    monkeypatch.setattr(serving, "serve", slow)
+    wire.connect(laptop, phone)
+    await until(lambda: asked)
+    view = (await phone.statuses.status()).spaces[0]
+    (peer,) = [peer for peer in view.peers if peer.name == "laptop"]
+    assert (view.state, view.reason) == ("syncing", "")
+    assert peer.state == "syncing"
+    assert peer.reason == "a snapshot was asked for, since its log no longer reaches back to what this device has"
+    ready.set()
+    await until(lambda: session(phone, laptop).in_sync)
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_one_that_was_cut_goes_on_over_the_next_link(
     horizon: tuple[Device, Device],
