@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from peerd.core.backoff import doubling_s
 from peerd.core.batch import Author, Batch, Name
 from peerd.core.clocks import Clock
 from peerd.core.device_id import format_device_id
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 log = get(__name__)
 
 COUNT_AGAIN_S = 60.0
+AGAIN_S = 15.0  # after our disk had no room, or failed; then less and less often
+LONGEST_S = 300.0
 CHANGES_AT_ONCE = 1_000
 BYTES_AT_ONCE = 1 << 20
 
@@ -83,6 +86,8 @@ class Recopying:
         self._counting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._again: asyncio.Task[None] | None = None  # of what our disk had stopped
+        self._ending = asyncio.Event()
         self._last: Recopied | None = None
         self._closed = False
 
@@ -101,7 +106,8 @@ class Recopying:
 
     async def close(self) -> None:
         self._closed = True
-        tasks = [task for task in (self._task, self._counting) if task is not None]
+        self._ending.set()
+        tasks = [task for task in (self._task, self._again, self._counting) if task is not None]
         if tasks:
             await asyncio.wait(tasks)
 
@@ -110,6 +116,23 @@ class Recopying:
             await self._run(pending)
         except (StoreError, UserError) as problem:
             log.warning("recopy stopped", space=self._space.name, code=problem.code, cause=str(problem))
+
+    def _go_on_later(self) -> None:
+        if not self._closed and (self._again is None or self._again.done()):
+            self._again = asyncio.create_task(self._go_on(), name="recopy again")
+
+    async def _go_on(self) -> None:
+        """Until what our disk has stopped is done, or the space is closed: nothing else is taken in before that."""
+        times = 0
+        while self.pending is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(doubling_s(AGAIN_S, LONGEST_S, times)):
+                    await self._ending.wait()
+            if self._closed:
+                return
+            if (pending := self.pending) is not None:
+                await self._resume(pending)
+            times += 1
 
     # ---- for people
 
@@ -212,7 +235,7 @@ class Recopying:
         Raises:
             UserError: "no-aside"; "recopy-running"; "removed".
             StoreDamaged: it cannot be read to its end; what is done stays done.
-            StoreError: what is done stays done, and the next start goes on with it.
+            StoreError: what is done stays done, and it goes on by itself, now or after the next start.
         """
         self.check_free()
         store = self._space.store
@@ -223,6 +246,14 @@ class Recopying:
         return await self._run(self.pending)
 
     async def _run(self, pending: Recopy) -> Recopied:
+        try:
+            return await self._do(pending)
+        except StoreError:
+            if self.pending is not None:
+                self._go_on_later()
+            raise
+
+    async def _do(self, pending: Recopy) -> Recopied:
         store = self._space.store
         async with self._turn:
             store.asides.keep(Path(pending.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.forks import recopying
-from peerd.errors import StoreDamaged, StoreError, UserError
+from peerd.errors import DiskFull, StoreDamaged, StoreError, UserError
 from peerd.store.asides import Beside
 
 if TYPE_CHECKING:
@@ -124,6 +125,52 @@ async def test_a_crash_in_between_loses_nothing_and_doubles_nothing(
     assert len(await keys(laptop)) == 30
     assert sum(laptop.clock_now().values()) == 30 // 7 + 1
     await agree(laptop, desk)
+
+
+async def test_a_disk_that_is_full_for_a_while_stops_it_for_a_while(
+    two: Two, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the same old copy is being taken in, and no other one; then it goes on by itself."""
+    monkeypatch.setattr(recopying, "AGAIN_S", 0.01)
+    desk, laptop = two
+    for number in range(30):
+        await laptop.put(f"{number:02}", {"n": number})
+    await let_in_again(desk, laptop)
+    monkeypatch.setattr("peerd.store.asides.ROWS_AT_ONCE", 7)
+    write_so, full = laptop.space.commits.write_so, [True] * 3
+
+    async def failing(decide: Any) -> None:
+        if len(await keys(laptop)) == 14 and full:
+            full.pop()
+            raise DiskFull("no space left")
+        await write_so(decide)
+
+    monkeypatch.setattr(laptop.space.commits, "write_so", failing)
+    with pytest.raises(DiskFull):
+        await laptop.space.recopying.take_in("latest")
+    with pytest.raises(UserError):
+        laptop.space.recopying.check_free()
+    await until(lambda: laptop.space.recopying.pending is None)
+    assert len(await keys(laptop)) == 30
+    assert sum(laptop.clock_now().values()) == 30 // 7 + 1
+    await agree(laptop, desk)
+
+
+async def test_one_that_our_disk_has_stopped_keeps_no_space_from_closing(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, laptop = two
+    await laptop.put("one", {"n": 1})
+    await let_in_again(desk, laptop)
+
+    async def failing(_decide: Any) -> None:
+        raise DiskFull("no space left")
+
+    monkeypatch.setattr(laptop.space.commits, "write_so", failing)
+    with pytest.raises(DiskFull):
+        await laptop.space.recopying.take_in("latest")
+    async with asyncio.timeout(5):
+        await laptop.close()
 
 
 async def test_a_damaged_old_copy_deletes_nothing(two: Two) -> None:
