@@ -116,9 +116,9 @@ class Captured:
         """Did the application write to it since the last harvest?"""
         return self._one(f"SELECT EXISTS(SELECT 1 FROM {self._dirty})") == 1
 
-    def dirty(self, most_rows: int, most_bytes: int) -> tuple[list[Found], bool]:
-        """Rows that have marks, in the order of the marks, and whether these are all. One row may be larger than
-        `most_bytes`, if it is the first.
+    def dirty(self, most_rows: int, most_bytes: int, *, first_may_be_larger: bool) -> tuple[list[Found], bool]:
+        """Rows that have marks, in the order of the marks, and whether these are all. Together they are no larger than
+        `most_bytes`, but for the first one, if that may be.
         """
         columns = ["d.rowid", *self._of_dirty, "d.v", *self._shown, *self._cells]
         rest = (
@@ -133,7 +133,7 @@ class Captured:
             for row in rows:
                 one = self._found(row[1:])
                 size_bytes += one.size_bytes
-                if found and size_bytes > most_bytes:
+                if size_bytes > most_bytes and (found or not first_may_be_larger):
                     return found, False
                 found.append(one)
             if len(rows) < wanted:

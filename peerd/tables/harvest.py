@@ -40,8 +40,9 @@ class SchemaMoved(Exception):
 
 
 class HarvestLimits(msgspec.Struct, frozen=True):
-    """A harvest takes at most `rows` with `size_bytes` in all; what does not fit waits for the next one. Deletes of
-    more than `max_deletes` rows that are also more than `max_share` percent of their table are held.
+    """A harvest takes at most `rows` with `size_bytes` in all, or one that is larger; what does not fit waits for the
+    next one. Deletes of more than `max_deletes` rows that are also more than `max_share` percent of their table are
+    held.
     """
 
     rows: int = HARVEST_ROWS
@@ -182,7 +183,8 @@ class Harvesting:
         found: dict[Row, Found] = {}
         touch: list[Row] = []
         if self._rows_left > 0 and self._bytes_left > 0:
-            rows, complete = captured.dirty(self._rows_left, self._bytes_left)
+            is_first = self._rows_left == self._limits.rows
+            rows, complete = captured.dirty(self._rows_left, self._bytes_left, first_may_be_larger=is_first)
             found = {row.key: row for row in rows}
             if found and complete and captured.is_audited:
                 touch = self._audit(captured, found)
@@ -195,7 +197,8 @@ class Harvesting:
                 found.setdefault(key, row)
             if found:
                 for row in captured.flagged(UNCAPTURED | STALE, _TOLD_ROWS):
-                    found.setdefault(row.key, row)
+                    if not row.marks:  # what is to be harvested has its turn
+                        found.setdefault(row.key, row)
             if not complete:
                 touch += self._to_audit(captured, [row for row in found.values() if row.key not in dirty])
         self._take(found.values())

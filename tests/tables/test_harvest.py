@@ -572,3 +572,20 @@ def test_what_a_disk_does_not_keep_is_not_handed_out(make: Make) -> None:
         harvest(bound.connection, bound.schema, bound.plan, DEVICE, bound.limits, now_ms=NOW_MS, sync=sync)
     assert kinds(bound.step()) == ["put"]
     bound.check()
+
+
+def test_a_harvest_of_several_tables_takes_one_row_too_many_at_most(make: Make) -> None:
+    """A row that is larger than a harvest has one of its own, or nobody could store what they make together."""
+    limits = HarvestLimits(size_bytes=10_000)
+    bound = Bound(
+        make(NOTE, "CREATE TABLE file(id INTEGER PRIMARY KEY, data)"),
+        surrogate(0, "note"),
+        surrogate(1, "file"),
+        limits=limits,
+    )
+    bound.connection.execute(
+        "INSERT INTO note(title) VALUES(zeroblob(9000)); INSERT INTO file(data) VALUES(zeroblob(30000))"
+    )
+    assert [edit.collection for edit in bound.step()] == ["app.note"]
+    assert [edit.collection for edit in bound.step()] == ["app.file"]
+    bound.check()

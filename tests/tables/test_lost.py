@@ -83,3 +83,21 @@ def test_a_row_that_is_gone_stays_gone(bound: tuple[apsw.Connection, BindingPlan
     lost.say_again(connection, read_schema(connection), plan, NOTES, [records["lost"]], [records["lost"]])
     (edit,) = taken(connection, plan, 3).edits
     assert (edit.kind, edit.key) == ("delete", records["lost"])
+
+
+def test_rows_that_are_said_again_come_in_parts(make: Make) -> None:
+    connection = make("CREATE TABLE notes(id INTEGER PRIMARY KEY AUTOINCREMENT, title, mark)")
+    schema = read_schema(connection)
+    plan = propose(schema, "app", Choices()).plan("app")
+    assert plan is not None
+    install.install(connection, schema, plan, b"b" * 16, applied=Applied(b"c" * 16, 5))
+    compare.renew(connection, plan)
+    connection.executemany("INSERT INTO notes(title) VALUES(zeroblob(?))", [(1_000,)] * 20)
+    records = [edit.key for edit in taken(connection, plan, 1).edits]
+    lost.say_again(connection, read_schema(connection), plan, NOTES, records, [])
+    limits, said = HarvestLimits(size_bytes=5_000), list[str]()
+    while (found := harvest(connection, read_schema(connection), plan, "device", limits, now_ms=NOW_MS)) is not None:
+        assert len(found.edits) <= 5
+        said += [edit.key for edit in found.edits]
+        settle(connection, read_schema(connection), plan, found.note, Dot(ORIGIN, 2))
+    assert sorted(said) == sorted(records)
