@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from peerd import __version__, logs, standard_streams
-from peerd.config import check, load
+from peerd.config import lacking, load
 from peerd.errors import ConfigError, PeerdError
 
 
@@ -55,12 +55,16 @@ def _run(config: Path | None) -> int:
 
 
 def _check_config(config: Path | None) -> int:
-    problems = check(config, os.environ)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if not problems:
-        print("the configuration is good")
-    return ConfigError.exit_code if problems else 0
+    try:
+        missing = lacking(load(config, os.environ))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return error.exit_code
+    for one in missing:
+        print(one, file=sys.stderr)
+    print("the configuration is good; this machine lacks something" if missing else "the configuration is good")
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ from peerd.discovery.mdns import Mdns
 from peerd.discovery.network_changes import NetworkChanges
 from peerd.discovery.wakeups import watch_wakeups
 from peerd.engine.repair.scrub_rounds import scrub_now_and_then
+from peerd.engine.status.statuses import REFUSED_STEP
 from peerd.errors import ConfigError, PeerdError
 from peerd.live_settings import LiveSettings
 from peerd.protocol.control.reports import Reloaded
@@ -169,9 +170,8 @@ class Daemon:
         self._notifier.reloading()
         try:
             await self.reload()
-        except ConfigError as problem:
-            for one in problem.problems:
-                log.error("setting refused", cause=one)
+        except ConfigError:
+            pass  # told in the log, and by `status` until a good one is read
         except PeerdError as problem:
             log.error("reload failed", cause=str(problem))
         finally:
@@ -183,7 +183,15 @@ class Daemon:
         Raises:
             ConfigError: it has problems; the running one stays.
         """
-        parts, changes = self.parts, self._live.read_again()
+        parts = self.parts
+        try:
+            changes = self._live.read_again()
+        except ConfigError as problem:
+            for one in problem.problems:
+                log.error("setting refused", cause=one)
+            parts.statuses.refused_settings, problem.next_step = problem.problems, REFUSED_STEP
+            raise
+        parts.statuses.refused_settings = []
         fresh = self._live.now
         logs.configure(fresh.log.level, fresh.log.format)
         parts.control.set_write_group(fresh.control.write_group)

@@ -355,15 +355,29 @@ async def test_a_setting_that_is_taken_back_waits_for_no_restart(build: Build) -
     assert (await desk.service.status()).device.state == "running"
 
 
-async def test_a_bad_file_keeps_the_running_settings(build: Build) -> None:
+async def test_a_bad_file_keeps_the_running_settings(build: Build, log_events: Any) -> None:
     desk = await build("desk")
     desk.write(network="mdns = 7", more='[log]\nlevel = "loud"')
     desk.config.write_text(desk.config.read_text().replace("mdns = false\n", ""))
     with pytest.raises(ConfigError) as refused:
         await desk.service.reload()
     assert len(refused.value.problems) == 2
+    assert "`peerctl reload`" in refused.value.next_step
     assert desk.here._live.now.log.level == "info"
+    assert [one["cause"] for one in log_events() if one["event"] == "setting refused"] == refused.value.problems
+    assert "mdns = 7" in await refusal(desk)
+    desk.write()
+    await desk.service.reload()
     assert (await desk.service.status()).device.state == "running"
+
+
+async def refusal(house: House) -> str:
+    """What `status` says of a configuration that was not taken over."""
+    device = (await house.service.status()).device
+    assert device.state == "degraded"
+    assert "`peerctl reload`" in device.next_step
+    assert device.reason.startswith(f"the new configuration was refused, and the one before stays: {house.config}: ")
+    return str(device.reason)
 
 
 async def test_sighup_reloads(build: Build, log_lines: Any) -> None:
@@ -374,8 +388,9 @@ async def test_sighup_reloads(build: Build, log_lines: Any) -> None:
     await until(lambda: desk.here.parts.housekeeping.history_days("home") == 3)
     desk.write(more='[log]\nlevel = "loud"')
     os.kill(os.getpid(), signal.SIGHUP)
-    await until(lambda: not desk.here._spawned)
+    await until(lambda: desk.here.parts.statuses.refused_settings and not desk.here._spawned)
     assert desk.here._live.now.log.level == "info"
+    assert 'log.level = "loud"' in await refusal(desk)
 
 
 async def test_the_log_names_the_device_and_where_it_listens(build: Build, log_events: Any) -> None:

@@ -7,6 +7,7 @@ raised together. A key that does nothing is a problem too: it is a misspelling, 
 from __future__ import annotations
 
 import difflib
+import grp
 import json
 import os
 import tomllib
@@ -60,6 +61,20 @@ def check(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> 
         load(path, environ)
     except ConfigError as error:
         return error.problems
+    return []
+
+
+def lacking(settings: Settings) -> list[str]:
+    """What a good configuration names and this machine does not have now. It may come, so a start does not fail for it.
+
+    What takes longer to find out, or may differ where the daemon runs, is said by the daemon.
+    """
+    group = settings.control.write_group
+    try:
+        if group:
+            grp.getgrnam(group)
+    except KeyError:
+        return [f"control.write_group = {_shown(group)}: there is no such group on this machine: groupadd {group}"]
     return []
 
 

@@ -17,6 +17,8 @@ from peerd.engine.status.peers import PAUSED, PeerStates, shown
 from peerd.engine.status.spaces import SpaceStates
 from peerd.protocol.control.reports import DeviceStatus, FurtherReason, Health, MachineStatus, SpaceView, Status
 
+REFUSED_STEP = "Put it right, then `peerctl reload`; `peerd check-config` tells before whether it is."
+
 
 class Statuses:
     """`problems()` gives what the edges say is wrong with the daemon as a whole: (cause, next step); `machine()` what
@@ -37,6 +39,7 @@ class Statuses:
         self.problems: Callable[[], list[tuple[str, str]]] = list
         self.machine: Callable[[], MachineStatus | None] = lambda: None
         self.restart_needed: list[str] = []
+        self.refused_settings: list[str] = []  # of the configuration that was read last, if it was not taken over
         self.relays: Relays | None = None
         self.clocks = Clocks(switchboard.links, times)
         self.peers = PeerStates(spaces, switchboard, book, keys, times, self.clocks, lambda: self.relays)
@@ -71,6 +74,8 @@ class Statuses:
                 f"another machine answers with this device's own key at {shown(elsewhere)}: one is a copy of the other"
             )
             problems = [(cause, TWO_MACHINES.next_step), *problems]
+        refused = "the new configuration was refused, and the one before stays"
+        problems = [*problems, *((f"{refused}: {one}", REFUSED_STEP) for one in self.refused_settings)]
         if self.restart_needed:
             problems = [*problems, ("settings wait for a restart: " + ", ".join(self.restart_needed), "Restart peerd.")]
         if self._switchboard.paused:
