@@ -77,6 +77,9 @@ class ForkTalk:
         self._falling: set[bytes] = set()  # origins of which they told ends of what falls
         self._group: asyncio.TaskGroup | None = None
         self._recopying = False
+        self._agreed = False  # no fork was found when the two met
+        self._waiting = False  # to step back
+        self._ended = False
 
     @property
     def is_recopying(self) -> bool:
@@ -90,6 +93,10 @@ class ForkTalk:
     def start(self, group: asyncio.TaskGroup) -> None:
         """With tasks in the link's group: its end is theirs."""
         self._group = group
+
+    def stop(self) -> None:
+        """The session has ended, though the link may go on."""
+        self._ended = True
 
     def _do(self, work: Callable[[], Awaitable[object]], name: str) -> None:
         assert self._group is not None  # noqa: S101 - nothing is heard before the start
@@ -200,7 +207,7 @@ class ForkTalk:
     async def consider(self) -> None:
         """The roster or our copy may say more by now: is it for us to take theirs? Until that is done."""
         await self._space.forks.look()
-        while self._is_stopped() and self.goes_over and not self._recopying:
+        while not self._ended and self._is_stopped() and self.goes_over and not self._recopying:
             if await self._try():
                 return
 
@@ -211,27 +218,40 @@ class ForkTalk:
 
     def agreed(self) -> None:
         """No fork is found between the two, so nothing stops the session."""
-        if self._space.forks.falls:
+        self._agreed = True
+        self._step_back_later()
+
+    def _step_back_later(self) -> None:
+        if self._agreed and self._space.roster.closed_forks and not self._waiting:
+            self._waiting = True
             self._do(self._step_back, "fork with nobody")
 
     async def _step_back(self) -> None:
         """They may take nothing of what falls here, and perhaps nobody is left who has what stands. Their copy holds no
-        variant, so ours is as good beside it as beside what stands.
+        variant, so ours is as good beside it as beside what stands. They may be on their way to what we have, or we to
+        what they have: so that is asked again and again.
         """
-        await asyncio.sleep(PATIENCE_S)
-        while not self._is_stopped() and not self._recopying and await self._is_for_us():
-            if await self._try():
-                return
+        try:
+            while await self._may_step_back():
+                await asyncio.sleep(PATIENCE_S)
+                if await self._may_step_back() and self._is_for_us() and await self._try():
+                    return
+        finally:
+            self._waiting = False
 
-    async def _is_for_us(self) -> bool:
+    async def _may_step_back(self) -> bool:
+        return not (self._ended or self._is_stopped() or self._recopying) and await self._space.forks.look()
+
+    def _is_for_us(self) -> bool:
         """Not if our log does not reach back to them: they take a snapshot of ours."""
         forks, clock, ours = self._space.forks, self._their_clock(), self._space.copy
-        if not await forks.look() or not includes(clock, ours.horizon()):
+        if not includes(clock, ours.horizon()):
             return False
         for fork in self._space.roster.closed_forks:  # by origin: so that not both do
             is_before, are_before = ours.seq(fork.origin) <= fork.seq, clock.get(fork.origin, 0) <= fork.seq
             if is_before != are_before:
-                return are_before and forks.sides[fork.origin].falls
+                side = forks.sides.get(fork.origin)
+                return are_before and side is not None and side.falls
         return False
 
     async def _try(self) -> bool:
@@ -272,6 +292,7 @@ class ForkTalk:
     def roster_changed(self) -> None:
         if self._searches:
             self._do(self.consider, "fork considered")
+        self._step_back_later()
 
     def begin_recopy(self) -> asyncio.Task[bool]:
         """As `recopy`, because a person says so. The task ends with the link, at the latest."""

@@ -115,6 +115,7 @@ class SessionRunner:
         self.machine.ended()
         self._exchange.stop()
         self.repairs.stop()
+        self.forks.stop()
         if self._wake is not None:
             self._wake.cancel()
 

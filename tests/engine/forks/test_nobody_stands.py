@@ -9,6 +9,7 @@ import pytest
 from peerd.core.forks import Parting
 from peerd.core.roster.statements import Final
 from peerd.engine.forks.forks import LINK_STEP, RELAY_STEP
+from peerd.protocol.messages import Entries
 from tests.engine.forks.test_forks import check_values, forked, keys, linked_until, meet, past_of, set_back
 from tests.engine.snapshots.test_snapshots import made, take
 
@@ -24,7 +25,7 @@ LOST = bytes(8)  # there is no smaller hash, so this stands
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peerd.engine.forks.fork_talk.AGAIN_S", 0.2)
-    monkeypatch.setattr("peerd.engine.forks.fork_talk.PATIENCE_S", 0.0)
+    monkeypatch.setattr("peerd.engine.forks.fork_talk.PATIENCE_S", 0.01)
 
 
 async def lose(of: Device, before: dict[bytes, int], *devices: Device) -> None:
@@ -108,6 +109,25 @@ async def test_who_holds_what_falls_goes_over_to_who_has_neither(
         assert (await device.value("edited"))["text"] == "first"
         assert device.clock_now()[origin] == 3
         assert not device.space.forks.falls
+
+
+async def test_it_goes_over_too_if_it_hears_what_falls_when_the_two_have_met(
+    desk: Device, make: MakeDevice, wire: Wire, until: Until
+) -> None:
+    """From others, of whom nobody is left: what it sent meanwhile is refused, and the link goes on."""
+    laptop, fifth = make("laptop"), make("fifth")
+    await desk.admit(laptop, fifth)
+    await forked(desk, laptop, fifth)
+    (origin,) = fifth.clock_now()
+    near, _ = wire.connect(desk, fifth, stop_at=Entries)
+    await until(lambda: not near.flowing.is_set())
+    await lose(desk, {origin: 3}, fifth)
+    near.go_on()
+    await until(lambda: not desk.space.forks.falls)
+    await linked_until(until, meet(wire, desk, fifth), are_alike(desk, fifth))
+    for device in (desk, fifth):
+        assert await keys(device) == {"common", "edited", "gone", "first"}
+        assert device.clock_now()[origin] == 3
 
 
 async def test_a_new_member_takes_a_snapshot_of_what_falls_if_there_is_nothing_else(
