@@ -12,6 +12,7 @@ from peerd.core.device_id import format_device_id, short_id
 from peerd.core.forks import Parting, Side, side_of
 from peerd.core.intents import Intent
 from peerd.core.roster import compose
+from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.tables.changes import Applied
 from peerd.engine.store_ports import Transaction
 from peerd.logs import get
@@ -270,18 +271,22 @@ class Forks:
 
     async def look(self) -> bool:
         """Find out what our copy has of each closed fork. Is there one of which it holds a variant that falls?"""
-        forks = self._space.roster.closed_forks
+        looked_at: Sequence[ClosedFork] = ()
 
         def looking(transaction: Transaction) -> dict[bytes, Side]:
             found: dict[bytes, Side] = {}
-            for fork in forks:
+            for fork in looked_at:
                 seq = self._space.copy.seq(fork.origin)
                 side = side_of(fork, seq, transaction.history_of(fork.origin))
                 if fork.origin not in found or side.falls:
                     found[fork.origin] = side
             return found
 
-        self.sides = await self._space.store.read(looking) if forks else {}
+        while looked_at != (forks := self._space.roster.closed_forks):  # another one may be heard of meanwhile
+            looked_at = forks
+            self.sides = await self._space.store.read(looking)
+        if not looked_at:
+            self.sides = {}
         return self.falls
 
     def is_of_others(self, transaction: Transaction, origin: bytes, seq: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -170,3 +170,30 @@ async def test_of_two_that_hold_what_falls_of_different_origins_one_goes_over(
     await linked_until(until, meet(wire, third, fourth), are_alike(third, fourth))
     for device in (third, fourth):
         assert await keys(device) == {f"{what} {number}" for what in ("common", "first", "second") for number in (0, 1)}
+
+
+async def test_what_falls_is_known_of_a_close_too_that_is_heard_of_while_that_is_looked_up(
+    two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a snapshot is judged in the same moment."""
+    desk, laptop = two
+    await desk.put("one", {"n": 1})
+    await desk.put("two", {"n": 2})
+    (origin,) = desk.clock_now()
+    laptop = await forked(desk, laptop)
+    await lose(desk, {origin: 1})
+    of_laptop = next(one for one in desk.clock_now() if one != origin)
+    read = desk.space.store.read
+    heard: list[bool] = []
+
+    async def reading(look: Any) -> Any:
+        found = await read(look)
+        if not heard:
+            heard.append(True)
+            await lose(desk, {of_laptop: 3})
+        return found
+
+    monkeypatch.setattr(desk.space.store, "read", reading)
+    assert await desk.space.forks.look()
+    assert set(desk.space.forks.sides) == {origin, of_laptop}
+    assert all(side.falls for side in desk.space.forks.sides.values())
