@@ -166,14 +166,12 @@ class Petitioning:
     # ---- the newcomer
 
     async def _ask(self, petition: StoredPetition) -> float | None:
-        if not petition.is_spent and petition.expires_ms <= self._times.wall_ms():
-            return self._less_and_less()  # it may be the clock that is wrong
         await self._store.prepare()
-        if await self._hear(petition):
+        if await self._hear(petition):  # perhaps it was in time
             return None
         still = self.space.petition
-        if still is None or still.is_spent:
-            return self._less_and_less()
+        if still is None or still.is_spent or still.expires_ms <= self._times.wall_ms():
+            return self._less_and_less()  # it may be the clock that is wrong
         # Only now: a petition that is left again after it was answered is answered again.
         await self._put(petition.name, petition.sealed)
         return self._times.uniform(*LOOK_S)

@@ -78,6 +78,29 @@ async def test_who_asks_with_a_clock_that_is_ahead_asks_again_when_it_is_right(
     await guest.stop()
 
 
+async def test_who_was_let_in_in_time_hears_of_it_after_the_invitation_has_expired(
+    inviter: Relayed, make: MakeDevice
+) -> None:
+    """It was off meanwhile, and the answer is cleared away by then; the heads of the members tell it."""
+    desk = inviter.device
+    await desk.put("milk", {"n": 1})
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    guest = await Relayed(make("attic"), inviter.folder).start()
+    petition = (await guest.files.ask(file, code, None)).petition
+    assert petition is not None
+    await guest.relays.look_again()
+    await guest.relays.sync(RelaySync())
+    await guest.stop()
+    await inviter.relays.sync(RelaySync())
+    assert desk.space.roster.is_member(guest.device.id)
+    await inviter.store.delete(petition.answers[:1])
+    await guest.device.space.ask(replace(petition, expires_ms=1))
+    again = await Relayed(guest.device, inviter.folder).start()
+    await arrives(guest.device, "milk")
+    assert guest.device.space.petition is None
+    await again.stop()
+
+
 async def test_who_has_a_file_that_is_withdrawn_does_not_come_by_the_place_of_another(
     inviter: Relayed, make: MakeDevice
 ) -> None:
