@@ -205,7 +205,7 @@ class SnapshotExchange:
 
     async def _take_in(self, *, replaces: bool) -> bool:
         snapshots = self._space.snapshots
-        if await snapshots.put_whole_in_place(replaces=replaces):
+        if await self._put_whole_in_place(replaces=replaces):
             return True
         begun = await snapshots.begun() or _NO_ID
         number = await snapshots.wanted(begun)
@@ -219,6 +219,18 @@ class SnapshotExchange:
         return await snapshots.take_in(
             first.id, self._parts(first), whole=self._machine.snapshot_stands, maker=self._theirs, replaces=replaces
         )
+
+    async def _put_whole_in_place(self, *, replaces: bool) -> bool:
+        """One that is here already, whoever made it; but what it holds is no fault of anybody else."""
+        snapshots = self._space.snapshots
+        is_theirs = snapshots.is_of(self._theirs)
+        try:
+            return await snapshots.put_whole_in_place(replaces=replaces)
+        except (RemoteProtocolError, Fork) as problem:
+            if is_theirs:
+                raise
+            log.warning("snapshot not taken", space=self._space.name, cause=str(problem))
+            return False
 
     async def _first(self, begun: bytes, number: int) -> SnapshotChunk | None:
         """The part with which it begins or goes on; what is still on its way from an earlier attempt is passed over."""

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from peerd.engine.snapshots.exchange import SnapshotExchange
+from peerd.errors import DiskFull
 from peerd.protocol.messages import SnapshotChunk, SnapshotRefuse, SnapshotWant
 from peerd.protocol.session import Phase
+from tests.engine.forks.test_forks import forked
+from tests.engine.snapshots.test_snapshots import each, made
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.engine.conftest import Device, Hands, MakeDevice, Until
 
 
@@ -107,3 +112,33 @@ async def test_who_had_to_make_way_for_others_is_served_when_it_asks_again(
         await until(lambda: said)
         assert isinstance(said[0], SnapshotChunk)
         exchange.stop()
+
+
+async def test_nobody_is_blamed_for_what_another_members_snapshot_holds(
+    desk: Device, make: MakeDevice, clock: Hands, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was to take the place of the laptop's copy, and was whole: there was no room to set that aside."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    laptop = await forked(desk, laptop, attic)
+
+    async def full() -> Path:
+        raise DiskFull("no space left")
+
+    monkeypatch.setattr(laptop.space.store.asides, "make", full)
+    snapshots = laptop.space.snapshots
+    with pytest.raises(DiskFull):
+        await snapshots.take_in(b"s" * 16, each(await made(desk)), maker=desk.id, replaces=True)
+    clock.pass_s(61)
+    said: list[Any] = []
+    forks: list[Any] = []
+    machine = cast("Any", SimpleNamespace(phase=Phase.BEHIND, without_snapshot=lambda _ours: []))
+    exchange = SnapshotExchange(laptop.space, attic.id, machine, said.append, lambda _effects: None, forks.append)
+    async with asyncio.TaskGroup() as group:
+        exchange.start(group)
+        exchange.fetch()
+        await until(lambda: said or forks)
+        exchange.stop()
+    assert not forks
+    assert isinstance(said[0], SnapshotWant)
+    assert exchange.trouble is None
