@@ -29,7 +29,7 @@ from peerd.core.copy import CopyState
 from peerd.core.roster.roster import Roster
 from peerd.core.snapshots.choice import Gap, by_snapshot
 from peerd.core.stored import LogRow
-from peerd.errors import RemoteProtocolError
+from peerd.errors import LinkLost, RemoteProtocolError
 from peerd.protocol.acknowledging import Acknowledging
 from peerd.protocol.effects import (
     Acked,
@@ -98,6 +98,7 @@ class Session:
         self._space = space
         self._rosters = RosterExchange(space)
         self._acks = Acknowledging(space)
+        self._told_horizon: Clock = {}  # where our log began when we said so
         self._was_behind = False  # so that parts of a snapshot may come
         self._wanting = Wanting(space)
         self._inflow = Inflow()
@@ -126,11 +127,12 @@ class Session:
             return []
         self.phase = Phase.COMPARING
         self._acks.told(ours.copy.clock())
+        self._told_horizon = ours.copy.horizon()
         summary = Summary(
             self._space,
             ours.copy.positions(),
             digest.summary(ours.copy.digest),
-            horizon=ours.copy.horizon(),
+            horizon=self._told_horizon,
             level=FEATURE_LEVEL,
         )
         effects: list[Effect] = [Send(summary)]
@@ -231,6 +233,7 @@ class Session:
 
         Raises:
             RemoteProtocolError: the phase does not allow it, or it breaks a limit.
+            LinkLost: they relied on what we no longer have; a new session tells them.
         """
         if self.phase is Phase.BLOCKED:
             return self._on_roster(message, ours) if self.is_forked and isinstance(message, RosterMessage) else []
@@ -259,6 +262,8 @@ class Session:
     def _on_want(self, message: Want, ours: Ours) -> list[Effect]:
         self._know(message.clock)
         if not includes(message.clock, ours.copy.horizon()):
+            if includes(message.clock, self._told_horizon):
+                raise LinkLost("our log begins later now than was said: both begin anew", code="bye")
             return self.refuse("horizon", "the log no longer reaches back to what they have")
         found = self._outflow.wanted(message.clock, message.credit_bytes, either=message.either)
         return [Acked(dict(message.clock)), *found]

@@ -14,6 +14,8 @@ from peerd.engine.past.history import History, Wanted
 from peerd.engine.relay.relays import Holding, SeenThere
 from peerd.engine.tables.images import TableImages
 from peerd.protocol.control.messages import ChangeRequest
+from peerd.protocol.messages import Summary
+from peerd.protocol.session import Phase
 from tests.engine.growing import MOST, grow
 from tests.engine.snapshots.test_snapshots import agree
 
@@ -390,6 +392,32 @@ async def test_what_goes_while_it_is_sent_begins_a_new_session(two: Two, wire: W
 
 
 # --- how large it becomes -------------------------------------------------------------------------------
+
+
+async def test_what_goes_before_they_have_said_where_they_stand_begins_a_new_session(
+    two: Two, wire: Wire, until: Until
+) -> None:
+    """The laptop was set back behind what it had acknowledged, and relies on where our log began when the two met."""
+    desk, laptop = two
+    await desk.put("a", {"x": 1})
+    await met(desk, laptop, wire, until)
+    await days(desk, 31)
+    assert desk.space.copy.horizon()
+    await desk.put("b", {"x": 1})
+    near, _ = wire.connect(laptop, desk, stop_at=Summary)
+    await until(lambda: any(one.machine.phase is Phase.COMPARING for one in desk.switchboard.sessions(desk.space)))
+    desk.space.presence.note_acks(laptop.id, desk.clock_now())
+    await days(desk, 31)
+    assert desk.space.copy.horizon() == desk.clock_now()
+    near.go_on()
+
+    def linked_and_alike() -> bool:
+        if laptop.id not in desk.switchboard.links and desk.id not in laptop.switchboard.links:
+            wire.connect(laptop, desk)
+        return desk.clock_now() == laptop.clock_now()
+
+    await until(linked_and_alike)
+    await agree(desk, laptop)
 
 
 async def test_many_updates_of_few_records_leave_a_small_file(tmp_path: Path) -> None:
