@@ -159,7 +159,9 @@ class _Without:
         if present:
             return self._bring_back()
         last = self._versions.last_ended(_BIRTHS)
-        return Reversal(left=(DELETED,)) if last is not None and not self._is_undone(last.ender) else Reversal()
+        if last is None or last.ended is None or self._is_undone(last.ender):
+            return Reversal()
+        return self._deleted_by_others(last.ended)
 
     def _is_undone(self, dot: Dot | None) -> bool:
         return dot is not None and self._undone(dot)
@@ -233,6 +235,24 @@ class _Without:
                 values[field] = found.value
         return Reversal(Kind.PUT, values, kept=frozenset(dot for dot in self._now.dots() if not self._undone(dot)))
 
+    def _deleted_by_others(self, moment: Place) -> Reversal:
+        """It was there, and others have deleted it since, at that moment. What is undone may have made it in the first
+        place: then it is not there as it should be.
+        """
+        if not self._present_before(self._since(_BIRTHS, moment)):
+            return Reversal()
+        if not self._anyway:
+            return Reversal(left=(DELETED,))
+        former = {
+            field: self._before(field, self._since(field, moment)) for field in self._versions.of if field != _BIRTHS
+        }
+        values = {field: one.value for field, one in former.items() if one is not None}
+        return Reversal(Kind.PUT, values, kept=frozenset(dot for dot in self._now.dots() if not self._undone(dot)))
+
+    def _since(self, field: str, otherwise: Place) -> Place:
+        """The last moment at which it was touched by what is undone."""
+        return max(self._touches(field), default=otherwise)
+
     def _brought_back(self, field: str) -> _Version | None:
         """What has to be written of a field."""
         if field in self._now.fields:
@@ -250,7 +270,7 @@ class _Without:
         last = self._versions.last_ended(_BIRTHS)
         made_again = last is not None and self._is_undone(last.ender) and not any(map(self._undone, self._now.births))
         fields = [field for field in touched if field != _BIRTHS]
-        if made_again and not all(self._shows(field, self._former(field)) for field in fields):
+        if made_again and not self._anyway and not all(self._shows(field, self._former(field)) for field in fields):
             left.append(DELETED)
         for field in fields:
             if self._has_mine(field):

@@ -184,6 +184,41 @@ def test_anyway_puts_back_what_was_changed_since_too(made: Steps) -> None:
     assert look(made.record) == {"x": 1, "y": 1}
 
 
+def test_anyway_brings_back_what_others_have_deleted_since(made: Steps) -> None:
+    """As it was before what is undone, and with what others had written beside that."""
+    bad = patch(made, 0, x=2, z=2)
+    patch(made, 1, y=3, z=4)
+    delete(made, 1)
+    assert undo(made, lambda dot: dot == bad) == Reversal(left=(DELETED,))
+    reversal, _ = revert(made, lambda dot: dot == bad, anyway=True)
+    assert reversal.left == ()
+    assert look(made.record) == {"x": 1, "y": 3}
+
+
+def test_what_is_undone_and_was_made_again_with_others_is_not_left_if_it_is_put_back_anyway(made: Steps) -> None:
+    bad = delete(made, 0)
+    put(made, 1, x=7)
+    reversal, _ = revert(made, lambda dot: dot == bad, anyway=True)
+    assert reversal.left == ()
+    assert look(made.record) == {"x": 1, "y": 1}
+
+
+@pytest.mark.parametrize("anyway", [False, True])
+def test_a_record_that_was_made_and_is_deleted_needs_no_undoing(anyway: bool) -> None:  # noqa: FBT001 - a parameter
+    made = Steps()
+    bad = put(made, 0, x=1)
+    patch(made, 1, y=2)
+    delete(made, 1)
+    assert undo(made, lambda dot: dot == bad, anyway=anyway) == Reversal()
+
+
+@given(steps(only_seen=True), st.data())
+def test_anyway_leaves_nothing(made: Steps, data: st.DataObject) -> None:
+    undone = set(data.draw(st.lists(st.sampled_from(made.dots)))) if made.dots else set()
+    reversal, _ = revert(made, lambda dot: dot in undone, anyway=True)
+    assert reversal.left == ()
+
+
 def test_what_shows_the_former_value_again_is_not_said_to_be_changed(made: Steps) -> None:
     bad = patch(made, 0, x=2)
     patch(made, 1, x=1)

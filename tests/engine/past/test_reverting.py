@@ -109,6 +109,18 @@ async def test_what_was_changed_since_is_left_and_named(desk: Device) -> None:
     }  # fmt: skip
 
 
+async def test_what_was_deleted_since_comes_back_anyway(desk: Device) -> None:
+    """Without it the record is left; what the transaction made itself and is gone needs no undoing."""
+    bad = await mixed(desk)
+    await desk.delete("a")
+    await desk.delete("new")
+    found = await undo_one(desk, bad)
+    assert [(one.key, one.done, one.left) for one in found] == [("a", None, ["(deleted)"]), ("b", "created", [])]
+    found = await undo_one(desk, bad, anyway=True)
+    assert [(one.key, one.done, one.left) for one in found] == [("a", "created", [])]
+    assert await state(desk) == {"a": {"x": "a", "y": 1}, "b": {"x": "b", "y": 1}, "c": {"x": "c", "y": 1}}
+
+
 async def test_only_some_of_a_transaction_is_undone(desk: Device) -> None:
     bad = await mixed(desk)
     assert [one.key for one in await undo_one(desk, bad, collection="notes", key="b")] == ["b"]
