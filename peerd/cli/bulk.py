@@ -78,9 +78,11 @@ def run_import(arguments: argparse.Namespace, client: Client, out: Output) -> in
                 for done, transactions in write(arguments, client, lines):
                     tally.count(done, transactions)
                     progress.advance(tally.size_bytes, tally.records)
-    except BaseException:
+    except BaseException as problem:
         if tally.records:
             out.talk(f"{counted(tally.records, 'record')} had been written before", "yellow")
+        elif isinstance(problem, BadLine):
+            out.talk("nothing of the file was written", "yellow")
         raise
     took_s = time.monotonic() - started_s
     if out.as_json:
@@ -109,7 +111,11 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], int | None]]:
     try:
         source = open(name, "rb")  # noqa: SIM115, PTH123 - closed below; pathlib is slow to import
     except OSError as error:
-        raise Misused(f"cannot read {name}: {error.strerror}", code="no-file") from None
+        raise Misused(
+            f"cannot read {name}: {error.strerror}",
+            code="no-file",
+            next_step="give the path of a file with one JSON object in each line, or - for stdin",
+        ) from None
     with source:
         if not source.seekable():
             yield source, None

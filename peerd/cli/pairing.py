@@ -32,12 +32,10 @@ def add(commands: Commands) -> None:
     invite.add_argument("--yes", action="store_true", help="admit whoever knows the code without asking")
     invite.add_argument("--file", metavar="PATH", help="write an invitation for a device that no member meets to PATH")
     invite.add_argument(
-        "--days", type=int, default=7, metavar="N", help="with --file: how long it is good for; default: 7"
+        "--days", type=int, metavar="N", help=f"with --file: how long it is good for; default: {tickets.DAYS}"
     )
     roles = ("admin", "member")
-    invite.add_argument(
-        "--role", choices=roles, default="admin", help="with --file: what it makes of the device; default: admin"
-    )
+    invite.add_argument("--role", choices=roles, help="with --file: what it makes of the device; default: admin")
     invite.set_defaults(run=run_invite)
 
     join = commands.add(
@@ -76,6 +74,11 @@ def add(commands: Commands) -> None:
 def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     if arguments.file:
         return tickets.run_invite(arguments, client, out)
+    if alone := [name for name in ("days", "role") if getattr(arguments, name) is not None]:
+        raise Misused(
+            f"--{alone[0]} goes with --file: a code is good for two minutes, and for an admin",
+            next_step="add --file PATH; or leave it out, or use `peerctl admit SPACE DEVICE-ID --role member`",
+        )
     body = {"space": arguments.space, "yes": arguments.yes}
     for event in client.stream("POST", path("invitations"), body=body):
         if error := event.get("error"):

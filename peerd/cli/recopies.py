@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from peerd.cli import exits
 from peerd.cli.arguments import Misused
-from peerd.cli.status import short
 from peerd.cli.text import counted, moment
 from peerd.control.client import Client, path
 
@@ -47,7 +46,7 @@ def run_recopy(arguments: argparse.Namespace, client: Client, out: Output) -> in
         out.document(done)
         return exits.OK
     if done.get("device"):
-        out.talk(f"the copy of {short(done['device'])} took the place of the one that was here")
+        out.talk(f"the copy of {arguments.device} took the place of the one that was here")
     out.talk(f"{counted(done['records'], 'record')} taken in; the old copy is {done['aside']} now")
     if done["unreadable"]:
         out.talk(f"{counted(done['unreadable'], 'record')} of it cannot be read", "yellow")

@@ -92,10 +92,17 @@ def _back(dots: list[str], began_ms: float, client: Client, out: Output) -> str:
 
 def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
     span = span_of(arguments)
-    if (arguments.transaction is None) == ("since_ms" not in span):
-        raise Misused("name a transaction, or a time with --since")
     if arguments.transaction is not None and (arguments.device or span):
-        raise Misused("a transaction is named alone, or with --collection and --key")
+        given = " and ".join(f"--{name}" for name in ("device", "since", "until") if getattr(arguments, name))
+        raise Misused(
+            f"a transaction and {given} were given: not both",
+            next_step="name the transaction alone, or with --collection and --key; or leave it out",
+        )
+    if arguments.transaction is None and "since_ms" not in span:
+        raise Misused(
+            "name a transaction, or a time with --since",
+            next_step=f"`peerctl log {arguments.space}` lists the transactions",
+        )
     if "until_ms" in span and not arguments.device:
         raise Misused("--until needs --device: everything can only be put back to how it was at a time")
     if arguments.key and not arguments.collection:

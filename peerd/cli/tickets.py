@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from peerd.control.client import Client
 
 FILE_BYTES = 1 << 20
+DAYS = 7  # that an invitation is good for, unless it is said
 
 
 def run_invite(arguments: argparse.Namespace, client: Client, out: Output) -> int:
     target = Path(arguments.file)
-    body = {"days": arguments.days, "role": arguments.role}
+    days = DAYS if arguments.days is None else arguments.days
+    body = {"days": days, "role": arguments.role or "admin"}
     with _new_file(target) as file:  # first: an invitation that lies nowhere would stay open
         made: dict[str, Any] = client.call("POST", path("spaces", arguments.space, "tickets"), body=body).body
         file.write(b64decode(made.pop("file")))
@@ -88,7 +90,15 @@ def _read(source: Path) -> bytes:
         with source.open("rb") as file:
             data = file.read(FILE_BYTES + 1)
     except OSError as problem:
-        raise Misused(f"{source} cannot be read: {problem.strerror}", code="file-unreadable") from problem
+        raise Misused(
+            f"{source} cannot be read: {problem.strerror}",
+            code="file-unreadable",
+            next_step="give the path of the file that `peerctl invite --file` made, as it was carried here",
+        ) from problem
     if len(data) > FILE_BYTES:
-        raise Misused(f"{source} is no invitation: it is too large", code="bad-invitation")
+        raise Misused(
+            f"{source} is no invitation: it is too large",
+            code="bad-invitation",
+            next_step="give the path of the file that `peerctl invite --file` made",
+        )
     return data

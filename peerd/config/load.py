@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from peerd.config.checks import ByName, OneOf
 from peerd.config.places import Surroundings
 from peerd.config.relay_settings import RELAYS
 from peerd.config.settings import (
@@ -33,7 +34,9 @@ from peerd.core.names import binding_name, check_space_name
 from peerd.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from peerd.config.checks import Check
 
 Section = TypeVar("Section", bound=msgspec.Struct)
 
@@ -208,7 +211,10 @@ class _Reader:
             try:
                 into[key] = settings[key].check(value, self._here)
             except ValueError:
-                self._problems.append(f"{where}: must be {settings[key].check.allowed}")
+                culprits = list(_culprits(value, settings[key].check, self._here))
+                self._problems += [f"{file}: {name}.{_key(key)}.{one}" for one in culprits]
+                if not culprits:
+                    self._problems.append(f"{where}: must be {settings[key].check.allowed}")
 
     # --- defaults -------------------------------------------------------------------------------------
 
@@ -232,6 +238,20 @@ class _Reader:
                     f"default: {name}.{key} = {value}: must be {setting.check.allowed}; set it in a file"
                 )
         return values
+
+
+def _culprits(value: object, check: Check, here: Surroundings) -> Iterator[str]:
+    """Of a table by names: which of its values are refused, and why; nothing if that is not what is wrong."""
+    if not isinstance(check, ByName) or not isinstance(value, dict):
+        return
+    for name, one in value.items():
+        try:
+            check.each(one, here)
+        except ValueError:
+            hint = (
+                _did_you_mean(one, check.each.choices) if isinstance(check.each, OneOf) and isinstance(one, str) else ""
+            )
+            yield f"{_key(name)} = {_shown(one)}: must be {check.each.allowed}{hint}"
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -182,8 +182,11 @@ def take_copy(folder: Path, name: str, kept: Kept, target: Path) -> None:
                 os.fsync(file.fileno())
         except OSError as problem:
             raise translate(problem, target) from problem
+    if found.size_bytes != kept.size_bytes:
+        sizes = f"{found.size_bytes:,} bytes are there, and {kept.size_bytes:,} were written"
+        raise damaged_backup(folder, f"{name} is not what was written: {sizes}")
     if found != kept:
-        raise damaged_backup(folder, f"{name} is not what was written ({found.size_bytes} of {kept.size_bytes} bytes)")
+        raise damaged_backup(folder, f"{name} is not what was written: it is as long, and its content has changed")
 
 
 def _poured(folder: Path, name: str, source: IO[bytes], file: IO[bytes] | None) -> Kept:

@@ -88,6 +88,7 @@ def test_import_of_a_file_that_cannot_be_read_is_misuse(daemon: Any, peerctl: An
     got = peerctl("import", "home", "books", str(tmp_path / "absent"), "--key", "id")
     assert (got.code, daemon.asked) == (2, [])
     assert "cannot read" in got.err
+    assert "next: give the path of a file" in got.err
     assert peerctl("import", "home", "books", str(tmp_path), "--key", "id").code == 2
 
 
@@ -147,6 +148,7 @@ def test_import_each_with_a_bad_first_line_writes_nothing(daemon: Any, peerctl: 
     got = peerctl("import", "home", "books", "-", "--key", "id", "--each", stdin="oops\n{}\n")
     assert (got.code, daemon.asked) == (2, [])
     assert "line 1: not JSON" in got.err
+    assert "nothing of the file was written" in got.err
     assert "had been written" not in got.err
 
 

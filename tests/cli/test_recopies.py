@@ -19,6 +19,12 @@ def test_an_old_copy_is_taken_in(daemon: Any, peerctl: Any) -> None:
     assert json.loads(peerctl("recopy", "home", "--aside", "latest", "--json").out) == DONE
 
 
+def test_the_copy_of_another_device_is_called_as_it_was_asked_for(daemon: Any, peerctl: Any) -> None:
+    daemon.on("POST", "/v1/spaces/home/recopy", {**DONE, "device": "HJC2XS5O-AAAAAAA"})
+    got = peerctl("recopy", "home", "--from", "kitchen")
+    assert "the copy of kitchen took the place of the one that was here" in got.err
+
+
 def test_old_copies_are_listed(daemon: Any, peerctl: Any) -> None:
     daemon.on("GET", "/v1/spaces/home/asides", {"asides": [ASIDE]})
     got = peerctl("recopy", "home", "--list")

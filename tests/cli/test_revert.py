@@ -112,6 +112,21 @@ def test_nothing_to_undo_is_said_and_what_is_left_is_a_refusal(daemon: Any, peer
     assert peerctl("revert", "home", "abab:3", "--yes").code == 6
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "name a transaction, or a time with --since [usage]\n  next: `peerctl log home` lists"),
+        (("--device", "nas"), "name a transaction, or a time with --since"),
+        (("abab:3", "--since", "2h"), "a transaction and --since were given: not both [usage]\n  next: name the"),
+        (("abab:3", "--device", "nas", "--since", "2h"), "a transaction and --device and --since were given: not both"),
+    ],
+)
+def test_what_is_undone_is_named_in_one_way(daemon: Any, peerctl: Any, given: tuple[str, ...], said: str) -> None:
+    got = peerctl("revert", "home", *given)
+    assert (got.code, daemon.asked) == (2, [])
+    assert got.err.startswith(f"peerctl: {said}")
+
+
 def test_what_is_done_before_an_error_is_said(daemon: Any, peerctl: Any) -> None:
     def answer(request: Any) -> Any:
         if request.body.get("cursor") is None:

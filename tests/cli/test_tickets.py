@@ -21,6 +21,20 @@ def test_an_invitation_is_written_for_its_owner_alone(daemon: Any, peerctl: Any,
     assert daemon.bodies("POST") == [{"days": 3, "role": "member"}]
 
 
+def test_an_invitation_is_good_for_a_week_and_for_an_admin(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
+    daemon.on("POST", "/v1/spaces/home/tickets", MADE)
+    assert peerctl("invite", "home", "--file", str(tmp_path / "home.invitation")).code == 0
+    assert daemon.bodies("POST") == [{"days": 7, "role": "admin"}]
+
+
+def test_what_only_a_file_can_say_is_refused_without_one(daemon: Any, peerctl: Any) -> None:
+    for given in (("--days", "3"), ("--role", "member")):
+        got = peerctl("invite", "home", *given)
+        assert (got.code, daemon.asked) == (2, [])
+        assert f"{given[0]} goes with --file" in got.err
+        assert "next: add --file PATH" in got.err
+
+
 def test_a_file_that_is_there_is_not_overwritten(daemon: Any, peerctl: Any, tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
@@ -62,7 +76,9 @@ def test_joining_without_a_relay_names_the_next_step(daemon: Any, peerctl: Any, 
 
 
 def test_what_cannot_be_meant_is_said(peerctl: Any, tmp_path: Path) -> None:
-    assert "cannot be read" in peerctl("join", "--file", str(tmp_path / "none"), "X").err
+    missing = peerctl("join", "--file", str(tmp_path / "none"), "X").err
+    assert "cannot be read" in missing
+    assert "next: give the path of the file" in missing
     assert peerctl("join", "--file", "x", "X", "--host", "a:1").code == 2
     assert "no code given" in peerctl("join", "--file", "x").err
     large = tmp_path / "large"

@@ -144,8 +144,16 @@ def test_tables_of_a_space_are_read_with_their_defaults(write: Callable[..., Pat
         ('[[spaces.home.tables]]\nname = "todo"', "spaces.home.tables: each needs a database"),
         ('[[spaces.home.tables]]\ndatabase = "todo.db"', 'spaces.home.tables.database = "todo.db": must be'),
         (
-            '[[spaces.home.tables]]\ndatabase = "/a.db"\nkeys = { t = "guess" }',
-            'spaces.home.tables.keys = {...}: must be { TABLE = CLASS, ... } in which each value is "natural"',
+            '[[spaces.home.tables]]\ndatabase = "/a.db"\nkeys = { t = "natural", u = "surogate" }',
+            'spaces.home.tables.keys.u = "surogate": must be "natural", "surrogate" or "content"; did you mean surr',
+        ),
+        (
+            '[[spaces.home.tables]]\ndatabase = "/a.db"\nmatch = { "my tags" = "name" }',
+            'spaces.home.tables.match."my tags" = "name": must be a list of names of columns',
+        ),
+        (
+            '[[spaces.home.tables]]\ndatabase = "/a.db"\nkeys = "natural"',
+            'spaces.home.tables.keys = "natural": must be { TABLE = CLASS, ... } in which each value is',
         ),
         (
             '[[spaces.home.tables]]\ndatabase = "/a.db"\n[[spaces.home.tables]]\ndatabase = "/x/a.db"',

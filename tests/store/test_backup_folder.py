@@ -71,7 +71,8 @@ async def test_a_file_that_is_not_what_was_written_is_not_taken(tmp_path: Path) 
     kept = read_manifest(folder).files[name]
     take_copy(folder, name, kept, tmp_path / "good")
     assert (tmp_path / "good").read_bytes() == b"pages"
-    for number, content in enumerate((b"pageS", b"page", None)):
+    said = ("it is as long, and its content has changed", "4 bytes are there, and 5 were written", "cannot be read")
+    for number, (content, why) in enumerate(zip((b"pageS", b"page", None), said, strict=True)):
         if content is None:
             (folder / name).unlink()
         else:
@@ -79,6 +80,7 @@ async def test_a_file_that_is_not_what_was_written_is_not_taken(tmp_path: Path) 
         with pytest.raises(UserError) as raised:
             take_copy(folder, name, kept, tmp_path / f"bad{number}")
         assert raised.value.code == "backup-damaged"
+        assert why in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["../x", "spaces/../../x.db", "config/..", "/etc/passwd", "identity/other"])

@@ -16,6 +16,7 @@ from functools import partial
 from peerd.core.batch import Fork
 from peerd.core.chain import Run
 from peerd.core.clocks import Clock, ReadClock
+from peerd.core.device_id import short_id
 from peerd.core.entry import NeedsNewer
 from peerd.core.origin import Announcement
 from peerd.engine.decoded import Decoded
@@ -151,7 +152,9 @@ class Inbound:
                     raise
                 went_on, self.stalled = self.stalled is None, problem
                 if went_on:
-                    log.warning("session stalled", space=self._space.name, cause=str(problem))
+                    log.warning(
+                        "session stalled", space=self._space.name, device=short_id(self._theirs), cause=str(problem)
+                    )
                     text = "its disk is full" if isinstance(problem, DiskFull) else "its disk takes no writes"
                     self._perform([Send(Notice(self._space.id, problem.code, text))])
                 await asyncio.sleep(FULL_DISK_S)

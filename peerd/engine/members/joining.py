@@ -150,15 +150,24 @@ class Joining:
                 problem = failure
         code = problem.code if problem is not None else "no-route"
         answered = code in {"unknown-device", "wrong-device", "two-machines", "version", "removed"}
+        removed = "it says that this device was removed from its space" if code == "removed" else None
         no_window = "it has no open invitation, or does not expect this device" if code == "unknown-device" else None
         raise UserError(
-            no_window or str(problem or "there is no address to try"),
+            no_window or removed or str(problem or "there is no address to try"),
             code="join-failed" if answered else "unreachable",
             status=409 if answered else 504,
             next_step=(problem.next_step if problem is not None and problem.next_step else "")
-            or "Is the invitation still open on the other device?",
+            or (
+                self._step_of_the_removed()
+                if code == "removed"
+                else "Is the invitation still open on the other device?"
+            ),
             reason="no-window" if code == "unknown-device" else code,
         )
+
+    def _step_of_the_removed(self) -> str:
+        ours = format_device_id(self._keys.device)
+        return f"Have it let in again: `peerctl admit SPACE {ours}` there, or `peerctl invite SPACE` and its code here."
 
 
 async def _given(hosts: Iterable[tuple[Address, ...]]) -> AsyncIterator[tuple[Address, ...]]:

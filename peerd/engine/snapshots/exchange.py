@@ -174,7 +174,7 @@ class SnapshotExchange:
             done = await self._take_in(replaces=replaces)
         except DiskFull as full:
             self.trouble = SnapshotTrouble(str(full), full.next_step)
-            log.warning("snapshot stalled", space=self._space.name, cause=str(full))
+            log.warning("snapshot stalled", space=self._space.name, device=short_id(self._theirs), cause=str(full))
         except (RemoteProtocolError, Fork) as problem:
             log.warning("snapshot not taken", space=self._space.name, cause=str(problem))
             self.trouble = SnapshotTrouble(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from peerd.core.device_id import short_id
 from peerd.core.roster.statements import SignedStatement
 from peerd.engine.links import inbound
 from peerd.errors import DiskFull
@@ -68,6 +69,7 @@ async def test_while_our_disk_is_full_what_is_said_of_members_waits_and_the_link
     make: Any,
     until: Callable[[Callable[[], object]], Awaitable[None]],
     monkeypatch: pytest.MonkeyPatch,
+    log_events: Callable[[], list[dict[str, Any]]],
 ) -> None:
     monkeypatch.setattr(inbound, "FULL_DISK_S", 0.01)
     desk, laptop = two
@@ -85,6 +87,8 @@ async def test_while_our_disk_is_full_what_is_said_of_members_waits_and_the_link
     await until(lambda: len(tries) > 2)
     assert desk.switchboard.sessions(desk.space) == [session]
     assert session.machine.notice.code == "disk-full"
+    (line,) = [one for one in log_events() if one["event"] == "session stalled"]
+    assert (line["device"], line["cause"]) == (short_id(desk.id), "no space left"), "each session says so, of whom"
     laptop.space.store.add_statements = keep
     await until(lambda: laptop.space.roster == desk.space.roster)
     await until(lambda: session.machine.notice is None)

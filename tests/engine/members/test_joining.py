@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from peerd.core.device_id import format_device_id
 from peerd.engine.members import joining
 from peerd.errors import DiskFull, LinkLost, UserError
 from peerd.protocol.pairing.messages import Done
@@ -161,6 +162,21 @@ async def test_a_host_without_an_invitation_says_so(desk: Device, laptop: Device
     assert (problem.code, problem.extra["reason"]) == ("join-failed", "no-window")
     assert "no open invitation" in str(problem)
     assert "Is the invitation still open" in problem.next_step
+
+
+@pytest.mark.parametrize("by_code", [True, False])
+async def test_a_device_that_was_removed_is_told_how_it_is_let_in_again(
+    desk: Device,
+    laptop: Device,
+    wire: Wire,
+    by_code: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    wire.refusals[desk.address] = LinkLost("this device was removed", code="removed")
+    code, named = ("12345678", None) if by_code else (None, desk.id)
+    problem = await refusal(laptop.joining.join(code, named, [(desk.address,)], None))
+    assert (problem.code, problem.extra["reason"]) == ("join-failed", "removed")
+    assert str(problem) == "it says that this device was removed from its space"
+    assert f"`peerctl admit SPACE {format_device_id(laptop.id)}`" in problem.next_step
 
 
 async def test_a_name_that_is_taken_here_is_refused_before_anybody_is_asked(
