@@ -28,7 +28,7 @@ from peerd.engine.snapshots.judging import check_ours, check_variants, is_furthe
 from peerd.engine.snapshots.ports import SnapshotStore
 from peerd.engine.snapshots.progress import Coming
 from peerd.engine.snapshots.serving import Serving
-from peerd.errors import MAKE_ROOM, DiskFull, RemoteProtocolError
+from peerd.errors import MAKE_ROOM, DiskFull, RemoteProtocolError, StoreError
 from peerd.logs import get
 
 if TYPE_CHECKING:
@@ -236,6 +236,12 @@ class Snapshots:
 
     async def _replace(self, standing: Standing, *, removes: bool) -> None:
         space = self._space
+        if space.recopying.pending is not None:  # it goes by how far that copy and ours have the same history
+            raise StoreError(
+                "an old copy is being taken in, and ours stays in its place until that is done",
+                code="recopy-running",
+                next_step="It goes on by itself.",
+            )
         copy_id = self._times.random_bytes(16)
 
         async def replacing() -> Switched:

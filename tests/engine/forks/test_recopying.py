@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ import pytest
 
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.forks import recopying
+from peerd.engine.forks.forks import ForkSeen
 from peerd.errors import DiskFull, StoreDamaged, StoreError, UserError
 from peerd.store.asides import Beside
+from tests.engine.forks.test_forks import past_of, set_back
+from tests.engine.snapshots.test_snapshots import each, made
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Device, Until, Wire
+    from tests.engine.conftest import Device, MakeDevice, Until, Wire
 
 Two = tuple["Device", "Device"]
 
@@ -297,3 +301,42 @@ async def test_one_at_a_time(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
             await laptop.space.recopying.take_in("latest")
     assert refused.value.code == "recopy-running"
     assert (await laptop.space.recopying.take_in("latest")).records == 1
+
+
+async def test_no_third_history_takes_its_place_while_an_old_copy_is_taken_in(
+    desk: Device, make: MakeDevice, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How far the old copy has the same history was found out of the one beside it: of a third it says nothing."""
+    attic, shelf, phone = make("attic"), make("shelf"), make("phone")
+    await desk.admit(attic, shelf, phone)
+    await shelf.put("common", {"n": 0})
+    await shelf.tell(desk, attic, phone)
+    past, shelf = await past_of(shelf)
+    await shelf.put("twice", {"n": 1})
+    await shelf.delete("twice")
+    await shelf.tell(desk, attic)
+    shelf = await set_back(shelf, past)
+    await shelf.put("twice", {"n": 2})
+    await shelf.put("more", {"n": 2})
+    await shelf.tell(phone)
+    await desk.put("mine", {"n": 3})
+    (origin,) = shelf.clock_now()
+    page, goes_on = Beside.page, asyncio.Event()
+
+    async def waiting(beside: Beside, after: Any) -> Any:
+        await goes_on.wait()
+        return await page(beside, after)
+
+    monkeypatch.setattr(Beside, "page", waiting)
+    snapshots, parts = desk.space.snapshots, await made(phone)
+    desk.space.forks.saw(ForkSeen(desk.id, origin, 3, b"", b""))
+    assert await snapshots.take_in(b"1" * 16, each(await made(attic)), replaces=True)
+    await asyncio.sleep(0.05)
+    with suppress(StoreError):
+        await snapshots.take_in(b"2" * 16, each(parts), replaces=True)
+    goes_on.set()
+    await until(lambda: desk.space.recopying.pending is None)
+    await snapshots.put_whole_in_place(replaces=True)
+    await until(lambda: desk.space.recopying.pending is None)
+    assert await keys(desk) == {"common", "twice", "more", "mine"}
+    assert await desk.value("twice") == {"n": 2}
