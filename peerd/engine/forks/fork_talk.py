@@ -31,7 +31,7 @@ from peerd.core.roster.statements import Final
 from peerd.engine.forks.forks import ForkSeen
 from peerd.engine.snapshots.exchange import AGAIN_S, SnapshotExchange
 from peerd.engine.store_ports import Transaction
-from peerd.errors import LinkLost, StoreError, UserError
+from peerd.errors import LinkLost, StoreClosed, StoreError, UserError
 from peerd.logs import get
 from peerd.protocol.messages import (
     ForkMessage,
@@ -255,8 +255,13 @@ class ForkTalk:
         return False
 
     async def _try(self) -> bool:
-        if self._space.recopying.pending is None and await self.recopy():
-            return True
+        try:
+            if self._space.recopying.pending is None and await self.recopy():
+                return True
+        except StoreClosed:
+            raise
+        except StoreError as problem:  # of our own disk: what came is kept
+            log.warning("fork not settled", space=self._space.name, code=problem.code, cause=str(problem))
         await asyncio.sleep(AGAIN_S)
         return False
 

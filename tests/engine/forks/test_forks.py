@@ -15,6 +15,7 @@ from peerd.core.batch import Fork
 from peerd.core.device_id import format_device_id
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.links.switchboard import Switchboard
+from peerd.errors import StoreError
 from peerd.protocol.control.reports import PeerStatus
 from tests.engine.snapshots.test_snapshots import made, take
 from tests.engine.tables.test_runner import TASKS, Bound
@@ -459,3 +460,27 @@ async def test_an_edit_of_a_row_that_showed_what_falls_hides_nothing_of_what_sta
     (conflict,) = [one for one in listed.conflicts if one.kind == "field"]
     assert {value.value for value in conflict.values} == {"first", "second", "third"}
     await bound[falls].runner.stop()
+
+
+async def test_what_our_disk_fails_to_set_aside_is_tried_again_on_the_same_link(
+    two: Two, wire: Wire, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, laptop = two
+    laptop = await forked(desk, laptop)
+    failed: list[str] = []
+    for device in (desk, laptop):
+        real = device.space.store.asides.make
+
+        async def make(real: Any = real, name: str = device.name) -> Path:
+            if name not in failed:
+                failed.append(name)
+                raise StoreError("no file descriptors are left", code="too-many-files")
+            made_so: Path = await real()
+            return made_so
+
+        monkeypatch.setattr(device.space.store.asides, "make", make)
+    wire.connect(desk, laptop)
+    await until(lambda: any((one.folder / "set-aside").exists() for one in (desk, laptop)))
+    assert len(failed) == 1
+    await heal(until, wire, desk, laptop)
+    await check_values(desk, laptop)
