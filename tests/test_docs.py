@@ -16,6 +16,7 @@ import pytest
 
 import peerd
 from peerd import __main__ as daemon
+from peerd.cli.arguments import Misused
 from peerd.cli.codes import TEXTS
 from peerd.cli.main import parser as control_parser
 from peerd.config.load import check
@@ -135,7 +136,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = control_parser() if words[0] == "peerctl" else daemon._parser()
     try:
         return parser.parse_args(words[1:])
-    except SystemExit as refused:
+    except (SystemExit, Misused) as refused:
         raise _Refused(" ".join(words)) from refused
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from peerd.cli.exits import USAGE
 from peerd.errors import PeerdError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_FEW: Final = 8  # choices that are all named
 
 
 class Misused(PeerdError):
@@ -19,7 +25,9 @@ class Misused(PeerdError):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, which takes a key such as `-k` for an option: it says how to give one."""
+    """argparse's, but for what it says of wrong arguments, and how: by `Misused`, as of all else that is misused. It
+    takes a key such as `-k` for an option: it says how to give one.
+    """
 
     _given: tuple[str, ...] = ()
 
@@ -32,9 +40,28 @@ class Parser(argparse.ArgumentParser):
         dashed = message.removeprefix("unrecognized arguments: ").split() if "unrecognized" in message else before
         unknown = [one for one in dashed if len(one) > 1 and one[0] == "-" and one[1] != "-"]
         unknown = [one for one in unknown if one not in self._option_string_actions]
+        step = f"`{self.prog} --help` shows how"
         if unknown:
-            message += f"\nif {unknown[0]} is a key or a value: put -- before it, behind all options"
-        super().error(message)
+            step = f"if {unknown[0]} is a key or a value: put -- before it, behind all options; else {step}"
+        self.print_usage(sys.stderr)
+        raise Misused(message, next_step=step)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """With a guess at what was meant; the list that argparse would give is long."""
+        if action.choices is None or value in action.choices:
+            return
+        import difflib  # noqa: PLC0415 - peerctl starts without it
+
+        choices = [str(one) for one in action.choices]
+        hint = f"; there are {', '.join(choices)}" if len(choices) <= _FEW else ""
+        if close := difflib.get_close_matches(str(value), choices, n=1):
+            hint = f"; did you mean {close[0]}?"
+        raise argparse.ArgumentError(action, f"there is no {value!r}{hint}")
+
+
+def wants_json(given: Sequence[str]) -> bool:
+    """Is `--json` among these arguments, whatever else is wrong with them?"""
+    return "--json" in (given[: given.index("--")] if "--" in given else given)
 
 
 class Commands:

@@ -25,7 +25,7 @@ from peerd.cli import (
     tables,
     upkeep,
 )
-from peerd.cli.arguments import Commands, Parser
+from peerd.cli.arguments import Commands, Parser, wants_json
 from peerd.cli.output import Output
 from peerd.control.client import BadAnswer, Client, Problem, default_socket
 from peerd.errors import PeerdError
@@ -81,7 +81,7 @@ def _add_common(target: argparse.ArgumentParser, *, for_commands: bool) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. Only argparse ends the process itself, for help and usage."""
+    """Run one command; returns its exit code. Only argparse ends the process itself, for help and the version."""
     standard_streams.fill_in()
     try:
         return _run(argv)
@@ -100,11 +100,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    as_json = wants_json(given)
     for stream in (sys.stdout, sys.stderr):
-        _tolerate(stream, utf8=arguments.json)
-    out = Output(as_json=arguments.json, colour=not arguments.no_color)
+        _tolerate(stream, utf8=as_json)
+    out = Output(as_json=as_json, colour="--no-color" not in given)
     try:
+        arguments = parser().parse_args(given)
+        out = Output(as_json=arguments.json, colour=not arguments.no_color)
         code = _asked(arguments, out)
     except PeerdError as error:
         complain(error, out)

@@ -69,6 +69,50 @@ def test_wrong_usage_is_exit_2_on_stderr(peerctl: Any, argv: tuple[str, ...]) ->
     assert "usage: peerctl" in got.err
 
 
+@pytest.mark.parametrize(
+    ("argv", "said", "step"),
+    [
+        (("foo",), "argument COMMAND: there is no 'foo'", "`peerctl --help` shows how"),
+        (("stauts",), "argument COMMAND: there is no 'stauts'; did you mean status?", "`peerctl --help` shows how"),
+        (
+            ("tables", "lst"),
+            "argument COMMAND: there is no 'lst'; did you mean list?",
+            "`peerctl tables --help` shows how",
+        ),
+        (
+            ("invite", "home", "--role", "king"),
+            "argument --role: there is no 'king'; there are admin, member",
+            "`peerctl invite --help` shows how",
+        ),
+        (
+            ("get", "home"),
+            "the following arguments are required: COLLECTION, KEY",
+            "`peerctl get --help` shows how",
+        ),
+        (("status", "more"), "unrecognized arguments: more", "`peerctl --help` shows how"),
+    ],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_wrong_usage_is_a_document_too_and_says_what_was_meant(
+    daemon: Any,
+    peerctl: Any,
+    argv: tuple[str, ...],
+    said: str,
+    step: str,
+    before: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    got = peerctl("--json", *argv) if before else peerctl(*argv, "--json")
+    assert (got.code, daemon.asked) == (2, [])
+    assert json.loads(got.out) == {"error": {"code": "usage", "detail": said, "next_step": step}}
+    assert got.err.startswith("usage: peerctl")
+    assert got.err.endswith(f"peerctl: {said} [usage]\n  next: {step}\n")
+
+
+def test_what_stands_behind_dashes_asks_for_no_document(peerctl: Any) -> None:
+    got = peerctl("get", "home", "--", "--json")
+    assert (got.code, got.out) == (2, "")
+
+
 @pytest.mark.parametrize("argv", [("put", "home", "notes", "-k", "{}"), ("get", "home", "notes", "-k")])
 def test_a_key_with_a_dash_is_told_where_it_goes(daemon: Any, peerctl: Any, argv: tuple[str, ...]) -> None:
     got = peerctl(*argv)
