@@ -6,7 +6,7 @@ epochs are opened here and kept in memory only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from itertools import islice
 
@@ -114,6 +114,10 @@ class Spaces:
 
     def card(self) -> DeviceCard:
         return DeviceCard(self._keys.public_key, self._keys.sealing_public_key, self._device_name())
+
+    def ended(self) -> tuple[bytes, ...]:
+        """Our admissions that are over, of all spaces."""
+        return tuple(one for space in self.by_id.values() for one in space.roster.ended(self._keys.device))
 
     # ---- founding and joining
 
@@ -246,9 +250,16 @@ class Spaces:
 
     # ---- members
 
-    async def admit(self, space: Space, card: DeviceCard, role: str = ADMIN, ticket: bytes | None = None) -> None:
+    async def admit(
+        self,
+        space: Space,
+        card: DeviceCard,
+        role: str = ADMIN,
+        ticket: bytes | None = None,
+        ended: Collection[bytes] = (),
+    ) -> None:
         """State that a device belongs to the space, with every secret that we know sealed to it. `ticket`: the id of
-        the one that it came by.
+        the one that it came by; `ended`: its admissions that are over, as it says.
 
         Raises:
             UserError: not-admin, bad-name, already-member.
@@ -258,7 +269,7 @@ class Spaces:
             one: self._crypto.seal(card.sealing_key, secrets[one], epochs.wrap_info(space.id, one, card.device))
             for one in epochs.handed_on(space.roster, secrets)
         }
-        await self._state(space, compose.admit(space.roster, self._keys.device, card, role, wraps, ticket))
+        await self._state(space, compose.admit(space.roster, self._keys.device, card, role, wraps, ticket, ended))
         log.info("member admitted", space=space.name, device=short_id(card.device))
 
     async def remove(self, space: Space, device: bytes) -> None:

@@ -6,7 +6,7 @@ once), the ones that carry what the statement stands on come first; the rest are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 
 from msgspec import UNSET, Struct
@@ -61,9 +61,11 @@ def admit(
     role: str = ADMIN,
     wraps: Mapping[bytes, bytes] | None = None,
     ticket: bytes | None = None,
+    ended: Collection[bytes] = (),
 ) -> bytes:
     """`author` lets a device in; `wraps`: epoch id -> that epoch's secret, sealed to the card's sealing key. `ticket`:
-    the id of the ticket that it came by.
+    the id of the ticket that it came by. `ended`: admissions of which the device says that they are over; the author
+    may not have heard of it.
 
     Raises:
         UserError: "not-admin", "bad-name", or "already-member" if a device with these very keys is a member.
@@ -71,7 +73,7 @@ def admit(
     check_admin(roster, author)
     _check_name(card.name, "device")
     member = roster.members.get(card.device)
-    if member is not None and member.sealing_key == card.sealing_key:
+    if member is not None and not needs_admission(roster, card, ended):
         raise UserError(
             f"{member.name} is a member of {roster.name} already.",
             code="already-member",
@@ -80,6 +82,12 @@ def admit(
         )
     body = Admit(card, role, dict(wraps or {}), UNSET if ticket is None else ticket)
     return _encode(roster, author, ADMIT, body)
+
+
+def needs_admission(roster: Roster, card: DeviceCard, ended: Collection[bytes]) -> bool:
+    """Must a device that asks to be let in be admitted, or is it the member that it was? `ended`: as it says."""
+    member = roster.members.get(card.device)
+    return member is None or member.sealing_key != card.sealing_key or set(roster.open(card.device)) <= set(ended)
 
 
 def ticket(roster: Roster, author: bytes, key: bytes, expires_ms: int, role: str = ADMIN) -> bytes:

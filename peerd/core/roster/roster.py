@@ -214,6 +214,14 @@ class Roster:
         """Has it belonged before, whether it was let in again or not?"""
         return not all(map(self.is_open, self._lineage.admissions.get(device, ())))
 
+    def ended(self, device: bytes) -> tuple[bytes, ...]:
+        """The admissions of this device that are over, by id."""
+        return tuple(one.id for one in self._lineage.admissions.get(device, ()) if not self.is_open(one))
+
+    def open(self, device: bytes) -> tuple[bytes, ...]:
+        """Those that are not; more than one if members let it in who knew nothing of each other."""
+        return tuple(one.id for one in self._lineage.admissions.get(device, ()) if self.is_open(one))
+
     def goes_on(self, member: Member) -> bool:
         """Does this membership, of a smaller roster, go on: did nothing end its admission?"""
         admission = self.entry(member.admission)

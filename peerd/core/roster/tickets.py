@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Meta, Struct
 
 from peerd.core.origin import Id16
 from peerd.core.roster.lineage import Entry
+from peerd.core.roster.room import ADMISSIONS
 from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import (
     ADMIN,
@@ -50,12 +51,15 @@ Sign = Callable[[bytes], bytes]
 
 
 class Petition(Struct, frozen=True, array_like=True):
-    """A device asks to be let in. Both signatures are over (tag, space, ticket, card)."""
+    """A device asks to be let in. Both signatures are over (tag, space, ticket, card). `ended`: admissions of it that
+    are over, as it knows; who finds the petition may not have heard of that, and take it for a member.
+    """
 
     ticket: Id16
     card: DeviceCard
     by_ticket: bytes
     by_device: bytes
+    ended: Annotated[tuple[Id16, ...], Meta(max_length=ADMISSIONS)] = ()
 
 
 class Used(NamedTuple):
@@ -160,10 +164,12 @@ def _tickets(roster: Roster, now_ms: int) -> dict[bytes, Used]:
     return found
 
 
-def petition(space: bytes, ticket: bytes, card: DeviceCard, *, by_ticket: Sign, by_device: Sign) -> bytes:
+def petition(
+    space: bytes, ticket: bytes, card: DeviceCard, *, by_ticket: Sign, by_device: Sign, ended: Iterable[bytes] = ()
+) -> bytes:
     """The petition of the device of this card, encoded."""
     told = _told(space, ticket, card)
-    return msgspec.msgpack.encode(Petition(ticket, card, by_ticket(told), by_device(told)))
+    return msgspec.msgpack.encode(Petition(ticket, card, by_ticket(told), by_device(told), tuple(ended)))
 
 
 def read_petition(data: bytes, space: bytes, tickets: dict[bytes, Ticket], verify: Verify) -> Petition:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from peerd.core.names import space_name
 from peerd.core.roster import compose, epochs, tickets
+from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import ADMIN, SignedStatement, decode_statement
 from peerd.core.stored import StoredPetition
 from peerd.engine.ports import Keys, Times
@@ -120,7 +121,7 @@ class FileInvitations:
         if ours is not None:  # of our removal the file may know nothing
             statements = ours.roster.with_statements(statements)[0].statements
         space = await self._spaces.adopt(invitation.space, called, statements)
-        await space.ask(self._petition(invitation, sorted(space.roster.members)))
+        await space.ask(self._petition(invitation, space.roster))
         log.info("petition made", space=space.name)
         return space
 
@@ -133,7 +134,7 @@ class FileInvitations:
             raise invitation_file.bad_file("the code is not its code, or the file was changed") from None
         return invitation_file.decode(plain)
 
-    def _petition(self, invitation: InvitationFile, members: Sequence[bytes]) -> StoredPetition:
+    def _petition(self, invitation: InvitationFile, roster: Roster) -> StoredPetition:
         """With the names under which the answer may stand: its own, and the heads of all members."""
         private = invitation.ticket_key
         data = tickets.petition(
@@ -142,6 +143,7 @@ class FileInvitations:
             self._spaces.card(),
             by_ticket=lambda told: self._ticket_keys.sign_with(private, told),
             by_device=self._keys.sign,
+            ended=roster.ended(self._keys.device),
         )
         secret = tickets.petition_secret(
             invitation.space, invitation.names_key, self._ticket_keys.public_key_of(private)
@@ -149,5 +151,5 @@ class FileInvitations:
         name = relay_names.ticket_name(invitation.names_key, invitation.ticket)
         sealed = self._sealing.seal_object(name, data, epochs.relay_keys(invitation.space, secret))
         answer = relay_names.answer_name(invitation.names_key, invitation.ticket)
-        heads = [relay_names.head_name(invitation.names_key, device) for device in members]
+        heads = [relay_names.head_name(invitation.names_key, device) for device in sorted(roster.members)]
         return StoredPetition(name, sealed, (answer, *heads), invitation.expires_ms)

@@ -217,9 +217,8 @@ class Inviting:
 
     async def admit(self, space: Space, effect: Admit, role: str) -> GrantBody:
         """Make a device a member and say what it needs; a member that asks again gets the same grant."""
-        member = space.roster.members.get(effect.card.device)
-        if member is None or member.sealing_key != effect.card.sealing_key:
-            await self._spaces.admit(space, effect.card, role)
+        if compose.needs_admission(space.roster, effect.card, effect.ended):
+            await self._spaces.admit(space, effect.card, role, ended=effect.ended)
         return GrantBody(space.id, space.roster.name, space.roster.statements)
 
     @property
@@ -257,7 +256,9 @@ class _Attempt:
         elif self._invitation is not None and self._invitation.closed:
             return self._machine.fail("cancelled", now_s())
         elif self._machine.took_window and self._invitation is not None:
-            space, role = self._invitation.space, ADMIN
+            space = self._invitation.space
+            member = space.roster.members.get(effect.card.device)
+            role = ADMIN if member is None else member.role
         else:
             return self._machine.fail("failed", now_s())
         grant = await self._inviting.admit(space, effect, role)

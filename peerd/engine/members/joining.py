@@ -109,6 +109,7 @@ class Joining:
             theirs=link.theirs,
             code=code,
             named=named,
+            ended=self._spaces.ended(),
             entropy=self._times.random_bytes,
             verify=self._crypto.verify,
             now_s=self._times.boottime_s(),

@@ -23,11 +23,11 @@ from msgspec.structs import replace
 
 from peerd.core.backoff import doubling_s
 from peerd.core.device_id import short_id
-from peerd.core.roster import epochs, tickets
+from peerd.core.roster import compose, epochs, tickets
 from peerd.core.roster.lineage import Entry
 from peerd.core.roster.roster import Roster
-from peerd.core.roster.statements import DeviceCard, Ticket
-from peerd.core.roster.tickets import Used
+from peerd.core.roster.statements import Ticket
+from peerd.core.roster.tickets import Petition, Used
 from peerd.core.stored import USED, StoredPetition
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.keys import SpaceKeys
@@ -240,16 +240,17 @@ class Petitioning:
                 log.warning("petition refused", space=space.name, cause=str(problem))
                 over.append(name)
                 continue
-            if await self._see_to(which, ticket, asked.card):
+            if await self._see_to(which, ticket, asked):
                 over.append(name)
         await self._store.delete(over)
 
-    async def _see_to(self, which: bytes, ticket: Ticket, card: DeviceCard) -> bool:
+    async def _see_to(self, which: bytes, ticket: Ticket, asked: Petition) -> bool:
         """By a ticket that is used or withdrawn nobody is let in any more: who was is told so, if whoever let it in
         could not, and anybody else why it is not. False: by whom it would believe that is to do it.
         """
         space, place = self.space, relay_names.answer_name(self._space_keys.names(), which)
-        if not space.roster.is_member(card.device):
+        card, ended = asked.card, asked.ended
+        if compose.needs_admission(space.roster, card, ended):
             # It may have been used or withdrawn just now.
             if which not in tickets.open_tickets(space.roster, self._times.wall_ms()):
                 why = spent.answer(space.roster, self._keys.device, which, self._times.wall_ms())
@@ -257,7 +258,7 @@ class Petitioning:
                     await self._leave_answer(place, why, [card.sealing_key])
                     self._answered.discard(which)  # what lies there now is for whoever asked last
                 return why is not None
-            await self._spaces.admit(space, card, ticket.role, which)
+            await self._spaces.admit(space, card, ticket.role, which, ended)
         used = tickets.used_tickets(space.roster, self._times.wall_ms()).get(which)
         if used is None or card.device in {admission.device for admission in used.admissions}:
             head = Head(0, self._times.wall_ms(), bytes(16), 1, bytes(32), statements=list(space.roster.statements))

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from peerd.core.device_id import short_id
-from peerd.core.roster.statements import DeviceCard, is_name
+from peerd.core.roster.statements import is_name
 from peerd.protocol.pairing.keys import Box, Entropy, Exchange, Secrets
 from peerd.protocol.pairing.messages import (
     GRANT_BYTES,
@@ -87,7 +87,7 @@ class Inviter(Machine):
         self._exchange: Exchange | None = None
         self._secrets: Secrets | None = None
         self._from_joiner, self._to_joiner = Box(), Box()
-        self._card: DeviceCard | None = None
+        self._asked: RequestBody | None = None
 
     def confirmed(self, yes: bool, now_s: float) -> list[Effect]:  # noqa: FBT001 - the answer itself
         """The person answered AskPerson."""
@@ -175,21 +175,21 @@ class Inviter(Machine):
     def _request(self, request: Request, _: bytes) -> list[Effect]:
         try:
             plain = self._from_joiner.open(Request.type, request.box)
-            card = msgspec.msgpack.decode(plain, type=RequestBody).card
+            body = msgspec.msgpack.decode(plain, type=RequestBody)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise bad_message(str(error)) from error
-        if card.device != self._theirs or card.name != self._their_name:
+        if body.card.device != self._theirs or body.card.name != self._their_name:
             raise bad_message("it introduces another device")
-        self._card = card
+        self._asked = body
         if self._ask and self._secrets is not None:
             self._go(State.ASK, PERSON_S)
-            return [AskPerson(card.name, short_id(self._theirs))]
+            return [AskPerson(body.card.name, short_id(self._theirs))]
         return self._admit()
 
     def _admit(self) -> list[Effect]:
-        assert self._card is not None  # noqa: S101 - the request was taken before
+        assert self._asked is not None  # noqa: S101 - the request was taken before
         self._go(State.ADMIT, STORE_S)
-        return [Admit(self._card)]
+        return [Admit(self._asked.card, self._asked.ended)]
 
     def _done(self, done: Done, _: bytes) -> list[Effect]:
         self._from_joiner.open(Done.type, done.box)

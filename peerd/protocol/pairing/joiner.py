@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
@@ -11,6 +12,7 @@ from peerd.core.roster.roster import Roster
 from peerd.core.roster.statements import DeviceCard, Verify, is_name
 from peerd.protocol.pairing.keys import Box, Entropy, Exchange, Secrets
 from peerd.protocol.pairing.messages import (
+    ENDED,
     MAJOR,
     MINOR,
     Confirm,
@@ -47,7 +49,8 @@ class Joiner(Machine):
 
     `card` is ours, `theirs` the inviter's device id as TLS proved it. Either `code` is what a person typed, or
     `named` is the device id that a person named and nobody else may be the inviter. `ask`: a person confirms the
-    inviter's name. `verify(public_key, signature, data)` checks what the grant holds.
+    inviter's name. `ended` are our admissions that are over, of all spaces. `verify(public_key, signature, data)`
+    checks what the grant holds.
     """
 
     HANDLERS: ClassVar[dict[tuple[State, type[Message]], str]] = {
@@ -65,6 +68,7 @@ class Joiner(Machine):
         code: str | None,
         named: bytes | None = None,
         ask: bool = False,
+        ended: Sequence[bytes] = (),
         entropy: Entropy,
         verify: Verify,
         now_s: float,
@@ -73,6 +77,7 @@ class Joiner(Machine):
         if (code is None) == (named is None):
             raise ValueError("a joiner has a code or names the inviter, one of both")
         self._card, self._theirs, self._named, self._ask = card, theirs, named, ask
+        self._ended = tuple(ended)[-ENDED:]
         self._code = None if code is None else parse_code(code)
         self._entropy, self._verify = entropy, verify
         self._hello_sent = Hello((MAJOR, MINOR), entropy(16), card.name, named)
@@ -150,7 +155,7 @@ class Joiner(Machine):
         return self._request()
 
     def _request(self) -> list[Effect]:
-        plain = msgspec.msgpack.encode(RequestBody(self._card))
+        plain = msgspec.msgpack.encode(RequestBody(self._card, self._ended))
         self._go(State.GRANT, PERSON_S + STORE_S + STEP_S)
         return [Send(encode(Request(self._to_inviter.seal(Request.type, plain))))]
 

@@ -23,6 +23,7 @@ FRAME_BYTES = 16 << 10
 PART_BYTES = 15_000  # of a grant in one frame, before sealing
 GRANT_BYTES = 34 << 20  # the largest roster, and what goes around it
 _PARTS = -(-GRANT_BYTES // PART_BYTES)
+ENDED = 500
 
 Word = Annotated[str, Meta(max_length=64)]
 Box = Annotated[bytes, Meta(min_length=1, max_length=PART_BYTES + 64)]
@@ -88,8 +89,13 @@ class Done(Message, frozen=True, omit_defaults=True):
     box: Box
 
 
-class RequestBody(Struct, frozen=True):
+class RequestBody(Struct, frozen=True, omit_defaults=True):
+    """`ended`: admissions of the joiner, of whatever space, that are over, as it knows; the inviter may not have heard
+    of that, and take it for a member.
+    """
+
     card: DeviceCard
+    ended: Annotated[tuple[Id16, ...], Meta(max_length=ENDED)] = ()
 
 
 class GrantBody(Struct, frozen=True):

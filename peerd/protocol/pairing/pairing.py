@@ -96,9 +96,10 @@ class AskPerson(Struct, frozen=True):
 
 
 class Admit(Struct, frozen=True):
-    """State the admission of this device, store it, and answer with `granted` (or `fail`)."""
+    """State the admission of this device, store it, and answer with `granted` (or `fail`). `ended`: as in REQUEST."""
 
     card: DeviceCard
+    ended: tuple[bytes, ...] = ()
 
 
 class Store(Struct, frozen=True):

@@ -126,6 +126,23 @@ async def test_who_was_removed_comes_back_by_a_file_that_is_older_than_that(invi
     await arrives(desk, "bread")
 
 
+async def test_who_left_and_told_nobody_comes_back_by_a_file(inviter: Relayed, guest: Relayed) -> None:
+    """Everybody takes it for a member; it says itself that it is none any more."""
+    desk, attic = inviter.device, guest.device
+    await desk.admit(attic)
+    await attic.spaces.remove(attic.space, attic.id)
+    file, code, _ = await inviter.files.invite(desk.space, 7)
+    before = desk.space.roster.open(attic.id)
+    await guest.files.ask(file, code, None)
+    await desk.put("milk", {"n": 1})
+    await guest.relays.look_again()
+    await arrives(attic, "milk")
+    await attic.put("bread", {"n": 2})
+    await arrives(desk, "bread")
+    assert desk.space.roster.ended(attic.id) == before
+    assert len(desk.space.roster.open(attic.id)) == 1
+
+
 async def test_open_invitations_are_listed_until_they_are_used(inviter: Relayed, guest: Relayed, until: Until) -> None:
     """Whoever has the file and its code may come; other members see that, too."""
     service = inviter.device.service

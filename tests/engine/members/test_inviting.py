@@ -405,6 +405,35 @@ async def test_who_comes_back_still_knows_who_was_removed(desk: Device, laptop: 
     assert attic.space.roster.members.keys() == {desk.id, laptop.id, attic.id}
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_who_was_removed_comes_back_by_one_that_has_not_heard_of_that(
+    desk: Device, laptop: Device, make: MakeDevice, *, by_name: bool
+) -> None:
+    """And stays in when that one hears of it, as what it takes it for."""
+    attic = make("attic")
+    await desk.spaces.admit(desk.space, attic.spaces.card(), "member")
+    await attic.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    await desk.admit(laptop)
+    await desk.spaces.remove(desk.space, attic.id)
+    await desk.tell(attic)
+    if by_name:
+        await laptop.inviting.await_device(laptop.space, attic.id, "member")
+        await attic.joining.join(None, laptop.id, [(laptop.address,)], None)
+    else:
+        events, code = await invite(laptop)
+        task = joining(attic, laptop, code)
+        assert (await anext(events)).admitted is not None
+        await task
+    await desk.tell(laptop)
+    await laptop.tell(desk, attic)
+    for device in (desk, laptop, attic):
+        assert device.space.roster.members.keys() == {desk.id, laptop.id, attic.id}
+        assert device.space.roster.members[attic.id].role == "member"
+    await attic.put("a", {"x": 1})
+    await attic.tell(desk)
+    assert await desk.value("a") == {"x": 1}
+
+
 # --- by name --------------------------------------------------------------------------------------------
 
 
