@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from peerd.core import digest, entry
+from peerd.core import digest
 from peerd.core.batch import Name
 from peerd.core.clocks import Clock, ReadClock
 from peerd.core.record import Record
@@ -21,17 +21,19 @@ from peerd.core.record_form import digest_of
 from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.stored import Aside, AsideCursor, AsidePage, AsidePair, LogSlice, Recopy
 from peerd.errors import StoreDamaged, StoreError, UserError
-from peerd.store import log, records, runners
+from peerd.store import log, records, runners, shared_history
 from peerd.store.beside import sync_folder
 from peerd.store.connecting import connect_reader
 from peerd.store.copying import copy_database, copy_id_of
 from peerd.store.failures import translate
 from peerd.store.refs import Refs
 from peerd.store.runners import Runner
+from peerd.store.salvage import salvage
 
 T = TypeVar("T")
 
 ROWS_AT_ONCE = 1_000
+_TABLES = frozenset({"space", "origin", "collection", "record", "run", "run_end"})
 FOLDER = "set-aside"
 
 
@@ -154,8 +156,12 @@ def _trouble(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
     found = translate(problem, path)
     if not isinstance(found, StoreDamaged):
         return found
+    return _damaged(str(found))
+
+
+def _damaged(words: str) -> StoreDamaged:
     step = "Keep it: `sqlite3 FILE .recover` may get records out of it. Moved elsewhere, it is not offered any more."
-    return StoreDamaged(str(found), next_step=step)
+    return StoreDamaged(words, next_step=step)
 
 
 def _made(path: Path) -> Path:
@@ -181,8 +187,12 @@ class Beside:
         self.path = path
         self._refs = refs
         self._runner = runner
+        self._salvaged: sqlite3.Connection | None = None  # what could be read, if not all can
+        self._lost = 0  # records that could not be, and are yet to be told of
 
     async def close(self) -> None:
+        if self._salvaged is not None:
+            self._salvaged.close()
         await self._runner.close()
 
     async def _read(self, reading: Callable[[sqlite3.Connection], T]) -> T:
@@ -200,11 +210,14 @@ class Beside:
             raise _trouble(problem, self.path) from problem
 
     async def load(self) -> bytes:
-        """The space that it holds."""
+        """The space that it holds; nothing if it is no database of a space."""
 
         def work(connection: sqlite3.Connection) -> bytes:
+            names = connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'")
+            if not {name for (name,) in names} >= _TABLES:  # SQLite would look for them in the live one
+                return b""
             self._refs.load(connection)
-            row = connection.execute("SELECT id FROM space").fetchone()
+            row = connection.execute("SELECT id FROM main.space").fetchone()
             return bytes(row[0]) if row else b""
 
         return await self._read(work)
@@ -216,14 +229,12 @@ class Beside:
     def _look(self, connection: sqlite3.Connection) -> Aside:
         (count, kept) = connection.execute("SELECT visible, digest FROM main.space").fetchone()
         names = {number: name for name, number in self._refs.number_of.items()}
-        rows = connection.execute("SELECT collection, key, stamps, body FROM main.record")
-        is_whole = digest.moved(digest.EMPTY, self._shares(rows, names)) == kept
+        is_whole = digest.moved(digest.EMPTY, self._shares(connection, names)) == kept
         return Aside(self.path.name, count, is_whole, round(self.path.stat().st_mtime * 1000))
 
-    def _shares(
-        self, rows: Iterable[tuple[int, str, bytes, bytes]], names: dict[int, str]
-    ) -> Iterator[tuple[int, int]]:
+    def _shares(self, connection: sqlite3.Connection, names: dict[int, str]) -> Iterator[tuple[int, int]]:
         try:
+            rows = connection.execute("SELECT collection, key, stamps, body FROM main.record")
             for number, key, stamps, body in rows:
                 yield digest_of(names[number], key, self._refs.decode_stamps(stamps), body)
         except (ValueError, LookupError, TypeError, sqlite3.DatabaseError):
@@ -235,11 +246,15 @@ class Beside:
         the same hash, or which a run that both have had seen. Where no hash is asked for, the copy in place holds of
         `forks` the variant that stands.
         """
-        found, perhaps = await self._read(lambda connection: _shared(connection, assume=not forked))
+        found, perhaps = await self._read(lambda connection: shared_history.shared(connection, assume=not forked))
         if perhaps:
-            found = await self._read(lambda connection: _vouched_for(connection, self._refs, found, perhaps))
+            found = await self._read(
+                lambda connection: shared_history.vouched_for(connection, self._refs, found, perhaps)
+            )
         for fork in () if forked else forks:
-            other = await self._read(partial(_end, refs=self._refs, origin=fork.origin, seq=fork.stands.seq))
+            other = await self._read(
+                partial(shared_history.end, refs=self._refs, origin=fork.origin, seq=fork.stands.seq)
+            )
             if other != fork.stands.hash and found.get(fork.origin, 0) > fork.seq:
                 found[fork.origin] = fork.seq
         return {origin: seq for origin, seq in found.items() if seq}
@@ -250,8 +265,27 @@ class Beside:
         )
 
     async def page(self, after: AsideCursor) -> AsidePage:
-        """Records after `after` that are not the same in both, some thousand rows of each looked at."""
+        """Records after `after` that are not the same in both, some thousand rows of each looked at. Where some cannot
+        be read, those that can.
+        """
+        try:
+            return await self._read(lambda connection: self._page(connection, after))
+        except StoreDamaged:
+            if self._salvaged is not None:
+                raise
+            await self._salvage()
         return await self._read(lambda connection: self._page(connection, after))
+
+    async def _salvage(self) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            (counted,) = connection.execute("SELECT visible FROM main.space").fetchone()
+            salvaged, found = salvage(connection)
+            if counted and not found:
+                salvaged.close()
+                raise _damaged(f"{self.path} is damaged: none of its records can be read.")
+            self._salvaged, self._lost = salvaged, max(0, counted - found)
+
+        await self._read(work)
 
     def _page(self, connection: sqlite3.Connection, after: AsideCursor) -> AsidePage:
         collection, key = after
@@ -261,7 +295,7 @@ class Beside:
             return AsidePage([], None, 0)
         name = names[0]
         beyond = key if name == collection else ""
-        was = _rows(connection, "main", self._refs.number_of.get(name), beyond)
+        was = _rows(self._salvaged or connection, "main", self._refs.number_of.get(name), beyond)
         now = _rows(connection, "live", here.get(name), beyond)
         full = [rows[-1].key for rows in (was, now) if len(rows) == ROWS_AT_ONCE]
         bound = min(full, key=str.encode) if full else None
@@ -269,6 +303,7 @@ class Beside:
         live.origin_of = dict(connection.execute("SELECT ref, id FROM live.origin"))
         pairs, unreadable = self._pairs(name, _by_key(was, bound), _by_key(now, bound), live)
         following = (name, bound) if bound is not None else (names[1], "") if len(names) > 1 else None
+        unreadable, self._lost = unreadable + self._lost, 0
         return AsidePage(pairs, following, unreadable)
 
     def _pairs(
@@ -332,68 +367,3 @@ def _rows(connection: sqlite3.Connection, schema: str, number: int | None, after
         " ORDER BY key LIMIT ?"
     )
     return [_Row(*row) for row in connection.execute(query, (number, after, ROWS_AT_ONCE))]
-
-
-_ENDS = (
-    "(SELECT last AS seq, substr(head, 1, 8) AS hash8 FROM {0}.run WHERE origin = :{0}"
-    " UNION SELECT seq, hash8 FROM {0}.run_end WHERE origin = :{0}"
-    " UNION SELECT seq, substr(head, 1, 8) FROM {0}.origin WHERE ref = :{0} AND seq > 0)"
-)
-_BOTH = f"{_ENDS.format('main')} AS a JOIN {_ENDS.format('live')} AS b USING (seq)"
-# Runs travel whole, so an end inside a run of the other copy is of another history too.
-_INSIDE = "SELECT min(a.seq) FROM {0} AS a JOIN {1}.run AS r ON r.origin = :{1} AND r.first <= a.seq AND a.seq < r.last"
-_DIFFERING = (
-    f"SELECT min(a.seq) FROM {_BOTH} WHERE a.hash8 <> b.hash8",  # noqa: S608 - two names
-    _INSIDE.format(_ENDS.format("main"), "live"),
-    _INSIDE.format(_ENDS.format("live"), "main"),
-)
-_AGREED = f"SELECT max(a.seq) FROM {_BOTH} WHERE a.hash8 = b.hash8 AND a.seq < :differing"  # noqa: S608 - two names
-
-
-def _end(connection: sqlite3.Connection, refs: Refs, origin: bytes, seq: int) -> bytes | None:
-    query = f"SELECT hash8 FROM {_ENDS.format('main')} WHERE seq = :seq"  # noqa: S608 - a constant
-    row = connection.execute(query, {"main": refs.ref_of.get(origin), "seq": seq}).fetchone()
-    return None if row is None else bytes(row[0])
-
-
-def _shared(connection: sqlite3.Connection, *, assume: bool) -> tuple[Clock, Clock]:
-    """So far hashes say it; and, of those of which they say less than there may be, how far they do not deny it."""
-    both = connection.execute(
-        "SELECT a.id, a.ref, a.seq, b.ref, b.seq FROM main.origin AS a JOIN live.origin AS b ON a.id = b.id"
-    ).fetchall()
-    found: Clock = {}
-    perhaps: Clock = {}
-    for origin, ref, seq, live_ref, live_seq in both:
-        refs = {"main": ref, "live": live_ref}
-        differing = [at for query in _DIFFERING if (at := connection.execute(query, refs).fetchone()[0]) is not None]
-        up_to = min(seq, live_seq)
-        if not assume or (differing and min(differing) <= up_to):
-            below = min([up_to + 1, *differing])
-            (agreed,) = connection.execute(_AGREED, {**refs, "differing": below}).fetchone()
-            up_to = agreed or 0
-            if up_to < below - 1:
-                perhaps[origin] = below - 1
-        if up_to:
-            found[origin] = up_to
-    return found, perhaps
-
-
-def _vouched_for(connection: sqlite3.Connection, refs: Refs, shared: Clock, perhaps: Clock) -> Clock:
-    """What a run had seen that both have, with the hash there, both have: neither could apply it otherwise. It lies
-    before that in the log, so one walk back finds all.
-    """
-    found = dict(shared)
-    rows = connection.execute("SELECT position, origin, last FROM main.run ORDER BY position DESC").fetchall()
-    for position, ref, last in rows:
-        if last > found.get(refs.origin_of[ref], 0):
-            continue
-        (entries,) = connection.execute("SELECT entries FROM main.run WHERE position = ?", (position,)).fetchone()
-        try:
-            delta = entry.decode(log.decode_entries(entries)[0]).delta
-        except ValueError:
-            continue  # damaged: it vouches for nothing
-        for head in delta:
-            is_further = found.get(head.origin, 0) < head.seq <= perhaps.get(head.origin, 0)
-            if is_further and log.hash8(connection, refs.ref_of[head.origin], head.seq) == head.hash8:
-                found[head.origin] = head.seq
-    return found

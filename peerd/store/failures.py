@@ -11,6 +11,7 @@ from peerd.errors import MORE_FILES, DiskFull, StoreBusy, StoreDamaged, StoreErr
 
 _FREE_ENOUGH_BYTES = 1 << 20
 _NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _UNOPENED = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})  # or opened by half
 _AT_ONCE = 16  # SQLite opens four for one connection; others of the process may have closed some since
 _FAILED_STEP = (
@@ -34,7 +35,7 @@ def translate(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
             f"Another process holds {path} and did not let go of it; nothing was written.",
             next_step="Find it with `fuser` and let it finish; only peerd may have this file open.",
         )
-    if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+    if primary in _DAMAGE:
         return damaged(path, str(problem))
     if primary in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_CANTOPEN}:
         return StoreError(
@@ -44,6 +45,12 @@ def translate(problem: sqlite3.Error | OSError, path: Path) -> StoreError:
     if primary == sqlite3.SQLITE_IOERR:
         return StoreError(f"The disk failed under {path}: {problem} (code {code}).", next_step=_FAILED_STEP)
     return StoreError(f"{path}: {problem}.", next_step="This is a bug of peerd: please report it with the log.")
+
+
+def is_damage(problem: sqlite3.Error) -> bool:
+    """Is it about what stands on the pages, not about getting at them?"""
+    code = getattr(problem, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _DAMAGE
 
 
 def damaged(path: Path, why: str) -> StoreDamaged:

@@ -89,6 +89,7 @@ class Recopying:
         self._again: asyncio.Task[None] | None = None  # of what our disk had stopped
         self._ending = asyncio.Event()
         self._last: Recopied | None = None
+        self._stopped: StoreError | None = None  # why the last attempt came to no end
         self._closed = False
 
     def open(self) -> None:
@@ -140,8 +141,11 @@ class Recopying:
         """What waits to be taken in. How much that is, is found out beside, and not with every question."""
         name = self._space.name
         if self.pending is not None:
-            words = "an old copy of this space is being taken in"
-            return [AsideNotice(name=Path(self.pending.name).name, reason=words, next_step="It goes on by itself.")]
+            words, step = "an old copy of this space is being taken in", ""
+            if self._stopped is not None:
+                words, step = f"{words}, and gets no further: {self._stopped}", f"{self._stopped.next_step} "
+            step = f"{step}It goes on by itself."
+            return [AsideNotice(name=Path(self.pending.name).name, reason=words, next_step=step.strip())]
         found: list[AsideNotice] = []
         try:
             offered = self._space.store.asides.offered()
@@ -247,26 +251,25 @@ class Recopying:
 
     async def _run(self, pending: Recopy) -> Recopied:
         try:
-            return await self._do(pending)
-        except StoreError:
+            done = await self._do(pending)
+        except StoreError as problem:
+            self._stopped = problem
             if self.pending is not None:
                 self._go_on_later()
             raise
+        self._stopped = None
+        return done
 
     async def _do(self, pending: Recopy) -> Recopied:
         store = self._space.store
         async with self._turn:
-            store.asides.keep(Path(pending.name))
-            path = store.asides.path_of(pending.name)
-            beside = await store.asides.open(path)
             try:
-                written, unreadable = await self._write_all(beside, pending)
-            except StoreDamaged:  # the next start would get no further
-                await store.save_recopy(None)
-                self.pending = None
+                path, written, unreadable = await self._read_in(pending)
+            except (StoreDamaged, UserError) as problem:
+                if isinstance(problem, StoreDamaged) or problem.code == "no-aside":  # the next time gets no further
+                    await store.save_recopy(None)
+                    self.pending = None
                 raise
-            finally:
-                await beside.close()
             await store.save_recopy(None)
             self.pending = None
             kept = store.asides.settle(path)
@@ -274,6 +277,17 @@ class Recopying:
             log.info("old copy taken in", space=self._space.name, count=written, path=str(kept))
             self._last = Recopied(space=self._space.name, records=written, unreadable=unreadable, aside=str(kept))
             return self._last
+
+    async def _read_in(self, pending: Recopy) -> tuple[Path, int, int]:
+        """Where it was, and how many of its records were written and could not be read."""
+        asides = self._space.store.asides
+        asides.keep(Path(pending.name))
+        path = asides.path_of(pending.name)
+        beside = await asides.open(path)
+        try:
+            return path, *await self._write_all(beside, pending)
+        finally:
+            await beside.close()
 
     async def _write_all(self, beside: Beside, pending: Recopy) -> tuple[int, int]:
         forks = self._space.roster.closed_forks

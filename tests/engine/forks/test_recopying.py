@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from peerd.core.stored import Recopy
 from peerd.engine.conflicts import Conflicts
 from peerd.engine.forks import recopying
 from peerd.engine.forks.forks import ForkSeen
@@ -123,7 +124,8 @@ async def test_a_crash_in_between_loses_nothing_and_doubles_nothing(
     with pytest.raises(StoreError, match="the power went"):
         await laptop.space.recopying.take_in("latest")
     assert len(await keys(laptop)) == 14
-    assert laptop.space.recopying.notices()[0].reason == "an old copy of this space is being taken in"
+    (notice,) = laptop.space.recopying.notices()
+    assert notice.reason == "an old copy of this space is being taken in, and gets no further: the power went"
     laptop = await laptop.reopen()
     await until(lambda: laptop.space.recopying.pending is None)
     assert len(await keys(laptop)) == 30
@@ -286,9 +288,31 @@ async def test_what_is_no_old_copy_of_this_space_is_refused(two: Two, tmp_path: 
     other = next(one for one in desk.spaces.by_id.values() if one.name == "other")
     foreign = tmp_path / "foreign"
     shutil.copy(desk.folder / "spaces" / f"{other.id.hex()}.db", foreign)
-    with pytest.raises(UserError, match="no copy of this space"):
-        await laptop.space.recopying.take_in(str(foreign))
+    application, empty = tmp_path / "app.db", tmp_path / "empty"
+    with closing(sqlite3.connect(application)) as connection, connection:
+        connection.execute("CREATE TABLE task (id INTEGER PRIMARY KEY, title TEXT)")
+    empty.touch()
+    for path in (foreign, application, empty):
+        with pytest.raises(UserError, match="no copy of this space") as refused:
+            await laptop.space.recopying.take_in(str(path))
+        assert refused.value.code == "no-aside"
+        assert laptop.space.recopying.pending is None
+
+
+async def test_an_old_copy_that_is_gone_is_given_up(two: Two, until: Until) -> None:
+    """An earlier life had begun with it; nothing goes on for ever, and another one may follow."""
+    desk, laptop = two
+    await laptop.put("a", {"text": "mine"})
+    await let_in_again(desk, laptop)
+    (path,) = laptop.space.store.asides.offered()
+    await laptop.space.store.save_recopy(Recopy(str(path), removes=True))
+    gone = path.rename(path.with_suffix(".moved"))
+    laptop = await laptop.reopen()
+    await until(lambda: laptop.space.recopying.pending is None)
+    gone.rename(path)
+    laptop = await laptop.reopen()
     assert laptop.space.recopying.pending is None
+    assert (await laptop.space.recopying.take_in("latest")).records == 1
 
 
 async def test_one_at_a_time(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
