@@ -34,15 +34,23 @@ def newcomer_stays(ours: bytes, theirs: bytes, existing: LinkFacts, newcomer: Li
     return newcomer.counter > existing.counter
 
 
-def chosen(ours: bytes, members: Collection[bytes], random_ranks: dict[bytes, float]) -> set[bytes]:
+def chosen(
+    ours: bytes, members: Collection[bytes], random_ranks: dict[bytes, float], away: Collection[bytes] = ()
+) -> set[bytes]:
     """The devices to keep links with: all of a small space; of a large one those that rendezvous hashing (Thaler and
     Ravishankar, 1998) gives to this pair, plus a few at random, so that a device's cost does not grow with the space.
 
-    `random_ranks` gives a random number per device, drawn once a day by the caller.
+    `random_ranks` gives a random number per device, drawn once by the caller. Those that are `away` are tried all the
+    same, and keep nobody from others: beside them as many are chosen as if they were no members.
     """
     others = sorted(set(members) - {ours})
     if len(others) < MESH_MEMBERS:
         return set(others)
+    about = [other for other in others if other not in away]
+    return _some(ours, others, random_ranks) | _some(ours, about, random_ranks)
+
+
+def _some(ours: bytes, others: Collection[bytes], random_ranks: dict[bytes, float]) -> set[bytes]:
     weights = {other: _weight(ours, other) for other in others}
     best = sorted(others, key=weights.__getitem__, reverse=True)[:CHOSEN_LINKS]
     lucky = sorted(others, key=lambda other: random_ranks.get(other, 0.0), reverse=True)[:RANDOM_LINKS]

@@ -15,7 +15,7 @@ from peerd.core.device_id import short_id
 from peerd.core.links import chosen
 from peerd.core.stored import Address
 from peerd.engine.links.introductions import Introductions
-from peerd.engine.links.peer_book import NOT_FOUND, SHORT_LINK_S, UNHEARD, PeerBook, Trouble
+from peerd.engine.links.peer_book import AWAY, NOT_FOUND, SHORT_LINK_S, UNHEARD, PeerBook, Trouble
 from peerd.engine.links.switchboard import Switchboard
 from peerd.engine.ports import Dialer, Keys, Link, Times
 from peerd.engine.space import Space
@@ -99,8 +99,9 @@ class Dialing:
                     note.name = note.name or member.name
             for device in members:
                 self._random_ranks.setdefault(device, self._times.uniform(0, 1))
-            wanted |= chosen(self._keys.device, members.keys(), self._random_ranks)
-        return wanted
+            wanted |= chosen(self._keys.device, members.keys(), self._random_ranks, self._book.away())
+            wanted |= members.keys() & {device for device in self._static.values() if device is not None}
+        return wanted - {self._keys.device}
 
     def _note_admissions(self) -> None:
         """Where we were let in (again), everybody is asked anew who refused us before."""
@@ -124,8 +125,11 @@ class Dialing:
     def sighted(self, device: bytes, addresses: Iterable[Address]) -> None:
         """Discovery saw a member there."""
         addresses = tuple(addresses)
+        was_away = device in self._book.away()
         self._book.sighted(device, addresses)
         self._switchboard.sighted(device, addresses)
+        if was_away:
+            self.refresh()
         self.nudge(device)
 
     def let_in_by(self, device: bytes, addresses: Iterable[Address]) -> None:
@@ -161,6 +165,7 @@ class Dialing:
         while True:
             nudge.clear()
             note = self._book.note(device)
+            before = note.attempts
             if device not in self._switchboard.links and not self._switchboard.paused:
                 for address in note.addresses:
                     if await self._dial(device, address):
@@ -170,6 +175,8 @@ class Dialing:
                     # it said holds until it says another.
                     if not note.addresses and (note.trouble is None or note.trouble.code not in LAST_WORDS):
                         self._book.failed(device, NOT_FOUND, refused=False)
+                if before < AWAY <= note.attempts:
+                    self.refresh()  # others are to be tried, too
             await self._wait(nudge, device)
 
     async def _spread(self, device: bytes, nudge: asyncio.Event) -> None:
@@ -251,6 +258,7 @@ class Dialing:
                 attempt += 1
                 if await self._identify(address):
                     attempt = 0
+                    self.refresh()  # whoever lives there is pursued from now on
             if self._static.get(address) is not None:
                 await nudge.wait()
                 continue

@@ -15,6 +15,7 @@ from peerd.engine.ports import Times
 
 ADDRESSES = 16
 SHORT_LINK_S = 3.0  # what ends sooner most likely ends of itself, and not by the weather
+AWAY = 4  # dials in vain, within half a minute
 UNHEARD = frozenset({"unknown-device", "removed"})  # what a member says that has not heard of our admission
 
 
@@ -127,6 +128,10 @@ class PeerBook:
             note.sighted_s = self._times.monotonic_s()
             note.attempts = 0
             self._turn(note, "offline", None)
+
+    def away(self) -> set[bytes]:
+        """Those that were dialled in vain so often, since they were last seen, that they are most likely not there."""
+        return {device for device, note in self.notes.items() if note.state != "linked" and note.attempts >= AWAY}
 
     def forget(self, device: bytes) -> None:
         self.notes.pop(device, None)

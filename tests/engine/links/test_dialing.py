@@ -9,6 +9,8 @@ from functools import partial
 import pytest
 
 from peerd.core.clocks import ReadClock
+from peerd.core.links import CHOSEN_LINKS, RANDOM_LINKS, _weight
+from peerd.core.roster.statements import DeviceCard
 from peerd.engine.links.dialing import Dialing
 from peerd.engine.space import Space
 from peerd.errors import PAUSED, StoreError
@@ -216,6 +218,47 @@ async def test_who_missed_two_changes_of_the_secret_finds_whoever_dialled_it() -
         await away.start()
         scene.world.air.refresh()
         await scene.until(lambda: scene.space(0).roster == scene.space(1).roster, within_s=600)
+
+
+async def among_many_that_are_gone(scene: Scene) -> None:
+    """Of a large space a device dials only some. All that the two would choose have not been there for ages."""
+    here, other = scene.devices
+    weight = _weight(here.id, other.id)
+    for device in scene.devices:
+        device.running.dialing._random_ranks[scene.devices[1 - device.number].id] = -1.0
+    gone: list[DeviceCard] = []
+    while len(gone) < 2 * CHOSEN_LINKS + RANDOM_LINKS:
+        card = DeviceCard(scene.world.chance.randbytes(32), scene.world.chance.randbytes(32), "gone")
+        whose = scene.devices[len(gone) % 2]
+        if _weight(whose.id, card.device) > weight:
+            gone.append(card)
+    for card in gone:
+        await scene.do(0, partial(here.running.spaces.admit, scene.space(0), card))
+    await scene.do(1, lambda: scene.space(1).learn(scene.space(0).roster.statements))
+    for device in scene.devices:
+        device.running.dialing.refresh()
+        assert scene.devices[1 - device.number].id not in device.running.dialing._tasks
+
+
+@in_virtual_time
+async def test_members_that_are_long_gone_keep_nobody_from_those_in_sight() -> None:
+    async with Scene(2) as scene:
+        await among_many_that_are_gone(scene)
+        scene.world.air.refresh()
+        await scene.until(lambda: len(live_links(scene)) == 2, within_s=300)
+        assert all(len(device.running.dialing._tasks) <= 3 * (CHOSEN_LINKS + RANDOM_LINKS) for device in scene.devices)
+
+
+@in_virtual_time
+async def test_a_static_peer_is_dialled_again_however_large_the_space_is() -> None:
+    async with Scene(2) as scene:
+        scene.world.air.loss = 1.0
+        await among_many_that_are_gone(scene)
+        device = scene.devices[0]
+        await device.do(lambda: at_once(device.running.dialing, scene))
+        await scene.until(lambda: len(live_links(scene)) == 2, within_s=5)
+        scene.network.cut_all_of(device.id)
+        await scene.until(lambda: len(live_links(scene)) == 2, within_s=5)
 
 
 @in_virtual_time
