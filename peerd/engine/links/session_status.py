@@ -38,6 +38,12 @@ def describe_session(status: PeerStatus, space: Space, session: SessionRunner, c
         status.next_step = session.inbound.stalled.next_step
     elif is_sending(space, session):
         describe_sending(status, space, session)
+    elif machine.notice is not None and machine.notice.code == "horizon":
+        # It may take in another member's first: nothing is wrong with either, and nothing is to be put right.
+        status.state, status.reason = (
+            "syncing",
+            "it lacks what the log here no longer has: it takes in a snapshot first",
+        )
     elif machine.notice is not None:
         status.state, status.reason = "blocked", f"that device says: {machine.notice.text}"
         status.next_step = "Put it right there; it goes on by itself."

@@ -933,6 +933,11 @@ async def test_a_snapshot_that_is_on_its_way_is_no_trouble(
     assert (view.state, view.reason) == ("syncing", "")
     assert peer.state == "syncing"
     assert peer.reason == "a snapshot was asked for, since its log no longer reaches back to what this device has"
+    there = laptop.statuses.peers.of(laptop.space)
+    (peer,) = [peer for peer in there if peer.name == "phone"]
+    assert laptop.statuses.spaces.state_of(laptop.space, there, ()) == ("syncing", "", "")
+    assert (peer.state, peer.next_step) == ("syncing", "")
+    assert peer.reason == "it lacks what the log here no longer has: it takes in a snapshot first"
     ready.set()
     await until(lambda: session(phone, laptop).in_sync)
 
