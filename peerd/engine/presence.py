@@ -91,6 +91,12 @@ class Presence:
         for device in self._commits.roster.members.keys() - {self._us, *staying}:
             self.peers[device] = replace(self._of(device), seen_ms=0, heard_ms=self._age_ms(), acks={})
 
+    def begin_anew(self) -> None:
+        """Another history took the place of ours: what others had acknowledged is of the one before, until they say
+        what they have of this one.
+        """
+        self.peers = {device: replace(peer, acks={}) for device, peer in self.peers.items()}
+
     def grew_older(self, before_ms: int, off_ms: int) -> None:
         """The database was so old before; for `off_ms` of what came since no daemon ran. That counts like all time, but
         nobody becomes silent by it alone: a day is left to hear of whoever was about before.

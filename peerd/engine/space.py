@@ -108,12 +108,16 @@ class Space:
         if self._parked_task is not None:
             await asyncio.wait([self._parked_task])
         try:
-            for peer in self.presence.peers.values():
-                await self.store.save_peer(peer)
+            await self.save_peers()
         except StoreError as problem:
             log.warning("peers not saved", space=self.name, code=problem.code, cause=str(problem))
         finally:
             await self.store.close()
+
+    async def save_peers(self) -> None:
+        """What is known of the others, durably. Raises StoreError."""
+        for peer in list(self.presence.peers.values()):
+            await self.store.save_peer(peer)
 
     @property
     def roster(self) -> Roster:
@@ -149,6 +153,7 @@ class Space:
         self.was_replaced = switched.replaced
         if switched.replaced:
             self.commits.staging = Staging(())  # what waited here waited for another history
+            self.presence.begin_anew()
         self._renamed(switched.copy_id)
         self.filled()
         self.look_at_parked()

@@ -256,6 +256,8 @@ class Snapshots:
             await space.commits.switch(standing, replacing)
             await self.serving.close()  # of the copy before; parts that are kept are asked for over the next link
             space.forks.begin_anew()
+            with suppress(StoreError):  # at the end, or within the day
+                await space.save_peers()
             await space.forks.look()  # though the link by which it came ends meanwhile
 
         async with space.damage.turn:

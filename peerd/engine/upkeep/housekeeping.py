@@ -154,8 +154,7 @@ class Housekeeping:
                 for session in self._switchboard.sessions(space):  # a link may last for months
                     space.presence.note_seen(session.theirs)
                 gone = await self._trimming.trim(space, self.history_days(space.name) * DAY_MS)
-                for peer in list(space.presence.peers.values()):
-                    await space.store.save_peer(peer)
+                await space.save_peers()
                 await self._spaces.renew_epoch(space)
                 await space.snapshots.forget_abandoned()
             except StoreClosed:

@@ -274,3 +274,26 @@ async def test_what_waits_while_a_copy_is_replaced_is_not_judged_by_what_was_kno
         listed = await Conflicts(device.space).list(collection=None, key="edited", limit=10, cursor=None)
         (conflict,) = [one for one in listed.conflicts if one.kind == "field"]
         assert {value.value for value in conflict.values} == {"first", "second", "attic"}, device.name
+
+
+async def test_what_others_had_of_the_history_before_dispels_no_doubt_about_the_one_in_its_place(
+    desk: Device, make: MakeDevice, wire: Wire, until: Until
+) -> None:
+    """The attic said on a link that it has what the laptop had. Then it is met on a relay alone."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.admit(laptop, attic)
+    laptop, origin = await long_ago(desk, laptop, attic)
+    await laptop.tell(attic)
+    near, _ = wire.connect(laptop, attic)
+    await until(lambda: laptop.space.presence.peers[attic.id].acks.get(origin) == 7)
+    await near.close(1000, "over")
+    await until(lambda: not laptop.switchboard.links)
+    positions = attic.space.copy.positions()
+    await laptop.space.forks.heard_on_relay("cloud", attic.id, positions)
+    assert laptop.space.forks.on_relay(attic.id) is None
+    await heal(until, wire, desk, laptop)
+    for again in (False, True):
+        laptop = await laptop.reopen() if again else laptop
+        await laptop.space.forks.heard_on_relay("cloud", attic.id, positions)
+        (found,) = laptop.space.forks.seen_on("cloud")
+        assert (found.peer, found.origin, found.doubtful) == (attic.id, origin, True)
