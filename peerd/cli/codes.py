@@ -360,6 +360,11 @@ _OF_BACKUPS: Final = {
     "restore a backup, or try `sqlite3 FILE .recover` on a copy of it.",
     "only-member": "The last member of a space cannot remove itself: the space could be read and never be written "
     "again, since nobody is left who could let a device in. `peerctl space forget NAME` is rid of it.",
+    "only-admin": "The last admin of a space cannot remove itself while others are members: nobody could let a device "
+    "in or remove one any more, and relays would stand still. Make another one an admin first: remove it and invite "
+    "it again.",
+    "roster-full": "Statements about members are kept for ever, and so many of one device, and in all. This device has "
+    "made as many as are kept, or the other one was let in a hundred times. Do it on another admin.",
     "store-missing": "The database of a space of this device is gone. Put it back, or `peerctl space rebuild NAME`.",
     "restore-unfinished": "A restore was cut off in the middle. Run it again with the same backup; until then peerd "
     "does not start, since it would begin with half of what belongs together.",

@@ -121,6 +121,8 @@ CODES: Final[dict[str, Code]] = {
     "not-rebuilt": Code(409, "What is left of the space does not make this device a member"),
     "only-copy": Code(409, "No other device has a copy"),
     "only-member": Code(409, "No other device is a member"),
+    "only-admin": Code(409, "No other device is an admin"),
+    "roster-full": Code(409, "No more is kept about the members"),
     "copy-filling": Code(409, "The new copy of the space is not filled yet"),
     "file-missing": Code(409, "The application's file is not there"),
     "file-replaced": Code(409, "The application's file was replaced by another"),

@@ -262,7 +262,7 @@ ROUTES: Final = (
         handler=remove,
         about="Remove a device from the space, for good.",
         status=204,
-        refusals=("bad-device-id", "not-member", "not-admin", "only-member"),
+        refusals=("bad-device-id", "not-member", "not-admin", "only-member", "only-admin", "roster-full"),
     ),
     Route(
         method="POST",

@@ -55,7 +55,7 @@ ROUTES: Final = (
         about="Make an invitation as a file, for a device that no member meets; it is let in through a relay.",
         body=NewTicket,
         answer=TicketFile,
-        refusals=("bad-value", "not-admin", "roster-too-large"),
+        refusals=("bad-value", "not-admin", "roster-too-large", "roster-full"),
     ),
     Route(
         method="DELETE",
@@ -63,7 +63,7 @@ ROUTES: Final = (
         handler=withdraw,
         about="Let nobody in any more by an invitation file; `ticket` is its id, as the list of members has it.",
         status=204,
-        refusals=("not-invited", "not-admin"),
+        refusals=("not-invited", "not-admin", "roster-full"),
     ),
     Route(
         method="POST",

@@ -262,7 +262,7 @@ class Spaces:
         the one that it came by; `ended`: its admissions that are over, as it says.
 
         Raises:
-            UserError: not-admin, bad-name, already-member.
+            UserError: not-admin, bad-name, already-member, roster-full. StoreError.
         """
         secrets = self.secrets(space)
         wraps = {
@@ -277,15 +277,10 @@ class Spaces:
         invitations by file that it has made end with its admission; who waits with one of the first of them is told.
 
         Raises:
-            UserError: not-admin, not-member; only-member.
+            UserError: not-admin, not-member, roster-full; only-member, only-admin. StoreError.
         """
-        if set(space.roster.members) == {device}:
-            raise UserError(
-                f"this device is the only member of {space.name}: nobody could let it in again",
-                code="only-member",
-                status=409,
-                next_step=f"`peerctl space forget {space.name}` is rid of the space here; its database is set aside.",
-            )
+        if device == self._keys.device:
+            compose.check_others_go_on(space.roster, space.name, device)
         finals = {
             origin: Final(at.seq, at.head[:8])
             for origin, at in space.copy.origins.items()
@@ -295,7 +290,7 @@ class Spaces:
         removal = compose.remove(space.roster, self._keys.device, device, finals)
         withdrawals = [compose.withdraw(space.roster, self._keys.device, ticket) for ticket in made]
         # The removal first: there is always room for that.
-        await space.learn([compose.signed(data, self._keys.sign) for data in (removal, *withdrawals)])
+        await self._state(space, removal, *withdrawals)
         log.info("member removed", space=space.name, device=short_id(device))
         await self.renew_epoch(space)
 
@@ -319,7 +314,8 @@ class Spaces:
                 )
                 for member in without
             }
-            await self._state(space, compose.new_epoch(roster, ours, epoch.number, epoch.id, wraps))
+            stated = compose.new_epoch(roster, ours, epoch.number, epoch.id, wraps)
+            await space.learn([compose.signed(stated, self._keys.sign)])
 
     def _epoch(self, roster: Roster) -> SignedStatement:
         secret = self._times.random_bytes(epochs.SECRET_BYTES)
@@ -337,8 +333,10 @@ class Spaces:
         yield ours, roster.members[ours]
         yield from ((device, member) for device, member in roster.members.items() if device != ours)
 
-    async def _state(self, space: Space, data: bytes) -> None:
-        await space.learn([compose.signed(data, self._keys.sign)])
+    async def _state(self, space: Space, data: bytes, *more: bytes) -> None:
+        """Raises UserError "roster-full" if there is no room for the first of these statements."""
+        await space.learn([compose.signed(one, self._keys.sign) for one in (data, *more)])
+        compose.check_taken(space.roster, data)
 
     def secrets(self, space: Space) -> dict[bytes, bytes]:
         """The secrets of the space that were sealed to us: epoch id -> 32 bytes."""

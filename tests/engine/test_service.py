@@ -10,6 +10,7 @@ import pytest
 
 from peerd.control.service import Service as Contract
 from peerd.core.device_id import format_device_id, short_id
+from peerd.core.roster import room
 from peerd.errors import UserError
 from peerd.protocol.control.messages import ChangeRequest, CollectionChange, LogFilter, Resolution
 from peerd.protocol.control.reports import NewJoin, Reloaded
@@ -234,6 +235,30 @@ async def test_the_only_member_stays(desk: Device) -> None:
     assert refused.value.code == "only-member"
     assert "space forget home" in refused.value.next_step
     await desk.put("a", {"x": 1})
+
+
+async def test_the_only_admin_stays_while_others_do(desk: Device, make: MakeDevice) -> None:
+    """Nobody could let a device in or remove one any more, nor change the secret. When there is another it may go."""
+    laptop, attic = make("laptop"), make("attic")
+    await desk.spaces.admit(desk.space, laptop.spaces.card(), "member")
+    await laptop.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    assert await refusal(desk.service.remove("home", "desk")) == ("only-admin", 409)
+    assert await refusal(laptop.service.remove("home", "desk")) == ("not-admin", 403)
+    await desk.admit(attic)
+    await desk.service.remove("home", "desk")
+    assert desk.space.roster.members.keys() == {laptop.id, attic.id}
+
+
+async def test_what_there_is_no_room_for_in_the_roster_is_refused(
+    two: tuple[Device, Device], make: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told that a device was removed, or let in, who was not."""
+    desk, laptop = two
+    monkeypatch.setattr(room, "OF_AN_ADMIN", room.Room(len(desk.space.roster), 8 << 20))
+    assert await refusal(desk.service.remove("home", "laptop")) == ("roster-full", 409)
+    with pytest.raises(UserError, match="that no more of it is kept"):
+        await desk.spaces.admit(desk.space, make("attic").spaces.card())
+    assert desk.space.roster.members.keys() == {desk.id, laptop.id}
 
 
 async def test_two_members_of_one_name_have_to_be_told_apart(desk: Device, make: MakeDevice) -> None:

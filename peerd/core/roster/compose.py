@@ -41,6 +41,7 @@ from peerd.core.roster.statements import (
     encode_statement,
     is_name,
     signing_input,
+    statement_id,
 )
 from peerd.errors import UserError
 
@@ -201,6 +202,42 @@ def check_admin(roster: Roster, author: bytes) -> None:
             code="not-admin",
             status=403,
             next_step="Do it on a device that `peerctl members` shows as admin.",
+        )
+
+
+def check_others_go_on(roster: Roster, called: str, device: bytes) -> None:
+    """May this device leave the space, which it calls so?
+
+    Raises:
+        UserError: "only-member", or "only-admin" if nobody could change the members, or the secret, any more.
+    """
+    if set(roster.members) == {device}:
+        raise UserError(
+            f"this device is the only member of {called}: nobody could let it in again",
+            code="only-member",
+            status=409,
+            next_step=f"`peerctl space forget {called}` is rid of the space here; its database is set aside.",
+        )
+    if {one.device for one in roster.members.values() if one.role == ADMIN} == {device}:
+        raise UserError(
+            f"this device is the only admin of {called}: nobody could let a device in, or remove one, any more",
+            code="only-admin",
+            status=409,
+            next_step=f"Make another one an admin first: remove it and let it in again with `peerctl invite {called}`. "
+            f"`peerctl space forget {called}` is rid of the space here alone.",
+        )
+
+
+def check_taken(roster: Roster, data: bytes) -> None:
+    """Raises UserError "roster-full" if there was no room for this statement of ours."""
+    if roster.entry(statement_id(data)) is None:
+        raise UserError(
+            f"so much has been stated about the members of {roster.name}, here or about this device, that no more of "
+            "it is kept",
+            code="roster-full",
+            status=409,
+            next_step="Do it on another device that `peerctl members` shows as admin. If none of them can, make a new "
+            "space with the devices that you trust, and import the data.",
         )
 
 

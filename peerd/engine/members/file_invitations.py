@@ -44,7 +44,7 @@ class FileInvitations:
         """State a ticket and make its file. Gives the file, its code as people type it, and when it expires.
 
         Raises:
-            UserError: not-admin, roster-too-large. RelayTrouble "relay-no-key". StoreError.
+            UserError: not-admin, roster-too-large, roster-full. RelayTrouble "relay-no-key". StoreError.
         """
         names_key = SpaceKeys(space, self._spaces).names()
         private, code = self._times.random_bytes(32), self._times.random_bytes(invitation_file.CODE_BYTES)
@@ -62,6 +62,7 @@ class FileInvitations:
                 next_step="Invite with `peerctl invite SPACE`, on the same network.",
             )
         await space.learn([stated])
+        compose.check_taken(space.roster, stated.data)
         body = InvitationFile(
             space.id, space.roster.name, names_key, decode_statement(stated.data).id, private, expires_ms, statements
         )
@@ -74,7 +75,7 @@ class FileInvitations:
         """Let nobody in any more by the file whose ticket has this id (hexadecimal).
 
         Raises:
-            UserError: not-admin; not-invited if nobody may come by it anyway. StoreError.
+            UserError: not-admin, roster-full; not-invited if nobody may come by it anyway. StoreError.
         """
         open_ones = tickets.open_tickets(space.roster, self._times.wall_ms())
         which = next((one for one in open_ones if one.hex() == ticket), None)
@@ -88,6 +89,7 @@ class FileInvitations:
             )
         data = compose.withdraw(space.roster, self._keys.device, which)
         await space.learn([compose.signed(data, self._keys.sign)])
+        compose.check_taken(space.roster, data)
         log.info("invitation withdrawn", space=space.name)
 
     async def ask(self, file: bytes, code_text: str, name: str | None) -> Space:

@@ -240,7 +240,12 @@ class Petitioning:
                 log.warning("petition refused", space=space.name, cause=str(problem))
                 over.append(name)
                 continue
-            if await self._see_to(which, ticket, asked):
+            try:
+                is_over = await self._see_to(which, ticket, asked)
+            except UserError as problem:  # others are let in all the same
+                log.warning("petition refused", space=space.name, code=problem.code, cause=str(problem))
+                is_over = True
+            if is_over:
                 over.append(name)
         await self._store.delete(over)
 
