@@ -252,7 +252,8 @@ _OF_PEERS: Final = {
     "dials-us": "There is no link, and no address of the device is known here. If it runs it dials this one; to dial "
     "it too, name it under `network.peers`.",
     "never-seen": "The device was admitted, and nothing shows that it ever had a copy. If its `peerctl join` failed, "
-    "invite it again: it stays one member.",
+    "invite it again: it stays one member. If another member has let it in, `peerctl members` there tells whether it "
+    "came: this device may never meet it.",
     "paused": "Links with other devices are paused, here or there. `peerctl resume` ends the pause of this device.",
     "protocol": "The other device broke a rule of the protocol. The link was closed.",
     "refused-connection": "The other machine is there, and nothing listens at that port: peerd does not run there, or "

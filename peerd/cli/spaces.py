@@ -55,8 +55,9 @@ def add(commands: Commands) -> None:
     members = commands.add(
         "members",
         "list the members of a space",
-        "`admitted, never seen`: it has shown no sign of having a copy yet; its join may have failed. When a member "
-        "was admitted is not known: statements about members carry no time. HOLDS BACK: what is older than "
+        "`admitted, never seen`: it has shown no sign of having a copy yet; its join may have failed. Of one that "
+        "another member has let in, that one knows whether it came: `let in by another member, never seen here`. When "
+        "a member was admitted is not known: statements about members carry no time. HOLDS BACK: what is older than "
         "`history_days` and kept because that member or relay lacks it, since when. `dormant`: a member that "
         "was not seen for 60 days, or a relay that has failed for as long, holds nothing back; the member gets a "
         "snapshot when it comes again. Who may still come is listed too: devices that `admit` named, and files of "

@@ -44,6 +44,11 @@ NEVER_SEEN = Trouble(
     "admitted, never seen",
     "If its `peerctl join` failed, invite it again: it stays one member. If it is not to come, `peerctl remove` it.",
 )
+NEVER_SEEN_HERE = Trouble(
+    "never-seen",
+    "let in by another member, never seen here",
+    "It may be where this device cannot see it: `peerctl members` on the device that let it in tells whether it came.",
+)
 TWO_MACHINES = Trouble(
     "two-machines",
     "two machines run with its key and throw each other out: one is a copy of the other",

@@ -187,6 +187,8 @@ class SessionRunner:
             self._was_in_sync = not self._was_in_sync
             self.since_ms = self._times.wall_ms()
             if self._was_in_sync:
+                # What they said to have of origins that were new to us, we could not note then.
+                self.space.presence.note_acks(self.theirs, self.machine.their_copy.clock)
                 self.repairs.in_sync()
                 self.space.filled()
 

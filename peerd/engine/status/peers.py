@@ -8,7 +8,16 @@ from peerd.core.clocks import join, lacking
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import Address, StoredPeer
 from peerd.engine.links.clocks import Clocks
-from peerd.engine.links.peer_book import DIALS_US, NEVER_SEEN, NOT_FOUND, TWO_MACHINES, PeerBook, PeerNote, Trouble
+from peerd.engine.links.peer_book import (
+    DIALS_US,
+    NEVER_SEEN,
+    NEVER_SEEN_HERE,
+    NOT_FOUND,
+    TWO_MACHINES,
+    PeerBook,
+    PeerNote,
+    Trouble,
+)
 from peerd.engine.links.session_status import STEPS, describe_session
 from peerd.engine.links.switchboard import Switchboard
 from peerd.engine.ports import Keys, Times
@@ -133,6 +142,15 @@ class PeerStates:
             written = {origin: at.seq for origin, at in origins if at.announcement.device == known.device}
             status.ahead = lacking(join(known.acks, written), space.copy.clock())
 
+    def never_seen(self, space: Space, device: bytes) -> Trouble | None:
+        """What to say of a member of whom there is no sign that it ever had a copy: who let it in would know. None if
+        there is one.
+        """
+        if space.presence.was_here(device):
+            return None
+        member = space.roster.members.get(device)
+        return NEVER_SEEN if member is None or member.admitted_by == self._keys.device else NEVER_SEEN_HERE
+
     def _trouble(self, note: PeerNote, shared: list[Space]) -> Trouble | None:
         """Why there is no link with a device; None if it was just sighted, and is being dialled."""
         if self._switchboard.paused:
@@ -142,8 +160,9 @@ class PeerStates:
         seen_s = note.sighted_s
         if note.addresses and seen_s is not None and self._times.monotonic_s() - seen_s < DIALLED_S:
             return None
-        if not any(space.presence.was_here(note.device) for space in shared):
-            return NEVER_SEEN
+        never_seen = [self.never_seen(space, note.device) for space in shared]
+        if all(never_seen):
+            return NEVER_SEEN if NEVER_SEEN in never_seen else NEVER_SEEN_HERE
         met = any(space.presence.peers[note.device].seen_ms for space in shared if note.device in space.presence.peers)
         return DIALS_US if met and not note.addresses else NOT_FOUND
 

@@ -9,7 +9,6 @@ from peerd.core.device_id import format_device_id
 from peerd.core.names import RESERVED_PREFIX
 from peerd.core.roster.tickets import open_tickets
 from peerd.engine.conflicts import Conflicts
-from peerd.engine.links.peer_book import NEVER_SEEN
 from peerd.engine.links.session_status import STEPS
 from peerd.engine.ports import Keys, Times
 from peerd.engine.relay.relays import Relays
@@ -190,7 +189,8 @@ class SpaceStates:
 
     def _member_state(self, space: Space, device: bytes, name: str) -> str:
         state = self._peers.peer(space, device, name).state
-        return NEVER_SEEN.text if state == "offline" and not space.presence.was_here(device) else state
+        never_seen = self._peers.never_seen(space, device) if state == "offline" else None
+        return state if never_seen is None else never_seen.text
 
 
 def _seen_ms(space: Space, device: bytes) -> int | None:

@@ -103,6 +103,25 @@ async def test_a_new_device_begins_with_a_snapshot(
     await agree(desk, laptop)
 
 
+async def test_what_members_had_before_a_new_device_had_a_copy_they_do_not_lack(
+    full: tuple[Device, Device], make: MakeDevice, wire: Wire, until: Until
+) -> None:
+    """They told it when it knew none of the origins. Else it would say that only it has what all have."""
+    desk, laptop = full
+    attic = make("attic")
+    await desk.spaces.admit(desk.space, attic.spaces.card())
+    await attic.spaces.adopt(desk.space.id, "home", desk.space.roster.statements)
+    await desk.tell(laptop)
+    assert not attic.clock_now()
+    for one in (desk, laptop):
+        wire.connect(attic, one)
+    for one in (desk, laptop):
+        await linked(attic, one, until)
+    await agree(desk, laptop, attic)
+    for one in (desk, laptop):
+        assert attic.space.presence.peers[one.id].acks == attic.clock_now()
+
+
 async def test_a_device_that_lacks_a_little_gets_the_log(
     full: tuple[Device, Device], wire: Wire, until: Until, said: Said
 ) -> None:

@@ -56,6 +56,21 @@ async def test_a_member_that_was_never_here_is_said_to_be_so(two: Two) -> None:
     assert "not found" in peer(laptop, desk).reason
 
 
+async def test_a_member_that_another_one_let_in_may_have_come_without_our_seeing_it(two: Two, make: MakeDevice) -> None:
+    """As over a relay that we do not have: nobody is told to remove it."""
+    desk, laptop = two
+    attic = make("attic")
+    await desk.spaces.admit(desk.space, attic.spaces.card())
+    await desk.tell(laptop)
+    assert peer(desk, attic).reason == "admitted, never seen"
+    there = peer(laptop, attic)
+    assert (there.state, there.reason) == ("offline", "let in by another member, never seen here")
+    assert "the device that let it in" in there.next_step
+    assert "remove" not in there.next_step
+    views = {one.name: one.state for one in (await laptop.statuses.spaces.members(laptop.space)).members}
+    assert views["attic"] == there.reason
+
+
 async def test_a_member_that_dialled_us_and_left_no_address_is_waited_for(two: Two) -> None:
     """After a restart, say: there is nothing to switch on here, it comes by itself."""
     desk, laptop = two
