@@ -37,6 +37,7 @@ class Spaces:
         self.by_id: dict[bytes, Space] = {}
         self.opened: Callable[[Space], None] = lambda _: None
         self.closed: Callable[[Space], None] = lambda _: None
+        self._coming: list[str] = []  # names of those that are being made
         self._shelf = shelf
         self._keys = keys
         self._crypto = crypto
@@ -128,8 +129,15 @@ class Spaces:
         genesis = compose.signed(compose.found_space(name, self.card(), self._times.random_bytes(16)), self._keys.sign)
         space_id = decode_statement(genesis.data).space
         roster, _ = Roster(space_id, self._crypto.verify).with_statements([genesis])
-        epoch = self._epoch(roster)
-        return await self._make_live(*await self._shelf.create(space_id, name, [genesis, epoch]))
+        return await self._create(space_id, name, [genesis, self._epoch(roster)])
+
+    async def _create(self, space_id: bytes, name: str, statements: Sequence[SignedStatement]) -> Space:
+        """Until it is there no other space takes its name."""
+        self._coming.append(name)
+        try:
+            return await self._make_live(*await self._shelf.create(space_id, name, statements))
+        finally:
+            self._coming.remove(name)
 
     async def adopt(self, space_id: bytes, name: str, statements: Sequence[SignedStatement]) -> Space:
         """Our copy of a space that we were let into; of one that we were removed from, a new and empty copy. What we
@@ -138,7 +146,7 @@ class Spaces:
         existing, ours = self.by_id.get(space_id), self._keys.device
         if existing is None:
             name = self._shelf.failed_name(space_id) or self._free_name(name)
-            return await self._make_live(*await self._shelf.create(space_id, name, list(statements)))
+            return await self._create(space_id, name, list(statements))
         before = existing.roster.members.get(ours)
         larger, _ = existing.roster.with_statements(statements)
         if before is not None and larger.goes_on(before):  # else it ended, perhaps without our knowing
@@ -246,7 +254,7 @@ class Spaces:
         return next(other for number in range(2, 10_000) if (other := f"{name[:58]}-{number}") not in taken)
 
     def _names(self) -> set[str]:
-        return {space.name for space in self.by_id.values()} | set(self._shelf.failed)
+        return {space.name for space in self.by_id.values()} | {*self._shelf.failed, *self._coming}
 
     # ---- members
 

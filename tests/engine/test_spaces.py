@@ -227,6 +227,18 @@ async def test_however_many_secrets_a_member_states_others_can_be_let_in(two: tu
     assert {first.id, now.id} <= handed
 
 
+async def test_spaces_that_are_made_at_the_same_time_have_names_of_their_own(desk: Device, make: MakeDevice) -> None:
+    """Of two of one name only one could ever be named."""
+    attic, cellar = make("attic", threaded=True), make("cellar")
+    other = await cellar.spaces.found("home")
+    made = await asyncio.gather(*(attic.spaces.found("mine") for _ in range(2)), return_exceptions=True)
+    assert [getattr(one, "code", "") for one in made] == ["", "space-exists"]
+    for space, by in ((desk.space, desk), (other, cellar)):
+        await by.spaces.admit(space, attic.spaces.card())
+    adopted = (attic.spaces.adopt(one.id, "home", one.roster.statements) for one in (desk.space, other))
+    assert [one.name for one in await asyncio.gather(*adopted)] == ["home", "home-2"]
+
+
 async def test_however_many_invitations_a_device_has_made_it_can_be_removed(
     two: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
