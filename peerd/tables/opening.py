@@ -46,7 +46,8 @@ def _numbers(path: Path) -> tuple[int, int]:
         raise TableTrouble(
             f"there is no file {path} ({problem.strerror})",
             code="file-missing",
-            next_step="Start the application once, or name the file where it is now.",
+            next_step="If it is bound: put it back, or unbind it with --force; a new one of the application is another "
+            "file. If it is to be bound: start the application once, or name the file where it is.",
         ) from problem
     return found.st_dev, found.st_ino
 

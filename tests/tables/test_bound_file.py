@@ -179,6 +179,7 @@ async def test_a_file_that_was_replaced_is_neither_read_nor_written(file: BoundF
     with pytest.raises(TableTrouble) as refused:
         await file.harvest(NOW_MS)
     assert refused.value.code == "file-missing"
+    assert "If it is bound: put it back, or unbind it with --force" in refused.value.next_step
     moved(path.with_name("other.db"), path)
     for call in (file.check(), file.harvest(NOW_MS), file.project([], Applied(b"c" * 16, 1), NOW_MS)):
         with pytest.raises(TableTrouble) as refused:

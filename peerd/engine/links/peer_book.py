@@ -118,6 +118,8 @@ class PeerBook:
         note = self.note(device)
         note.short_links = note.short_links + 1 if lasted_s < SHORT_LINK_S else 0
         note.sighted_s = self._times.monotonic_s()
+        if trouble.code == "duplicate":
+            self.clones.thrown_out(device)
         self._turn(note, "offline", trouble)
 
     def failed(self, device: bytes, trouble: Trouble, *, refused: bool) -> None:

@@ -74,6 +74,9 @@ class Statuses:
                 f"another machine answers with this device's own key at {shown(elsewhere)}: one is a copy of the other"
             )
             problems = [(cause, TWO_MACHINES.next_step), *problems]
+        elif self._book.clones.is_another:
+            cause = "another machine runs with this device's own key, and the others take now one, now the other"
+            problems = [(cause, TWO_MACHINES.next_step), *problems]
         refused = "the new configuration was refused, and the one before stays"
         problems = [*problems, *((f"{refused}: {one}", REFUSED_STEP) for one in self.refused_settings)]
         if self.restart_needed:

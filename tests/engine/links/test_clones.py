@@ -39,3 +39,22 @@ def test_what_a_device_or_many_can_make_us_keep_is_bounded(clock: Hands, monkeyp
         found.met(bytes([number] * 32), bytes([BOOTS + 3]))
     assert list(found._boots) == list(found._signs_s) == [bytes([number] * 32) for number in (7, 8, 9)]
     assert {len(boots) for boots in found._boots.values()} == {BOOTS}
+
+
+def test_who_is_thrown_out_by_one_device_again_and_again_is_not_alone_with_its_key(clock: Hands) -> None:
+    """Not who is so by many, once each, nor in the course of a day."""
+    found = Clones(clock)
+    for number in range(10):
+        found.thrown_out(bytes([number] * 32))
+    for _ in range(10):
+        found.thrown_out(DEVICE)
+        clock.pass_s(301)
+    assert not found.is_another
+    clock.pass_s(600)
+    for _ in range(clones.THROWN_OUT):
+        assert not found.is_another
+        found.thrown_out(DEVICE)
+        clock.pass_s(1)
+    assert found.is_another
+    clock.pass_s(600)
+    assert not found.is_another

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from peerd.core.device_id import format_device_id
 from peerd.core.stored import StoredPeer
 from peerd.engine.links import inbound, turns
+from peerd.engine.links.peer_book import Trouble
 from peerd.errors import DiskFull, LinkLost, StoreDamaged, UserError
 from peerd.protocol import wanting
 from peerd.protocol.control.reports import PeerStatus
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tests.engine.conftest import Device, Hands, MakeDevice, Until, Wire
 
 Two = tuple["Device", "Device"]
+
+OTHER = b"o" * 32
 
 
 def peer(of: Device, who: Device) -> PeerStatus:
@@ -723,6 +726,20 @@ async def test_a_clone_says_that_another_machine_has_its_key(two: Two, wire: Wir
     assert (await desk.statuses.status()).device.state == "running"
     assert not await desk.dialing._identify(laptop.address)
     assert (await desk.statuses.status()).device.state == "degraded"
+
+
+async def test_a_clone_that_others_throw_out_for_its_double_says_so(desk: Device, clock: Hands) -> None:
+    """The two need not reach each other, and it is there that somebody has to do something."""
+    gone = Trouble("duplicate", "they keep another link with this device's key")
+    for _ in range(3):
+        assert (await desk.statuses.status()).device.state == "running"
+        desk.book.linked(OTHER, "attic", "1")
+        desk.book.lost(OTHER, gone, 1.0)
+    device = (await desk.statuses.status()).device
+    assert (device.state, "this device's own key" in device.reason) == ("degraded", True)
+    assert "A cloned machine" in device.next_step
+    clock.pass_s(601)
+    assert (await desk.statuses.status()).device.state == "running"
 
 
 async def test_damage_is_told_until_it_is_put_right(desk: Device) -> None:
