@@ -42,6 +42,7 @@ UNSHARED_THERE = (
     "status` there says whether its copy failed. If it was forgotten there: invite it again, or `peerctl remove` it."
 )
 OTHER_KEYS = "If it was one, its keys were changed: put `identity/` of the state directory back from a backup."
+_LIVELY = frozenset({"in sync", "syncing", "connecting"})
 TROUBLED = frozenset({"blocked", "refused", "diverged"})  # a peer in one of these is a trouble of the space
 DIALLED_S = 10.0  # after a sighting; one that leads nowhere is known by then
 
@@ -90,6 +91,11 @@ class PeerStates:
         status = self._link_status(space, device, name)
         if self._book.clones.is_two(device) and status.state not in TROUBLED:
             status.state, status.reason, status.next_step = "blocked", TWO_MACHINES.text, TWO_MACHINES.next_step
+        elif space.is_damaged and status.state in _LIVELY:  # their link may not have ended yet
+            failure = space.store.failure
+            step = failure.step_in(space.name) if failure is not None else ""
+            status.state, status.reason, status.next_step = "blocked", "our own copy is damaged", step
+            status.behind = status.ahead = None
         return status
 
     def _link_status(self, space: Space, device: bytes, name: str) -> PeerStatus:

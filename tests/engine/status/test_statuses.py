@@ -557,6 +557,18 @@ async def test_a_link_that_a_damaged_database_ended_names_its_space(
     assert (trouble.text, trouble.next_step) == ("our own disk: x.db is damaged", "`peerctl space rebuild home`")
 
 
+async def test_nobody_is_in_sync_with_a_copy_that_is_damaged(linked: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the link is there still, as nothing was said on it since."""
+    desk, laptop = linked
+    damaged = StoreDamaged("x.db is damaged", next_step="`peerctl space rebuild NAME`")
+    monkeypatch.setattr(type(desk.space.store), "failure", property(lambda _: damaged))
+    status = peer(desk, laptop)
+    assert (status.state, status.reason, status.behind) == ("blocked", "our own copy is damaged", None)
+    assert status.next_step == "`peerctl space rebuild home`"
+    view = await desk.statuses.spaces.view(desk.space)
+    assert (view.state, view.reason) == ("failed", "x.db is damaged")
+
+
 async def test_a_damaged_database_whose_name_is_lost_is_found_by_whoever_looks_for_it(desk: Device) -> None:
     await desk.close()
     (path,) = (desk.folder / "spaces").glob("*.db")
