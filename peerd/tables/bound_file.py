@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -108,7 +108,7 @@ class BoundFile:
             lambda opened: lost.beyond(opened.connection, opened.schema, opened.plan, collection, clock)
         )
 
-    async def say_again(self, collection: str, whole: Sequence[str], cells: Sequence[str]) -> None:
+    async def say_again(self, collection: str, whole: Collection[str], cells: Mapping[str, Collection[str]]) -> None:
         await self._run(
             lambda opened: opened.manners.run(
                 lambda: lost.say_again(opened.connection, opened.schema, opened.plan, collection, whole, cells)

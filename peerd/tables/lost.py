@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import apsw
 import msgspec
@@ -39,17 +39,23 @@ def say_again(
     plan: BindingPlan,
     collection: str,
     whole: Iterable[str],
-    cells: Iterable[str],
+    cells: Mapping[str, Collection[str]],
 ) -> None:
     """The next harvest says the rows of these records, though nobody wrote to them: of `whole` as new rows, but under
-    the same records, of `cells` what differs from what the space has. Rows that are gone are left alone.
+    the same records, of `cells` what differs from what the space has, but for the columns that are named. Rows that are
+    gone are left alone.
     """
+
+    def as_changed(connection: apsw.Connection, captured: Captured, known: Known) -> None:
+        others = {captured.numbers.get(column) for column in cells[known.record]}
+        _as_changed(connection, captured, known, others)
+
     with immediate(connection):
         for captured in _of(connection, schema, plan, collection):
             if _each(connection, captured, whole, _as_new):
                 flagged = numbers_in(connection, "flagged") | {captured.plan.number}
                 shadow.set_meta(connection, "flagged", _encode(sorted(flagged)))
-            _each(connection, captured, cells, _as_changed)
+            _each(connection, captured, cells, as_changed)
         shadow.count_up(connection)
 
 
@@ -80,7 +86,7 @@ def _as_new(connection: apsw.Connection, captured: Captured, known: Known) -> No
     )
 
 
-def _as_changed(connection: apsw.Connection, captured: Captured, known: Known) -> None:
-    base = _encode(dict.fromkeys(known.hashes, CHANGED))
+def _as_changed(connection: apsw.Connection, captured: Captured, known: Known, others: Collection[int | None]) -> None:
+    base = _encode({number: cell if number in others else CHANGED for number, cell in known.hashes.items()})
     table = shadow.shadow_table(captured.plan.number)
     connection.execute(f"UPDATE {table} SET h = ?, e = x'' WHERE r = ?", (base, known.record))

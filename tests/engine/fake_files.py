@@ -195,12 +195,13 @@ class FakeFile:
             if found == collection and any(dot.seq > clock.get(dot.origin, 0) for dot in dots)
         }
 
-    async def say_again(self, collection: str, whole: Sequence[str], cells: Sequence[str]) -> None:
+    async def say_again(self, collection: str, whole: Collection[str], cells: Mapping[str, Collection[str]]) -> None:
         shown = self.database.shown
         for key in whole:
             shown.pop((collection, key))
-        for key in cells:
-            shown[collection, key] = {}, shown[collection, key][1]
+        for key, others in cells.items():
+            row, dots = shown[collection, key]
+            shown[collection, key] = {name: cell for name, cell in row.items() if name in others}, dots
 
     async def check(self) -> None:
         self._meet("check")

@@ -58,7 +58,7 @@ def test_a_row_is_said_whole_once(bound: tuple[apsw.Connection, BindingPlan, dic
     """Also with what the application has written meanwhile; and then it shows the new transaction."""
     connection, plan, records = bound
     connection.execute("UPDATE notes SET mark = '!' WHERE title = 'lost'")
-    lost.say_again(connection, read_schema(connection), plan, NOTES, [records["lost"]], [])
+    lost.say_again(connection, read_schema(connection), plan, NOTES, [records["lost"]], {})
     (edit,) = taken(connection, plan, 3).edits
     assert (edit.kind, edit.key, edit.seen) == ("put", records["lost"], frozenset())
     assert (unpack(edit.set["title"]), unpack(edit.set["mark"])) == ("lost", "!")
@@ -71,16 +71,25 @@ def test_cells_are_said_with_what_the_row_has_seen(
     bound: tuple[apsw.Connection, BindingPlan, dict[str, str]],
 ) -> None:
     connection, plan, records = bound
-    lost.say_again(connection, read_schema(connection), plan, NOTES, [], [records["lost"]])
+    lost.say_again(connection, read_schema(connection), plan, NOTES, [], {records["lost"]: ()})
     (edit,) = taken(connection, plan, 3).edits
     assert (edit.kind, edit.key, edit.seen) == ("patch", records["lost"], frozenset({Dot(ORIGIN, 2)}))
     assert unpack(edit.set["title"]) == "lost"
 
 
+def test_columns_that_others_have_written_are_not_said_again(
+    bound: tuple[apsw.Connection, BindingPlan, dict[str, str]],
+) -> None:
+    connection, plan, records = bound
+    lost.say_again(connection, read_schema(connection), plan, NOTES, [], {records["lost"]: {"title", "elsewhere"}})
+    (edit,) = taken(connection, plan, 3).edits
+    assert set(edit.set) == {"mark"}
+
+
 def test_a_row_that_is_gone_stays_gone(bound: tuple[apsw.Connection, BindingPlan, dict[str, str]]) -> None:
     connection, plan, records = bound
     connection.execute("DELETE FROM notes WHERE title = 'lost'")
-    lost.say_again(connection, read_schema(connection), plan, NOTES, [records["lost"]], [records["lost"]])
+    lost.say_again(connection, read_schema(connection), plan, NOTES, [records["lost"]], {records["lost"]: ()})
     (edit,) = taken(connection, plan, 3).edits
     assert (edit.kind, edit.key) == ("delete", records["lost"])
 
@@ -94,7 +103,7 @@ def test_rows_that_are_said_again_come_in_parts(make: Make) -> None:
     compare.renew(connection, plan)
     connection.executemany("INSERT INTO notes(title) VALUES(zeroblob(?))", [(1_000,)] * 20)
     records = [edit.key for edit in taken(connection, plan, 1).edits]
-    lost.say_again(connection, read_schema(connection), plan, NOTES, records, [])
+    lost.say_again(connection, read_schema(connection), plan, NOTES, records, {})
     limits, said = HarvestLimits(size_bytes=5_000), list[str]()
     while (found := harvest(connection, read_schema(connection), plan, "device", limits, now_ms=NOW_MS)) is not None:
         assert len(found.edits) <= 5

@@ -60,9 +60,10 @@ class TableFile(Protocol):
         """The records whose rows show a transaction that `clock` does not cover, each with all that its row shows."""
         ...
 
-    async def say_again(self, collection: str, whole: Sequence[str], cells: Sequence[str]) -> None:
-        """The next harvest says these records, though nobody wrote to their rows: `whole` as new ones, `cells` as far
-        as they differ from what the space has. Rows that are gone are left alone.
+    async def say_again(self, collection: str, whole: Collection[str], cells: Mapping[str, Collection[str]]) -> None:
+        """The next harvest says these records, though nobody wrote to their rows: `whole` as new ones, of `cells` all
+        but the columns that are named, as far as they differ from what the space has. Rows that are gone are left
+        alone.
         """
         ...
 

@@ -129,7 +129,7 @@ async def test_a_rebuilt_space_goes_on_with_its_file(
     assert b"renewed\xc2" in stored.settings
 
 
-async def test_what_others_have_changed_since_stands(
+async def test_what_others_have_written_stands_beside_what_nobody_else_has(
     bound: tuple[Device, Device], app: App, wire: Wire, until: Until
 ) -> None:
     desk, laptop = bound
@@ -141,8 +141,35 @@ async def test_what_others_have_changed_since_stands(
     await alike(desk, app)
     await desk.spaces.rebuild("home")
     wire.connect(desk, laptop)
-    await until(lambda: ("edited there", "") in app.rows)
-    assert (await laptop.records.read(NOTES, key)).conflicts == []
+    await until(lambda: ("edited there", "lost") in app.rows)
+    await until(lambda: laptop.clock_now() == desk.clock_now())
+    view = await laptop.records.read(NOTES, key)
+    assert (view.value["title"], view.value["mark"]) == ("edited there", "lost")
+    assert view.conflicts == []
+
+
+async def test_a_row_that_nobody_else_knows_meets_another_one_of_its_name(
+    two: tuple[Device, Device], tmp_path: Path, wire: Wire, until: Until
+) -> None:
+    """It was new in the old copy; the others have made one with the same key meanwhile."""
+    desk, laptop = two
+    path = tmp_path / "words.db"
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(5_000)
+    connection.execute("CREATE TABLE words (word TEXT NOT NULL PRIMARY KEY, meaning TEXT)")
+    desk.bindings = Bindings(Files(format_device_id(desk.id)), RunningHands(), propose, desk.folder / "backups")
+    desk.bindings.add_space(desk.space)
+    await asyncio.sleep(0)
+    await desk.bindings.bind(desk.space, NewBinding(database=str(path), name="app"))
+    await desk.tell(laptop)
+    connection.execute("INSERT INTO words VALUES ('key', 'for a door')")
+    await until(lambda: desk.clock_now() != laptop.clock_now())
+    await laptop.put("key", {"word": "key", "meaning": "of a piano"}, "app.words")
+    await desk.spaces.rebuild("home")
+    wire.connect(desk, laptop)
+    await until(lambda: len(laptop.clock_now()) == 3)  # two origins of the desk, since its copy is another one now
+    assert (await laptop.records.read("app.words", "key")).conflicts == ["meaning"]
+    connection.close()
 
 
 @pytest.mark.parametrize("lost", ["database", "table"])
