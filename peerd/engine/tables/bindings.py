@@ -66,7 +66,8 @@ class Bindings:
         self._backups = backups
         self.memory = Memory(backups.with_name("unbound"), files, times)
         self._runners: dict[bytes, dict[str, BindingRunner]] = {}
-        self._names: dict[bytes, str] = {}  # of the spaces
+        self._spaces: dict[bytes, Space] = {}
+        self._opening: dict[bytes, asyncio.Task[Any]] = {}  # reads what is bound
         self._undone: dict[bytes, dict[str, PeerdError]] = {}  # declared, and why not bound yet
         self._unread: dict[bytes, StoreError] = {}  # spaces whose bindings cannot be read
         self._turn = asyncio.Lock()  # one binding begins or ends at a time
@@ -76,14 +77,14 @@ class Bindings:
 
     def add_space(self, space: Space) -> None:
         """Begin with the bindings of a space that has become live."""
-        self._runners[space.id] = {}
-        self._names[space.id] = space.name
-        self._spawn(self._open(space), f"bindings of {space.name}")
+        self._runners[space.id], self._spaces[space.id] = {}, space
+        self._opening[space.id] = self._spawn(self._open(space), f"bindings of {space.name}")
 
     def remove_space(self, space: Space) -> None:
         """The space ends before the daemon does, or another copy takes its place, which goes on with its bindings."""
         if not space.makes_way:
             self._spawn(self.memory.forget(space), f"what was bound to {space.name}")
+        self._spaces.pop(space.id, None)
         self._spawn(self._end(self._runners.pop(space.id, {}).values()), f"end of the bindings of {space.name}")
 
     async def _end(self, runners: Iterable[BindingRunner]) -> None:
@@ -102,10 +103,11 @@ class Bindings:
         await asyncio.gather(*(runner.stop() for runner in runners))
         self._runners.clear()
 
-    def _spawn(self, work: Coroutine[Any, Any, object], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
         task = asyncio.create_task(work, name=name)
         self._works.add(task)
         task.add_done_callback(self._works.discard)
+        return task
 
     async def _open(self, space: Space) -> None:
         async with self._turn:
@@ -116,8 +118,12 @@ class Bindings:
                 log.error("bindings not read", space=space.name, code=problem.code, cause=str(problem))
                 self._unread[space.id] = problem
                 return
-        while await self._declare(space):  # noqa: ASYNC110 - a file that is not there yet announces nothing
-            await asyncio.sleep(DECLARED_AGAIN_S)
+        self._spawn(self._declare_all(space), f"declared bindings of {space.name}")
+
+    async def _known(self, space: Space) -> None:
+        """Wait until it has been read what is bound to a space."""
+        if (opening := self._opening.get(space.id)) is not None:
+            await asyncio.wait([opening])
 
     def _start(self, space: Space, stored: StoredBinding) -> None:
         runner = BindingRunner(space, stored, self._files, self._times)
@@ -131,6 +137,10 @@ class Bindings:
         """Bind what is declared and not bound yet."""
         for space in spaces:
             self._spawn(self._declare(space), f"declared bindings of {space.name}")
+
+    async def _declare_all(self, space: Space) -> None:
+        while self._spaces.get(space.id) is space and await self._declare(space):  # noqa: ASYNC110 - nothing tells us
+            await asyncio.sleep(DECLARED_AGAIN_S)
 
     async def _declare(self, space: Space) -> bool:
         """True if something declared could not be bound."""
@@ -308,8 +318,9 @@ class Bindings:
             UserError: binding-not-found.
             StoreError: the file cannot be cleaned, and stays bound.
         """
+        await self._known(space)
         async with self._turn:
-            runner = self._runner(space, name)
+            runner = await self._runner(space, name)
             database = Path(runner.binding.database)
             await runner.take_the_last()
             await runner.stop()
@@ -339,12 +350,13 @@ class Bindings:
                 for name, runner in runners.items():
                     has_moved = runner.binding.id == carried and runner.trouble is not None
                     if has_moved or _is_at(runner, database):
-                        raise known_file(database, name, self._names.get(space, "SPACE"))
+                        raise known_file(database, name, self._spaces[space].name)
             return CleanedFile(database=str(database), cleaned=await self._files.unbind(database, None))
 
     # ---- how they stand
 
-    def _runner(self, space: Space, name: str) -> BindingRunner:
+    async def _runner(self, space: Space, name: str) -> BindingRunner:
+        await self._known(space)
         runner = self._runners.get(space.id, {}).get(name)
         if runner is None:
             raise UserError(
@@ -356,17 +368,18 @@ class Bindings:
         return runner
 
     async def list(self, space: Space) -> BindingList:
+        await self._known(space)
         return BindingList(bindings=[await view_of(space, runner) for _, runner in sorted(self._of(space).items())])
 
     def _of(self, space: Space) -> Mapping[str, BindingRunner]:
         return self._runners.get(space.id, {})
 
     async def held(self, space: Space, name: str) -> HeldList:
-        return await held_view(self._runner(space, name))
+        return await held_view(await self._runner(space, name))
 
     async def answer_held(self, space: Space, name: str, answer: HeldAnswer) -> HeldList:
         """Approve or restore, of one table or of all."""
-        runner = self._runner(space, name)
+        runner = await self._runner(space, name)
         held = await runner.held()
         for table in held if answer.table is None else [answer.table]:
             if table in held:

@@ -14,6 +14,7 @@ from peerd.core.stored import StoredBinding
 from peerd.core.tables.changes import Brake
 from peerd.core.tables.shape import Column, Schema, Table
 from peerd.core.values import pack
+from peerd.engine.tables import bindings
 from peerd.engine.tables.runner import BindingRunner
 from peerd.errors import StoreDamaged, TableTrouble, UserError
 from peerd.protocol.control.tables import BindingReport, HeldAnswer, NewBinding
@@ -325,6 +326,26 @@ async def test_what_the_configuration_names_is_bound_and_its_brake_follows(desk:
     desk.bindings.settings_changed([desk.space])
     await until(lambda: desk.bindings.troubles_of(desk.space))
     assert "the configuration names /elsewhere.db" in (await desk.statuses.spaces.view(desk.space)).reason
+
+
+async def test_what_is_declared_for_a_space_that_is_gone_is_not_tried_again(
+    desk: Device, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    monkeypatch.setattr(bindings, "DECLARED_AGAIN_S", 0.001)
+    asked: list[str] = []
+
+    def declared(space: str) -> list[tuple[NewBinding, Brake]]:
+        asked.append(space)
+        return [(NewBinding(database="/not/there/yet.db"), Brake())]
+
+    desk.bindings.declared = declared
+    desk.bindings.add_space(desk.space)
+    await until(lambda: len(asked) > 2)
+    await desk.spaces.forget("home", delete=False)
+    await until(lambda: not desk.bindings._works)
+    asked.clear()
+    await asyncio.sleep(0.02)
+    assert asked == []
 
 
 async def test_bindings_that_cannot_be_read_are_said_to_be_so(

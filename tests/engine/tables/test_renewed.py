@@ -106,6 +106,7 @@ async def test_a_rebuilt_space_goes_on_with_its_file(
     await until(lambda: ("edited here", "") in app.rows)
 
     await desk.spaces.rebuild("home")
+    assert [one.name for one in (await desk.bindings.list(desk.space)).bindings] == ["app"]
     await until(lambda: code_of(desk) == "copy-filling")
     (notice,) = await desk.bindings.notices_of(desk.space)
     assert notice.reason.endswith("since then laptop was not met")
