@@ -273,17 +273,16 @@ class Space:
             log.warning("awaited devices not dropped", space=self.name, code=problem.code, cause=str(problem))
 
     def _not_awaited(self, before: Roster) -> set[bytes]:
-        """Whom a change of members keeps out: those removed by it, perhaps not for the first time, or all if we may not
-        let in anybody any more.
+        """Who may not come any more after a change of members: those removed by it, perhaps not for the first time, and
+        those let in by another member; or all, if we may not let in anybody any more.
         """
         if not self.roster.is_admin(self._keys.device):
             return set(self.awaited)
+        removed, members = self.roster.removed, self.roster.members
         known = {device: one.admission for device, one in before.removed.items()}
-        return {
-            device
-            for device, one in self.roster.removed.items()
-            if device in self.awaited and known.get(device) != one.admission
-        }
+        gone = {one for one in self.awaited.keys() & removed.keys() if removed[one].admission != known.get(one)}
+        come = self.awaited.keys() & members.keys() - before.members.keys()
+        return gone | {one for one in come if members[one].admitted_by != self.device}
 
     async def learn(self, statements: Iterable[SignedStatement], bringer: bytes | None = None) -> bool:
         """Take in statements of a peer (`bringer`), or of our own; see `learning`. True if the roster grew."""

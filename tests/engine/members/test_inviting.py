@@ -532,6 +532,18 @@ async def test_a_removal_ends_the_waiting_for_that_device(two: tuple[Device, Dev
     assert (await desk.reopen()).space.awaited == {b"o" * 32: kept}
 
 
+async def test_who_comes_by_another_member_is_awaited_no_more(two: tuple[Device, Device], make: MakeDevice) -> None:
+    """Else it could come back by that when it has been removed there."""
+    desk, laptop = two
+    attic = make("attic")
+    for device in two:
+        await device.inviting.await_device(device.space, attic.id, "admin")
+    await desk.spaces.admit(desk.space, attic.spaces.card())
+    assert desk.inviting.is_expected(attic.id), "it has not confirmed"
+    await laptop.space.learn(desk.space.roster.statements)
+    assert not laptop.inviting.is_expected(attic.id)
+
+
 async def test_a_second_removal_ends_it_too(desk: Device, laptop: Device, make: MakeDevice) -> None:
     """Of a device that another member let in meanwhile, and both are heard of at once."""
     attic = make("attic")
