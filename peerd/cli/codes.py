@@ -212,7 +212,8 @@ _OF_TABLES: Final = {
     "older here than elsewhere: update it, or change the record.",
     "parked-parent": "A row refers to a row that is not there. Bring that one back, or delete this one.",
     "parked-unique": "An older row has the same value in a column that is unique. Change or delete one of the two.",
-    "table-missing": "The application has dropped or renamed a table that is bound. Its records are kept in the space.",
+    "table-missing": "The application has dropped or renamed a table that is bound, or a column by which its rows are "
+    "known. Its records are kept in the space.",
     "table-new": "The application has added a table, or a column that refers to one, and it is not bound yet: "
     "`peerctl tables bind` of the same file takes it in, --exclude leaves it out.",
     "table-failed": "The application's file could not be read or written. It is tried again; the log has the details.",

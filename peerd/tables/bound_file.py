@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from peerd.core.clocks import Dot, ReadClock
 from peerd.core.tables.changes import Applied, Brake, Harvest, Parked, Projection, RowImage, TableCount
+from peerd.core.tables.fitting import fitting
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.errors import TableTrouble
@@ -155,7 +156,7 @@ class _Opened:
             with translated(path):
                 self.manners.run(lambda: self._check_binding(binding))
                 self.manners.run(self._check_format)
-                self.schema: Schema = self.manners.run(lambda: read_schema(self.connection))
+                self.schema: Schema = fitting(self.manners.run(lambda: read_schema(self.connection)), plan)
                 self._follow_mode()
         except BaseException:
             self.connection.close()

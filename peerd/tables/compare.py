@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from peerd.core.tables.cells import cell_hash
 from peerd.core.tables.changes import Applied
+from peerd.core.tables.fitting import fitting
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
 from peerd.tables import exact, shadow
@@ -61,7 +62,7 @@ def renew(connection: apsw.Connection, plan: BindingPlan, *, at: Callable[[str],
         apsw.Error: what was done stays done; do it again.
     """
     with immediate(connection):
-        schema = read_schema(connection)
+        schema = fitting(read_schema(connection), plan)
         before, keys = shadow.column_numbers(connection), shadow.keys(connection)
         gone = reinstall_in_transaction(connection, schema, plan)
         numbers = shadow.column_numbers(connection)

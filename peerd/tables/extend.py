@@ -8,6 +8,7 @@ import apsw
 import msgspec
 
 from peerd.core.tables.changes import Applied, SaidAgain
+from peerd.core.tables.fitting import fitting
 from peerd.core.tables.plans import BindingPlan
 from peerd.errors import TableTrouble
 from peerd.tables import compare, install, shadow, triggers
@@ -47,7 +48,7 @@ def extend(
     if before is not None and compare.is_due(connection):
         compare.renew(connection, before)  # what the application dropped is seen by the old plan
     with install.immediate(connection):
-        schema = read_schema(connection)
+        schema = fitting(read_schema(connection), plan)
         added = BindingPlan(plan.name, tuple(one for one in plan.tables if one.number in new))
         install.remove_tables(connection, new)  # an attempt that was cut short left it
         if empty:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,13 @@ class Desk:
         return {unpack_cell(value) for value in stored[name].record.fields[field].values()}
 
 
-def on_a_desk(story: Callable[[Desk], Awaitable[None]], statement: str = NOTES) -> None:
+def on_a_desk(
+    story: Callable[[Desk], Awaitable[None]], statement: str = NOTES, others: Mapping[str, RandomTable] | None = None
+) -> None:
+    """`others` are more tables of the application."""
+
     async def run(folder: Path) -> None:
-        app = RandomApp({"note": RandomTable(PLAN, [statement], {}, "id")})
+        app = RandomApp({"note": RandomTable(PLAN, [statement], {}, "id"), **(others or {})})
         chance = random.Random(7)
         wire = Wire()
         devices = [two_copies._device(name, folder, wire, chance) for name in ("near", "far")]

@@ -156,8 +156,9 @@ async def view_of(space: Space, runner: BindingRunner) -> BindingView:
 
 
 def missing_words(tables: Sequence[str]) -> str:
-    """A sentence about tables that the application dropped, or renamed."""
-    return f"not in the file any more: {', '.join(tables)}; their records are kept in the space"
+    """A sentence about tables that the application dropped, or renamed, they or a column that tells rows apart."""
+    names = ", ".join(tables)
+    return f"not in the file any more, or without a column by which rows are known: {names}; their records are kept"
 
 
 async def _add_numbers(
