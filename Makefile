@@ -75,6 +75,7 @@ simulate: setup
 	@$(BIN)/python -m tests.simulation --runs $(RUNS)
 	@$(BIN)/python -m tests.network_simulation --runs $(RUNS) --jobs $$(nproc)
 	@$(BIN)/python -m tests.relay_simulation --runs $$(( $(RUNS) / 4 + 1 ))
+	@$(BIN)/python -m tests.tables.two_copies --runs $$(( $(RUNS) / 10 + 1 ))
 
 fuzz: setup
 	@seed=$$($(BIN)/python -c 'import random; print(random.randrange(1 << 32))'); echo "seed $$seed"; \

@@ -4,6 +4,8 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.tables import two_copies
@@ -17,7 +19,18 @@ def test_files_show_the_same_whatever_happened_to_them(part: int) -> None:
     assert list(two_copies.failures(range(part * size, (part + 1) * size))) == []
 
 
-def test_the_histories_are_hard_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They show it where nobody counts the rows that a REPLACE takes away silently."""
-    monkeypatch.setattr("peerd.tables.harvest.Harvesting._audit", lambda *_: [])
-    assert next(two_copies.failures(range(2 * HISTORIES, 10 * HISTORIES)), None)
+@pytest.mark.parametrize(
+    ("rule", "broken", "first"),
+    [
+        ("peerd.tables.harvest.Harvesting._audit", lambda *_: [], 585),
+        ("peerd.tables.compare._came_back", lambda *_: False, 140),
+    ],
+)
+def test_the_histories_are_hard_enough(
+    monkeypatch: pytest.MonkeyPatch, rule: str, broken: Callable[..., object], first: int
+) -> None:
+    """They show it where nobody counts the rows that a REPLACE takes away silently, and where a table that was away
+    does not get what came meanwhile. The first seed is near one that shows it.
+    """
+    monkeypatch.setattr(rule, broken)
+    assert next(two_copies.failures(range(first, first + 500)), None)

@@ -6,8 +6,8 @@ whatever order, in the end they show the same.
 
 Spaces, commits, runners and files are the real ones, without threads. A history is random: SQL of the application,
 also between the steps of a harvest or projection; looks at the file, which may crash at each step; exchange in one
-direction; a file that goes back to an older state. Then everything is exchanged until nothing moves, and `checks`
-looks at what is there.
+direction; a file that goes back to an older state; and in some of them much of what `acts` has. Then everything is
+exchanged until nothing moves, and `checks` looks at what is there.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import asyncio
 import random
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 from unittest.mock import patch
 
 import apsw
@@ -29,95 +30,23 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from peerd.core.stored import StoredBinding
 from peerd.core.tables.cells import unpack_cell
-from peerd.core.tables.changes import Applied, Brake, Harvest, Projection, RowImage
-from peerd.core.tables.plans import BindingPlan
+from peerd.core.tables.changes import Brake, RowImage
 from peerd.core.tables.settings import BindingSettings, encode_settings
 from peerd.engine.tables.runner import BindingRunner
+from peerd.errors import TableTrouble
 from peerd.identity import Identity
 from peerd.tables import bound_file, install
-from peerd.tables.bound_file import BoundFile
 from peerd.tables.harvest import harvest
 from peerd.tables.reading import read_schema
 from tests.engine.conftest import Device, Hands, Wire
 from tests.network_simulation.disk import scratch
+from tests.tables import two_copies_acts as acts
 from tests.tables import two_copies_checks as checks
 from tests.tables.random_apps import RandomApp, random_app
+from tests.tables.two_copies_files import Clock, Crash, ShakyFiles
 
 EVENTS = 40
 ROUNDS = 20
-T = TypeVar("T")
-
-
-class Crash(Exception):
-    """The process is gone at this point."""
-
-
-class Inline:
-    """Satisfies `peerd.tables.worker.Worker` without a thread."""
-
-    async def run(self, function: Callable[[], T]) -> T:
-        return function()
-
-    def close(self) -> None:
-        pass
-
-
-class ShakyFile(BoundFile):
-    """Between its steps the application writes, or the process crashes. `meanwhile` is called before, `maybe_crash`
-    before and after what changes something.
-    """
-
-    meanwhile: Callable[[], None]
-    maybe_crash: Callable[[str], None]
-    show: Callable[[Sequence[RowImage]], Awaitable[None]]
-
-    async def harvest(self, now_ms: int) -> Harvest | None:
-        found = await super().harvest(now_ms)
-        self.maybe_crash("harvested")
-        return found
-
-    async def settle(self, note: bytes, dot: Any, *, late: bool = False) -> None:
-        self.meanwhile()
-        self.maybe_crash("committed, not settled")
-        await super().settle(note, dot, late=late)
-        self.maybe_crash("settled")
-
-    async def shows(self, images: Sequence[RowImage]) -> bool:
-        self.meanwhile()
-        return await super().shows(images)
-
-    async def project(self, images: Sequence[RowImage], applied: Applied, now_ms: int) -> Projection:
-        self.meanwhile()
-        await self.show(images)
-        done = await super().project(images, applied, now_ms)
-        self.maybe_crash("projected")
-        return done
-
-
-class ShakyFiles:
-    """As much of `engine.tables.ports.TableFiles` as a runner needs that is never started."""
-
-    def __init__(self, copy: Copy) -> None:
-        self._copy = copy
-
-    async def open(self, database: Path, binding: bytes, plan: BindingPlan, brake: Brake) -> ShakyFile:
-        opened = bound_file._Opened(database, binding, plan, brake, self._copy.device.name)
-        file = ShakyFile(opened, Inline())  # type: ignore[arg-type]  # it has no thread
-        file.meanwhile, file.maybe_crash = self._copy.meanwhile, self._copy.maybe_crash
-        file.show = self._copy.note_conflicts
-        return file
-
-
-class Clock(Hands):
-    """Chance comes from the seed, and every device has its own idea of the time."""
-
-    def __init__(self, chance: random.Random) -> None:
-        super().__init__()
-        self._chance = chance
-        self.pass_s(chance.choice((0, 0, 0.05, 3600)))
-
-    def random_bytes(self, count: int) -> bytes:
-        return self._chance.randbytes(count)
 
 
 class Copy:
@@ -129,9 +58,14 @@ class Copy:
         self.written: set[str] = set()  # tokens that the application committed here
         self.superseded: set[str] = set()  # tokens that it took away again, having seen them
         self.in_conflict: set[str] = set()  # tokens that a conflict listed when the file came to show the record
+        self.brake = Brake(1, 20) if chance.random() < 0.3 else Brake()
         self._chance, self._story = chance, story
         self._files = ShakyFiles(self)
-        self._kept: tuple[bytes, set[str]] | None = None  # an older state of the file
+        self.all: Sequence[Copy] = ()
+        self.kept_space: Path | None = None  # an older state of the database of its space,
+        self.kept_binding = b""  # in which this was bound
+        self.away: list[str] = []  # tables that have another name now
+        self._kept: tuple[bytes, set[str], list[str]] | None = None  # an older state of the file
         self.connection = self._connect()
         for statement in app.statements:
             self.connection.execute(statement)
@@ -160,7 +94,7 @@ class Copy:
                     sql = self.app.statement(self._chance, self.device.name)
                     self.connection.execute(sql)
                     done.append(sql)
-        except (apsw.ConstraintError, apsw.MismatchError) as problem:
+        except (apsw.ConstraintError, apsw.MismatchError, apsw.SQLError) as problem:
             self.tell(f"fails ({problem})")
             return
         finally:
@@ -169,8 +103,13 @@ class Copy:
             self.written |= after - before
         self.tell("; ".join(done))
 
+    def do(self, sql: str) -> None:
+        """What concerns no row."""
+        self.tell(sql)
+        self.connection.execute(sql)
+
     def tokens(self) -> set[str]:
-        return {str(note) for one in self.app.tables for (note,) in self.connection.execute(f"SELECT note FROM {one}")}
+        return self.tokens_of(self.connection)
 
     def meanwhile(self) -> None:
         if self.is_shaky and self._chance.random() < 0.2:
@@ -189,11 +128,15 @@ class Copy:
 
     # ---- the binding
 
-    async def bind(self, *, merging: bool) -> None:
+    async def bind(self, *, merging: bool, place: Path | None = None) -> None:
+        """`place` has what the file was known by."""
         binding = self._chance.randbytes(16)
-        schema = read_schema(self.connection)
-        install.install(self.connection, schema, self.app.plan, binding)
-        settings = encode_settings(BindingSettings(merging=merging))
+        known = await acts.alive(self)
+        with closing(apsw.Connection(str(self.path))) as connection:
+            install.install(connection, read_schema(connection), self.app.plan, binding)
+            if place is not None:
+                acts.meet(place, self, connection, known)
+        settings = encode_settings(BindingSettings(brake=self.brake, merging=merging))
         stored = StoredBinding(binding, "app", str(self.path), self.app.plan, settings)
         await self.device.space.store.bindings.save(stored)
         self.tell("bound")
@@ -211,7 +154,9 @@ class Copy:
             for work in works:
                 await work()
             self.tell("looked")
-        except Crash as point:
+        except (Crash, TableTrouble) as point:
+            if isinstance(point, TableTrouble) and point.code not in {"table-failed", "copy-filling"}:
+                raise
             self.tell(f"crashed: {point}")
             await self.end()
 
@@ -226,20 +171,37 @@ class Copy:
         self.connection.close()
         if self._kept is None or self._chance.random() < 0.5:
             connection = self._connect()
-            self._kept = self.path.read_bytes(), self.tokens_of(connection)
+            self._kept = self.path.read_bytes(), self.tokens_of(connection), list(self.away)
             connection.close()
             self.tell("kept the file")
         else:
-            data, before = self._kept
+            data, before, away = self._kept
             connection = self._connect()
             self.superseded |= self.tokens_of(connection) - before
             connection.close()
+            self.away = list(away)
             self.path.write_bytes(data)
             self.tell("put back the older file")
         self.connection = self._connect()
 
+    def forget_kept(self) -> None:
+        """No older state is put back any more: it would be one of another binding."""
+        self._kept = None
+
     def tokens_of(self, connection: apsw.Connection) -> set[str]:
-        return {str(note) for one in self.app.tables for (note,) in connection.execute(f"SELECT note FROM {one}")}
+        tables = [f"away_{one}" if one in self.away else one for one in self.app.tables]
+        return {str(note) for one in tables for (note,) in connection.execute(f"SELECT note FROM {one}")}
+
+    @property
+    def space_path(self) -> Path:
+        """The database of its space."""
+        return self.device.folder / "spaces" / f"{self.device.space.id.hex()}.db"
+
+    async def reopen(self) -> None:
+        """The same device after a start."""
+        before = self.device
+        self.device = _opened(before.name, before.folder, before.wire, before.clock, before.keys)
+        await self.device.spaces.open_all()
 
     async def close(self) -> None:
         await self.end()
@@ -260,8 +222,12 @@ def _device(name: str, folder: Path, wire: Wire, chance: random.Random) -> Devic
         X25519PrivateKey.from_private_bytes(chance.randbytes(32)),
     )
     (folder / name).mkdir()
+    return _opened(name, folder / name, wire, Clock(random.Random(chance.random())), identity)
+
+
+def _opened(name: str, folder: Path, wire: Wire, clock: Hands, identity: Identity) -> Device:
     with patch.object(Identity, "load_or_create", lambda _: identity):
-        return Device(name, folder / name, wire, Clock(random.Random(chance.random())), threaded=False)
+        return Device(name, folder, wire, clock, threaded=False)
 
 
 async def _copies(folder: Path, chance: random.Random, story: list[str]) -> list[Copy]:
@@ -270,7 +236,10 @@ async def _copies(folder: Path, chance: random.Random, story: list[str]) -> list
     devices = [_device(name, folder, wire, chance) for name in ("one", "two", "three")[: chance.choice((2, 2, 3))]]
     await devices[0].spaces.found("home")
     await devices[0].admit(*devices[1:])
-    return [Copy(device, app, folder / f"{device.name}.db", chance, story) for device in devices]
+    copies = [Copy(device, app, folder / f"{device.name}.db", chance, story) for device in devices]
+    for copy in copies:
+        copy.all = copies
+    return copies
 
 
 async def _live(copies: Sequence[Copy], chance: random.Random) -> None:
@@ -281,8 +250,12 @@ async def _live(copies: Sequence[Copy], chance: random.Random) -> None:
         await copy.bind(merging=copy is not copies[0] and chance.random() < 0.5)
     for copy in copies:
         copy.is_shaky = True
+    acts_share = chance.choice((0.03, 0.1, 0.3))
     for _ in range(EVENTS):
         copy = chance.choice(copies)
+        if chance.random() < acts_share:
+            await acts.any_of(copy, chance)
+            continue
         event = chance.random()
         if event < 0.5:
             copy.write()
@@ -291,23 +264,30 @@ async def _live(copies: Sequence[Copy], chance: random.Random) -> None:
         elif event < 0.97:
             other = chance.choice([one for one in copies if one is not copy])
             await copy.device.tell(other.device)
+            other.device.space.is_filled = True  # it has been in step with a member
             copy.tell(f"told {other.device.name}")
         else:
             await copy.go_back()
     for copy in copies:
         copy.is_shaky = False
+        await acts.put_back(copy)
+        await acts.update(copy)
 
 
-async def _exchange(copies: Sequence[Copy]) -> bool:
+async def _exchange(copies: Sequence[Copy], chance: random.Random | None = None) -> bool:
     """Until nothing moves; False if it goes on for ever."""
     for _ in range(ROUNDS):
         before = [copy.device.clock_now() for copy in copies]
         for copy in copies:
             await copy.look()
+            await acts.decide(copy, chance or random.Random(0))
             await copy.device.tell(*(one.device for one in copies if one is not copy))
+            for one in copies:
+                one.device.space.is_filled |= one is not copy
             copy.device.clock.pass_s(0.01)
         now = [copy.device.clock_now() for copy in copies]
-        if now == before and all(one == now[0] for one in now):
+        has_looked = all(copy.runner is not None for copy in copies)
+        if has_looked and now == before and all(one == now[0] for one in now):
             return True
     return False
 
@@ -322,7 +302,7 @@ async def _history(folder: Path, seed: int) -> History:
         try:
             await _live(copies, chance)
             story.append("---- everything is exchanged")
-            if not await _exchange(copies):
+            if not await _exchange(copies, chance):
                 problems.append("it never comes to rest")
             problems += await checks.problems(copies)
         except Exception:  # noqa: BLE001 - a finding like any other, told with its history

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apsw
 import msgspec
 
 from peerd.core.record import Record
-from peerd.core.tables.cells import Cell, cell_hash, unpack_cell
+from peerd.core.tables.cells import cell_hash, pack_cell, unpack_cell
 from peerd.engine.store_ports import Transaction
-from peerd.tables import shadow
+from peerd.tables import exact, shadow
+from peerd.tables.exact import Row
 
 if TYPE_CHECKING:
-    from tests.tables.random_apps import RandomApp
+    from tests.tables.random_apps import RandomApp, RandomTable
     from tests.tables.two_copies import Copy
 
 Shown = dict[tuple[str, str], dict[str, Any]]  # what a file shows of each record, without integers of its own
@@ -51,21 +52,28 @@ def _difference(mine: dict[Any, Any], first: dict[Any, Any]) -> str:
 
 def shown_by(connection: apsw.Connection, app: RandomApp) -> Shown:
     """References stand as record keys, integers of rows not at all."""
-    records: dict[str, dict[Cell, str]] = {
-        name: {key: r for r, key in connection.execute(f"SELECT r, k0 FROM _peerd_s{one.plan.number}")}
-        for name, one in app.tables.items()
-    }
+    records = {name: _records_by_key(connection, one) for name, one in app.tables.items()}
     shown: Shown = {}
     for name, one in app.tables.items():
-        key = "id" if one.plan.maps_integers else "k"
-        cursor = connection.execute(f"SELECT {key}, {', '.join(one.columns)} FROM {name}")
-        for integer, *cells in cursor:
-            row = dict(zip(one.columns, cells, strict=True))
+        for key, row in _rows(connection, name, one):
             row.pop("id", None)
             for column, parent in one.plan.references.items():
-                row[column] = records[parent].get(row[column], row[column])
-            shown[one.plan.collection, records[name].get(integer, f"no record: {integer}")] = row
+                row[column] = records[parent].get((row[column],), row[column])
+            shown[one.plan.collection, records[name].get(key, f"no record: {key}")] = row
     return shown
+
+
+def _records_by_key(connection: apsw.Connection, table: RandomTable) -> dict[Row, str]:
+    places = [f"k{place}" for place in range(len(table.found_by))]
+    found = exact.rows(connection, [*places, "r"], f"FROM _peerd_s{table.plan.number}")
+    return {row[:-1]: str(row[-1]) for row in found}
+
+
+def _rows(connection: apsw.Connection, name: str, table: RandomTable) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Key and cells of each."""
+    width = len(table.found_by)
+    for row in exact.rows(connection, [*table.found_by, *table.all_columns], f"FROM {name}"):
+        yield row[:width], dict(zip(table.all_columns, row[width:], strict=True))
 
 
 def _parked(connection: apsw.Connection) -> dict[Name, str]:
@@ -117,7 +125,7 @@ def _of_file(connection: apsw.Connection, app: RandomApp) -> list[str]:
         number = one.plan.number
         if dirty := list(connection.execute(f"SELECT * FROM _peerd_d{number}")):
             found.append(f"{name} is dirty: {dirty}")
-        found += _shadow_differs(connection, name, number, "id" if "id" in one.columns else "k", numbers[name])
+        found += _shadow_differs(connection, name, one, numbers[name])
     for name, index in app.indexed.items():
         rows, kept = (sorted(map(str, connection.execute(f"SELECT note FROM {table}"))) for table in (name, index))
         if rows != kept:
@@ -125,19 +133,20 @@ def _of_file(connection: apsw.Connection, app: RandomApp) -> list[str]:
     return found
 
 
-def _shadow_differs(
-    connection: apsw.Connection, name: str, number: int, key: str, numbers: dict[str, int]
-) -> list[str]:
-    columns = list(numbers)
-    rows = {row[0]: row[1:] for row in connection.execute(f"SELECT {key}, {', '.join(columns)} FROM {name}")}
-    bases = dict(connection.execute(f"SELECT k0, h FROM _peerd_s{number}"))
+def _shadow_differs(connection: apsw.Connection, name: str, table: RandomTable, numbers: dict[str, int]) -> list[str]:
+    rows = dict(_rows(connection, name, table))
+    places = [f"k{place}" for place in range(len(table.found_by))]
+    shadows = exact.rows(connection, [*places, "h"], f"FROM _peerd_s{table.plan.number}")
+    bases = {row[:-1]: row[-1] for row in shadows}
     if rows.keys() != bases.keys():
-        return [f"{name} has the keys {sorted(rows)}, its shadow {sorted(bases, key=str)}"]
+        return [f"{name} has the keys {sorted(rows, key=str)}, its shadow {sorted(bases, key=str)}"]
     found = []
     for local, cells in rows.items():
-        base = msgspec.msgpack.decode(bases[local], type=dict[int, bytes])
-        for column, cell in zip(columns, cells, strict=True):
-            if column != "id" and base.get(numbers[column]) != cell_hash(cell):
+        base = msgspec.msgpack.decode(bases[local], type=dict[int, bytes])  # type: ignore[arg-type]  # it is one
+        for column, cell in cells.items():
+            known = base.get(numbers[column])
+            is_default = column == "later" and known is None and cell == "l"  # it came after the row
+            if column != "id" and known != cell_hash(cell) and not is_default:
                 found.append(f"{name} {local}: the base of {column} is not that of {cell!r}")
     return found
 
@@ -152,8 +161,9 @@ def _against_the_space(shown: Shown, parked: dict[Name, str], records: dict[Name
         found.append(f"in the file and not in the space, or not in both: {(shown.keys() | parked.keys()) ^ visible}")
     for name in shown.keys() & visible:
         for column, packed in records[name].winners().items():
-            if column != "id" and (cell := shown[name][column]) != (value := unpack_cell(packed)):
-                found.append(f"{name} shows {cell!r} as {column}, and not {value!r}")
+            cell = shown[name].get(column)
+            if column != "id" and pack_cell(cell) != packed:
+                found.append(f"{name} shows {cell!r} as {column}, and not {packed!r}")
     return found
 
 
