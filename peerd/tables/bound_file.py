@@ -98,6 +98,9 @@ class BoundFile:
     async def counts(self) -> Mapping[str, TableCount]:
         return await self._run(lambda opened: standing.counts(opened.connection, opened.schema, opened.plan))
 
+    async def not_captured(self) -> Sequence[tuple[str, str, str]]:
+        return await self._run(lambda opened: standing.not_captured(opened.connection, opened.schema, opened.plan))
+
     async def schema(self) -> Schema:
         return await self._run(lambda opened: opened.schema)
 

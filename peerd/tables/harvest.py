@@ -324,4 +324,5 @@ class Harvesting:
             more=more or any(table.some_left for table in self._edits),
             held=self._held,
             troubles=tuple((work.table.name, *trouble) for work in self._works for trouble in work.troubles),
+            looked_at=frozenset(work.table.name for work in self._works if work.found),
         )

@@ -9,9 +9,12 @@ import apsw
 from peerd.core.tables.changes import TableCount
 from peerd.core.tables.plans import BindingPlan
 from peerd.core.tables.shape import Schema
-from peerd.tables.captured import UNCAPTURED
+from peerd.tables import exact
+from peerd.tables.captured import STALE, UNCAPTURED
 from peerd.tables.shadow import HELD, PARKED, shadow_table
 from peerd.tables.triggers import dirty_table, quoted
+
+_TOLD_ROWS = 1_000
 
 
 def counts(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> dict[str, TableCount]:
@@ -33,6 +36,20 @@ def held(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> Mapp
     """Rows whose deletes are held, by table, where there are any."""
     found = {table: count.held for table, count in counts(connection, schema, plan).items()}
     return {table: rows for table, rows in found.items() if rows}
+
+
+def not_captured(connection: apsw.Connection, schema: Schema, plan: BindingPlan) -> list[tuple[str, str, str]]:
+    """Rows that no harvest could take, as the file remembers them: table, key in words, why."""
+    why = "it is not in the space, or not all of it: it is too large, or another row has the same identity"
+    found: list[tuple[str, str, str]] = []
+    for one in plan.tables:
+        name, table = shadow_table(one.number), schema.tables.get(one.table)
+        if table is not None and _has(connection, name):
+            places = [f"k{place}" for place in range(len(table.key))]
+            rest = f"FROM {name} s WHERE f & {UNCAPTURED | STALE} AND k0 IS NOT NULL LIMIT {_TOLD_ROWS}"
+            rows = exact.rows(connection, places, rest)
+            found += [(one.table, ", ".join(map(str, key))[:200], why) for key in rows]
+    return found
 
 
 def keys(connection: apsw.Connection, plan: BindingPlan, collection: str) -> list[str]:

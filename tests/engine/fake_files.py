@@ -178,6 +178,9 @@ class FakeFile:
         self.database.held.pop(table)
         return [name for name in self.database.shown if name not in self.database.rows]
 
+    async def not_captured(self) -> Sequence[tuple[str, str, str]]:
+        return ()
+
     async def schema(self) -> Schema:
         return self.files.schema
 

@@ -37,7 +37,8 @@ class RowEdit(Struct, frozen=True, gc=False):
 class Harvest(Struct, frozen=True):
     """Edits that make one transaction, and the note by which the file is settled when they are durable in the space.
     The note is kept with that transaction. `more`: other edits wait for the next harvest. `held`: deletes that the
-    brake holds back, by table. `troubles` are rows that cannot be captured: (table, key in words, why).
+    brake holds back, by table. `troubles` are rows that cannot be captured: (table, key in words, why), all that there
+    are in the tables `looked_at`.
     """
 
     edits: tuple[RowEdit, ...]
@@ -45,6 +46,7 @@ class Harvest(Struct, frozen=True):
     more: bool = False
     held: dict[str, int] = {}
     troubles: tuple[tuple[str, str, str], ...] = ()
+    looked_at: frozenset[str] = frozenset()
 
 
 class RowImage(Struct, frozen=True, gc=False):

@@ -83,7 +83,8 @@ class Harvesting:
 
     async def _take(self, file: TableFile, harvest: Harvest, *, merging: bool) -> None:
         """Commit, then settle."""
-        self.not_captured = harvest.troubles
+        others = [one for one in self.not_captured if one[0] not in harvest.looked_at]
+        self.not_captured = [*others, *harvest.troubles]
         edits = intents_of(harvest.edits, merging=merging)
         intents = self._space.forks.reread(edits, await file.applied())
         dot = None

@@ -201,6 +201,7 @@ class BindingRunner:
         await self._harvest()
         await self._project()
         self.harvesting.held_now = await file.held()
+        self.harvesting.not_captured = self.harvesting.not_captured or await file.not_captured()
         self.projecting.parked_now = await file.parked()
         if self.settings.merging or self.settings.renewed:
             await self._have_met()
