@@ -84,7 +84,8 @@ class Bindings:
         """The space ends before the daemon does, or another copy takes its place, which goes on with its bindings."""
         if not space.makes_way:
             self._spawn(self.memory.forget(space), f"what was bound to {space.name}")
-        self._spaces.pop(space.id, None)
+        for kept in (self._spaces, self._unread, self._undone):  # what was wrong with this copy is not of the next
+            kept.pop(space.id, None)
         self._spawn(self._end(self._runners.pop(space.id, {}).values()), f"end of the bindings of {space.name}")
 
     async def _end(self, runners: Iterable[BindingRunner]) -> None:
@@ -169,7 +170,8 @@ class Bindings:
         exclude = tuple(dict.fromkeys((*runner.settings.exclude, *wish.exclude)))
         settings = msgspec.structs.replace(runner.settings, brake=brake, exclude=exclude)
         if runner.settings != settings:
-            await self._change(space, runner, settings)
+            async with self._turn:
+                await self._change_in_turn(space, runner, settings)
         await self._declared_more(space, runner, wish, brake)
 
     async def _declared_more(self, space: Space, runner: BindingRunner, wish: NewBinding, brake: Brake) -> None:
@@ -179,10 +181,6 @@ class Bindings:
         if undoubted and not wish.include:
             more = msgspec.structs.replace(wish, include=undoubted, suggested=False)
             await self.bind(space, more, brake, declared=True)
-
-    async def _change(self, space: Space, runner: BindingRunner, settings: BindingSettings) -> None:
-        async with self._turn:
-            await self._change_in_turn(space, runner, settings)
 
     async def _change_in_turn(self, space: Space, runner: BindingRunner, settings: BindingSettings) -> None:
         await runner.stop()

@@ -359,6 +359,11 @@ async def test_bindings_that_cannot_be_read_are_said_to_be_so(
     await until(lambda: desk.bindings.troubles_of(desk.space))
     space = await desk.statuses.spaces.view(desk.space)
     assert (space.state, space.next_step) == ("degraded", "Restore it.")
+    monkeypatch.undo()
+    desk.bindings.remove_space(desk.space)
+    desk.bindings.add_space(desk.space)  # as another copy that takes its place
+    assert (await desk.bindings.list(desk.space)).bindings == []
+    assert desk.bindings.troubles_of(desk.space) == []
 
 
 async def test_a_name_that_the_file_lacks_is_refused_and_nothing_changes(desk: Device) -> None:
