@@ -108,9 +108,7 @@ class BoundFile:
         return await self._run(lambda opened: standing.keys(opened.connection, opened.plan, collection))
 
     async def beyond(self, collection: str, clock: ReadClock) -> Mapping[str, frozenset[Dot]]:
-        return await self._run(
-            lambda opened: lost.beyond(opened.connection, opened.schema, opened.plan, collection, clock)
-        )
+        return await self._run(lambda opened: opened.beyond(collection, clock))
 
     async def say_again(self, collection: str, whole: Collection[str], cells: Mapping[str, Collection[str]]) -> None:
         await self._run(
@@ -205,6 +203,11 @@ class _Opened:
                 return self._harvest(limits, now_ms)
             except SchemaMoved:
                 continue
+
+    def beyond(self, collection: str, clock: ReadClock) -> Mapping[str, frozenset[Dot]]:
+        if compare.is_due(self.connection):
+            self._renew()  # rows may have other numbers than they are known by
+        return lost.beyond(self.connection, self.schema, self.plan, collection, clock)
 
     def _harvest(self, limits: HarvestLimits, now_ms: int) -> Harvest | None:
         def work() -> Harvest | None:

@@ -173,6 +173,43 @@ async def test_a_row_that_nobody_else_knows_meets_another_one_of_its_name(
     connection.close()
 
 
+async def test_rows_that_were_numbered_anew_meanwhile_are_still_known(
+    two: tuple[Device, Device], tmp_path: Path, wire: Wire, until: Until
+) -> None:
+    """VACUUM gives other numbers to rows that have no key of their own."""
+    desk, laptop = two
+    path = tmp_path / "lines.db"
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(5_000)
+    connection.execute("CREATE TABLE lines (text TEXT); INSERT INTO lines VALUES ('first'), ('second')")
+    desk.bindings = Bindings(Files(format_device_id(desk.id)), RunningHands(), propose, desk.folder / "backups")
+    desk.bindings.add_space(desk.space)
+    await asyncio.sleep(0)
+    wish = NewBinding(database=str(path), name="app", keys={"lines": "surrogate"})
+    await desk.bindings.bind(desk.space, wish)
+
+    async def has(device: Device, *lines: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                page = await device.records.list("app.lines", "", 9, None)
+                if sorted(one.value["text"] for one in page.records) == [*lines]:
+                    return
+                await asyncio.sleep(0.005)
+
+    await has(desk, "first", "second")
+    await desk.tell(laptop)
+    connection.execute("INSERT INTO lines VALUES ('third')")
+    await has(desk, "first", "second", "third")
+    await desk.spaces.rebuild("home")
+    await until(lambda: code_of(desk) == "copy-filling")
+    connection.execute("DELETE FROM lines WHERE text = 'first'; VACUUM")
+    wire.connect(desk, laptop)
+    await until(lambda: not code_of(desk))
+    await has(laptop, "second", "third")
+    assert sorted(connection.execute("SELECT text FROM lines")) == [("second",), ("third",)]
+    connection.close()
+
+
 @pytest.mark.parametrize("lost", ["database", "table"])
 async def test_bindings_are_found_whatever_is_left_of_the_database(
     bound: tuple[Device, Device], app: App, until: Until, lost: str
