@@ -20,6 +20,7 @@ from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.roster.statements import Final
 
 ENDS = 1_000  # told at once
+_ALL = 1 << 62
 
 
 class RunEnd(NamedTuple):
@@ -82,11 +83,33 @@ class Search:
         self.parting: Parting | None = None
         self.is_over = False  # both have told all
         self._told_all = False
+        self._told: Told | None = None
+        self._stretch: tuple[int, int | None] | None = None  # behind the one and up to the other, of which we told
+        self._portion: int | None = None  # up to there of it, where one portion follows the other
+        self._reach: int | None = None  # what we have behind that they can compare with nothing
 
     def tell(self, history: History) -> Told:
-        ends, whole = history.ends(self.low, self.high, self._at_once)
+        before = min((at for at in (self.high, self._reach) if at is not None), default=None)
+        if self._told is not None and (self.low, before) == self._stretch:
+            if self._told_all:
+                return self._told
+            ends, whole = self._following(history, before)
+        else:
+            self._stretch, self._portion = (self.low, before), None
+            ends, whole = history.ends(self.low, before, self._at_once)
         self._told_all = whole
-        return Told(self.low, ends, whole)
+        self._told = Told(self.low, ends, whole)
+        return self._told
+
+    def _following(self, history: History, before: int | None) -> tuple[Sequence[RunEnd], bool]:
+        """Nothing that was told has narrowed it, as where neither keeps what the other does: all of them, then, in
+        their order.
+        """
+        after = self.low if self._portion is None else self._portion
+        ends, _ = history.ends(after, before, _ALL)
+        some = ends[: self._at_once]
+        self._portion = some[-1].last if some else after
+        return some, len(some) == len(ends)
 
     def heard(self, told: Told, history: History) -> Told | None:
         """What they told; gives what to answer, None if they know all by now."""
@@ -99,6 +122,8 @@ class Search:
                 self.low = max(self.low, end.last)
             elif (ours is not None or history.passes(end.last)) and (self.high is None or end.last <= self.high):
                 self.high, self.differs = end.last, (end.last, ours or b"", end.hash8)
+        if told.whole:
+            self._reach = told.ends[-1].last if told.ends else told.after
         answer = None if had_told_all and told.whole else self.tell(history)
         if told.whole and self._told_all:
             self.is_over = True

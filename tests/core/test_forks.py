@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from peerd.core import forks
 from peerd.core.forks import RunEnd, Search, goes_over, names_what_falls, side_of
 from peerd.core.roster.acceptance import ClosedFork
 from peerd.core.roster.statements import Final
@@ -53,9 +52,9 @@ class Chain:
         return sorted({*found[::step], found[-1]}), False
 
 
-def search(one: Chain, other: Chain) -> tuple[Search, Search]:
+def search(one: Chain, other: Chain, most: int = 1_000) -> tuple[Search, Search]:
     """Both begin at once, as both may find the fork; every message arrives."""
-    sides = Search(ORIGIN), Search(ORIGIN)
+    sides = Search(ORIGIN, most), Search(ORIGIN, most)
     chains = one, other
     said = [(1, sides[0].tell(one)), (0, sides[1].tell(other))]
     for _ in range(100):
@@ -70,15 +69,14 @@ def search(one: Chain, other: Chain) -> tuple[Search, Search]:
 
 
 @pytest.mark.parametrize("most", [3, 4, 10, 1_000])
-def test_both_find_the_same_place(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "ENDS", most)
+def test_both_find_the_same_place(most: int) -> None:
     for seed in range(150):
         chance = random.Random(seed)
         shared = Chain([chance.randint(1, 4) for _ in range(chance.randint(0, 60))])
         one, other = (
             Chain([chance.randint(1, 4) for _ in range(chance.randint(1, 30))], label, shared) for label in "ab"
         )
-        left, right = search(one, other)
+        left, right = search(one, other, most)
         at = shared.runs[-1].last if shared.runs else 0
         assert left.parting is not None, seed
         assert right.parting is not None, seed
@@ -97,6 +95,24 @@ def test_a_log_that_does_not_reach_back_concludes_nothing() -> None:
     assert (left.parting, right.parting) == (None, None)
     assert left.is_over
     assert right.is_over
+
+
+@pytest.mark.parametrize("most", [3, 4, 10])
+def test_it_ends_too_where_more_is_kept_than_can_be_told_at_once_and_nothing_of_it_is_known_there(most: int) -> None:
+    """Of one that was set back by more than the other's log has; and of two that keep other ends of one history."""
+    shared = Chain([1] * 30)
+    one, other = Chain([1] * 60, "a", shared), Chain([1] * 10, "b", shared)
+    one.trimmed, one.forgotten = 90, set(range(31, 46))
+    for left, right in (search(one, other, most), search(other, one, most)):
+        assert (left.is_over, right.is_over, left.parting, right.parting) == (True, True, None, None)
+        assert (left.low, right.low) == (30, 30)
+    one, other = Chain([1] * 60, "s", shared), Chain([1] * 60, "s", shared)
+    one.trimmed, one.forgotten = 90, set(range(31, 91, 2))
+    other.trimmed, other.forgotten = 90, set(range(32, 91, 2)) - {84}
+    left, right = search(one, other, most)
+    assert left.is_over
+    assert right.is_over
+    assert (left.low, right.low) == (84, 84), "the only one that both have kept"
 
 
 def test_of_two_that_cannot_tell_exactly_one_goes_over() -> None:
