@@ -10,7 +10,8 @@ from peerd.core.forks import Parting
 from peerd.core.roster.statements import Final
 from peerd.engine.forks.forks import LINK_STEP, RELAY_STEP
 from peerd.protocol.messages import Entries
-from tests.engine.forks.test_forks import check_values, forked, keys, linked_until, meet, past_of, set_back
+from tests.engine.forks import test_forks
+from tests.engine.forks.test_forks import check_values, forked, keys, linked_until, past_of, set_back
 from tests.engine.snapshots.test_snapshots import made, take
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ async def lose(of: Device, before: dict[bytes, int], *devices: Device) -> None:
     await of.space.forks.close(Parting(origin, seq, common, Final(first.last, ours), Final(seq + 1, LOST)))
     for device in devices:
         await device.space.learn(of.space.roster.statements)
+
+
+def meet(wire: Wire, *devices: Device) -> Callable[[], None]:
+    """And their clock runs meanwhile: what came from another one is held back for a moment."""
+    link = test_forks.meet(wire, *devices)
+
+    def meeting() -> None:
+        devices[0].clock.pass_s(0.001)
+        link()
+
+    return meeting
 
 
 def are_alike(*devices: Device) -> Callable[[], bool]:
