@@ -22,6 +22,7 @@ from peerd.engine.tables.images import TableImages
 from peerd.tables import install, remembered
 from peerd.tables.reading import read_schema
 from tests.tables.random_apps import MORE
+from tests.tables.two_copies_files import Crash
 
 if TYPE_CHECKING:
     from tests.tables.two_copies import Copy
@@ -138,12 +139,14 @@ async def decide(copy: Copy, chance: random.Random) -> None:
     if copy.runner is None or copy.away:
         return
     for table in await copy.runner.held():
-        if chance.random() < 0.5:
-            copy.tell(f"approved {table}")
-            await copy.runner.approve(table)
-        else:
-            copy.tell(f"restored {table}")
-            await copy.runner.restore(table)
+        is_meant = chance.random() < 0.5
+        copy.tell(f"{'approved' if is_meant else 'restored'} {table}")
+        try:
+            await (copy.runner.approve(table) if is_meant else copy.runner.restore(table))
+        except Crash as point:
+            copy.tell(f"crashed: {point}")
+            await copy.end()
+            return
 
 
 async def write_record(copy: Copy, chance: random.Random) -> None:
