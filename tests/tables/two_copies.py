@@ -2,7 +2,7 @@
 whatever order, in the end they show the same.
 
     python -m tests.tables.two_copies --runs 1000           exit 1 on any difference
-    python -m tests.tables.two_copies --seed 42 --runs 1    one history again
+    python -m tests.tables.two_copies --seed 42 --runs 1    one history again; --log shows what the devices say
 
 Spaces, commits, runners and files are the real ones, without threads. A history is random: SQL of the application,
 also between the steps of a harvest or projection; looks at the file, which may crash at each step; exchange in one
@@ -28,6 +28,7 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from peerd import logs
 from peerd.core.stored import StoredBinding
 from peerd.core.tables.cells import unpack_cell
 from peerd.core.tables.changes import Brake, RowImage
@@ -332,7 +333,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first failure")
+    parser.add_argument("--log", action="store_true", help="show what the devices log")
     given = parser.parse_args()
+    logs.configure("debug" if given.log else "critical", "console", stream=sys.stderr)
     failed = 0
     for failure in failures(range(given.seed, given.seed + given.runs)):
         sys.stdout.write(f"{failure}\n\n")
