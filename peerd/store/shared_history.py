@@ -31,6 +31,7 @@ _AGREED = f"SELECT max(a.seq) FROM {_BOTH} WHERE a.hash8 = b.hash8 AND a.seq < :
 
 
 def end(connection: sqlite3.Connection, refs: Refs, origin: bytes, seq: int) -> bytes | None:
+    """8 bytes of the hash that the copy set aside has there, if it keeps it. Raises sqlite3.Error."""
     query = f"SELECT hash8 FROM {_ENDS.format('main')} WHERE seq = :seq"  # noqa: S608 - a constant
     row = connection.execute(query, {"main": refs.ref_of.get(origin), "seq": seq}).fetchone()
     return None if row is None else bytes(row[0])
@@ -68,11 +69,11 @@ def shared(connection: sqlite3.Connection, *, assume: bool) -> tuple[Clock, Cloc
     return found, perhaps
 
 
-def vouched_for(connection: sqlite3.Connection, refs: Refs, shared: Clock, perhaps: Clock) -> Clock:
+def vouched_for(connection: sqlite3.Connection, refs: Refs, both_have: Clock, perhaps: Clock) -> Clock:
     """What a run had seen that both have, with the hash there, both have: neither could apply it otherwise. It lies
     before that in the log, so one walk back finds all.
     """
-    found = dict(shared)
+    found = dict(both_have)
     try:
         rows = connection.execute("SELECT position, origin, last FROM main.run ORDER BY position DESC").fetchall()
     except sqlite3.DatabaseError as problem:

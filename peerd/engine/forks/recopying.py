@@ -89,7 +89,7 @@ class Recopying:
         self._again: asyncio.Task[None] | None = None  # of what our disk had stopped
         self._ending = asyncio.Event()
         self._last: Recopied | None = None
-        self._stopped: StoreError | None = None  # why the last attempt came to no end
+        self._stopped: StoreError | None = None  # what keeps it from going on
         self._closed = False
 
     def open(self) -> None:
@@ -250,15 +250,14 @@ class Recopying:
         return await self._run(self.pending)
 
     async def _run(self, pending: Recopy) -> Recopied:
+        self._stopped = None
         try:
-            done = await self._do(pending)
+            return await self._do(pending)
         except StoreError as problem:
-            self._stopped = problem
             if self.pending is not None:
+                self._stopped = problem
                 self._go_on_later()
             raise
-        self._stopped = None
-        return done
 
     async def _do(self, pending: Recopy) -> Recopied:
         store = self._space.store

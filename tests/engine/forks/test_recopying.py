@@ -248,6 +248,33 @@ async def test_an_old_copy_that_breaks_off_is_given_up(two: Two, monkeypatch: py
     assert (await laptop.space.recopying.take_in("latest")).records == 6
 
 
+async def test_what_stopped_one_old_copy_is_not_said_of_the_next(
+    two: Two, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, laptop = two
+    await laptop.put("a", {"text": "mine"})
+    await let_in_again(desk, laptop)
+    recopying_, page = laptop.space.recopying, Beside.page
+    going_on = asyncio.Event()
+    problems: list[StoreError] = [StoreDamaged("that one is damaged", next_step="keep it")]
+
+    async def failing(beside: Beside, after: Any) -> Any:
+        if problems:
+            raise problems.pop()
+        await going_on.wait()
+        return await page(beside, after)
+
+    monkeypatch.setattr(Beside, "page", failing)
+    with pytest.raises(StoreDamaged):
+        await recopying_.take_in("latest")
+    taking = asyncio.create_task(recopying_.take_in("latest"))
+    await until(lambda: recopying_.pending is not None)
+    (notice,) = recopying_.notices()
+    assert (notice.reason, notice.next_step) == ("an old copy of this space is being taken in", "It goes on by itself.")
+    going_on.set()
+    assert (await taking).records == 1
+
+
 async def test_it_is_offered_until_it_is_taken_in(two: Two, until: Until) -> None:
     """With how many records it is about, once that is known; not if there is nothing in it."""
     desk, laptop = two
