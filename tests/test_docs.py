@@ -19,7 +19,7 @@ from peerd import __main__ as daemon
 from peerd.cli.arguments import Misused
 from peerd.cli.codes import TEXTS
 from peerd.cli.main import parser as control_parser
-from peerd.config.load import check
+from peerd.config import lacking, load
 from peerd.config.settings import SECTIONS, declared
 
 ROOT = Path(__file__).parents[1]
@@ -214,8 +214,8 @@ def test_a_configuration_that_is_shown_is_good(page: str, block: str, tmp_path: 
     file = tmp_path / "peerd.toml"
     file.write_text(block, encoding="utf-8")
     assert tomllib.loads(block), page
-    problems = check(file, {"HOME": str(tmp_path)})
-    assert [one for one in problems if "write_group" not in one] == []  # no such group here
+    missing = lacking(load(file, {"HOME": str(tmp_path)}))
+    assert [one for one in missing if "write_group" not in one] == []  # no such group here
 
 
 # ---- the socket

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peerd.config.load import check, lacking, load
+from peerd.config.load import lacking, load
 from peerd.config.settings import Changes, Settings, SpaceSettings
 
-__all__ = ["Changes", "Settings", "SpaceSettings", "check", "lacking", "load"]
+__all__ = ["Changes", "Settings", "SpaceSettings", "lacking", "load"]

@@ -58,15 +58,6 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     return reader.settings()
 
 
-def check(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Every problem of the configuration that `load` would read; none means that it is good."""
-    try:
-        load(path, environ)
-    except ConfigError as error:
-        return error.problems
-    return []
-
-
 def lacking(settings: Settings) -> list[str]:
     """What a good configuration names and this machine does not have now. It may come, so a start does not fail for it.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peerd.config import check, load
+from peerd.config import load
 from peerd.config.relay_settings import CloudKitRelay, FolderRelay
 from peerd.errors import ConfigError
 
@@ -57,7 +57,9 @@ def test_cloudkit_is_read_with_its_defaults(write: Callable[..., Path]) -> None:
     ],
 )
 def test_what_is_wrong_names_its_key(write: Callable[..., Path], text: str, problem: str) -> None:
-    (found,) = check(write(text), {})
+    with pytest.raises(ConfigError) as refused:
+        load(write(text), {})
+    (found,) = refused.value.problems
     assert problem in found
 
 

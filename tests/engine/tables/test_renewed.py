@@ -50,13 +50,26 @@ def app(tmp_path: Path) -> Iterator[App]:
     app.connection.close()
 
 
+async def with_files(desk: Device) -> None:
+    """It can bind real files."""
+    desk.bindings = Bindings(Files(format_device_id(desk.id)), RunningHands(), propose, desk.folder / "backups")
+    desk.bindings.add_space(desk.space)
+    await asyncio.sleep(0)  # it looks for bindings first
+
+
+def new_file(path: Path, sql: str) -> apsw.Connection:
+    """An application's."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(5_000)
+    connection.execute(sql)
+    return connection
+
+
 @pytest.fixture
 async def bound(two: tuple[Device, Device], app: App) -> tuple[Device, Device]:
     """Two members; the first has the file, and both have its rows."""
     desk, laptop = two
-    desk.bindings = Bindings(Files(format_device_id(desk.id)), RunningHands(), propose, desk.folder / "backups")
-    desk.bindings.add_space(desk.space)
-    await asyncio.sleep(0)  # it looks for bindings first
+    await with_files(desk)
     for title in ("early", "edited", "gone there", "gone here"):
         app.do("INSERT INTO notes (title) VALUES (?)", title)
     await desk.bindings.bind(desk.space, NewBinding(database=str(app.path), name="app"))
@@ -155,12 +168,8 @@ async def test_a_row_that_nobody_else_knows_meets_another_one_of_its_name(
     """It was new in the old copy; the others have made one with the same key meanwhile."""
     desk, laptop = two
     path = tmp_path / "words.db"
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(5_000)
-    connection.execute("CREATE TABLE words (word TEXT NOT NULL PRIMARY KEY, meaning TEXT)")
-    desk.bindings = Bindings(Files(format_device_id(desk.id)), RunningHands(), propose, desk.folder / "backups")
-    desk.bindings.add_space(desk.space)
-    await asyncio.sleep(0)
+    connection = new_file(path, "CREATE TABLE words (word TEXT NOT NULL PRIMARY KEY, meaning TEXT)")
+    await with_files(desk)
     await desk.bindings.bind(desk.space, NewBinding(database=str(path), name="app"))
     await desk.tell(laptop)
     connection.execute("INSERT INTO words VALUES ('key', 'for a door')")
@@ -179,12 +188,8 @@ async def test_rows_that_were_numbered_anew_meanwhile_are_still_known(
     """VACUUM gives other numbers to rows that have no key of their own."""
     desk, laptop = two
     path = tmp_path / "lines.db"
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(5_000)
-    connection.execute("CREATE TABLE lines (text TEXT); INSERT INTO lines VALUES ('first'), ('second')")
-    desk.bindings = Bindings(Files(format_device_id(desk.id)), RunningHands(), propose, desk.folder / "backups")
-    desk.bindings.add_space(desk.space)
-    await asyncio.sleep(0)
+    connection = new_file(path, "CREATE TABLE lines (text TEXT); INSERT INTO lines VALUES ('first'), ('second')")
+    await with_files(desk)
     wish = NewBinding(database=str(path), name="app", keys={"lines": "surrogate"})
     await desk.bindings.bind(desk.space, wish)
 
