@@ -18,7 +18,7 @@ MEANINGS: Final = {
     FAILED: "failed; the message says why",
     USAGE: "the command is not right, or a name, the JSON or the file given with it",
     NOT_RUNNING: "the daemon is not running, or went away",
-    DEGRADED: "`status`, `doctor`, `tables list`, `join --wait`: something needs a person's attention",
+    DEGRADED: "`status`, `doctor`, `scrub`, `tables list`, `join --wait`: something needs a person's attention",
     CONFLICTS: "`status`, `conflicts`: conflicts are open, or rows of tables are parked",
     REFUSED: "the daemon or another device refused: no right, wrong or expired code, changed meanwhile",
     INTERRUPTED: "interrupted, or the reader of the output went away",

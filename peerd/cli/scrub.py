@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from peerd.cli import exits
 from peerd.cli.text import counted, moment
-from peerd.control.client import path
+from peerd.control.client import Problem, path
 
 if TYPE_CHECKING:
     import argparse
@@ -34,7 +34,12 @@ def add(commands: Commands) -> None:
 
 
 def run_scrub(arguments: argparse.Namespace, client: Client, out: Output) -> int:
-    view: dict[str, Any] = client.call("POST", path("spaces", arguments.space, "scrub")).body
+    try:
+        view: dict[str, Any] = client.call("POST", path("spaces", arguments.space, "scrub")).body
+    except Problem as problem:
+        if problem.code == "store-damaged":  # so much that nothing can be looked at
+            problem.exit_code = exits.DEGRADED
+        raise
     while view.get("running"):
         time.sleep(_POLL_S)
         view = client.call("GET", path("spaces", arguments.space)).body["scrub"]

@@ -35,6 +35,7 @@ T = TypeVar("T")
 ROWS_AT_ONCE = 1_000
 _TABLES = frozenset({"space", "origin", "collection", "record", "run", "run_end"})
 FOLDER = "set-aside"
+_LISTED = "`peerctl recopy SPACE --list` shows those there are."
 
 
 class Asides:
@@ -71,7 +72,7 @@ class Asides:
             "there is no old copy of this space to take in" if name == "latest" else f"there is no old copy {name!r}",
             code="no-aside",
             status=404,
-            next_step="`peerctl recopy SPACE --list` shows those there are.",
+            next_step=_LISTED,
         )
 
     async def open(self, path: Path) -> Beside:
@@ -95,7 +96,7 @@ class Asides:
             if not is_ours:
                 await beside.close()
         if not is_ours:
-            raise UserError(f"{path} is no copy of this space", code="no-aside", status=404)
+            raise UserError(f"{path} is no copy of this space", code="no-aside", status=404, next_step=_LISTED)
         return beside
 
     async def make(self) -> Path:

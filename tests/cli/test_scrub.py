@@ -70,6 +70,13 @@ def test_what_is_not_repaired_makes_a_bad_exit(daemon: Any, peerctl: Any) -> Non
     assert got.out.split("\t")[1:3] == ["changed", "open"]
 
 
+def test_so_does_a_copy_that_cannot_be_looked_at(daemon: Any, peerctl: Any) -> None:
+    daemon.problem("POST", "/v1/spaces/home/scrub", 500, code="store-damaged", next_step="rebuild it")
+    assert peerctl("scrub", "home").code == 4
+    daemon.problem("POST", "/v1/spaces/home/scrub", 500, code="store-failed")
+    assert peerctl("scrub", "home").code == 1
+
+
 def test_a_long_one_is_waited_for(daemon: Any, peerctl: Any) -> None:
     daemon.on("POST", "/v1/spaces/home/scrub", {**VIEW, "running": True})
     views = iter([{**VIEW, "running": True}, REPAIRED])

@@ -323,6 +323,7 @@ async def test_what_is_no_old_copy_of_this_space_is_refused(two: Two, tmp_path: 
         with pytest.raises(UserError, match="no copy of this space") as refused:
             await laptop.space.recopying.take_in(str(path))
         assert refused.value.code == "no-aside"
+        assert "--list" in refused.value.next_step
         assert laptop.space.recopying.pending is None
 
 
